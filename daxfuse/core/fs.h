@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A mounted pool: every operation of the filesystem, for any transport.
+ * Transports only translate; nothing here knows FUSE.
+ *
+ * All functions return 0 (or a count) or a negative errno, may be called from
+ * any thread, and are durable when they return: a crash afterwards loses
+ * nothing, a crash before shows all of the effect or none (docs/design/
+ * journal.md lists the exceptions: overwrites in place are torn at 8 bytes,
+ * ranges of several units are atomic unit by unit). ret_* are untouched on
+ * error.
+ *
+ * Permission checks on modes, owners, sticky bits and ACLs are the caller's
+ * (the kernel's default_permissions); immutable and append-only flags, quotas,
+ * limits, and the suid, sgid and ACL inheritance rules are enforced here.
+ *
+ * Objects are named by inode number; an inode number together with its
+ * generation never means another object. Nothing depends on lookup counts: an
+ * object that lost its last link lives until fs_forget() says that nobody can
+ * reach it any more, or until the next mount.
+ */
+#ifndef DAXFUSE_CORE_FS_H
+#define DAXFUSE_CORE_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "daxfuse/format.h"
+#include "daxfuse/pmem/pmem.h"
+
+struct fs;
+
+enum fs_dax_mode { FS_DAX_INODE, FS_DAX_ALWAYS, FS_DAX_NEVER };
+enum fs_atime_mode { FS_ATIME_RELATIVE, FS_ATIME_STRICT, FS_ATIME_NEVER };
+
+struct fs_options {
+	bool read_only;
+	enum fs_dax_mode dax;
+	enum fs_atime_mode atime;
+};
+
+/* ---- life -------------------------------------------------------------- */
+
+/* What mkfs may choose. Zeroes mean: defaults. */
+struct fs_format {
+	uint8_t uuid[16];       /* all 0: a random one */
+	char label[64];
+	uint64_t hash_seed;     /* 0: a random one */
+	bool dax;               /* the root has DXF_FLAG_DAX, all below inherit it */
+	uint32_t root_uid, root_gid;
+	int64_t now;            /* ns; 0: the clock's */
+	bool fill_free;         /* fill free space with 0xDB (crash tests) */
+	void (*progress)(uint64_t done, uint64_t total, void *arg); /* bytes; may be NULL */
+	void *progress_arg;
+};
+
+/* Make an empty pool. -EINVAL: size out of range. Both superblocks are written
+ * last, the first one last of all. */
+int fs_mkfs(const struct pmem *pm, const struct fs_format *format);
+
+/* Why a mount was refused or what it repaired, for people. */
+struct fs_report {
+	char what[256];         /* on error: what is wrong, one line */
+	char advice[256];       /* on error: what to do, one line */
+	unsigned replayed;      /* journal records */
+	uint64_t orphans;       /* inodes freed or truncations completed */
+	bool spare_super;       /* the first superblock is damaged */
+};
+
+/*
+ * Check both superblocks, replay the journals, complete orphans, load the
+ * allocator. -EINVAL: no pool; -EUCLEAN: damaged; -EOPNOTSUPP: newer format;
+ * -EFBIG: pool larger than the device. ret_report may be NULL and is always
+ * filled. pm must outlive the fs.
+ */
+int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs **ret_fs,
+	     struct fs_report *ret_report);
+/* Frees memory. Orphans that are still open wait for the next mount. */
+void fs_unmount(struct fs *fs);
+const struct dxf_super *fs_super(const struct fs *fs);
+const struct pmem *fs_pmem(const struct fs *fs);
+int fs_set_label(struct fs *fs, const char *label);
+
+/* ---- who and what ------------------------------------------------------ */
+
+struct fs_cred {
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t umask;         /* applied where there is no default ACL */
+	bool in_group;          /* may keep sgid on a file of another group */
+};
+
+struct fs_attr {
+	uint64_t ino;
+	uint64_t size;          /* bytes */
+	uint64_t blocks;        /* of 512 bytes, as st_blocks */
+	int64_t atime, mtime, ctime, btime; /* ns since the epoch */
+	uint32_t generation;
+	uint32_t mode;
+	uint32_t nlink;
+	uint32_t uid, gid;
+	uint32_t rdev;          /* (major << 20) | minor */
+	uint32_t flags;         /* DXF_FLAG_* */
+	uint32_t project;
+	uint32_t extsize;
+	bool dax;               /* reads and writes go past the page cache */
+};
+
+enum {
+	FS_SET_MODE = 1,
+	FS_SET_UID = 2,
+	FS_SET_GID = 4,
+	FS_SET_SIZE = 8,
+	FS_SET_ATIME = 16,
+	FS_SET_MTIME = 32,
+	FS_SET_CTIME = 64,
+	FS_SET_KILL_SUIDGID = 128, /* with SIZE: drop suid, and sgid if group-executable */
+};
+
+struct fs_setattr {
+	unsigned valid;         /* FS_SET_* */
+	uint32_t mode;          /* permission bits */
+	uint32_t uid, gid;
+	uint64_t size;
+	int64_t atime, mtime, ctime;
+};
+
+/* ---- namespace --------------------------------------------------------- */
+
+/* "." and ".." are looked up, too. -ENOENT, -ENOTDIR, -ENAMETOOLONG. */
+int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr);
+int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
+int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr);
+
+/* Regular files, fifos, sockets, devices: mode says which. */
+int fs_mknod(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+	     uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr);
+int fs_mkdir(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+	     uint32_t mode, struct fs_attr *ret_attr);
+int fs_symlink(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+	       const char *target, struct fs_attr *ret_attr);
+/* A regular file without a name, as open(O_TMPFILE); fs_link() may name it. */
+int fs_tmpfile(struct fs *fs, const struct fs_cred *cred, uint64_t parent, uint32_t mode,
+	       struct fs_attr *ret_attr);
+int fs_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, struct fs_attr *ret_attr);
+int fs_unlink(struct fs *fs, uint64_t parent, const char *name);
+int fs_rmdir(struct fs *fs, uint64_t parent, const char *name);
+/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT of <linux/fs.h>. */
+int fs_rename(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+	      uint64_t new_parent, const char *new_name, unsigned flags);
+/* Up to size bytes of the target, without NUL; returns the count. */
+ssize_t fs_readlink(struct fs *fs, uint64_t ino, char *buf, size_t size);
+
+struct fs_dirent {
+	const char *name;       /* NUL-terminated, valid during the call */
+	uint64_t ino;
+	uint64_t next;          /* cookie that continues behind this entry */
+	uint8_t type;           /* DT_* */
+};
+/*
+ * Call emit for "." , ".." and each entry from cookie on (0 = start), until it
+ * returns non-zero (that entry counts as not taken). No lock is held in emit.
+ * Every entry that exists during the whole walk comes exactly once.
+ */
+int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie,
+	       int (*emit)(const struct fs_dirent *entry, void *arg), void *arg);
+
+/* ---- open objects ------------------------------------------------------ */
+
+/* Counts an open description; open_flags as in open(2) (O_TRUNC is the
+ * caller's). Only says no for immutable, append-only, read-only. */
+int fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr);
+/* The last one trims what growth reserved. */
+void fs_release(struct fs *fs, uint64_t ino);
+/* Nobody can reach ino but by its names: free it if it has none and is not open. */
+void fs_forget(struct fs *fs, uint64_t ino);
+/* Whether ino has no name left and waits for fs_forget(). */
+bool fs_is_orphan(struct fs *fs, uint64_t ino);
+
+/* ---- data -------------------------------------------------------------- */
+
+/*
+ * Hand out up to length bytes at offset as pieces of the pool itself (holes:
+ * of a shared page of zeroes); emit is called once, with the inode locked
+ * against change, and its result is returned. Poison anywhere: -EIO, no emit.
+ */
+typedef ssize_t (*fs_emit)(const struct iovec *iov, int count, size_t bytes, void *arg);
+ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit, void *arg);
+/* The same into a buffer. */
+ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t offset);
+
+enum {
+	FS_WRITE_APPEND = 1,       /* offset is ignored: at the end of the file */
+	FS_WRITE_KILL_SUIDGID = 2,
+};
+/* Short only when space or quota ends midway. */
+ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t length, uint64_t offset,
+		 unsigned flags);
+/* mode: FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE,
+ * ZERO_RANGE, COLLAPSE_RANGE, INSERT_RANGE. */
+int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length);
+/* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */
+off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence);
+ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t out,
+		      uint64_t out_offset, size_t length);
+int fs_fsync(struct fs *fs, uint64_t ino);
+
+/* Where a file range lies. */
+enum fs_iomap_kind { FS_IOMAP_HOLE, FS_IOMAP_UNWRITTEN, FS_IOMAP_MAPPED };
+struct fs_iomap {
+	enum fs_iomap_kind kind;
+	bool unit;                 /* part of a whole 2 MiB unit */
+	uint64_t file_offset;      /* bytes, as asked */
+	uint64_t length;           /* bytes, contiguous on the device */
+	uint64_t device_offset;    /* 0 for a hole */
+};
+/* The iomap at offset, at most length bytes of it (more than 0). */
+int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, struct fs_iomap *ret_iomap);
+
+/* ---- attributes -------------------------------------------------------- */
+
+/* size 0: only the length. -ENODATA, -ERANGE, -E2BIG, -ENOSPC, -EEXIST. */
+ssize_t fs_getxattr(struct fs *fs, uint64_t ino, const char *name, void *value, size_t size);
+ssize_t fs_listxattr(struct fs *fs, uint64_t ino, char *list, size_t size);
+/* flags: XATTR_CREATE, XATTR_REPLACE. Setting system.posix_acl_access moves the
+ * mode's group bits; an ACL that the mode expresses is stored as the mode. */
+int fs_setxattr(struct fs *fs, uint64_t ino, const char *name, const void *value, size_t size,
+		int flags);
+int fs_removexattr(struct fs *fs, uint64_t ino, const char *name);
+
+/* The user's part of flags, with project and extsize (as FS_IOC_FSSETXATTR). */
+struct fs_xflags {
+	uint32_t flags;         /* DXF_FLAG_*, without TRUNCATING */
+	uint32_t project;
+	uint32_t extsize;       /* bytes */
+	uint32_t extents;       /* fs_get_xflags only */
+};
+int fs_get_xflags(struct fs *fs, uint64_t ino, struct fs_xflags *ret_xflags);
+int fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags);
+
+/* ---- space ------------------------------------------------------------- */
+
+struct fs_space {
+	uint64_t units;            /* for data and inodes */
+	uint64_t free_units;       /* whole ones */
+	uint64_t broken_units;
+	uint64_t free_blocks;      /* 4 KiB, in broken units only */
+	uint64_t bad_blocks;       /* free but never allocated */
+	uint64_t inodes;           /* in use */
+	uint64_t inodes_max;
+};
+void fs_get_space(struct fs *fs, struct fs_space *ret_space);
+
+struct fs_statfs {
+	uint64_t blocks, free_blocks;  /* 4 KiB */
+	uint64_t inodes, free_inodes;
+};
+/* Of the project's limits if ino belongs to one that has them. */
+int fs_statfs(struct fs *fs, uint64_t ino, struct fs_statfs *ret_statfs);
+
+struct fs_quota {
+	uint32_t project;
+	uint64_t block_limit, inode_limit; /* 4 KiB blocks; 0 = none */
+	uint64_t blocks, inodes;           /* in use */
+};
+int fs_quota_set(struct fs *fs, uint32_t project, uint64_t block_limit, uint64_t inode_limit);
+int fs_quota_get(struct fs *fs, uint32_t project, struct fs_quota *ret_quota);
+/* Call fn for each project known, until it returns non-zero. */
+int fs_quota_list(struct fs *fs, int (*fn)(const struct fs_quota *quota, void *arg), void *arg);
+
+/* Fences and trips so far, for tests and status. */
+struct fs_counters {
+	uint64_t transactions;
+	uint64_t transaction_bytes;
+	uint64_t units_promoted;   /* blocks gathered into a unit */
+	uint64_t units_trimmed;    /* a unit given back for blocks */
+};
+void fs_get_counters(struct fs *fs, struct fs_counters *ret_counters);
+
+/* The clock, replaceable by tests: ns since the epoch. */
+extern int64_t (*fs_clock)(void);
+
+#endif

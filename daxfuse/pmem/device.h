@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a pool lies on: a device-dax character device, or a regular file as an
+ * image of one. Opening locks it; mapping goes through libpmem2.
+ */
+#ifndef DAXFUSE_PMEM_DEVICE_H
+#define DAXFUSE_PMEM_DEVICE_H
+
+#include "daxfuse/pmem/pmem.h"
+
+enum device_kind { DEVICE_DAX, DEVICE_IMAGE };
+
+struct device_info {
+	enum device_kind kind;
+	char path[4096];        /* as given */
+	char name[64];          /* dax0.0, or the file's last component */
+	char mode[16];          /* "devdax", "system-ram", "image" */
+	uint64_t size;          /* bytes */
+	uint64_t align;         /* bytes; images: 4096 */
+	int numa_node;          /* -1 = unknown */
+	char persistence[16];   /* "cpu_cache", "memory_controller", "none", "unknown" */
+	char filesystem[16];    /* images: of the file beneath: "tmpfs", ... */
+};
+
+struct device; /* an open, locked, possibly mapped device */
+
+enum device_access {
+	DEVICE_READ = 1,      /* map read-only, shared lock */
+	DEVICE_WRITE = 2,     /* map writable, exclusive lock */
+	DEVICE_WAIT = 4,      /* wait for the lock instead of -EBUSY */
+	DEVICE_NO_LOCK = 8,   /* probe only: neither lock nor mapping */
+};
+
+/*
+ * A failure that a person must act on: what failed and what to do, each one
+ * line without newline. Filled by device_open() and device_map() on error.
+ */
+struct device_error {
+	char what[512];
+	char advice[512];
+};
+
+/*
+ * Open PATH and learn about it. -ENODEV: neither device-dax nor regular file;
+ * -EBUSY: another daemon, mkfs or fsck holds it; -ENOTSUP: system-ram mode or
+ * an alignment that cannot give 2 MiB mappings; -EFBIG, -ENOSPC: size out of
+ * range. ret_error may be NULL.
+ */
+int device_open(const char *path, unsigned access, struct device **ret_dev,
+		struct device_error *ret_error);
+/* Map all of it, whole 2 MiB units; the struct pmem lives as long as dev. */
+int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *ret_error);
+const struct device_info *device_info(const struct device *dev);
+/* What libpmem2 reported: "page", "cache_line" or "byte"; after device_map(). */
+const char *device_granularity(const struct device *dev);
+int device_fd(const struct device *dev);
+/* Unmap, unlock, close. NULL is fine. */
+void device_close(struct device *dev);
+
+/* Call fn for each device-dax of the machine, until it returns non-zero. */
+int device_list(int (*fn)(const struct device_info *info, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A mapped pool, and the only ways to change it durably.
+ *
+ * The pool is read through plain pointers (`base`). Every store to it goes
+ * through the functions below and no other: persist.c implements them for
+ * production (flush policy chosen once, from the granularity that libpmem2
+ * reports), tests/crash replaces them at link time by a recorder and maps
+ * `base` read-only, so that a store that bypasses them is a crash of the test.
+ *
+ * Model (x86 and arm64 alike): a cached store reaches the media at any time
+ * after it was made, 8 aligned bytes at a time. It is durable once its line was
+ * flushed and the same thread has fenced. A non-temporal store needs the fence
+ * only. Functions that end in nothing neither flush nor fence.
+ *
+ * Thread-safety: all functions may be called from any thread; a fence covers
+ * what its own thread stored and flushed.
+ */
+#ifndef DAXFUSE_PMEM_PMEM_H
+#define DAXFUSE_PMEM_PMEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* [offset, offset + length) of the pool that is known to be poisoned, bytes */
+struct pmem_range {
+	uint64_t offset;
+	uint64_t length;
+};
+
+struct pmem_ops; /* private to persist.c */
+
+struct pmem {
+	char *base;    /* aligned to 2 MiB */
+	uint64_t size; /* bytes, a multiple of 2 MiB */
+	const struct pmem_ops *ops;
+	const struct pmem_range *bad; /* known bad ranges, ascending */
+	size_t bad_count;
+	bool read_only;
+};
+
+/* Pool offset -> pointer. The caller has checked that it lies inside. */
+static inline void *pmem_at(const struct pmem *pm, uint64_t offset)
+{
+	return pm->base + offset;
+}
+
+/* Pointer into the pool -> pool offset. */
+static inline uint64_t pmem_offset(const struct pmem *pm, const void *p)
+{
+	return (uint64_t)((const char *)p - pm->base);
+}
+
+/* Whether [offset, offset + length) lies inside the pool; no overflow. */
+static inline bool pmem_contains(const struct pmem *pm, uint64_t offset, uint64_t length)
+{
+	return offset <= pm->size && length <= pm->size - offset;
+}
+
+/* Cached stores. dst, and len of pmem_store, need no alignment; a word does. */
+void pmem_store(const struct pmem *pm, void *dst, const void *src, size_t len);
+void pmem_store64(const struct pmem *pm, void *dst, uint64_t value); /* atomic */
+void pmem_set_bits(const struct pmem *pm, uint64_t *word, uint64_t mask);   /* atomic */
+void pmem_clear_bits(const struct pmem *pm, uint64_t *word, uint64_t mask); /* atomic */
+
+/* Non-temporal: durable after the next fence (edges that are not whole lines
+ * are flushed inside). */
+void pmem_copy_nt(const struct pmem *pm, void *dst, const void *src, size_t len);
+void pmem_zero_nt(const struct pmem *pm, void *dst, size_t len);
+
+/* Write back all lines that [p, p + len) touches. */
+void pmem_flush(const struct pmem *pm, const void *p, size_t len);
+
+/* Order: everything this thread stored and flushed before is durable after. */
+void pmem_fence(const struct pmem *pm);
+
+/*
+ * Reading what may be poisoned. Plain loads are fine for what was read safely
+ * before; the first touch of an object, and all file data, goes through these.
+ * They return 0, or -EIO when the media answers with SIGBUS (poison); the range
+ * is then reported by pmem_poisoned().
+ */
+int pmem_read(const struct pmem *pm, void *dst, const void *src, size_t len);
+int pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value);
+/* Touch every line of [p, p + len). */
+int pmem_probe(const struct pmem *pm, const void *p, size_t len);
+
+/* Install the SIGBUS handler (idempotent); 0 or negative errno. */
+int pmem_poison_init(void);
+/* How many times poison was met since the start of the process. */
+uint64_t pmem_poison_count(void);
+
+#endif
