@@ -228,18 +228,19 @@ struct dxf_inode {
 
 /*
  * A directory is a linear hash table: bucket b is block b of its data, and
- * there are size / 4096 of them. A name's key is a 62-bit hash (XXH64 of the
- * name, seeded with hash_seed, shifted right by 2, at least DXF_KEY_MIN); two
- * names with one hash get neighbouring keys. The bucket of a key is found from
- * the key's upper bits, reversed (see docs/design/format.md), so that walking
- * the keys in ascending order survives any splitting and joining of buckets:
- * the key is the readdir cookie. A full bucket continues in the block `next`.
+ * there are size / 4096 of them. A name's hash is XXH64(name, hash_seed) >> 2
+ * with its low 3 bits cleared, and at least DXF_KEY_MIN; its key is the hash or,
+ * where other names of that hash are in the directory, the hash + 1 .. + 7. The
+ * bucket of a key is found from its upper bits, reversed (see docs/design/
+ * format.md), so that walking the keys in ascending order survives any splitting
+ * and joining of buckets: the key is the readdir cookie. A full bucket continues
+ * in the block `next`.
  */
 #define DXF_BUCKET_MAGIC UINT32_C(0x42465844)
 #define DXF_BUCKET_SLOTS 62 /* of 64 bytes, behind a header of 128 */
 #define DXF_KEY_BITS 62
 #define DXF_KEY_MIN UINT64_C(8)
-#define DXF_KEY_PROBES 8 /* a name's key is one of hash .. hash + 7 */
+#define DXF_KEY_PROBES 8
 #define DXF_SLOT_NAME 44 /* bytes of the name in the first slot */
 
 struct dxf_slot {
@@ -258,7 +259,7 @@ struct dxf_bucket {
 	uint64_t next;  /* device offset of the continuing block, or 0 */
 	uint64_t used;  /* bit i: slot i is taken */
 	uint64_t first; /* bit i: slot i is the first one of a name */
-	uint8_t tag[64]; /* of first slots: low 8 bits of the key */
+	uint8_t tag[64]; /* of first slots: bits 3 to 10 of the key */
 	uint8_t reserved1[32];
 	struct dxf_slot slot[DXF_BUCKET_SLOTS];
 };

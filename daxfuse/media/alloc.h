@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The extent allocator: 2 MiB units, and 4 KiB blocks in units broken for them.
+ * See alloc.c for how it keeps whole units whole.
+ */
+#ifndef DAXFUSE_MEDIA_ALLOC_H
+#define DAXFUSE_MEDIA_ALLOC_H
+
+#include "daxfuse/media/tx.h"
+
+/* Load from the unit words and bitmaps. 0, -ENOMEM, -EUCLEAN, -EIO. */
+int alloc_open(struct volume *vol);
+void alloc_close(struct volume *vol);
+
+/*
+ * Reserve count blocks (at most 512), all or none; device offsets, bytes. They
+ * are the transaction's: taken by its commit, given back by its abort. -ENOSPC.
+ */
+int alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets);
+/* Reserve a whole unit that gets the given state. -ENOSPC. */
+int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t *ret_offset);
+/* Freed by the commit, reusable once it is over. */
+void free_block(struct tx *tx, uint64_t offset);
+void free_unit(struct tx *tx, uint64_t offset);
+
+/* Whether offset may be what a block or unit entry of the given kind points to:
+ * inside the data area, aligned, and in a unit of the right state. */
+bool alloc_is_block(const struct volume *vol, uint64_t offset);
+bool alloc_is_unit(const struct volume *vol, uint64_t offset);
+
+struct alloc_space {
+	uint64_t units, free_units, broken_units, free_blocks, bad_blocks;
+};
+void alloc_space(struct volume *vol, struct alloc_space *ret_space);
+
+/* Of tx.c: the end of a transaction. */
+void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset);
+
+#endif
