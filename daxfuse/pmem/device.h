@@ -14,11 +14,11 @@ struct device_info {
 	enum device_kind kind;
 	char path[4096];        /* as given */
 	char name[64];          /* dax0.0, or the file's last component */
-	char mode[16];          /* "devdax", "system-ram", "image" */
+	char mode[16];          /* "devdax", "system-ram", "disabled", "image" */
 	uint64_t size;          /* bytes */
 	uint64_t align;         /* bytes; images: 4096 */
 	int numa_node;          /* -1 = unknown */
-	char persistence[16];   /* "cpu_cache", "memory_controller", "none", "unknown" */
+	char persistence[32];   /* "cpu_cache", "memory_controller", "none", "unknown" */
 	char filesystem[16];    /* images: of the file beneath: "tmpfs", ... */
 };
 
@@ -53,7 +53,18 @@ int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *
 const struct device_info *device_info(const struct device *dev);
 /* What libpmem2 reported: "page", "cache_line" or "byte"; after device_map(). */
 const char *device_granularity(const struct device *dev);
+/*
+ * What survives: "power" (loss of power), "process" (death of the daemon only:
+ * the pool is an image in the page cache, or lies on volatile memory), or
+ * "unknown" (the platform does not say); after device_map().
+ */
+const char *device_durability(const struct device *dev);
 int device_fd(const struct device *dev);
+/*
+ * Copy [offset, offset + len) of a device that need not be mapped, for probing.
+ * -EIO: poison; -ERANGE: behind the end.
+ */
+int device_peek(const struct device *dev, uint64_t offset, void *buf, size_t len);
 /* Unmap, unlock, close. NULL is fine. */
 void device_close(struct device *dev);
 

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Opening what a pool lies on.
+ *
+ * One flock() on the device's inode, exclusive for writers, says who owns it:
+ * the daemon holds it from mount until its last store, mkfs and fsck while they
+ * work. It works on character devices as on files, and dies with its holder.
+ *
+ * A device in system-ram mode has no node under /dev, so a missing path whose
+ * last component is the name of such a device is reported as what it is.
+ */
+#include "daxfuse/pmem/device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/format.h"
+#include "daxfuse/pmem/discover.h"
+#include "daxfuse/pmem/holder.h"
+#include "daxfuse/pmem/map.h"
+
+struct device {
+	struct device_info info;
+	unsigned access;
+	int fd;
+	struct pmem_map *map; /* NULL until device_map() */
+};
+
+/* Fill ret_error and hand err on. The format's first line is what, the second advice. */
+__attribute__((format(printf, 3, 4))) static int fail(struct device_error *ret_error, int err,
+						      const char *format, ...)
+{
+	char text[sizeof(ret_error->what) + sizeof(ret_error->advice)];
+	char *advice;
+	va_list args;
+
+	if (!ret_error)
+		return err;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	advice = strchr(text, '\n');
+	if (advice)
+		*advice++ = '\0';
+	snprintf(ret_error->what, sizeof(ret_error->what), "%.500s", text);
+	snprintf(ret_error->advice, sizeof(ret_error->advice), "%.500s", advice ? advice : "");
+	return err;
+}
+
+static const char *last_component(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static const char *filesystem_name(long type)
+{
+	static const struct {
+		long type;
+		const char *name;
+	} names[] = {
+		{ TMPFS_MAGIC, "tmpfs" },   { HUGETLBFS_MAGIC, "hugetlbfs" },
+		{ RAMFS_MAGIC, "ramfs" },   { EXT4_SUPER_MAGIC, "ext4" },
+		{ XFS_SUPER_MAGIC, "xfs" }, { BTRFS_SUPER_MAGIC, "btrfs" },
+		{ NFS_SUPER_MAGIC, "nfs" }, { OVERLAYFS_SUPER_MAGIC, "overlayfs" },
+		{ FUSE_SUPER_MAGIC, "fuse" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (names[i].type == type)
+			return names[i].name;
+	}
+	return "other";
+}
+
+static bool lies_in_ram(const struct device_info *info)
+{
+	return !strcmp(info->filesystem, "tmpfs") || !strcmp(info->filesystem, "hugetlbfs") ||
+	       !strcmp(info->filesystem, "ramfs");
+}
+
+static int describe_image(const char *path, const struct stat *st, struct device_info *info)
+{
+	struct statfs fs;
+
+	if (statfs(path, &fs) < 0)
+		return -errno;
+	info->kind = DEVICE_IMAGE;
+	snprintf(info->name, sizeof(info->name), "%.63s", last_component(path));
+	snprintf(info->mode, sizeof(info->mode), "image");
+	snprintf(info->filesystem, sizeof(info->filesystem), "%s", filesystem_name((long)fs.f_type));
+	snprintf(info->persistence, sizeof(info->persistence), "%s",
+		 lies_in_ram(info) ? "none" : "unknown");
+	info->size = (uint64_t)st->st_size;
+	info->align = 4096;
+	info->numa_node = -1;
+	return 0;
+}
+
+/* The kernel's name of a character device, if it is a device-dax. */
+static int dax_name(dev_t number, char *ret_name, size_t size)
+{
+	char path[128], target[512];
+	ssize_t length;
+
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/subsystem", major(number), minor(number));
+	length = readlink(path, target, sizeof(target) - 1);
+	if (length < 0)
+		return -ENODEV;
+	target[length] = '\0';
+	if (strcmp(last_component(target), "dax"))
+		return -ENODEV;
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u", major(number), minor(number));
+	length = readlink(path, target, sizeof(target) - 1);
+	if (length < 0)
+		return -ENODEV;
+	target[length] = '\0';
+	snprintf(ret_name, size, "%s", last_component(target));
+	return 0;
+}
+
+static int describe_dax(dev_t number, struct device_info *info)
+{
+	char name[64];
+	int err = dax_name(number, name, sizeof(name));
+
+	if (err)
+		return err;
+	return discover_dax(name, info);
+}
+
+static int not_a_pool(const char *path, const struct stat *st, struct device_error *ret_error)
+{
+	if (S_ISBLK(st->st_mode))
+		return fail(ret_error, -ENODEV,
+			    "is a block device\nmake its namespace a device-dax: "
+			    "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M");
+	if (S_ISDIR(st->st_mode))
+		return fail(ret_error, -ENODEV,
+			    "is a directory\nname a device-dax (daxfuse list shows them) "
+			    "or an image file");
+	return fail(ret_error, -ENODEV,
+		    "is neither a device-dax nor a regular file\ndaxfuse list shows the devices");
+}
+
+static int refuse_mode(const struct device_info *info, struct device_error *ret_error)
+{
+	if (!strcmp(info->mode, "system-ram"))
+		return fail(ret_error, -ENOTSUP,
+			    "is in system-ram mode, the kernel uses it as memory\n"
+			    "give it back with: daxctl reconfigure-device --mode=devdax %s",
+			    info->name);
+	if (!strcmp(info->mode, "disabled"))
+		return fail(ret_error, -ENOTSUP,
+			    "is disabled\nenable it with: daxctl enable-device %s", info->name);
+	return 0;
+}
+
+static int missing(const char *path, struct device_error *ret_error)
+{
+	struct device_info info;
+	int err;
+
+	if (discover_dax(last_component(path), &info))
+		return fail(ret_error, -ENOENT,
+			    "does not exist\ndaxfuse list shows the devices; "
+			    "an image is made with: truncate -s 1G FILE");
+	err = refuse_mode(&info, ret_error);
+	return err ? err : fail(ret_error, -ENOENT, "does not exist\ntry: udevadm settle");
+}
+
+static int describe(const char *path, struct device_info *ret_info, struct device_error *ret_error)
+{
+	struct stat st;
+	int err;
+
+	if (strlen(path) >= sizeof(ret_info->path))
+		return fail(ret_error, -ENAMETOOLONG, "is too long a name\ngive a shorter one");
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? missing(path, ret_error) :
+					 fail(ret_error, -errno,
+					      "cannot be looked at\ncheck the path and its modes");
+	if (S_ISREG(st.st_mode))
+		err = describe_image(path, &st, ret_info);
+	else if (S_ISCHR(st.st_mode))
+		err = describe_dax(st.st_rdev, ret_info);
+	else
+		err = -ENODEV;
+	if (err)
+		return not_a_pool(path, &st, ret_error);
+	snprintf(ret_info->path, sizeof(ret_info->path), "%s", path);
+	return refuse_mode(ret_info, ret_error);
+}
+
+/* Whether a pool can lie there at all. */
+static int check_geometry(const struct device_info *info, struct device_error *ret_error)
+{
+	if (info->kind == DEVICE_DAX && info->align < DXF_UNIT_SIZE)
+		return fail(ret_error, -ENOTSUP,
+			    "has an alignment of %llu bytes, it cannot be mapped in pieces of 2 MiB\n"
+			    "recreate its namespace: "
+			    "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M",
+			    (unsigned long long)info->align);
+	if (info->size < DXF_POOL_MIN)
+		return fail(ret_error, -ENOSPC,
+			    "is too small (%llu bytes)\na pool needs at least %llu MiB",
+			    (unsigned long long)info->size,
+			    (unsigned long long)(DXF_POOL_MIN >> 20));
+	if (info->size > DXF_POOL_MAX)
+		return fail(ret_error, -EFBIG,
+			    "is too large (%llu bytes)\na pool has at most %llu TiB",
+			    (unsigned long long)info->size,
+			    (unsigned long long)(DXF_POOL_MAX >> 40));
+	return 0;
+}
+
+static int lock(int fd, unsigned access, struct device_error *ret_error)
+{
+	int operation = access & DEVICE_WRITE ? LOCK_EX : LOCK_SH;
+	char holder[64];
+
+	if (!(access & DEVICE_WAIT))
+		operation |= LOCK_NB;
+	while (flock(fd, operation) < 0) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EWOULDBLOCK)
+			return fail(ret_error, -errno, "cannot be locked\n"
+				    "the filesystem that holds it must support flock()");
+		if (holder_find(fd, holder, sizeof(holder)))
+			snprintf(holder, sizeof(holder), "another process");
+		return fail(ret_error, -EBUSY,
+			    "is in use by %s\nunmount it, or wait until it is done", holder);
+	}
+	return 0;
+}
+
+static int open_and_lock(struct device *dev, struct device_error *ret_error)
+{
+	int flags = dev->access & DEVICE_WRITE ? O_RDWR : O_RDONLY;
+	int err;
+
+	dev->fd = open(dev->info.path, flags | O_CLOEXEC | O_NOCTTY);
+	if (dev->fd < 0) {
+		err = -errno;
+		return fail(ret_error, err, "cannot be opened\n%s",
+			    err == -EACCES || err == -EPERM || err == -EROFS ?
+				    "run as root, or as a user who may write to it" :
+				    "check the path");
+	}
+	if (dev->access & DEVICE_NO_LOCK)
+		return 0;
+	err = lock(dev->fd, dev->access, ret_error);
+	return err ? err : check_geometry(&dev->info, ret_error);
+}
+
+static void cleanup_device(struct device **dev)
+{
+	device_close(*dev);
+}
+
+int device_open(const char *path, unsigned access, struct device **ret_dev,
+		struct device_error *ret_error)
+{
+	CLEANUP(cleanup_device) struct device *dev = calloc(1, sizeof(*dev));
+	int err;
+
+	if (!dev)
+		return fail(ret_error, -ENOMEM, "cannot be opened\nfree some memory");
+	dev->fd = -1;
+	dev->access = access;
+	err = describe(path, &dev->info, ret_error);
+	if (!err)
+		err = open_and_lock(dev, ret_error);
+	if (err)
+		return err;
+	*ret_dev = TAKE_POINTER(dev);
+	return 0;
+}
+
+int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *ret_error)
+{
+	uint64_t align = MAX(dev->info.align, DXF_UNIT_SIZE);
+	int err;
+
+	if (dev->map || dev->access & DEVICE_NO_LOCK)
+		return -EINVAL;
+	err = pmem_map_fd(dev->fd, round_down(dev->info.size, align), align,
+			  !(dev->access & DEVICE_WRITE), &dev->map);
+	if (err)
+		return fail(ret_error, err, "cannot be mapped\n%s",
+			    err == -ENOMEM ? "check ulimit -v and vm.overcommit_memory" :
+			    err == -EACCES ? "check its modes, and that it may be mapped shared" :
+					     "check that its filesystem supports shared mappings");
+	*ret_pmem = &dev->map->pm;
+	return 0;
+}
+
+const struct device_info *device_info(const struct device *dev)
+{
+	return &dev->info;
+}
+
+const char *device_granularity(const struct device *dev)
+{
+	static const char *const names[] = {
+		[PMEM2_GRANULARITY_BYTE] = "byte",
+		[PMEM2_GRANULARITY_CACHE_LINE] = "cache_line",
+		[PMEM2_GRANULARITY_PAGE] = "page",
+	};
+
+	return names[dev->map->granularity];
+}
+
+const char *device_durability(const struct device *dev)
+{
+	const char *domain = dev->info.persistence;
+
+	if (dev->info.kind == DEVICE_IMAGE)
+		return dev->map->granularity == PMEM2_GRANULARITY_PAGE ? "process" : "power";
+	if (!strcmp(domain, "cpu_cache") || !strcmp(domain, "memory_controller"))
+		return "power";
+	return !strcmp(domain, "none") ? "process" : "unknown";
+}
+
+int device_fd(const struct device *dev)
+{
+	return dev->fd;
+}
+
+static int peek_file(int fd, uint64_t offset, char *buf, size_t len)
+{
+	while (len > 0) {
+		ssize_t got = pread(fd, buf, len, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got < 0 ? -errno : -ERANGE;
+		buf += got;
+		offset += (uint64_t)got;
+		len -= (size_t)got;
+	}
+	return 0;
+}
+
+/* device-dax has no read(): map the aligned range around it for a moment. */
+static int peek_dax(const struct device *dev, uint64_t offset, void *buf, size_t len)
+{
+	uint64_t start = round_down(offset, dev->info.align);
+	uint64_t length = round_up(offset + len, dev->info.align) - start;
+	struct pmem pm = { .size = length, .read_only = true };
+	char *p;
+	int err;
+
+	p = mmap(NULL, length, PROT_READ, MAP_SHARED, dev->fd, (off_t)start);
+	if (p == MAP_FAILED)
+		return -errno;
+	pm.base = p;
+	err = pmem_poison_init();
+	if (!err)
+		err = pmem_read(&pm, buf, p + (offset - start), len);
+	munmap(p, length);
+	return err;
+}
+
+int device_peek(const struct device *dev, uint64_t offset, void *buf, size_t len)
+{
+	if (offset > dev->info.size || len > dev->info.size - offset)
+		return -ERANGE;
+	if (dev->info.kind == DEVICE_IMAGE)
+		return peek_file(dev->fd, offset, buf, len);
+	return peek_dax(dev, offset, buf, len);
+}
+
+void device_close(struct device *dev)
+{
+	if (!dev)
+		return;
+	pmem_map_free(dev->map);
+	if (dev->fd >= 0)
+		close(dev->fd);
+	free(dev);
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Private to the pmem room: what libdaxctl and libndctl know of device-dax. */
+#ifndef DAXFUSE_PMEM_DISCOVER_H
+#define DAXFUSE_PMEM_DISCOVER_H
+
+#include "daxfuse/pmem/device.h"
+
+/* By the name of the device ("dax0.0"), whatever mode it is in. -ENOENT. */
+int discover_dax(const char *name, struct device_info *ret_info);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who holds the lock: every process's descriptors are compared with ours, and
+ * /proc/PID/fdinfo/FD of a match has a line "lock:" if that descriptor holds
+ * it. /proc/locks would not do: it names the process that took the lock, which
+ * for a daemon is the parent that is gone.
+ */
+#include "daxfuse/pmem/holder.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daxfuse/base/cleanup.h"
+
+static bool descriptor_holds_lock(const char *pid, const char *fd)
+{
+	char path[64], line[256];
+	CLEANUP_FILE FILE *file = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%.16s/fdinfo/%.16s", pid, fd);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "lock:", 5) && strstr(line, "FLOCK"))
+			return true;
+	}
+	return false;
+}
+
+static bool process_holds_lock(const char *pid, const struct stat *ours)
+{
+	CLEANUP_DIR DIR *dir = NULL;
+	struct dirent *entry;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%.16s/fd", pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		struct stat st;
+
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 &&
+		    st.st_dev == ours->st_dev && st.st_ino == ours->st_ino &&
+		    descriptor_holds_lock(pid, entry->d_name))
+			return true;
+	}
+	return false;
+}
+
+static void process_name(const char *pid, char *ret_name, size_t size)
+{
+	CLEANUP_FILE FILE *file = NULL;
+	char path[64], comm[32] = "process";
+
+	snprintf(path, sizeof(path), "/proc/%.16s/comm", pid);
+	file = fopen(path, "re");
+	if (file && fgets(comm, sizeof(comm), file))
+		comm[strcspn(comm, "\n")] = '\0';
+	snprintf(ret_name, size, "%s (pid %.16s)", comm, pid);
+}
+
+int holder_find(int fd, char *ret_name, size_t size)
+{
+	CLEANUP_DIR DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	struct stat ours;
+
+	if (!proc || fstat(fd, &ours) < 0)
+		return -errno;
+	while ((entry = readdir(proc))) {
+		if (!isdigit((unsigned char)entry->d_name[0]))
+			continue;
+		if (process_holds_lock(entry->d_name, &ours)) {
+			process_name(entry->d_name, ret_name, size);
+			return 0;
+		}
+	}
+	return -ENOENT;
+}

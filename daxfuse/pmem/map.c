@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Mapping a pool: at an address aligned to 2 MiB (so that a unit of the pool
+ * can be one huge mapping), whole, shared, through libpmem2.
+ *
+ * libpmem2 reports the granularity. "page" means that the pool lies in the page
+ * cache of an ordinary file, and libpmem2's own functions would call msync() on
+ * every flush. Such a pool is an emulation: what is stored is safe from the
+ * death of the daemon, not from the loss of power, and msync() would not make
+ * an ordered journal of it either (the kernel writes pages back when it likes).
+ * So the mapping is made once more by us and handed to libpmem2 as one of
+ * cache-line granularity: the same instructions as on the real thing, at the
+ * price of the real thing. The daemon's status says "durability": "process".
+ */
+#include "daxfuse/pmem/map.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
+
+/* Another thread may take the address between our look and our use. */
+#define RESERVE_TRIES 8
+
+/* libpmem2 rounds large reservations up to its own alignment of 1 GiB. */
+#define RESERVE_SLACK (UINT64_C(2) << 30)
+
+/* libpmem2 returns a negative errno, or a code of its own far below those. */
+static int pmem2_result(int result)
+{
+	if (result >= 0)
+		return 0;
+	if (result > PMEM2_E_UNKNOWN)
+		return result;
+	switch (result) {
+	case PMEM2_E_NO_ACCESS:
+		return -EACCES;
+	case PMEM2_E_MAPPING_EXISTS:
+		return -EEXIST;
+	default:
+		return -ENOTSUP;
+	}
+}
+
+static int find_address(uint64_t size, uint64_t align, void **ret_address)
+{
+	size_t length = size + align + RESERVE_SLACK;
+	char *p = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	munmap(p, length);
+	*ret_address = (void *)(uintptr_t)round_up((uintptr_t)p, align);
+	return 0;
+}
+
+static int reserve(uint64_t size, uint64_t align, struct pmem2_vm_reservation **ret_reservation)
+{
+	int err = -ENOMEM;
+
+	for (unsigned i = 0; i < RESERVE_TRIES; i++) {
+		void *address;
+
+		err = find_address(size, align, &address);
+		if (err)
+			return err;
+		err = pmem2_result(pmem2_vm_reservation_new(ret_reservation, address, size));
+		if (!err)
+			return 0;
+	}
+	return err;
+}
+
+static int map_by_pmem2(struct pmem_map *map, uint64_t size, uint64_t align)
+{
+	struct pmem2_config *config;
+	int err;
+
+	err = pmem2_result(pmem2_config_new(&config));
+	if (err)
+		return err;
+	err = reserve(size, align, &map->reservation);
+	if (err)
+		goto out;
+	pmem2_config_set_required_store_granularity(config, PMEM2_GRANULARITY_PAGE);
+	pmem2_config_set_length(config, size);
+	pmem2_config_set_protection(config, map->pm.read_only ?
+						    PMEM2_PROT_READ :
+						    PMEM2_PROT_READ | PMEM2_PROT_WRITE);
+	err = pmem2_result(pmem2_config_set_vm_reservation(config, map->reservation, 0));
+	if (!err)
+		err = pmem2_result(pmem2_map_new(&map->map, config, map->source));
+	if (!err) {
+		map->pm.base = pmem2_map_get_address(map->map);
+		map->granularity = pmem2_map_get_store_granularity(map->map);
+	}
+out:
+	pmem2_config_delete(&config);
+	return err;
+}
+
+static void unmap_by_pmem2(struct pmem_map *map)
+{
+	if (map->map)
+		pmem2_map_delete(&map->map);
+	if (map->reservation)
+		pmem2_vm_reservation_delete(&map->reservation);
+}
+
+static int map_page_cache(struct pmem_map *map, int fd, uint64_t size, uint64_t align)
+{
+	int protection = PROT_READ | (map->pm.read_only ? 0 : PROT_WRITE);
+	int err = -ENOMEM;
+
+	for (unsigned i = 0; i < RESERVE_TRIES; i++) {
+		void *address, *p;
+
+		err = find_address(size, align, &address);
+		if (err)
+			return err;
+		p = mmap(address, size, protection,
+			 MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
+		if (p == MAP_FAILED) {
+			err = -errno;
+			continue;
+		}
+		/* Only a hint, and only for tmpfs with huge=advise. */
+		madvise(p, size, MADV_HUGEPAGE);
+		map->pm.base = p;
+		return pmem2_result(pmem2_map_from_existing(&map->map, map->source, p, size,
+							    PMEM2_GRANULARITY_CACHE_LINE));
+	}
+	return err;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct pmem_range *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* A source that cannot tell its bad blocks has none that are known. */
+static int load_bad_ranges(struct pmem_map *map)
+{
+	struct pmem2_badblock_context *context;
+	struct pmem2_badblock block;
+	size_t count = 0, room = 0;
+	int err = 0;
+
+	if (pmem2_badblock_context_new(&context, map->source) < 0)
+		return 0;
+	while (pmem2_badblock_next(context, &block) == 0) {
+		if (block.offset >= map->pm.size)
+			continue;
+		if (count == room) {
+			struct pmem_range *more;
+
+			room = room ? 2 * room : 16;
+			more = reallocarray(map->bad, room, sizeof(*more));
+			if (!more) {
+				err = -ENOMEM;
+				break;
+			}
+			map->bad = more;
+		}
+		map->bad[count].offset = block.offset;
+		map->bad[count++].length = MIN((uint64_t)block.length, map->pm.size - block.offset);
+	}
+	pmem2_badblock_context_delete(&context);
+	if (count)
+		qsort(map->bad, count, sizeof(*map->bad), by_offset);
+	map->pm.bad = map->bad;
+	map->pm.bad_count = count;
+	return err;
+}
+
+static void cleanup_map(struct pmem_map **map)
+{
+	pmem_map_free(*map);
+}
+
+int pmem_map_fd(int fd, uint64_t size, uint64_t align, bool read_only, struct pmem_map **ret_map)
+{
+	CLEANUP(cleanup_map) struct pmem_map *map = calloc(1, sizeof(*map));
+	int err;
+
+	if (!map)
+		return -ENOMEM;
+	map->pm.read_only = read_only;
+	map->pm.size = size;
+	err = pmem2_result(pmem2_source_from_fd(&map->source, fd));
+	if (!err)
+		err = map_by_pmem2(map, size, align);
+	if (!err && map->granularity == PMEM2_GRANULARITY_PAGE) {
+		unmap_by_pmem2(map);
+		map->pm.base = NULL;
+		err = map_page_cache(map, fd, size, align);
+	}
+	if (!err)
+		err = load_bad_ranges(map);
+	if (err)
+		return err;
+	pmem_ops_choose(map->map, &map->ops);
+	map->pm.ops = &map->ops;
+	*ret_map = TAKE_POINTER(map);
+	return 0;
+}
+
+void pmem_map_free(struct pmem_map *map)
+{
+	if (!map)
+		return;
+	if (map->reservation) {
+		unmap_by_pmem2(map);
+	} else {
+		if (map->map)
+			pmem2_map_delete(&map->map);
+		if (map->pm.base)
+			munmap(map->pm.base, map->pm.size);
+	}
+	if (map->source)
+		pmem2_source_delete(&map->source);
+	free(map->bad);
+	free(map);
+}

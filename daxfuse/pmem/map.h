@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Private to the pmem room: a file or device mapped as a pool. */
+#ifndef DAXFUSE_PMEM_MAP_H
+#define DAXFUSE_PMEM_MAP_H
+
+#include <libpmem2.h>
+
+#include "daxfuse/pmem/persist.h"
+
+struct pmem_map {
+	struct pmem pm;
+	struct pmem_ops ops;
+	enum pmem2_granularity granularity; /* as libpmem2 reported it */
+	struct pmem_range *bad;             /* pm.bad */
+	struct pmem2_source *source;
+	struct pmem2_map *map;
+	struct pmem2_vm_reservation *reservation; /* NULL: `base` is our own mmap */
+};
+
+/*
+ * Map [0, size) of fd at an address aligned to `align`, shared. size: a multiple
+ * of align; align: a power of two, at least 2 MiB.
+ */
+int pmem_map_fd(int fd, uint64_t size, uint64_t align, bool read_only, struct pmem_map **ret_map);
+void pmem_map_free(struct pmem_map *map);
+
+#endif

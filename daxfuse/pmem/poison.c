@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reading what may be poisoned.
+ *
+ * A load from poisoned memory is answered by SIGBUS in the thread that made it.
+ * A reader says beforehand which range it is about to touch (a guard in
+ * thread-local storage); the handler jumps back to it when the signal's address
+ * lies there, and the read becomes -EIO. Any other SIGBUS goes to the handler
+ * that was installed before ours, so a bug still dies as it should.
+ *
+ * Invariants:
+ * - at most one guard is armed in a thread, and no other code runs under it
+ *   than the copy itself (no locks, no allocation): jumping out is safe;
+ * - SA_NODEFER keeps SIGBUS unblocked, because the jump does not restore masks
+ *   (saving them would cost a system call in every read).
+ *
+ * The kernel reports memory failures with the granularity of the mapping
+ * (si_addr_lsb: a page, or a whole huge page), so the guard compares ranges.
+ */
+#include "daxfuse/pmem/pmem.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+
+#define LINE_SIZE 64
+
+struct guard {
+	sigjmp_buf back;
+	uintptr_t start, end;
+	volatile sig_atomic_t armed;
+};
+
+static __thread struct guard guard;
+
+static struct {
+	pthread_mutex_t lock; /* installation only */
+	bool installed;
+	struct sigaction previous; /* fixed before the handler is installed */
+	uint64_t count;            /* atomic */
+} poison = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static bool guard_covers(const siginfo_t *info)
+{
+	uintptr_t size = 1, start;
+
+	if (info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO) {
+		unsigned shift = (unsigned)info->si_addr_lsb;
+
+		size = (uintptr_t)1 << (shift < 40 ? shift : 12);
+	}
+	start = (uintptr_t)info->si_addr & ~(size - 1);
+	return guard.armed && start < guard.end && start + size > guard.start;
+}
+
+static void chain(int signal, siginfo_t *info, void *context)
+{
+	if (poison.previous.sa_flags & SA_SIGINFO) {
+		poison.previous.sa_sigaction(signal, info, context);
+		return;
+	}
+	if (poison.previous.sa_handler != SIG_DFL && poison.previous.sa_handler != SIG_IGN) {
+		poison.previous.sa_handler(signal);
+		return;
+	}
+	/* The access is repeated when we return, and kills the process then. */
+	sigaction(signal, &poison.previous, NULL);
+}
+
+static void on_sigbus(int signal, siginfo_t *info, void *context)
+{
+	if (guard_covers(info)) {
+		guard.armed = 0;
+		__atomic_fetch_add(&poison.count, 1, __ATOMIC_RELAXED);
+		siglongjmp(guard.back, 1);
+	}
+	chain(signal, info, context);
+}
+
+int pmem_poison_init(void)
+{
+	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_NODEFER };
+	int err = 0;
+
+	action.sa_sigaction = on_sigbus;
+	sigemptyset(&action.sa_mask);
+	pthread_mutex_lock(&poison.lock);
+	if (!poison.installed) {
+		if (sigaction(SIGBUS, NULL, &poison.previous) < 0 ||
+		    sigaction(SIGBUS, &action, NULL) < 0)
+			err = -errno;
+		else
+			poison.installed = true;
+	}
+	pthread_mutex_unlock(&poison.lock);
+	return err;
+}
+
+uint64_t pmem_poison_count(void)
+{
+	return __atomic_load_n(&poison.count, __ATOMIC_RELAXED);
+}
+
+/* The fences keep the compiler from moving the guarded loads out. */
+static inline void guard_arm(const void *p, size_t len)
+{
+	guard.start = (uintptr_t)p;
+	guard.end = (uintptr_t)p + len;
+	guard.armed = 1;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void guard_disarm(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	guard.armed = 0;
+}
+
+int pmem_read(const struct pmem *pm, void *dst, const void *src, size_t len)
+{
+	if (sigsetjmp(guard.back, 0))
+		return -EIO;
+	guard_arm(src, len);
+	memcpy(dst, src, len);
+	guard_disarm();
+	return 0;
+}
+
+int pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value)
+{
+	uint64_t value;
+
+	if (sigsetjmp(guard.back, 0))
+		return -EIO;
+	guard_arm(word, sizeof(*word));
+	value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+	guard_disarm();
+	*ret_value = value;
+	return 0;
+}
+
+/* Not inlined: a variable that lives across sigsetjmp() may be clobbered. */
+__attribute__((noinline)) static void touch_lines(const volatile char *line, size_t len)
+{
+	const volatile char *end = line + len;
+
+	while (line < end) {
+		(void)*line;
+		line += LINE_SIZE - ((uintptr_t)line & (LINE_SIZE - 1));
+	}
+}
+
+int pmem_probe(const struct pmem *pm, const void *p, size_t len)
+{
+	if (sigsetjmp(guard.back, 0))
+		return -EIO;
+	guard_arm(p, len);
+	touch_lines(p, len);
+	guard_disarm();
+	return 0;
+}
