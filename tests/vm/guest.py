@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A QEMU guest with an emulated NVDIMM, driven from the host.
+
+The guest runs bash scripts that come over a virtio port (guest/agent), and has a
+second port, "acks", whose bytes QEMU appends to a file of the host at once. The
+NVDIMM is a file that outlives the guest. Everything is emulated (no KVM), so
+time limits here only catch what hangs.
+"""
+
+import base64
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tarfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+UNIT = 2 << 20
+BOOT_LIMIT = 180
+RUN_LIMIT = 300
+
+
+class GuestError(Exception):
+    """The guest does not answer, or a script that must succeed did not."""
+
+
+class Result:
+    """What a script in the guest came to."""
+
+    def __init__(self, status, stdout, stderr):
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def __repr__(self):
+        return f"status {self.status}\nstdout: {self.stdout}\nstderr: {self.stderr}"
+
+
+def make_nvdimm(path, mib):
+    """A sparse file of the shape that gives an aligned region: N x 16 MiB + 2 MiB."""
+    if mib % 16:
+        raise ValueError("an NVDIMM is a multiple of 16 MiB")
+    with open(path, "wb") as image:
+        image.truncate((mib << 20) + UNIT)
+
+
+def libraries(binary):
+    """The shared libraries that a program loads on this machine."""
+    result = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False)
+    return re.findall(r"(?:=> )?(/\S+) \(0x", result.stdout)
+
+
+def make_payload(path, programs, folders=()):
+    """A tar for the guest: programs into /usr/local/bin with their libraries where the
+    host has them, and folders as (source, name in the guest)."""
+    wanted = {}
+    for program in programs:
+        wanted[f"usr/local/bin/{pathlib.Path(program).name}"] = program
+        for library in libraries(program):
+            wanted[library.lstrip("/")] = library
+    with tarfile.open(path, "w", dereference=True) as tar:
+        for name, source in wanted.items():
+            tar.add(source, arcname=name)
+        for source, name in folders:
+            tar.add(source, arcname=name.lstrip("/"),
+                    filter=lambda info: None if "__pycache__" in info.name else info)
+
+
+class Guest:
+    """One boot of the guest. Use as a context manager; leaving it kills QEMU."""
+
+    def __init__(self, folder, nvdimm, payload):
+        self.folder = pathlib.Path(folder)
+        self.console = self.folder / "console.log"
+        self.acks = self.folder / "acks.log"
+        cache = pathlib.Path(subprocess.run([HERE / "build"], check=True, text=True,
+                                            stdout=subprocess.PIPE).stdout.strip())
+        self._control = self._buffer = None
+        self._socket = self.folder / "control.sock"
+        self._socket.unlink(missing_ok=True)
+        self._qemu = subprocess.Popen(
+            self._command(cache, nvdimm, payload), stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=open(self.folder / "qemu.log", "ab"))
+        try:
+            self._wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _command(self, cache, nvdimm, payload):
+        size = os.stat(nvdimm).st_size
+        return [
+            "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+            "-machine", "q35,nvdimm=on", "-m", "1536M,slots=2,maxmem=16G",
+            "-nodefaults", "-display", "none", "-no-reboot",
+            "-kernel", cache / "vmlinuz", "-initrd", cache / "initrd.img",
+            "-append", "console=ttyS0 nokaslr mitigations=off tsc=reliable quiet panic=-1 "
+                       "oops=panic rdinit=/init",
+            "-chardev", f"file,id=console,path={self.console},append=on",
+            "-serial", "chardev:console",
+            "-object", f"memory-backend-file,id=nv0,share=on,mem-path={nvdimm},"
+                       f"size={size},align=2M",
+            "-device", "nvdimm,memdev=nv0,label-size=128k",
+            "-drive", f"if=none,id=root,format=raw,readonly=on,file={cache / 'root.img'}",
+            "-device", "virtio-blk-pci,drive=root",
+            "-drive", f"if=none,id=payload,format=raw,readonly=on,file={payload}",
+            "-device", "virtio-blk-pci,drive=payload",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=control,path={self._socket},server=on,wait=off",
+            "-device", "virtserialport,chardev=control,name=control",
+            "-chardev", f"file,id=acks,path={self.acks},append=on",
+            "-device", "virtserialport,chardev=acks,name=acks",
+        ]
+
+    def _wait_ready(self):
+        deadline = time.monotonic() + BOOT_LIMIT
+        self._control = socket.socket(socket.AF_UNIX)
+        while True:
+            try:
+                self._control.connect(str(self._socket))
+                break
+            except OSError as error:
+                if self._qemu.poll() is not None or time.monotonic() > deadline:
+                    raise GuestError(f"QEMU does not start: {self.log()}") from error
+                time.sleep(0.05)
+        self._buffer = self._control.makefile("rb")
+        self._control.settimeout(BOOT_LIMIT)
+        if self._line() != "ready":
+            raise GuestError(f"the guest does not boot: {self.log()}")
+
+    def _line(self):
+        try:
+            line = self._buffer.readline()
+        except TimeoutError as error:
+            raise GuestError(f"the guest does not answer: {self.log()}") from error
+        if not line.endswith(b"\n"):
+            raise GuestError(f"the guest died: {self.log()}")
+        return line.decode().strip()
+
+    def log(self):
+        """The end of what the guest's kernel and QEMU said."""
+        said = [path.read_text(errors="replace")[-4000:]
+                for path in (self.console, self.folder / "qemu.log") if path.exists()]
+        return "\n".join(said)
+
+    def try_run(self, script, limit=RUN_LIMIT):
+        """Run a bash script as root in the guest, whatever comes of it."""
+        self._control.settimeout(limit)
+        self._control.sendall(base64.b64encode(script.encode()) + b"\n")
+        status, out, err = (int(word) for word in self._line().split())
+        try:
+            stdout = self._buffer.read(out)
+            stderr = self._buffer.read(err)
+        except TimeoutError as error:
+            raise GuestError(f"the guest does not answer: {self.log()}") from error
+        return Result(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+    def run(self, script, limit=RUN_LIMIT):
+        """Run a script that must succeed (bash -e); returns its stdout."""
+        result = self.try_run("set -e -o pipefail\n" + script, limit)
+        if result.status:
+            raise GuestError(f"{script}\n{result!r}\nconsole: {self.log()}")
+        return result.stdout
+
+    def kill(self):
+        """The power goes: SIGKILL for QEMU."""
+        if self._qemu.poll() is None:
+            self._qemu.send_signal(signal.SIGKILL)
+        self._qemu.wait()
+        for end in (self._buffer, self._control):
+            if end:
+                end.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
