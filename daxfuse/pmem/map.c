@@ -8,15 +8,17 @@
  * every flush. Such a pool is an emulation: what is stored is safe from the
  * death of the daemon, not from the loss of power, and msync() would not make
  * an ordered journal of it either (the kernel writes pages back when it likes).
- * So the mapping is made once more by us and handed to libpmem2 as one of
- * cache-line granularity: the same instructions as on the real thing, at the
+ * So the mapping is made once more by us, and libpmem2 asked for the functions
+ * of cache-line granularity: the same instructions as on the real thing, at the
  * price of the real thing. The daemon's status says "durability": "process".
  */
 #include "daxfuse/pmem/map.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
@@ -107,14 +109,47 @@ static void unmap_by_pmem2(struct pmem_map *map)
 		pmem2_map_delete(&map->map);
 	if (map->reservation)
 		pmem2_vm_reservation_delete(&map->reservation);
+	map->pm.base = NULL;
+}
+
+/*
+ * libpmem2 hands out its functions for a mapping. One page, declared to be of
+ * cache-line granularity, stands for all pools in the page cache and is kept
+ * until the process ends.
+ */
+static struct {
+	pthread_once_t once;
+	int err;
+	struct pmem2_map *map;
+} cache_line = { .once = PTHREAD_ONCE_INIT };
+
+static void make_cache_line_map(void)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	struct pmem2_source *source;
+	void *page;
+
+	page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED) {
+		cache_line.err = -errno;
+		return;
+	}
+	cache_line.err = pmem2_result(pmem2_source_from_anon(&source, size));
+	if (cache_line.err)
+		return;
+	cache_line.err = pmem2_result(pmem2_map_from_existing(&cache_line.map, source, page, size,
+							      PMEM2_GRANULARITY_CACHE_LINE));
+	pmem2_source_delete(&source);
 }
 
 static int map_page_cache(struct pmem_map *map, int fd, uint64_t size, uint64_t align)
 {
 	int protection = PROT_READ | (map->pm.read_only ? 0 : PROT_WRITE);
-	int err = -ENOMEM;
+	int err;
 
-	for (unsigned i = 0; i < RESERVE_TRIES; i++) {
+	pthread_once(&cache_line.once, make_cache_line_map);
+	err = cache_line.err;
+	for (unsigned i = 0; !err && i < RESERVE_TRIES; i++) {
 		void *address, *p;
 
 		err = find_address(size, align, &address);
@@ -123,14 +158,14 @@ static int map_page_cache(struct pmem_map *map, int fd, uint64_t size, uint64_t 
 		p = mmap(address, size, protection,
 			 MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
 		if (p == MAP_FAILED) {
-			err = -errno;
+			if (errno != EEXIST || i + 1 == RESERVE_TRIES)
+				err = -errno;
 			continue;
 		}
 		/* Only a hint, and only for tmpfs with huge=advise. */
 		madvise(p, size, MADV_HUGEPAGE);
 		map->pm.base = p;
-		return pmem2_result(pmem2_map_from_existing(&map->map, map->source, p, size,
-							    PMEM2_GRANULARITY_CACHE_LINE));
+		return 0;
 	}
 	return err;
 }
@@ -196,14 +231,13 @@ int pmem_map_fd(int fd, uint64_t size, uint64_t align, bool read_only, struct pm
 		err = map_by_pmem2(map, size, align);
 	if (!err && map->granularity == PMEM2_GRANULARITY_PAGE) {
 		unmap_by_pmem2(map);
-		map->pm.base = NULL;
 		err = map_page_cache(map, fd, size, align);
 	}
 	if (!err)
 		err = load_bad_ranges(map);
 	if (err)
 		return err;
-	pmem_ops_choose(map->map, &map->ops);
+	pmem_ops_choose(map->map ? map->map : cache_line.map, &map->ops);
 	map->pm.ops = &map->ops;
 	*ret_map = TAKE_POINTER(map);
 	return 0;
@@ -213,14 +247,9 @@ void pmem_map_free(struct pmem_map *map)
 {
 	if (!map)
 		return;
-	if (map->reservation) {
-		unmap_by_pmem2(map);
-	} else {
-		if (map->map)
-			pmem2_map_delete(&map->map);
-		if (map->pm.base)
-			munmap(map->pm.base, map->pm.size);
-	}
+	if (!map->map && map->pm.base)
+		munmap(map->pm.base, map->pm.size);
+	unmap_by_pmem2(map);
 	if (map->source)
 		pmem2_source_delete(&map->source);
 	free(map->bad);

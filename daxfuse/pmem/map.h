@@ -13,8 +13,8 @@ struct pmem_map {
 	enum pmem2_granularity granularity; /* as libpmem2 reported it */
 	struct pmem_range *bad;             /* pm.bad */
 	struct pmem2_source *source;
-	struct pmem2_map *map;
-	struct pmem2_vm_reservation *reservation; /* NULL: `base` is our own mmap */
+	struct pmem2_map *map;                    /* NULL: `base` is our own mmap */
+	struct pmem2_vm_reservation *reservation; /* of map */
 };
 
 /*

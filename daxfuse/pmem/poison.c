@@ -36,9 +36,8 @@ struct guard {
 static __thread struct guard guard;
 
 static struct {
-	pthread_mutex_t lock; /* installation only */
-	bool installed;
-	struct sigaction previous; /* fixed before the handler is installed */
+	pthread_mutex_t lock;      /* installation only */
+	struct sigaction previous; /* set before the handler is installed */
 	uint64_t count;            /* atomic */
 } poison = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -81,18 +80,17 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
 
 int pmem_poison_init(void)
 {
-	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_NODEFER };
+	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_NODEFER }, current;
 	int err = 0;
 
 	action.sa_sigaction = on_sigbus;
 	sigemptyset(&action.sa_mask);
 	pthread_mutex_lock(&poison.lock);
-	if (!poison.installed) {
-		if (sigaction(SIGBUS, NULL, &poison.previous) < 0 ||
-		    sigaction(SIGBUS, &action, NULL) < 0)
-			err = -errno;
-		else
-			poison.installed = true;
+	if (sigaction(SIGBUS, NULL, &current) < 0) {
+		err = -errno;
+	} else if (current.sa_sigaction != on_sigbus) {
+		poison.previous = current;
+		err = sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
 	}
 	pthread_mutex_unlock(&poison.lock);
 	return err;

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What all tests share: the built tools, and images in memory."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def bin_dir():
+    return ROOT / "build" / os.environ.get("DAXFUSE_PRESET", "dev") / "bin"
+
+
+@pytest.fixture(scope="session")
+def tool(bin_dir):
+    """tool("mkfs.daxfuse", "-f", image, code=0) -> CompletedProcess; JSON in .json if there is any."""
+
+    def run(name, *args, code=0, **kwargs):
+        kwargs.setdefault("timeout", 120)
+        done = subprocess.run([bin_dir / name, *map(str, args)], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, **kwargs)
+        assert code is None or done.returncode == code, (
+            f"{name} {args}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        done.json = json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else None
+        return done
+
+    return run
+
+
+@pytest.fixture
+def memory_dir():
+    """A folder on tmpfs."""
+    path = Path(tempfile.mkdtemp(prefix="daxfuse-", dir="/dev/shm"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def image(memory_dir):
+    """image(size) -> a sparse file on tmpfs."""
+
+    def make(size=64 << 20, name="pool"):
+        path = memory_dir / name
+        with open(path, "wb") as file:
+            file.truncate(size)
+        return path
+
+    return make

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Runs each C unit test, plain and under sanitizers, as a test of its own."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BUILD = Path(__file__).resolve().parents[1] / "build"
+
+
+def unit_tests(preset):
+    out = subprocess.run(["ctest", "--test-dir", BUILD / preset, "--show-only=json-v1"],
+                         check=True, capture_output=True, text=True).stdout
+    for test in json.loads(out)["tests"]:
+        yield test["name"], test["command"]
+
+
+def cases():
+    for preset in ("dev", "asan", "tsan"):
+        for name, command in unit_tests(preset):
+            if preset != "tsan" or name.endswith("_threads"):
+                yield pytest.param(command, id=f"{preset}-{name}")
+
+
+@pytest.mark.parametrize("command", cases())
+def test_unit(command, tmp_path):
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
