@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bench-aging: fill a pool to several degrees, churn at each, and say how much
+ * of the free space is still in whole units and whether new large files get
+ * whole units only. JSON.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <json-c/json.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/bench/aging/churn.h"
+#include "tests/bench/aging/survey.h"
+#include "tests/bench/common/measure.h"
+#include "tests/bench/common/pool.h"
+
+#define THREADS 2
+/* Samples for the plot per pool's capacity written. */
+#define SAMPLES 4
+
+static const double stages[] = { 0.50, 0.75, 0.90 };
+#define STAGES (sizeof(stages) / sizeof(stages[0]))
+
+static const char usage[] =
+	"usage: bench-aging [--pool PATH] [--size BYTES] [--rounds N]\n"
+	"\n"
+	"  --pool PATH   image or device to format and use (anonymous memory)\n"
+	"  --size BYTES  of the pool (2 GiB)\n"
+	"  --rounds N    at each of 50, 75 and 90 % full, write N times the size (4)\n";
+
+struct arguments {
+	const char *pool;
+	uint64_t size, rounds;
+};
+
+struct churner {
+	pthread_t thread;
+	struct churn *churn;
+	double fullness;
+	uint64_t bytes;
+};
+
+static uint64_t parse_number(const char *text)
+{
+	char *end;
+	uint64_t value = strtoull(text, &end, 0);
+
+	if (*end || end == text || !value) {
+		fprintf(stderr, "bench-aging: '%s' is no number above 0\n", text);
+		exit(2);
+	}
+	return value;
+}
+
+static void parse(int argc, char **argv, struct arguments *ret_arguments)
+{
+	static const struct option options[] = {
+		{ "pool", required_argument, NULL, 'p' },
+		{ "size", required_argument, NULL, 's' },
+		{ "rounds", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	*ret_arguments = (struct arguments){ NULL, UINT64_C(2) << 30, 4 };
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 'p')
+			ret_arguments->pool = optarg;
+		else if (option == 's')
+			ret_arguments->size = parse_number(optarg) / DXF_UNIT_SIZE * DXF_UNIT_SIZE;
+		else if (option == 'r')
+			ret_arguments->rounds = parse_number(optarg);
+		else {
+			fputs(usage, option == 'h' ? stdout : stderr);
+			exit(option == 'h' ? 0 : 2);
+		}
+	}
+}
+
+static void *churn_thread(void *arg)
+{
+	struct churner *churner = arg;
+
+	churn_run(churner->churn, churner->fullness, churner->bytes);
+	return NULL;
+}
+
+static void churn_all(struct churner *churners, double fullness, uint64_t bytes)
+{
+	for (unsigned t = 0; t < THREADS; t++) {
+		churners[t].fullness = fullness;
+		churners[t].bytes = bytes / THREADS;
+		bench_check(-pthread_create(&churners[t].thread, NULL, churn_thread, &churners[t]),
+			    "thread");
+	}
+	for (unsigned t = 0; t < THREADS; t++)
+		pthread_join(churners[t].thread, NULL);
+}
+
+static struct churn_totals totals_of(const struct churner *churners)
+{
+	struct churn_totals totals = { 0 };
+
+	for (unsigned t = 0; t < THREADS; t++)
+		churn_add_totals(churners[t].churn, &totals);
+	return totals;
+}
+
+static void add_space(struct json_object *object, struct fs *fs, uint64_t written, uint64_t size)
+{
+	struct survey_space space;
+
+	survey_space(fs, &space);
+	json_object_object_add(object, "written",
+			       json_object_new_double((double)written / (double)size));
+	json_object_object_add(object, "fullness", json_object_new_double(space.fullness));
+	json_object_object_add(object, "free_bytes", json_object_new_uint64(space.free_bytes));
+	json_object_object_add(object, "free_units", json_object_new_uint64(space.free_units));
+	json_object_object_add(object, "broken_units", json_object_new_uint64(space.broken_units));
+	json_object_object_add(object, "whole_share", json_object_new_double(space.whole));
+}
+
+static void add_totals(struct json_object *object, const struct churn_totals *totals)
+{
+	json_object_object_add(object, "files", json_object_new_uint64(totals->files));
+	json_object_object_add(object, "created", json_object_new_uint64(totals->created));
+	json_object_object_add(object, "appended", json_object_new_uint64(totals->appended));
+	json_object_object_add(object, "truncated", json_object_new_uint64(totals->truncated));
+	json_object_object_add(object, "removed", json_object_new_uint64(totals->removed));
+	json_object_object_add(object, "refused", json_object_new_uint64(totals->refused));
+}
+
+/* Churn at one fullness; adds the stage's row, and samples on the way. */
+static void run_stage(struct fs *fs, struct churner *churners, const struct arguments *arguments,
+		      double fullness, struct json_object *samples, struct json_object *rows)
+{
+	struct json_object *row = json_object_new_object();
+	struct survey_large large;
+	struct churn_totals totals;
+	uint64_t start = bench_now();
+
+	for (uint64_t i = 0; i < arguments->rounds * SAMPLES; i++) {
+		struct json_object *sample = json_object_new_object();
+
+		churn_all(churners, fullness, arguments->size / SAMPLES);
+		add_space(sample, fs, totals_of(churners).written, arguments->size);
+		json_object_array_add(samples, sample);
+	}
+	totals = totals_of(churners);
+	json_object_object_add(row, "stage", json_object_new_double(fullness));
+	json_object_object_add(row, "seconds",
+			       json_object_new_double((double)(bench_now() - start) / 1e9));
+	add_space(row, fs, totals.written, arguments->size);
+	add_totals(row, &totals);
+	survey_large(fs, arguments->size / 32, &large);
+	json_object_object_add(row, "large_file_bytes", json_object_new_uint64(large.size));
+	json_object_object_add(row, "large_files", json_object_new_uint64(large.files));
+	json_object_object_add(row, "large_files_aligned", json_object_new_uint64(large.aligned));
+	json_object_array_add(rows, row);
+}
+
+int main(int argc, char **argv)
+{
+	struct json_object *object = json_object_new_object();
+	struct json_object *samples = json_object_new_array(), *rows = json_object_new_array();
+	struct churner churners[THREADS];
+	struct arguments arguments;
+	struct bench_pool pool;
+
+	parse(argc, argv, &arguments);
+	bench_pool_open(&pool, arguments.pool, arguments.size);
+	for (unsigned t = 0; t < THREADS; t++)
+		churners[t].churn = churn_new(pool.fs, t, arguments.size / 32);
+	for (unsigned i = 0; i < STAGES; i++)
+		run_stage(pool.fs, churners, &arguments, stages[i], samples, rows);
+	for (unsigned t = 0; t < THREADS; t++)
+		churn_free(churners[t].churn);
+	bench_pool_close(&pool);
+	json_object_object_add(object, "pool_bytes", json_object_new_uint64(arguments.size));
+	json_object_object_add(object, "stages", rows);
+	json_object_object_add(object, "samples", samples);
+	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY));
+	json_object_put(object);
+	return 0;
+}

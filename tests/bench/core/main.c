@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bench-core: how long the core takes for each operation, without FUSE, and how
+ * many fences; on one thread and on two in different directories. JSON.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/bench/common/pool.h"
+#include "tests/bench/core/mounting.h"
+#include "tests/bench/core/operations.h"
+
+#define THREADS 2
+
+static const char usage[] =
+	"usage: bench-core [--pool PATH] [--count N] [--files N] [--large BYTES]\n"
+	"\n"
+	"  --pool PATH    image or device to format and use, best on a tmpfs mounted with\n"
+	"                 huge=always (anonymous memory)\n"
+	"  --count N      calls of each operation (200000)\n"
+	"  --files N      files in the large directory (1000000; 0 = leave out)\n"
+	"  --large BYTES  size of the sparse pool (1 TiB; 0 = leave out)\n";
+
+struct arguments {
+	const char *pool;
+	uint64_t count, files, large;
+};
+
+static uint64_t parse_number(const char *text)
+{
+	char *end;
+	uint64_t value = strtoull(text, &end, 0);
+
+	if (*end || end == text) {
+		fprintf(stderr, "bench-core: '%s' is no number\n", text);
+		exit(2);
+	}
+	return value;
+}
+
+static void parse(int argc, char **argv, struct arguments *ret_arguments)
+{
+	static const struct option options[] = {
+		{ "pool", required_argument, NULL, 'p' },
+		{ "count", required_argument, NULL, 'c' },
+		{ "files", required_argument, NULL, 'f' },
+		{ "large", required_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	*ret_arguments = (struct arguments){ NULL, 200000, 1000000, UINT64_C(1) << 40 };
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 'p')
+			ret_arguments->pool = optarg;
+		else if (option == 'c')
+			ret_arguments->count = parse_number(optarg);
+		else if (option == 'f')
+			ret_arguments->files = parse_number(optarg);
+		else if (option == 'l')
+			ret_arguments->large = parse_number(optarg);
+		else {
+			fputs(usage, option == 'h' ? stdout : stderr);
+			exit(option == 'h' ? 0 : 2);
+		}
+	}
+}
+
+/* The whole table on `threads` threads. */
+static void run_table(struct fs *fs, unsigned threads, uint64_t count,
+		      struct bench_result *ret_results)
+{
+	struct worker workers[THREADS];
+	void *contexts[THREADS];
+
+	for (unsigned t = 0; t < threads; t++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "%u-%u", threads, t);
+		worker_init(&workers[t], fs, name);
+		contexts[t] = &workers[t];
+	}
+	for (unsigned i = 0; i < operation_count; i++)
+		bench_measure(operations[i].run, contexts, threads,
+			      count * operations[i].share / 100, &ret_results[i]);
+	for (unsigned t = 0; t < threads; t++)
+		worker_free(&workers[t]);
+}
+
+static struct json_object *bench_operations(const char *path, uint64_t count)
+{
+	/* Files, logs (a quarter of the count, 4 KiB each) and names of 1 + 2 workers. */
+	uint64_t size = (UINT64_C(1) << 30) + 3 * count * 3072 / DXF_UNIT_SIZE * DXF_UNIT_SIZE;
+	struct bench_result *one = calloc(operation_count, sizeof(*one));
+	struct bench_result *two = calloc(operation_count, sizeof(*two));
+	struct json_object *object = json_object_new_object();
+	struct bench_pool pool;
+
+	bench_check(one && two ? 0 : -ENOMEM, "memory");
+	bench_pool_open(&pool, path, size);
+	run_table(pool.fs, 1, count, one);
+	run_table(pool.fs, THREADS, count, two);
+	bench_pool_close(&pool);
+	for (unsigned i = 0; i < operation_count; i++) {
+		struct json_object *row = json_object_new_object();
+
+		json_object_object_add(row, "one_thread", bench_result_json(&one[i]));
+		json_object_object_add(row, "two_threads", bench_result_json(&two[i]));
+		json_object_object_add(row, "scaling",
+				       json_object_new_double(two[i].per_second /
+							      one[i].per_second));
+		json_object_object_add(row, "target_ns",
+				       json_object_new_uint64(operations[i].target_ns));
+		json_object_object_add(object, operations[i].name, row);
+	}
+	free(one);
+	free(two);
+	return object;
+}
+
+int main(int argc, char **argv)
+{
+	struct json_object *object = json_object_new_object();
+	struct arguments arguments;
+
+	parse(argc, argv, &arguments);
+	json_object_object_add(object, "operations",
+			       bench_operations(arguments.pool, arguments.count));
+	if (arguments.files)
+		json_object_object_add(object, "many_files",
+				       bench_many_files(arguments.pool, arguments.files));
+	if (arguments.large)
+		json_object_object_add(object, "large_pool", bench_large_pool(arguments.large));
+	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY));
+	json_object_put(object);
+	return 0;
+}
