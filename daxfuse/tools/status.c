@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daxfuse status: what a mount says of itself. The daemon answers an ioctl with
+ * one JSON object; here it is only shown.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "daxfuse/ioctl.h"
+#include "daxfuse/tools/command.h"
+#include "daxfuse/tools/mounts.h"
+#include "daxfuse/tools/report.h"
+
+static const struct command_option options[] = {
+	{ 'u', "human", NULL, "print for people" },
+	{ 0 },
+};
+
+static const struct command command = {
+	.name = "daxfuse status",
+	.usage = "[PATH]",
+	.summary = "Show the state of the mount that PATH lies on; without PATH, of all (JSON).",
+	.options = options,
+	.usage_status = 1,
+};
+
+static int read_status(const char *path, struct json_object **ret_object)
+{
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	CLEANUP_FREE struct dxf_ioc_status *status = calloc(1, sizeof(*status));
+	struct json_object *object;
+
+	if (fd < 0 || !status)
+		return -errno;
+	if (ioctl(fd, DXF_IOC_STATUS, status) < 0)
+		return -errno;
+	status->json[sizeof(status->json) - 1] = '\0';
+	object = json_tokener_parse(status->json);
+	if (!object)
+		return -EPROTO;
+	*ret_object = object;
+	return 0;
+}
+
+static int report(const char *path, int err)
+{
+	bool foreign = err == -ENOTTY || err == -EINVAL || err == -ENOSYS || err == -EOPNOTSUPP;
+
+	report_failure("daxfuse", path, err,
+		       foreign ? "does not lie on a mount of daxfuse" : "does not tell its status",
+		       foreign ? "findmnt -t fuse.daxfuse shows the mounts" :
+				 "check that its daemon runs: findmnt -T PATH");
+	return 1;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t length = strlen(text), end_length = strlen(end);
+
+	return length >= end_length && !strcmp(text + length - end_length, end);
+}
+
+static void print_value(const char *key, struct json_object *value)
+{
+	char size[HUMAN_SIZE];
+
+	if (json_object_is_type(value, json_type_int) &&
+	    (ends_with(key, "bytes") || ends_with(key, "size") || ends_with(key, "align") ||
+	     !strcmp(key, "free") || !strcmp(key, "used")))
+		printf("%s", human_size(json_object_get_uint64(value), size, sizeof(size)));
+	else if (json_object_is_type(value, json_type_boolean))
+		printf("%s", json_object_get_boolean(value) ? "yes" : "no");
+	else
+		printf("%s", json_object_get_string(value));
+}
+
+/* Keys are words joined by "_"; objects become indented paragraphs. */
+static void print_object(struct json_object *object, int indent)
+{
+	json_object_object_foreach(object, key, value) {
+		char words[64];
+
+		snprintf(words, sizeof(words), "%s", key);
+		for (char *p = words; *p; p++)
+			*p = *p == '_' ? ' ' : *p;
+		if (json_object_is_type(value, json_type_object)) {
+			printf("%*s%s:\n", indent, "", words);
+			print_object(value, indent + 2);
+			continue;
+		}
+		printf("%*s%-*s ", indent, "", 26 - indent, words);
+		print_value(key, value);
+		printf("\n");
+	}
+}
+
+struct all {
+	struct json_object *list;
+	int status;
+};
+
+static int add_mount(const char *device, const char *mountpoint, void *arg)
+{
+	struct json_object *object;
+	struct all *all = arg;
+	int err = read_status(mountpoint, &object);
+
+	if (err)
+		all->status = report(mountpoint, err);
+	else
+		json_object_array_add(all->list, object);
+	return 0;
+}
+
+static void print_all(struct json_object *list)
+{
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		if (i)
+			printf("\n");
+		print_object(json_object_array_get_idx(list, i), 0);
+	}
+	if (!json_object_array_length(list))
+		printf("nothing is mounted\n");
+}
+
+static int show_all(bool human)
+{
+	CLEANUP_JSON struct json_object *list = json_object_new_array();
+	struct all all = { .list = list };
+
+	mounts_each(add_mount, &all);
+	if (human)
+		print_all(list);
+	else
+		report_json(list);
+	return all.status;
+}
+
+int status_main(int argc, char **argv)
+{
+	CLEANUP_JSON struct json_object *object = NULL;
+	bool human = false;
+	int err;
+
+	while (command_next(&command, argc, argv) == 'u')
+		human = true;
+	command_operands(&command, argc, 0, 1);
+	if (optind == argc)
+		return show_all(human);
+	err = read_status(argv[optind], &object);
+	if (err)
+		return report(argv[optind], err);
+	if (human)
+		print_object(object, 0);
+	else
+		report_json(object);
+	return 0;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daxfuse umount: umount(8) returns before the daemon is done, because the
+ * kernel does not wait for it. The daemon holds the device's lock until its last
+ * store, so waiting for the lock is waiting for the daemon.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include "daxfuse/tools/command.h"
+#include "daxfuse/tools/mounts.h"
+#include "daxfuse/tools/report.h"
+
+static const struct command_option options[] = {
+	{ 'w', "wait", NULL, "return only when the daemon has let go of the device" },
+	{ 'l', "lazy", NULL, "detach now, finish when nobody uses it any more" },
+	{ 0 },
+};
+
+static const struct command command = {
+	.name = "daxfuse umount",
+	.usage = "MOUNTPOINT",
+	.summary = "Unmount.",
+	.options = options,
+	.details = "Nothing is lost without --wait: all data is durable before umount begins.\n"
+		   "It is for scripts that use the device again at once.",
+	.usage_status = 1,
+};
+
+static int run_fusermount(const char *mountpoint, bool lazy)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child < 0)
+		return -errno;
+	if (child == 0) {
+		execlp("fusermount3", "fusermount3", lazy ? "-uz" : "-u", "--", mountpoint,
+		       (char *)NULL);
+		_exit(127);
+	}
+	while (waitpid(child, &status, 0) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 127 ? -ENOENT : -EBUSY;
+}
+
+static int unmount(const char *mountpoint, bool lazy)
+{
+	if (umount2(mountpoint, (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	if (errno != EPERM)
+		return -errno;
+	return run_fusermount(mountpoint, lazy);
+}
+
+static int wait_for_device(const char *path)
+{
+	struct device_error error;
+	struct device *dev;
+	int err = device_open(path, DEVICE_READ | DEVICE_WAIT, &dev, &error);
+
+	if (err) {
+		report_device_error("daxfuse", path, err, &error);
+		return 1;
+	}
+	device_close(dev);
+	return 0;
+}
+
+int umount_main(int argc, char **argv)
+{
+	bool wait = false, lazy = false;
+	char device[4096];
+	int code, err;
+
+	while ((code = command_next(&command, argc, argv)) >= 0) {
+		wait |= code == 'w';
+		lazy |= code == 'l';
+	}
+	command_operands(&command, argc, 1, 1);
+	err = mounts_find_mountpoint(argv[optind], device, sizeof(device));
+	if (err) {
+		report_failure("daxfuse", argv[optind], 0, "is not a mount of daxfuse",
+			       "findmnt -t fuse.daxfuse shows the mounts");
+		return 1;
+	}
+	err = unmount(argv[optind], lazy);
+	if (err) {
+		report_failure("daxfuse", argv[optind], err, "cannot be unmounted",
+			       err == -EBUSY ? "see who uses it: fuser -vm MOUNTPOINT" : "");
+		return 1;
+	}
+	return wait ? wait_for_device(device) : 0;
+}
