@@ -49,29 +49,43 @@ static bool is_intact(int err)
 	return err == 0 || err == -EROFS || err == -EFBIG || err == -EOPNOTSUPP;
 }
 
+static void take_pool(const struct dxf_super *super, int state, bool spare,
+		      struct signature *signature)
+{
+	signature->kind = SIGNATURE_POOL;
+	signature->state = state;
+	signature->spare = spare;
+	snprintf(signature->type, sizeof(signature->type), "daxfuse");
+	if (is_intact(state))
+		take_super(super, signature);
+}
+
 /* The spare copy is looked for where a pool that fills the device has it. */
-static bool find_pool(const struct device *dev, struct signature *signature)
+static bool find_spare(const struct device *dev, struct signature *signature)
 {
 	uint64_t size = round_down(device_info(dev)->size, DXF_UNIT_SIZE);
 	struct dxf_super super;
+	int err;
+
+	if (size < DXF_POOL_MIN)
+		return false;
+	err = peek_super(dev, size - DXF_UNIT_SIZE, &super);
+	if (is_intact(err))
+		take_pool(&super, err, true, signature);
+	return is_intact(err);
+}
+
+/* Whether the first copy is there, and if it is torn the spare one. */
+static bool find_pool(const struct device *dev, struct signature *signature)
+{
+	struct dxf_super super;
 	int err = peek_super(dev, 0, &super);
 
-	signature->state = err;
-	if (!is_intact(err) && size >= DXF_POOL_MIN) {
-		int spare = peek_super(dev, size - DXF_UNIT_SIZE, &super);
-
-		if (is_intact(spare)) {
-			signature->spare = true;
-			signature->state = spare;
-		}
-	}
-	if (is_intact(signature->state))
-		take_super(&super, signature);
-	else if (signature->state != -EUCLEAN)
-		return false;
-	signature->kind = SIGNATURE_POOL;
-	snprintf(signature->type, sizeof(signature->type), "daxfuse");
-	return true;
+	if (is_intact(err))
+		take_pool(&super, err, false, signature);
+	else if (err == -EUCLEAN && !find_spare(dev, signature))
+		take_pool(NULL, err, false, signature);
+	return signature->kind == SIGNATURE_POOL;
 }
 
 static int copy_part(const struct device *dev, uint64_t offset, uint64_t length, int to,
@@ -159,6 +173,8 @@ static bool find_foreign(int fd, struct signature *signature)
 	return found;
 }
 
+/* A spare superblock counts only where nothing else has been put since: others
+ * leave the end of the device as it was. */
 int signature_read(struct device *dev, struct signature *ret_signature)
 {
 	struct signature signature = { .kind = SIGNATURE_BLANK };
@@ -170,10 +186,10 @@ int signature_read(struct device *dev, struct signature *ret_signature)
 		err = copy_ends(dev, &fd, &data);
 		if (err)
 			return err;
-		signature.state = 0;
-		if (data)
-			signature.kind = find_foreign(fd, &signature) ? SIGNATURE_FOREIGN :
-									SIGNATURE_UNKNOWN;
+		if (data && find_foreign(fd, &signature))
+			signature.kind = SIGNATURE_FOREIGN;
+		else if (!find_spare(dev, &signature) && data)
+			signature.kind = SIGNATURE_UNKNOWN;
 	}
 	*ret_signature = signature;
 	return 0;
