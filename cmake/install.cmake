@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Where things go. mount(8) looks for helpers in /sbin only, so install with
+# -DCMAKE_INSTALL_PREFIX=/usr for `mount -t daxfuse` and fstab lines to work.
+include(GNUInstallDirs)
+
+install(TARGETS daxfuse RUNTIME)
+install(TARGETS mkfs.daxfuse fsck.daxfuse RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
+file(RELATIVE_PATH to_daxfuse ${CMAKE_INSTALL_FULL_SBINDIR} ${CMAKE_INSTALL_FULL_BINDIR}/daxfuse)
+foreach(helper mount.daxfuse mount.fuse.daxfuse)
+  file(CREATE_LINK ${to_daxfuse} ${CMAKE_BINARY_DIR}/links/${helper} SYMBOLIC)
+  install(FILES ${CMAKE_BINARY_DIR}/links/${helper} DESTINATION ${CMAKE_INSTALL_SBINDIR})
+endforeach()
+install(FILES ${CMAKE_SOURCE_DIR}/include/daxfuse/ioctl.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/daxfuse)
+
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/udev/95-daxfuse.rules DESTINATION lib/udev/rules.d)
+configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse@.service.in ${CMAKE_BINARY_DIR}/daxfuse@.service @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/daxfuse@.service DESTINATION lib/systemd/system)
+
+find_program(SCDOC scdoc)
+if(SCDOC)
+  file(GLOB manuals CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/man/*.scd)
+  foreach(source ${manuals})
+    get_filename_component(page ${source} NAME_WLE)
+    set(output ${CMAKE_BINARY_DIR}/man/${page})
+    add_custom_command(OUTPUT ${output}
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/man
+      COMMAND sh -c "'${SCDOC}' <'${source}' >'${output}'"
+      DEPENDS ${source} VERBATIM)
+    list(APPEND pages ${output})
+    string(REGEX MATCH "[0-9]$" section ${page})
+    install(FILES ${output} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+  endforeach()
+  add_custom_target(man ALL DEPENDS ${pages})
+endif()
