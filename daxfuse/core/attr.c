@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Attributes of an inode: what stat shows, what chmod, chown, utimens, truncate
+ * and the FSXATTR ioctls set. One transaction each; times alone that a write or
+ * read moves are stored in place, 8 bytes each.
+ */
+#include <errno.h>
+
+#include "daxfuse/core/internal.h"
+#include "daxfuse/media/table.h"
+
+static bool is_dax(const struct fs *fs, const struct dxf_inode *inode)
+{
+	if (!S_ISREG(inode->mode) || fs->options.dax == FS_DAX_NEVER)
+		return false;
+	return fs->options.dax == FS_DAX_ALWAYS || (inode->flags & DXF_FLAG_DAX);
+}
+
+void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_attr *ret_attr)
+{
+	*ret_attr = (struct fs_attr){
+		.ino = inode->ino,
+		.generation = inode->generation,
+		.mode = inode->mode,
+		.nlink = inode->nlink,
+		.uid = inode->uid,
+		.gid = inode->gid,
+		.rdev = inode->rdev,
+		.size = inode->size,
+		.blocks = inode->blocks * (DXF_BLOCK_SIZE / 512),
+		.atime = __atomic_load_n(&inode->atime, __ATOMIC_RELAXED),
+		.mtime = inode->mtime,
+		.ctime = inode->ctime,
+		.btime = inode->btime,
+		.flags = inode->flags & ~DXF_FLAG_TRUNCATING,
+		.project = inode->project,
+		.extsize = inode->extsize,
+		.dax = is_dax(fs, inode),
+	};
+}
+
+bool kill_suidgid(struct dxf_inode *di)
+{
+	uint32_t mode = di->mode & ~(uint32_t)S_ISUID;
+
+	if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		mode &= ~(uint32_t)S_ISGID;
+	if (mode == di->mode)
+		return false;
+	di->mode = mode;
+	return true;
+}
+
+void touch_in_place(struct fs *fs, struct inode *inode)
+{
+	int64_t now = fs_clock();
+
+	pmem_store64(fs->pm, &inode->media->mtime, (uint64_t)now);
+	pmem_store64(fs->pm, &inode->media->ctime, (uint64_t)now);
+	pmem_flush(fs->pm, &inode->media->mtime, 16);
+}
+
+int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr)
+{
+	struct inode *inode;
+	int err = inode_lock(fs, ino, false, &inode);
+
+	if (err)
+		return err;
+	fill_attr(fs, inode->media, ret_attr);
+	inode_unlock(fs, inode);
+	return 0;
+}
+
+/* ---- setattr -------------------------------------------------------------- */
+
+static int may_set(const struct dxf_inode *inode, const struct fs_setattr *set)
+{
+	if (inode->flags & DXF_FLAG_IMMUTABLE)
+		return -EPERM;
+	if ((inode->flags & DXF_FLAG_APPEND) && (set->valid & ~(FS_SET_ATIME | FS_SET_MTIME | FS_SET_CTIME)))
+		return -EPERM;
+	if (set->valid & FS_SET_SIZE) {
+		if (S_ISDIR(inode->mode))
+			return -EISDIR;
+		if (!S_ISREG(inode->mode))
+			return -EINVAL;
+		if (set->size > DXF_FILE_MAX)
+			return -EFBIG;
+	}
+	return 0;
+}
+
+static void set_times(struct dxf_inode *di, const struct fs_setattr *set, int64_t now)
+{
+	if (set->valid & FS_SET_ATIME)
+		di->atime = set->atime;
+	if (set->valid & FS_SET_SIZE)
+		di->mtime = now;
+	if (set->valid & FS_SET_MTIME)
+		di->mtime = set->mtime;
+	di->ctime = set->valid & FS_SET_CTIME ? set->ctime : now;
+}
+
+/* Edits di, ends tx. */
+static int set_locked(struct fs *fs, struct inode *inode, struct tx *tx, const struct fs_setattr *set)
+{
+	struct dxf_inode *di = tx_edit_inode(tx, inode->media);
+	int err = 0;
+
+	if (set->valid & FS_SET_UID)
+		di->uid = set->uid;
+	if (set->valid & FS_SET_GID)
+		di->gid = set->gid;
+	if (set->valid & FS_SET_KILL_SUIDGID)
+		kill_suidgid(di);
+	if (set->valid & FS_SET_MODE) {
+		di->mode = (di->mode & S_IFMT) | (set->mode & ~(uint32_t)S_IFMT & 07777);
+		err = acl_chmod(fs, tx, di);
+	}
+	set_times(di, set, fs_clock());
+	if (err) {
+		tx_abort(tx);
+		return err;
+	}
+	return set->valid & FS_SET_SIZE ? truncate_commit(fs, inode, tx, di, set->size) : tx_commit(tx);
+}
+
+int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr)
+{
+	struct inode *inode;
+	struct tx *tx;
+	int err;
+
+	if (fs->options.read_only)
+		return -EROFS;
+	err = inode_lock(fs, ino, true, &inode);
+	if (err)
+		return err;
+	err = may_set(inode->media, set);
+	if (!err)
+		err = tx_begin(fs->vol, &tx);
+	if (!err)
+		err = set_locked(fs, inode, tx, set);
+	if (!err && ret_attr)
+		fill_attr(fs, inode->media, ret_attr);
+	inode_unlock(fs, inode);
+	return err;
+}
+
+/* ---- flags ---------------------------------------------------------------- */
+
+int fs_get_xflags(struct fs *fs, uint64_t ino, struct fs_xflags *ret_xflags)
+{
+	struct inode *inode;
+	uint32_t extents = 0;
+	int err = inode_lock(fs, ino, false, &inode);
+
+	if (err)
+		return err;
+	if (S_ISREG(inode->media->mode))
+		err = table_count_extents(fs->vol, inode->media, &extents);
+	if (!err)
+		*ret_xflags = (struct fs_xflags){
+			.flags = inode->media->flags & ~DXF_FLAG_TRUNCATING,
+			.project = inode->media->project,
+			.extsize = inode->media->extsize,
+			.extents = extents,
+		};
+	inode_unlock(fs, inode);
+	return err;
+}
+
+static int check_xflags(const struct dxf_inode *inode, const struct fs_xflags *x)
+{
+	uint32_t only_dirs = DXF_FLAG_PROJINHERIT | DXF_FLAG_EXTSZINHERIT;
+
+	if (x->flags & (~DXF_FLAG_KNOWN | DXF_FLAG_TRUNCATING))
+		return -EOPNOTSUPP;
+	if (!S_ISDIR(inode->mode) && (x->flags & only_dirs))
+		return -EINVAL;
+	if (!S_ISREG(inode->mode) && (x->flags & DXF_FLAG_EXTSIZE))
+		return -EINVAL;
+	if (x->extsize % DXF_BLOCK_SIZE)
+		return -EINVAL;
+	return 0;
+}
+
+int fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags)
+{
+	struct inode *inode;
+	struct tx *tx;
+	int err;
+
+	if (fs->options.read_only)
+		return -EROFS;
+	err = inode_lock(fs, ino, true, &inode);
+	if (err)
+		return err;
+	err = check_xflags(inode->media, xflags);
+	if (!err)
+		err = tx_begin(fs->vol, &tx);
+	if (!err) {
+		struct dxf_inode *di = tx_edit_inode(tx, inode->media);
+
+		di->flags = (di->flags & DXF_FLAG_TRUNCATING) | xflags->flags;
+		di->project = xflags->project;
+		di->extsize = xflags->extsize;
+		di->ctime = fs_clock();
+		err = tx_commit(tx);
+	}
+	inode_unlock(fs, inode);
+	return err;
+}

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fallocate: reserving, punching, zeroing, collapsing, inserting.
+ *
+ * Reserving works region by region (2 MiB), one transaction each: whole regions
+ * as unwritten units, parts as unwritten blocks. Punching zeroes in place what
+ * is not a whole block, or lies inside a unit that stays, and frees the rest.
+ * Collapse and insert build the shifted file under an inode without a name and
+ * then exchange the data of the two in one transaction: atomic, at the price of
+ * a copy.
+ */
+#include <errno.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+
+#include "daxfuse/core/internal.h"
+#include "daxfuse/media/alloc.h"
+#include "daxfuse/media/table.h"
+
+enum { COPY_BYTES = 256 << 10 };
+
+/* ---- reserve -------------------------------------------------------------- */
+
+static int reserve_blocks(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end)
+{
+	uint64_t *word, offsets[DXF_UNIT_BLOCKS];
+	unsigned holes = 0, next = 0;
+	int err = table_word(tx, di, 0, end - 1, &word);
+
+	if (!err)
+		err = table_word(tx, di, 0, first, &word);
+	for (uint64_t i = 0; !err && i < end - first; i++)
+		holes += !word[i];
+	if (err || !holes)
+		return err;
+	err = alloc_blocks(tx, holes, offsets);
+	for (uint64_t i = 0; !err && i < end - first; i++) {
+		if (!word[i]) {
+			word[i] = offsets[next++];
+			di->blocks++;
+		}
+	}
+	return err;
+}
+
+/* Blocks [first, end) of one region. */
+static int reserve_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end)
+{
+	uint64_t entry, entries[DXF_TABLE_COUNT], *word;
+	int err = table_region(fs->vol, tx, di, first, &entry);
+
+	if (err || (entry & DXF_ENTRY_UNIT))
+		return err;
+	if (end - first == DXF_UNIT_BLOCKS ||
+	    ((di->flags & DXF_FLAG_EXTSIZE) && di->extsize >= DXF_UNIT_SIZE)) {
+		err = table_region_blocks(fs->vol, tx, di, first, entries);
+		if (!err)
+			err = promote_region(fs, tx, di, first, entries, 0, 0, &word);
+		if (err != PROMOTE_NO_UNIT)
+			return err;
+	}
+	return reserve_blocks(tx, di, first, end);
+}
+
+static int reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t length)
+{
+	uint64_t block = offset / DXF_BLOCK_SIZE, end = blocks_of(offset + length);
+	int err = 0;
+
+	while (!err && block < end) {
+		uint64_t stop = MIN(end, (block / DXF_UNIT_BLOCKS + 1) * DXF_UNIT_BLOCKS);
+		struct dxf_inode *di;
+		struct tx *tx;
+
+		err = tx_begin(fs->vol, &tx);
+		if (err)
+			break;
+		di = tx_edit_inode(tx, inode->media);
+		if (di->data_format == DXF_DATA_INLINE)
+			err = leave_inline(fs, tx, di);
+		if (!err)
+			err = reserve_region(fs, tx, di, block, stop);
+		if (err)
+			tx_abort(tx);
+		else
+			err = tx_commit(tx);
+		block = stop;
+	}
+	return err;
+}
+
+/* ---- punch and zero ------------------------------------------------------- */
+
+/* Zero what is written of [from, to), in place. */
+static int zero_written(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t from, uint64_t to)
+{
+	while (from < to) {
+		uint64_t block = from / DXF_BLOCK_SIZE, in = from % DXF_BLOCK_SIZE, n;
+		struct run run;
+		int err = table_find(fs->vol, tx, di, block, blocks_of(to) - block, &run);
+
+		if (err)
+			return err;
+		n = MIN(run.count * DXF_BLOCK_SIZE - in, to - from);
+		if (run.written) {
+			pmem_zero_nt(fs->pm, (char *)pmem_at(fs->pm, run.offset) + in, n);
+			tx_wrote_data(tx);
+		}
+		from += n;
+	}
+	return 0;
+}
+
+/* Whether punching leaves the region's unit in place, with zeroes in it. */
+static int zero_in_unit(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t first,
+			uint64_t end)
+{
+	uint64_t entry;
+	int err = table_region(fs->vol, tx, di, first, &entry);
+
+	if (err || !(entry & DXF_ENTRY_UNIT) || end % DXF_UNIT_BLOCKS == 0)
+		return err;
+	return zero_written(fs, tx, di, first * DXF_BLOCK_SIZE, end * DXF_BLOCK_SIZE);
+}
+
+/* Whole blocks [first, end) of one region: freed, or zeroed within a unit. */
+static int punch_region(struct fs *fs, struct inode *inode, uint64_t first, uint64_t end)
+{
+	bool done = false;
+	int err = 0;
+
+	while (!err && !done) {
+		struct dxf_inode *di;
+		struct tx *tx;
+
+		err = tx_begin(fs->vol, &tx);
+		if (err)
+			return err;
+		di = tx_edit_inode(tx, inode->media);
+		err = zero_in_unit(fs, tx, di, first, end);
+		if (!err)
+			err = table_prune(tx, di, first, end, PRUNE_BUDGET, &done);
+		di->mtime = di->ctime = fs_clock();
+		if (err)
+			tx_abort(tx);
+		else
+			err = tx_commit(tx);
+	}
+	return err;
+}
+
+static int zero_inline(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
+{
+	struct dxf_inode *di;
+	struct tx *tx;
+	int err = tx_begin(fs->vol, &tx);
+
+	if (err)
+		return err;
+	di = tx_edit_inode(tx, inode->media);
+	if (from < di->size)
+		memset(di->data + from, 0, MIN(to, di->size) - from);
+	di->mtime = di->ctime = fs_clock();
+	return tx_commit(tx);
+}
+
+/* Zero [from, to) in place and move the times. */
+static int zero_range(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
+{
+	struct dxf_inode *di;
+	struct tx *tx;
+	int err = tx_begin(fs->vol, &tx);
+
+	if (err)
+		return err;
+	di = tx_edit_inode(tx, inode->media);
+	err = zero_written(fs, tx, di, from, to);
+	if (err) {
+		tx_abort(tx);
+		return err;
+	}
+	di->mtime = di->ctime = fs_clock();
+	return tx_commit(tx);
+}
+
+static int punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
+{
+	uint64_t first = blocks_of(from), end = to / DXF_BLOCK_SIZE;
+	int err = 0;
+
+	if (inode->media->data_format == DXF_DATA_INLINE)
+		return zero_inline(fs, inode, from, to);
+	if (first > end) /* inside one block */
+		return zero_range(fs, inode, from, to);
+	if (from < first * DXF_BLOCK_SIZE)
+		err = zero_range(fs, inode, from, first * DXF_BLOCK_SIZE);
+	if (!err && to > end * DXF_BLOCK_SIZE)
+		err = zero_range(fs, inode, end * DXF_BLOCK_SIZE, to);
+	while (!err && first < end) {
+		uint64_t stop = MIN(end, (first / DXF_UNIT_BLOCKS + 1) * DXF_UNIT_BLOCKS);
+		struct run run;
+
+		/* skip what is a hole anyway, it may be large */
+		err = table_find(fs->vol, NULL, inode->media, first, end - first, &run);
+		if (!err && !run.offset) {
+			first += run.count;
+			continue;
+		}
+		if (!err)
+			err = punch_region(fs, inode, first, stop);
+		first = stop;
+	}
+	return err;
+}
+
+/* ---- collapse and insert -------------------------------------------------- */
+
+/* Copy [from, to) of in to out at `at`; holes stay holes. out is nobody else's. */
+static int copy_shifted(struct fs *fs, uint64_t in, uint64_t out, uint64_t from, uint64_t to, uint64_t at)
+{
+	char *buf = malloc(COPY_BYTES);
+	int err = buf ? 0 : -ENOMEM;
+
+	while (!err && from < to) {
+		struct fs_iomap map;
+		ssize_t n;
+
+		err = fs_iomap(fs, in, from, MIN(to - from, (uint64_t)COPY_BYTES), &map);
+		if (err)
+			break;
+		if (map.kind == FS_IOMAP_MAPPED) {
+			n = fs_pread(fs, in, buf, map.length, from);
+			if (n >= 0)
+				n = fs_write(fs, out, buf, (size_t)n, at, 0);
+			if (n < 0 || (uint64_t)n < map.length)
+				err = n < 0 ? (int)n : -ENOSPC;
+		}
+		from += map.length;
+		at += map.length;
+	}
+	free(buf);
+	return err;
+}
+
+static void swap_bytes(void *a, void *b, size_t n)
+{
+	char *x = a, *y = b;
+
+	for (size_t i = 0; i < n; i++) {
+		char swap = x[i];
+
+		x[i] = y[i];
+		y[i] = swap;
+	}
+}
+
+/* The two files exchange data, size and blocks (but not xattrs). */
+static int exchange_data(struct fs *fs, struct inode *inode, struct inode *other)
+{
+	unsigned xattr_blocks = inode->media->xattr_bytes <= DXF_XATTR_INLINE ? 0 :
+				(unsigned)blocks_of(inode->media->xattr_bytes);
+	struct dxf_inode *a, *b;
+	struct tx *tx;
+	int err = tx_begin(fs->vol, &tx);
+
+	if (err)
+		return err;
+	a = tx_edit_inode(tx, inode->media);
+	b = tx_edit_inode(tx, other->media);
+	swap_bytes(a->data, b->data, sizeof(a->data));
+	swap_bytes(&a->size, &b->size, sizeof(a->size));
+	swap_bytes(&a->data_format, &b->data_format, 2); /* and table_level */
+	a->blocks -= xattr_blocks;
+	swap_bytes(&a->blocks, &b->blocks, sizeof(a->blocks));
+	a->blocks += xattr_blocks;
+	a->mtime = a->ctime = fs_clock();
+	return tx_commit(tx);
+}
+
+/* Replace the file's data by that of a nameless one, which goes. */
+static int adopt_data(struct fs *fs, uint64_t ino, uint64_t with, uint64_t expected_size)
+{
+	struct inode *inode, *other;
+	int err = inode_get(fs, ino, &inode);
+
+	if (err)
+		return err;
+	err = inode_get(fs, with, &other);
+	if (!err) {
+		inode_lock_two(inode, other);
+		if (inode->gone)
+			err = -ESTALE;
+		else if (inode->media->size != expected_size)
+			err = -EAGAIN; /* written to meanwhile */
+		else
+			err = exchange_data(fs, inode, other);
+		inode_unlock_two(inode, other);
+		inode_put(fs, other);
+	}
+	inode_put(fs, inode);
+	return err;
+}
+
+static int shift(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
+{
+	bool collapse = mode == FALLOC_FL_COLLAPSE_RANGE;
+	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct fs_cred cred = {0};
+	struct fs_attr attr, temporary;
+	int err = fs_getattr(fs, ino, &attr);
+
+	if (err)
+		return err;
+	if (offset % DXF_BLOCK_SIZE || length % DXF_BLOCK_SIZE || offset >= attr.size ||
+	    (collapse && length >= attr.size - offset))
+		return -EINVAL;
+	if (!collapse && length > DXF_FILE_MAX - attr.size)
+		return -EFBIG;
+	err = fs_tmpfile(fs, &cred, fs->vol->super.root_ino, 0, &temporary);
+	if (err)
+		return err;
+	set.size = collapse ? attr.size - length : attr.size + length;
+	err = copy_shifted(fs, ino, temporary.ino, 0, offset, 0);
+	if (!err)
+		err = collapse ? copy_shifted(fs, ino, temporary.ino, offset + length, attr.size, offset) :
+				 copy_shifted(fs, ino, temporary.ino, offset, attr.size, offset + length);
+	if (!err)
+		err = fs_setattr(fs, temporary.ino, &set, NULL);
+	if (!err)
+		err = adopt_data(fs, ino, temporary.ino, attr.size);
+	fs_forget(fs, temporary.ino);
+	return err;
+}
+
+/* ---- the call ------------------------------------------------------------- */
+
+static int set_size(struct fs *fs, struct inode *inode, uint64_t size)
+{
+	struct dxf_inode *di;
+	struct tx *tx;
+	int err = tx_begin(fs->vol, &tx);
+
+	if (err)
+		return err;
+	di = tx_edit_inode(tx, inode->media);
+	di->mtime = di->ctime = fs_clock();
+	return truncate_commit(fs, inode, tx, di, size);
+}
+
+static int fallocate_locked(struct fs *fs, struct inode *inode, int mode, uint64_t offset, uint64_t length)
+{
+	uint64_t end = offset + length;
+	int err = 0;
+
+	if (mode & FALLOC_FL_PUNCH_HOLE)
+		return punch(fs, inode, offset, end);
+	if (mode & FALLOC_FL_ZERO_RANGE)
+		err = inode->media->data_format == DXF_DATA_INLINE ?
+		      zero_inline(fs, inode, offset, end) :
+		      zero_range(fs, inode, offset, MIN(end, MAX(inode->media->size, offset)));
+	if (!err && !(inode->media->data_format == DXF_DATA_INLINE && end <= DXF_INLINE_MAX))
+		err = reserve(fs, inode, offset, length);
+	if (!err && !(mode & FALLOC_FL_KEEP_SIZE) && end > inode->media->size)
+		err = set_size(fs, inode, end);
+	return err;
+}
+
+static bool mode_is_known(int mode)
+{
+	switch (mode) {
+	case 0:
+	case FALLOC_FL_KEEP_SIZE:
+	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+	case FALLOC_FL_ZERO_RANGE:
+	case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+	case FALLOC_FL_COLLAPSE_RANGE:
+	case FALLOC_FL_INSERT_RANGE:
+		return true;
+	}
+	return false;
+}
+
+int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
+{
+	bool shifts = mode == FALLOC_FL_COLLAPSE_RANGE || mode == FALLOC_FL_INSERT_RANGE;
+	struct inode *inode;
+	int err;
+
+	if (!mode_is_known(mode))
+		return -EOPNOTSUPP;
+	if (!length)
+		return -EINVAL;
+	if (offset >= DXF_FILE_MAX || length > DXF_FILE_MAX - offset)
+		return -EFBIG;
+	if (fs->options.read_only)
+		return -EROFS;
+	err = inode_lock(fs, ino, true, &inode);
+	if (err)
+		return err;
+	if (!S_ISREG(inode->media->mode))
+		err = S_ISDIR(inode->media->mode) ? -EISDIR : -ENODEV;
+	else if ((inode->media->flags & DXF_FLAG_IMMUTABLE) ||
+		 ((inode->media->flags & DXF_FLAG_APPEND) && (mode & ~FALLOC_FL_KEEP_SIZE)))
+		err = -EPERM;
+	if (!err && !shifts)
+		err = fallocate_locked(fs, inode, mode, offset, length);
+	inode_unlock(fs, inode);
+	return !err && shifts ? shift(fs, ino, mode, offset, length) : err;
+}
+
+ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t out,
+		      uint64_t out_offset, size_t length)
+{
+	char *buf = malloc(COPY_BYTES);
+	size_t done = 0;
+	ssize_t n = buf ? 0 : -ENOMEM;
+
+	if (in == out && in_offset < out_offset + length && out_offset < in_offset + length)
+		n = -EINVAL;
+	while (!n && done < length) {
+		n = fs_pread(fs, in, buf, MIN(length - done, (size_t)COPY_BYTES), in_offset + done);
+		if (n <= 0)
+			break;
+		n = fs_write(fs, out, buf, (size_t)n, out_offset + done, 0);
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+		n = 0;
+	}
+	free(buf);
+	return done ? (ssize_t)done : n;
+}

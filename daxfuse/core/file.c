@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Open files, and reading them. A read hands out pieces of the pool itself,
+ * under the inode's shared lock; holes are pieces of a page of zeroes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "daxfuse/core/internal.h"
+#include "daxfuse/media/table.h"
+
+enum { IOV_COUNT = 520, DAY_SECONDS = 24 * 60 * 60 };
+
+static const char zeroes[64 << 10];
+
+/* ---- open, release, forget ------------------------------------------------ */
+
+static int may_open(const struct fs *fs, const struct dxf_inode *inode, int flags)
+{
+	bool writes = (flags & O_ACCMODE) != O_RDONLY;
+
+	if (!writes)
+		return 0;
+	if (fs->options.read_only)
+		return -EROFS;
+	if (inode->flags & DXF_FLAG_IMMUTABLE)
+		return -EPERM;
+	if ((inode->flags & DXF_FLAG_APPEND) && (!(flags & O_APPEND) || (flags & O_TRUNC)))
+		return -EPERM;
+	return 0;
+}
+
+int fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr)
+{
+	struct inode *inode;
+	int err = inode_lock(fs, ino, false, &inode);
+
+	if (err)
+		return err;
+	err = may_open(fs, inode->media, open_flags);
+	if (!err) {
+		__atomic_fetch_add(&inode->opens, 1, __ATOMIC_RELAXED);
+		inode_ref(fs, inode);
+		if (ret_attr)
+			fill_attr(fs, inode->media, ret_attr);
+	}
+	inode_unlock(fs, inode);
+	return err;
+}
+
+void fs_release(struct fs *fs, uint64_t ino)
+{
+	struct inode *inode;
+
+	if (inode_get(fs, ino, &inode))
+		return;
+	if (__atomic_load_n(&inode->opens, __ATOMIC_RELAXED)) {
+		if (__atomic_fetch_sub(&inode->opens, 1, __ATOMIC_ACQ_REL) == 1 && inode->trim) {
+			pthread_rwlock_wrlock(&inode->lock);
+			if (!inode->gone && !__atomic_load_n(&inode->opens, __ATOMIC_RELAXED))
+				trim_inode(fs, inode);
+			pthread_rwlock_unlock(&inode->lock);
+		}
+		inode_put(fs, inode);
+	}
+	inode_put(fs, inode);
+}
+
+bool fs_is_orphan(struct fs *fs, uint64_t ino)
+{
+	struct inode *inode;
+	bool orphan = false;
+
+	if (inode_lock(fs, ino, false, &inode) == 0) {
+		orphan = inode->orphan;
+		inode_unlock(fs, inode);
+	}
+	return orphan;
+}
+
+void fs_forget(struct fs *fs, uint64_t ino)
+{
+	struct inode *inode;
+
+	if (fs->options.read_only || inode_lock(fs, ino, true, &inode))
+		return;
+	if (inode->orphan && !inode->opens && orphan_free(fs, inode) == 0) {
+		inode->orphan = false;
+		inode_put(fs, inode); /* the orphan's own reference */
+	}
+	inode_unlock(fs, inode);
+}
+
+int fs_fsync(struct fs *fs, uint64_t ino)
+{
+	/* every call is durable when it returns; there is nothing left to do */
+	struct inode *inode;
+	int err = inode_get(fs, ino, &inode);
+
+	if (!err)
+		inode_put(fs, inode);
+	return err;
+}
+
+/* ---- read ----------------------------------------------------------------- */
+
+static void update_atime(struct fs *fs, struct inode *inode)
+{
+	int64_t now, atime = __atomic_load_n(&inode->media->atime, __ATOMIC_RELAXED);
+
+	if (fs->options.read_only || fs->options.atime == FS_ATIME_NEVER ||
+	    (inode->media->flags & DXF_FLAG_NOATIME))
+		return;
+	now = fs_clock();
+	if (fs->options.atime == FS_ATIME_RELATIVE && atime > inode->media->mtime &&
+	    atime > inode->media->ctime && now - atime < DAY_SECONDS * INT64_C(1000000000))
+		return;
+	/* one word, atomic: readers need not exclude each other for it */
+	pmem_store64(fs->pm, &inode->media->atime, (uint64_t)now);
+	pmem_flush(fs->pm, &inode->media->atime, 8);
+	pmem_fence(fs->pm);
+}
+
+struct pieces {
+	struct iovec iov[IOV_COUNT];
+	int count;
+	size_t bytes;
+};
+
+/* False: no room for another piece. */
+static bool add_piece(struct pieces *p, const void *base, size_t length)
+{
+	struct iovec *last = p->count ? &p->iov[p->count - 1] : NULL;
+
+	if (last && (const char *)last->iov_base + last->iov_len == base) {
+		last->iov_len += length;
+	} else {
+		if (p->count == IOV_COUNT)
+			return false;
+		p->iov[p->count++] = (struct iovec){(void *)base, length};
+	}
+	p->bytes += length;
+	return true;
+}
+
+static bool add_zeroes(struct pieces *p, size_t length)
+{
+	while (length) {
+		size_t n = MIN(length, sizeof(zeroes));
+
+		if (p->count == IOV_COUNT)
+			return false;
+		p->iov[p->count++] = (struct iovec){(void *)zeroes, n};
+		p->bytes += n;
+		length -= n;
+	}
+	return true;
+}
+
+/* Collect the pieces of [offset, end); stops early when there are too many. */
+static int collect(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, uint64_t end,
+		   struct pieces *p)
+{
+	if (inode->data_format == DXF_DATA_INLINE) {
+		add_piece(p, inode->data + offset, end - offset);
+		return 0;
+	}
+	while (offset < end) {
+		uint64_t block = offset / DXF_BLOCK_SIZE, in = offset % DXF_BLOCK_SIZE, n;
+		struct run run;
+		int err = table_find(fs->vol, NULL, inode, block, blocks_of(end) - block, &run);
+
+		if (err)
+			return err;
+		n = MIN(run.count * DXF_BLOCK_SIZE - in, end - offset);
+		if (run.written ? !add_piece(p, pmem_at(fs->pm, run.offset + in), n) : !add_zeroes(p, n))
+			return 0;
+		offset += n;
+	}
+	return 0;
+}
+
+static int read_check(const struct dxf_inode *inode)
+{
+	return S_ISREG(inode->mode) ? 0 : S_ISDIR(inode->mode) ? -EISDIR : -EINVAL;
+}
+
+ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit, void *arg)
+{
+	struct pieces pieces;
+	struct inode *inode;
+	uint64_t size;
+	ssize_t n = inode_lock(fs, ino, false, &inode);
+
+	if (n)
+		return n;
+	pieces.count = 0;
+	pieces.bytes = 0;
+	size = inode->media->size;
+	n = read_check(inode->media);
+	if (!n && offset < size)
+		n = collect(fs, inode->media, offset, offset + MIN(length, size - offset), &pieces);
+	if (!n) {
+		n = emit(pieces.iov, pieces.count, pieces.bytes, arg);
+		update_atime(fs, inode);
+	}
+	inode_unlock(fs, inode);
+	return n;
+}
+
+struct target {
+	struct fs *fs;
+	char *buf;
+};
+
+static ssize_t copy_out(const struct iovec *iov, int count, size_t bytes, void *arg)
+{
+	struct target *t = arg;
+
+	for (int i = 0; i < count; i++) {
+		int err = 0;
+
+		if (iov[i].iov_base == zeroes)
+			memset(t->buf, 0, iov[i].iov_len);
+		else
+			err = pmem_read(t->fs->pm, t->buf, iov[i].iov_base, iov[i].iov_len);
+		if (err)
+			return err;
+		t->buf += iov[i].iov_len;
+	}
+	return (ssize_t)bytes;
+}
+
+ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < length) {
+		struct target target = {fs, (char *)buf + done};
+		ssize_t n = fs_read(fs, ino, offset + done, length - done, copy_out, &target);
+
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+		if (!n)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+/* ---- where it lies -------------------------------------------------------- */
+
+static int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset,
+			uint64_t length, struct fs_iomap *ret_iomap)
+{
+	uint64_t block = offset / DXF_BLOCK_SIZE, in = offset % DXF_BLOCK_SIZE;
+	struct run run;
+	int err;
+
+	*ret_iomap = (struct fs_iomap){.file_offset = offset, .length = length};
+	if (inode->data_format == DXF_DATA_INLINE) {
+		if (offset < inode->size) {
+			ret_iomap->kind = FS_IOMAP_MAPPED;
+			ret_iomap->length = MIN(length, inode->size - offset);
+			ret_iomap->device_offset = pmem_offset(fs->pm, inode->data) + offset;
+		}
+		return 0;
+	}
+	err = table_find(fs->vol, NULL, inode, block, blocks_of(in + length), &run);
+	if (err)
+		return err;
+	ret_iomap->length = MIN(length, run.count * DXF_BLOCK_SIZE - in);
+	ret_iomap->unit = run.unit;
+	if (run.offset) {
+		ret_iomap->kind = run.written ? FS_IOMAP_MAPPED : FS_IOMAP_UNWRITTEN;
+		ret_iomap->device_offset = run.offset + in;
+	}
+	return 0;
+}
+
+int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, struct fs_iomap *ret_iomap)
+{
+	struct inode *inode;
+	int err;
+
+	if (!length || offset >= DXF_FILE_MAX || length > DXF_FILE_MAX)
+		return -EINVAL;
+	err = inode_lock(fs, ino, false, &inode);
+	if (err)
+		return err;
+	err = read_check(inode->media);
+	if (!err)
+		err = iomap_locked(fs, inode->media, offset, length, ret_iomap);
+	inode_unlock(fs, inode);
+	return err;
+}
+
+off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence)
+{
+	struct inode *inode;
+	uint64_t size;
+	off_t result = -ENXIO;
+	int err = inode_lock(fs, ino, false, &inode);
+
+	if (err)
+		return err;
+	size = inode->media->size;
+	err = whence == SEEK_DATA || whence == SEEK_HOLE ? read_check(inode->media) : -EINVAL;
+	while (!err && offset < size) {
+		struct fs_iomap map;
+
+		err = iomap_locked(fs, inode->media, offset, size - offset, &map);
+		if (!err && (map.kind == FS_IOMAP_MAPPED) == (whence == SEEK_DATA)) {
+			result = (off_t)offset;
+			break;
+		}
+		if (!err)
+			offset += map.length;
+		if (!err && offset >= size && whence == SEEK_HOLE)
+			result = (off_t)size; /* there is always a hole at the end */
+	}
+	inode_unlock(fs, inode);
+	return err ? err : result;
+}

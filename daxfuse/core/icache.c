@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Inodes in memory. An object exists while something uses it: an operation, an
+ * open description, or its being an orphan; some idle ones are kept, as the next
+ * operation likely wants them. What the kernel holds does not count: its node
+ * ids are inode numbers, good without us.
+ *
+ * An inode is read and verified once, when its object is made; after that the
+ * media is used in place, under the object's lock.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daxfuse/core/internal.h"
+#include "daxfuse/media/ialloc.h"
+#include "daxfuse/media/inode.h"
+
+enum { SHARDS = 1024, IDLE_MAX = 16 };
+
+struct shard {
+	_Alignas(64) pthread_mutex_t lock;
+	struct inode *first;
+	unsigned idle;
+};
+
+struct icache {
+	struct shard shard[SHARDS];
+};
+
+static struct shard *shard_of(struct fs *fs, uint64_t ino)
+{
+	return &fs->icache->shard[(ino * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
+}
+
+int icache_open(struct fs *fs)
+{
+	fs->icache = aligned_alloc(64, sizeof(*fs->icache));
+	if (!fs->icache)
+		return -ENOMEM;
+	memset(fs->icache, 0, sizeof(*fs->icache));
+	for (unsigned i = 0; i < SHARDS; i++)
+		pthread_mutex_init(&fs->icache->shard[i].lock, NULL);
+	return 0;
+}
+
+static void inode_free(struct inode *inode)
+{
+	pthread_rwlock_destroy(&inode->lock);
+	free(inode);
+}
+
+void icache_close(struct fs *fs)
+{
+	for (unsigned i = 0; fs->icache && i < SHARDS; i++) {
+		struct shard *s = &fs->icache->shard[i];
+
+		while (s->first) {
+			struct inode *inode = s->first;
+
+			s->first = inode->next;
+			inode_free(inode);
+		}
+		pthread_mutex_destroy(&s->lock);
+	}
+	free(fs->icache);
+}
+
+static int make_inode(struct fs *fs, uint32_t ino, struct inode **ret_inode)
+{
+	struct dxf_inode *media = ialloc_inode(fs->vol, ino), copy;
+	struct inode *inode;
+	int err;
+
+	if (!media)
+		return -ESTALE;
+	err = pmem_read(fs->pm, &copy, media, sizeof(copy));
+	if (err)
+		return err;
+	if (!inode_is_valid(&copy, ino))
+		return -EUCLEAN;
+	inode = calloc(1, sizeof(*inode));
+	if (!inode)
+		return -ENOMEM;
+	inode->ino = ino;
+	inode->refs = 1;
+	inode->media = media;
+	pthread_rwlock_init(&inode->lock, NULL);
+	*ret_inode = inode;
+	return 0;
+}
+
+int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
+{
+	struct shard *s = shard_of(fs, ino);
+	struct inode *inode;
+	int err = 0;
+
+	if (ino > UINT32_MAX)
+		return -ESTALE;
+	pthread_mutex_lock(&s->lock);
+	for (inode = s->first; inode && inode->ino != ino; inode = inode->next)
+		;
+	if (inode) {
+		if (!inode->refs++)
+			s->idle--;
+	} else {
+		err = make_inode(fs, (uint32_t)ino, &inode);
+		if (!err) {
+			inode->next = s->first;
+			s->first = inode;
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (!err)
+		*ret_inode = inode;
+	return err;
+}
+
+void inode_ref(struct fs *fs, struct inode *inode)
+{
+	struct shard *s = shard_of(fs, inode->ino);
+
+	pthread_mutex_lock(&s->lock);
+	inode->refs++;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void unhash(struct shard *s, struct inode *inode)
+{
+	struct inode **p = &s->first;
+
+	while (*p && *p != inode)
+		p = &(*p)->next;
+	if (*p)
+		*p = inode->next;
+}
+
+/* The idle object that was used longest ago stands last. */
+static struct inode *pick_idle(struct shard *s)
+{
+	struct inode *last = NULL;
+
+	for (struct inode *i = s->first; i; i = i->next)
+		if (!i->refs)
+			last = i;
+	return last;
+}
+
+void inode_put(struct fs *fs, struct inode *inode)
+{
+	struct inode *old = NULL;
+	struct shard *s;
+
+	if (!inode)
+		return;
+	s = shard_of(fs, inode->ino);
+	pthread_mutex_lock(&s->lock);
+	if (!--inode->refs) {
+		if (inode->gone) {
+			old = inode;
+		} else if (++s->idle > IDLE_MAX) {
+			old = pick_idle(s);
+			unhash(s, old);
+			s->idle--;
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (old)
+		inode_free(old);
+}
+
+void inode_forget(struct fs *fs, struct inode *inode)
+{
+	struct shard *s = shard_of(fs, inode->ino);
+
+	pthread_mutex_lock(&s->lock);
+	unhash(s, inode);
+	pthread_mutex_unlock(&s->lock);
+}
+
+int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode)
+{
+	struct inode *inode;
+	int err = inode_get(fs, ino, &inode);
+
+	if (err)
+		return err;
+	if (exclusive)
+		pthread_rwlock_wrlock(&inode->lock);
+	else
+		pthread_rwlock_rdlock(&inode->lock);
+	if (inode->gone) {
+		inode_unlock(fs, inode);
+		return -ESTALE;
+	}
+	*ret_inode = inode;
+	return 0;
+}
+
+void inode_unlock(struct fs *fs, struct inode *inode)
+{
+	pthread_rwlock_unlock(&inode->lock);
+	inode_put(fs, inode);
+}
+
+void inode_lock_two(struct inode *a, struct inode *b)
+{
+	if (a == b)
+		b = NULL;
+	if (a && b && b->ino < a->ino) {
+		struct inode *swap = a;
+
+		a = b;
+		b = swap;
+	}
+	if (a)
+		pthread_rwlock_wrlock(&a->lock);
+	if (b)
+		pthread_rwlock_wrlock(&b->lock);
+}
+
+void inode_unlock_two(struct inode *a, struct inode *b)
+{
+	if (a)
+		pthread_rwlock_unlock(&a->lock);
+	if (b && b != a)
+		pthread_rwlock_unlock(&b->lock);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Of the room: the mounted filesystem and its inodes in memory.
+ *
+ * Lock order (a lock on the left is taken before one on the right):
+ *
+ *   rename_lock                  renames from one directory to another
+ *   -> directory locks           an ancestor before what is below it; two that
+ *                                are unrelated (rename only): lower number first
+ *   -> other inodes' locks       lower number first
+ *   -> icache shard
+ *   -> quota records             lower slot first (media/quota.c)
+ *   -> inode map, chunk          (media/ialloc.c)
+ *   -> arena                     (media/alloc.c)
+ *   -> journal                   (media/journal.c)
+ *
+ * An inode's lock is held exclusively over every change of it, from before the
+ * transaction begins until it has been committed.
+ */
+#ifndef DAXFUSE_CORE_INTERNAL_H
+#define DAXFUSE_CORE_INTERNAL_H
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/core/fs.h"
+#include "daxfuse/media/dir.h"
+#include "daxfuse/media/tx.h"
+#include "daxfuse/media/volume.h"
+
+struct icache;
+
+struct fs {
+	const struct pmem *pm;
+	struct volume *vol;
+	struct fs_options options;
+	struct icache *icache;
+	pthread_mutex_t rename_lock;
+	pthread_mutex_t super_lock; /* fs_set_label() */
+	uint64_t units_promoted;
+	uint64_t units_trimmed;
+};
+
+/* An inode in memory: a lock, and what the mount knows beyond the media. */
+struct inode {
+	struct inode *next;      /* in its shard */
+	uint32_t ino;
+	uint32_t refs;           /* under the shard's lock */
+	struct dxf_inode *media; /* verified when this object was made */
+	pthread_rwlock_t lock;
+	uint32_t opens;          /* atomic */
+	bool orphan;             /* no name left; holds a reference to itself */
+	bool gone;               /* freed on media */
+	bool trim;               /* may hold a unit that growth reserved */
+};
+
+/* ---- icache.c ------------------------------------------------------------- */
+
+int icache_open(struct fs *fs);
+void icache_close(struct fs *fs);
+/* The inode, referenced, not locked. -ESTALE, -EUCLEAN, -EIO, -ENOMEM. */
+int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode);
+void inode_ref(struct fs *fs, struct inode *inode);
+/* NULL is fine. */
+void inode_put(struct fs *fs, struct inode *inode);
+/* It was freed: nobody finds it any more. */
+void inode_forget(struct fs *fs, struct inode *inode);
+/* The inode, locked; -ESTALE if it is gone. */
+int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode);
+/* Unlock and put. */
+void inode_unlock(struct fs *fs, struct inode *inode);
+/* Lock two (either may be NULL or both the same), lower number first. */
+void inode_lock_two(struct inode *a, struct inode *b);
+void inode_unlock_two(struct inode *a, struct inode *b);
+
+/* ---- create.c ------------------------------------------------------------- */
+
+struct new_inode {
+	uint32_t mode; /* type and permissions as asked */
+	uint32_t rdev;
+	const char *target; /* symlinks */
+	bool orphan;        /* O_TMPFILE */
+};
+
+/* In tx, make an inode as a child of the directory dir (a view; its rules for
+ * group, flags, project and ACL apply). */
+int create_inode(struct fs *fs, struct tx *tx, const struct fs_cred *cred,
+		 const struct dxf_inode *dir, uint32_t dir_ino, const struct new_inode *what,
+		 struct dxf_inode **ret_shadow);
+
+/* ---- acl.c ---------------------------------------------------------------- */
+
+/* Give a new inode the ACLs that dir's default ACL implies, or apply umask. */
+int acl_inherit(struct fs *fs, struct tx *tx, const struct dxf_inode *dir, struct dxf_inode *inode,
+		uint32_t umask);
+/* The mode's permissions were changed: so must be the access ACL. */
+int acl_chmod(struct fs *fs, struct tx *tx, struct dxf_inode *inode);
+/* Check an ACL; for access ACLs also set the mode. *ret_minimal: the mode says
+ * it all. -EINVAL. */
+int acl_set(const void *value, size_t size, bool access, struct dxf_inode *inode, bool *ret_minimal);
+
+/* ---- truncate.c ----------------------------------------------------------- */
+
+enum { PRUNE_BUDGET = 1024 };
+
+/* Set the size; ends tx. inode is locked exclusively, di its shadow. Beyond what
+ * one transaction holds, more follow, and a crash between them is completed by
+ * the next mount. */
+int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		    uint64_t size);
+/* Free what lies past the end, as often as needed, and clear TRUNCATING. */
+int truncate_finish(struct fs *fs, struct inode *inode);
+/* Zero from the end of the file to the end of its block, or upto, in place:
+ * nobody sees it yet. Fenced with the transaction's data. */
+int zero_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t upto);
+/* Free all that an orphan holds and the inode itself; locked exclusively. */
+int orphan_free(struct fs *fs, struct inode *inode);
+
+/* ---- write.c -------------------------------------------------------------- */
+
+/* An INLINE inode gets blocks. */
+int leave_inline(struct fs *fs, struct tx *tx, struct dxf_inode *di);
+/* Gather a region's blocks into a whole unit that reads the same; the blocks
+ * [skip_from, skip_to) of the region are left for the caller to write. The word
+ * of the region afterwards. PROMOTE_NO_UNIT: nothing has changed. */
+enum { PROMOTE_NO_UNIT = 1 };
+int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
+		   const uint64_t *entries, unsigned skip_from, unsigned skip_to, uint64_t **ret_word);
+/* Whether the project's limit leaves room for a unit. */
+bool quota_has_unit(struct fs *fs, const struct dxf_inode *di);
+/* Bring a region that growth made a unit back to blocks, if that saves enough. */
+void trim_inode(struct fs *fs, struct inode *inode);
+
+/* ---- small ones ----------------------------------------------------------- */
+
+static inline uint64_t blocks_of(uint64_t bytes)
+{
+	return bytes / DXF_BLOCK_SIZE + (bytes % DXF_BLOCK_SIZE != 0);
+}
+
+/* attr.c */
+void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_attr *ret_attr);
+/* Drop suid, and sgid if group-executable; whether that changed the mode. */
+bool kill_suidgid(struct dxf_inode *di);
+/* Store mtime and ctime in place and flush; the caller fences. */
+void touch_in_place(struct fs *fs, struct inode *inode);
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Mounting: superblock, journals, allocators, then the orphans that a crash
+ * left: inodes without a name are freed, truncations completed. A mount stores
+ * nothing else, and there is no "clean" flag: recovery is the same work always.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "daxfuse/core/internal.h"
+#include "daxfuse/media/ialloc.h"
+
+static int64_t clock_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+int64_t (*fs_clock)(void) = clock_now;
+
+const struct dxf_super *fs_super(const struct fs *fs)
+{
+	return &fs->vol->super;
+}
+
+const struct pmem *fs_pmem(const struct fs *fs)
+{
+	return fs->pm;
+}
+
+int fs_set_label(struct fs *fs, const char *label)
+{
+	struct dxf_super *super = &fs->vol->super;
+	size_t length = strlen(label);
+
+	if (fs->options.read_only)
+		return -EROFS;
+	if (length >= sizeof(super->label))
+		return -EINVAL;
+	pthread_mutex_lock(&fs->super_lock);
+	memset(super->label, 0, sizeof(super->label));
+	memcpy(super->label, label, length);
+	super->generation++;
+	super_store(fs->pm, super);
+	pthread_mutex_unlock(&fs->super_lock);
+	return 0;
+}
+
+static void explain(struct fs_report *report, int err)
+{
+	static const struct {
+		int err;
+		const char *what, *advice;
+	} table[] = {
+		{EINVAL, "there is no daxfuse pool on it", "make one with mkfs.daxfuse"},
+		{EUCLEAN, "the pool is damaged", "check it with fsck.daxfuse -n, repair it with -y"},
+		{EOPNOTSUPP, "the pool has a newer format", "use a newer daxfuse"},
+		{EFBIG, "the device is shorter than the pool on it",
+		 "give it the whole device or image that mkfs.daxfuse was run on"},
+		{EROFS, "the pool can't be mounted this way",
+		 "if it needs recovery mount it writable once; if it has newer features mount it -o ro"},
+		{EIO, "the media is poisoned where the pool's metadata lies",
+		 "see which parts with fsck.daxfuse -n"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		if (table[i].err == -err) {
+			snprintf(report->what, sizeof(report->what), "%s", table[i].what);
+			snprintf(report->advice, sizeof(report->advice), "%s", table[i].advice);
+			return;
+		}
+	}
+	snprintf(report->what, sizeof(report->what), "%s", strerror(-err));
+}
+
+struct recovery {
+	struct fs *fs;
+	uint64_t count;
+};
+
+/* An orphan that can't be read stays: it is fsck's, and harms nobody. */
+static int recover_orphan(uint32_t ino, void *arg)
+{
+	struct recovery *r = arg;
+	struct inode *inode;
+	int err = inode_lock(r->fs, ino, true, &inode);
+
+	if (err)
+		return err == -ENOMEM ? err : 0;
+	if (inode->media->nlink == 0)
+		err = orphan_free(r->fs, inode);
+	else
+		err = truncate_finish(r->fs, inode);
+	inode_unlock(r->fs, inode);
+	r->count += !err;
+	return err == -EUCLEAN || err == -EIO || err == -ESTALE ? 0 : err;
+}
+
+static int check_root(struct fs *fs)
+{
+	struct inode *root;
+	int err = inode_get(fs, fs->vol->super.root_ino, &root);
+
+	if (err)
+		return err == -ESTALE ? -EUCLEAN : err;
+	if (!S_ISDIR(root->media->mode))
+		err = -EUCLEAN;
+	inode_put(fs, root);
+	return err;
+}
+
+static int mount_parts(struct fs *fs, struct fs_report *report)
+{
+	struct recovery recovery = {fs, 0};
+	struct dxf_super super;
+	int err = pmem_poison_init();
+
+	if (!err)
+		err = super_load(fs->pm, &super, &report->spare_super);
+	if (err == -EROFS && fs->options.read_only)
+		err = 0;
+	if (!err)
+		err = volume_open(fs->pm, &super, fs->options.read_only, &fs->vol, &report->replayed);
+	if (!err)
+		err = icache_open(fs);
+	if (!err)
+		err = check_root(fs);
+	if (!err && !fs->options.read_only) {
+		err = ialloc_for_each_orphan(fs->vol, recover_orphan, &recovery);
+		report->orphans = recovery.count;
+	}
+	return err;
+}
+
+int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs **ret_fs,
+	     struct fs_report *ret_report)
+{
+	struct fs_report unused, *report = ret_report ? ret_report : &unused;
+	struct fs *fs = calloc(1, sizeof(*fs));
+	int err;
+
+	memset(report, 0, sizeof(*report));
+	if (!fs)
+		return -ENOMEM;
+	fs->pm = pm;
+	if (options)
+		fs->options = *options;
+	if (pm->read_only)
+		fs->options.read_only = true;
+	pthread_mutex_init(&fs->rename_lock, NULL);
+	pthread_mutex_init(&fs->super_lock, NULL);
+	err = mount_parts(fs, report);
+	if (err) {
+		explain(report, err);
+		fs_unmount(fs);
+		return err;
+	}
+	*ret_fs = fs;
+	return 0;
+}
+
+void fs_unmount(struct fs *fs)
+{
+	if (!fs)
+		return;
+	icache_close(fs);
+	volume_close(fs->vol);
+	pthread_mutex_destroy(&fs->rename_lock);
+	pthread_mutex_destroy(&fs->super_lock);
+	free(fs);
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Truncating and freeing. The first transaction sets the size and frees as much
+ * as one record holds; if more is left it marks the inode TRUNCATING and an
+ * orphan, so that a crash is completed by the next mount. What lies past the
+ * end is invisible from the first transaction on.
+ *
+ * The bytes between the end of the file and the end of its last block may be
+ * anything (a write that a crash cut off leaves them so). They are zeroed before
+ * the file grows over them: zeroes, fence, then the size.
+ */
+#include <errno.h>
+
+#include "daxfuse/core/internal.h"
+#include "daxfuse/media/ialloc.h"
+#include "daxfuse/media/table.h"
+#include "daxfuse/media/xattr.h"
+
+int zero_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t upto)
+{
+	uint64_t size = di->size, in = size % DXF_BLOCK_SIZE, end;
+	struct run run;
+	int err;
+
+	if (!in || di->data_format == DXF_DATA_INLINE)
+		return 0;
+	err = table_find(fs->vol, tx, di, size / DXF_BLOCK_SIZE, 1, &run);
+	if (err || !run.written)
+		return err;
+	end = MIN(upto, size - in + DXF_BLOCK_SIZE);
+	pmem_zero_nt(fs->pm, (char *)pmem_at(fs->pm, run.offset) + in, end - size);
+	tx_wrote_data(tx);
+	return 0;
+}
+
+static int grow(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t size)
+{
+	int err;
+
+	if (di->data_format == DXF_DATA_INLINE && size > DXF_INLINE_MAX)
+		err = leave_inline(fs, tx, di);
+	else
+		err = zero_tail(fs, tx, di, size);
+	if (!err)
+		di->size = size;
+	return err;
+}
+
+static int shrink(struct inode *inode, struct tx *tx, struct dxf_inode *di, uint64_t size, bool *ret_done)
+{
+	int err;
+
+	*ret_done = true;
+	di->size = size;
+	if (di->data_format == DXF_DATA_INLINE) {
+		memset(di->data + size, 0, sizeof(di->data) - size);
+		return 0;
+	}
+	err = table_prune(tx, di, blocks_of(size), UINT64_MAX, PRUNE_BUDGET, ret_done);
+	if (!err && !*ret_done) {
+		di->flags |= DXF_FLAG_TRUNCATING;
+		ialloc_set_orphan(tx, inode->ino, true);
+	} else if (!err && !size) {
+		memset(di->data, 0, sizeof(di->data));
+		di->data_format = DXF_DATA_INLINE;
+	}
+	inode->trim = true;
+	return err;
+}
+
+int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		    uint64_t size)
+{
+	bool done = true;
+	int err = size > di->size ? grow(fs, tx, di, size) : shrink(inode, tx, di, size, &done);
+
+	if (err) {
+		tx_abort(tx);
+		return err;
+	}
+	err = tx_commit(tx);
+	return err || done ? err : truncate_finish(fs, inode);
+}
+
+/* One transaction of freeing past the end; *ret_done: nothing is left. */
+static int free_some(struct fs *fs, struct inode *inode, uint64_t from, bool *ret_done)
+{
+	struct dxf_inode *di;
+	struct tx *tx;
+	int err = tx_begin(fs->vol, &tx);
+
+	if (err)
+		return err;
+	di = tx_edit_inode(tx, inode->media);
+	*ret_done = true;
+	if (di->data_format != DXF_DATA_INLINE)
+		err = table_prune(tx, di, from, UINT64_MAX, PRUNE_BUDGET, ret_done);
+	if (!err && *ret_done && di->nlink) {
+		di->flags &= ~DXF_FLAG_TRUNCATING;
+		ialloc_set_orphan(tx, inode->ino, false);
+		if (!di->size && S_ISREG(di->mode) && di->data_format == DXF_DATA_DIRECT)
+			di->data_format = DXF_DATA_INLINE;
+	}
+	if (err) {
+		tx_abort(tx);
+		return err;
+	}
+	return tx_commit(tx);
+}
+
+int truncate_finish(struct fs *fs, struct inode *inode)
+{
+	bool done = false;
+	int err = 0;
+
+	while (!err && !done)
+		err = free_some(fs, inode, blocks_of(inode->media->size), &done);
+	return err;
+}
+
+/* Order: the data, in as many transactions as it takes, with the inode still an
+ * orphan; then xattrs, inode and both bits in one. */
+int orphan_free(struct fs *fs, struct inode *inode)
+{
+	struct dxf_inode *di;
+	bool done = false;
+	struct tx *tx;
+	int err = 0;
+
+	while (!err && !done && inode->media->data_format != DXF_DATA_INLINE)
+		err = free_some(fs, inode, 0, &done);
+	if (!err)
+		err = tx_begin(fs->vol, &tx);
+	if (err)
+		return err;
+	di = tx_edit_inode(tx, inode->media);
+	err = xattr_drop(tx, di);
+	if (err) {
+		tx_abort(tx);
+		return err;
+	}
+	tx_count_inode(tx, inode->media, -1);
+	ialloc_put(tx, inode->ino);
+	inode->gone = true;
+	inode_forget(fs, inode);
+	return tx_commit(tx);
+}

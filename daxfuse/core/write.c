@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Writing.
+ *
+ * What lies on written blocks is overwritten in place: non-temporal stores, the
+ * two times, one fence. Everything else is atomic: new blocks are filled
+ * (zeroes where the write doesn't reach), fence; then one transaction brings
+ * blocks, written marks and size.
+ *
+ * Order: data (in place and new, with zeroes around it), fence, record (see
+ * journal.c). Nothing that is visible before the record changes but what the
+ * caller overwrites in place.
+ *
+ * How a file grows. A 2 MiB region is held as blocks until more than GROW_BLOCKS
+ * of its 512 would be in use, then it becomes a whole unit: what is there is
+ * copied, once. 64 blocks (256 KiB): the copy is an eighth of what the unit will
+ * take, most files never get there, and those that do are likely to fill it. In
+ * a sparse region the same point counts, with the holes below the last used
+ * block zeroed. When the last one closes a file that stayed well below a unit,
+ * trim_inode() brings it back to blocks.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daxfuse/core/internal.h"
+#include "daxfuse/media/alloc.h"
+#include "daxfuse/media/quota.h"
+#include "daxfuse/media/table.h"
+
+enum { GROW_BLOCKS = 64, TRIM_BELOW = 448, CHUNK_BYTES = 1 << 20, LINE = 64 };
+
+/* One write, of at most CHUNK_BYTES: one transaction. */
+struct writing {
+	struct fs *fs;
+	struct inode *inode;
+	struct tx *tx;
+	struct dxf_inode *di; /* shadow */
+	const char *buf;
+	uint64_t from, to;    /* of the file, bytes */
+};
+
+/* ---- stores --------------------------------------------------------------- */
+
+/* Over data that is there: a line that is written in part is read by the CPU,
+ * so poison is looked for first. Whole lines need no look, and heal. */
+static int store_over(struct fs *fs, char *dst, const void *src, size_t n)
+{
+	size_t head = (uintptr_t)dst % LINE, tail = ((uintptr_t)dst + n) % LINE;
+	int err = head ? pmem_probe(fs->pm, dst, 1) : 0;
+
+	if (!err && tail)
+		err = pmem_probe(fs->pm, dst + n - 1, 1);
+	if (!err)
+		pmem_copy_nt(fs->pm, dst, src, n);
+	return err;
+}
+
+static const char *source(const struct writing *w, uint64_t at)
+{
+	return w->buf + (at - w->from);
+}
+
+/* A new block: the write's part of it, zeroes before and behind. */
+static void fill_block(const struct writing *w, uint64_t offset, uint64_t block)
+{
+	const struct pmem *pm = w->fs->pm;
+	uint64_t start = block * DXF_BLOCK_SIZE, from = MAX(w->from, start);
+	uint64_t to = MIN(w->to, start + DXF_BLOCK_SIZE);
+	char *dst = pmem_at(pm, offset);
+
+	if (from > start)
+		pmem_zero_nt(pm, dst, from - start);
+	pmem_copy_nt(pm, dst + (from - start), source(w, from), to - from);
+	if (to < start + DXF_BLOCK_SIZE)
+		pmem_zero_nt(pm, dst + (to - start), start + DXF_BLOCK_SIZE - to);
+}
+
+static int fill_part(const struct writing *w, uint64_t offset, uint64_t block)
+{
+	uint64_t start = block * DXF_BLOCK_SIZE, from = MAX(w->from, start);
+	uint64_t to = MIN(w->to, start + DXF_BLOCK_SIZE);
+
+	return store_over(w->fs, (char *)pmem_at(w->fs->pm, offset) + (from - start), source(w, from),
+			  to - from);
+}
+
+/* ---- blocks --------------------------------------------------------------- */
+
+/*
+ * The region's entries for the blocks [first, end), as consecutive words of one
+ * shadow. The last block is asked for first: it may turn a direct inode into one
+ * with a table.
+ */
+static int block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end,
+		       uint64_t **ret_words)
+{
+	int err = table_word(tx, di, 0, end - 1, ret_words);
+
+	return err ? err : table_word(tx, di, 0, first, ret_words);
+}
+
+static int write_blocks(struct writing *w, uint64_t first, uint64_t end)
+{
+	uint64_t *word, offsets[DXF_UNIT_BLOCKS];
+	unsigned holes = 0, next = 0;
+	int err = block_words(w->tx, w->di, first, end, &word);
+
+	for (uint64_t i = 0; !err && i < end - first; i++)
+		holes += !word[i];
+	if (!err && holes)
+		err = alloc_blocks(w->tx, holes, offsets);
+	for (uint64_t i = 0; !err && i < end - first; i++) {
+		if (word[i] & DXF_ENTRY_WRITTEN) {
+			err = fill_part(w, word[i] & DXF_ENTRY_OFFSET, first + i);
+			continue;
+		}
+		if (!word[i]) {
+			word[i] = offsets[next++];
+			w->di->blocks++;
+		}
+		fill_block(w, word[i] & DXF_ENTRY_OFFSET, first + i);
+		word[i] |= 1;
+	}
+	return err;
+}
+
+/* ---- units ---------------------------------------------------------------- */
+
+/* The blocks [first, end) of the region that begins at block base. */
+static int write_unit(struct writing *w, uint64_t *word, uint64_t first, uint64_t end)
+{
+	const struct pmem *pm = w->fs->pm;
+	uint64_t base = first / DXF_UNIT_BLOCKS * DXF_UNIT_BLOCKS;
+	uint64_t had = *word & DXF_ENTRY_WRITTEN, start = base * DXF_BLOCK_SIZE;
+	uint64_t from = MAX(w->from, start), to = MIN(w->to, end * DXF_BLOCK_SIZE);
+	uint64_t fresh = start + had * DXF_BLOCK_SIZE; /* nothing is written from here on */
+	char *unit = pmem_at(pm, *word & DXF_ENTRY_OFFSET);
+	int err;
+
+	if (from > fresh)
+		pmem_zero_nt(pm, unit + (fresh - start), from - fresh);
+	if (from < fresh) {
+		uint64_t n = MIN(to, fresh) - from;
+
+		err = store_over(w->fs, unit + (from - start), source(w, from), n);
+		if (err)
+			return err;
+		from += n;
+	}
+	if (to > from)
+		pmem_copy_nt(pm, unit + (from - start), source(w, from), to - from);
+	if (end - base > had) {
+		uint64_t stop = end * DXF_BLOCK_SIZE;
+
+		if (stop > to)
+			pmem_zero_nt(pm, unit + (to - start), stop - to);
+		*word = (*word & ~DXF_ENTRY_WRITTEN) | (end - base);
+	}
+	return 0;
+}
+
+bool quota_has_unit(struct fs *fs, const struct dxf_inode *di)
+{
+	struct dxf_quota quota;
+
+	return !di->project || quota_read(fs->vol, di->project, &quota) || !quota.block_limit ||
+	       (quota.blocks <= quota.block_limit &&
+		quota.block_limit - quota.blocks >= DXF_UNIT_BLOCKS + 8);
+}
+
+/* Copy what the blocks hold into the unit; zeroes for holes below the last one. */
+static int gather(struct fs *fs, uint64_t unit, const uint64_t *entries, unsigned skip_from,
+		  unsigned skip_to, unsigned *ret_written)
+{
+	unsigned last = 0;
+
+	for (unsigned i = 0; i < DXF_UNIT_BLOCKS; i++)
+		if (entries[i] & DXF_ENTRY_WRITTEN)
+			last = i + 1;
+	for (unsigned i = 0; i < last; i++) {
+		char *dst = pmem_at(fs->pm, unit + i * DXF_BLOCK_SIZE);
+		char *src = pmem_at(fs->pm, entries[i] & DXF_ENTRY_OFFSET);
+
+		if (i >= skip_from && i < skip_to)
+			continue;
+		if (entries[i] & DXF_ENTRY_WRITTEN) {
+			int err = pmem_probe(fs->pm, src, DXF_BLOCK_SIZE);
+
+			if (err)
+				return err;
+			pmem_copy_nt(fs->pm, dst, src, DXF_BLOCK_SIZE);
+		} else {
+			pmem_zero_nt(fs->pm, dst, DXF_BLOCK_SIZE);
+		}
+	}
+	*ret_written = last;
+	return 0;
+}
+
+/* The region's blocks go, and its table; the word is empty afterwards. */
+static int drop_blocks(struct tx *tx, struct dxf_inode *di, uint64_t block, const uint64_t *entries,
+		       uint64_t **ret_word)
+{
+	bool direct = di->data_format == DXF_DATA_DIRECT;
+	int err;
+
+	for (unsigned i = 0; i < DXF_UNIT_BLOCKS; i++) {
+		if (entries[i]) {
+			free_block(tx, entries[i] & DXF_ENTRY_OFFSET);
+			di->blocks--;
+		}
+	}
+	if (direct && block < DXF_UNIT_BLOCKS)
+		memset(di->data, 0, sizeof(di->data));
+	err = table_word(tx, di, 1, block, ret_word);
+	if (!err && **ret_word)
+		table_drop_leaf(tx, di, *ret_word);
+	return err;
+}
+
+int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
+		   const uint64_t *entries, unsigned skip_from, unsigned skip_to, uint64_t **ret_word)
+{
+	unsigned written = 0;
+	uint64_t unit;
+	int err;
+
+	if (!quota_has_unit(fs, di) || alloc_unit(tx, DXF_UNIT_DATA, &unit))
+		return PROMOTE_NO_UNIT;
+	err = gather(fs, unit, entries, skip_from, skip_to, &written);
+	if (!err)
+		err = drop_blocks(tx, di, block, entries, ret_word);
+	if (err)
+		return err;
+	tx_wrote_data(tx);
+	**ret_word = unit | DXF_ENTRY_UNIT | written;
+	di->blocks += DXF_UNIT_BLOCKS;
+	__atomic_fetch_add(&fs->units_promoted, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* ---- a region ------------------------------------------------------------- */
+
+static bool wants_unit(const struct dxf_inode *di, const uint64_t *entries, unsigned first, unsigned end)
+{
+	unsigned used = 0;
+
+	for (unsigned i = 0; i < DXF_UNIT_BLOCKS; i++)
+		used += entries[i] || (i >= first && i < end);
+	return used > GROW_BLOCKS ||
+	       ((di->flags & DXF_FLAG_EXTSIZE) && di->extsize >= DXF_UNIT_SIZE);
+}
+
+/* Blocks [first, end), all of one region. */
+static int write_region(struct writing *w, uint64_t first, uint64_t end)
+{
+	uint64_t entry, entries[DXF_TABLE_COUNT], *word;
+	unsigned at = first % DXF_UNIT_BLOCKS, stop = at + (unsigned)(end - first);
+	/* blocks that the write covers wholly need no copy of what was there */
+	unsigned skip_from = at + (w->from > first * DXF_BLOCK_SIZE);
+	unsigned skip_to = stop - (w->to < end * DXF_BLOCK_SIZE);
+	int err = table_region(w->fs->vol, w->tx, w->di, first, &entry);
+
+	if (err)
+		return err;
+	if (entry & DXF_ENTRY_UNIT) {
+		err = table_word(w->tx, w->di, 1, first, &word);
+		return err ? err : write_unit(w, word, first, end);
+	}
+	err = table_region_blocks(w->fs->vol, w->tx, w->di, first, entries);
+	if (err)
+		return err;
+	if (wants_unit(w->di, entries, at, stop)) {
+		err = promote_region(w->fs, w->tx, w->di, first, entries, skip_from,
+				     MAX(skip_from, skip_to), &word);
+		if (!err) {
+			w->inode->trim = true;
+			return write_unit(w, word, first, end);
+		}
+		if (err != PROMOTE_NO_UNIT)
+			return err;
+	}
+	return write_blocks(w, first, end);
+}
+
+/* ---- inline --------------------------------------------------------------- */
+
+int leave_inline(struct fs *fs, struct tx *tx, struct dxf_inode *di)
+{
+	char old[DXF_BLOCK_SIZE] = {0};
+	uint64_t offset;
+	int err;
+
+	memcpy(old, di->data, sizeof(di->data));
+	if (di->size) {
+		err = alloc_blocks(tx, 1, &offset);
+		if (err)
+			return err;
+		pmem_copy_nt(fs->pm, pmem_at(fs->pm, offset), old, sizeof(old));
+		tx_wrote_data(tx);
+		offset |= 1;
+		di->blocks++;
+	} else {
+		offset = 0;
+	}
+	memset(di->data, 0, sizeof(di->data));
+	memcpy(di->data, &offset, 8);
+	di->data_format = DXF_DATA_DIRECT;
+	return 0;
+}
+
+/* ---- a chunk -------------------------------------------------------------- */
+
+/* Whether all of it lies on written blocks; then it is stored if `store`. */
+static int overwrite(struct fs *fs, const struct dxf_inode *media, const char *buf, uint64_t from,
+		     uint64_t to, bool store, bool *ret_all)
+{
+	*ret_all = false;
+	for (uint64_t at = from; at < to;) {
+		uint64_t block = at / DXF_BLOCK_SIZE, in = at % DXF_BLOCK_SIZE, n;
+		struct run run;
+		int err = table_find(fs->vol, NULL, media, block, blocks_of(to) - block, &run);
+
+		if (err || !run.written)
+			return err;
+		n = MIN(run.count * DXF_BLOCK_SIZE - in, to - at);
+		if (store)
+			err = store_over(fs, (char *)pmem_at(fs->pm, run.offset + in), buf + (at - from), n);
+		if (err)
+			return err;
+		at += n;
+	}
+	*ret_all = true;
+	return 0;
+}
+
+static int edit_chunk(struct writing *w)
+{
+	int err = 0;
+
+	if (w->di->data_format == DXF_DATA_INLINE) {
+		if (w->to <= DXF_INLINE_MAX) {
+			memcpy(w->di->data + w->from, w->buf, w->to - w->from);
+			return 0;
+		}
+		err = leave_inline(w->fs, w->tx, w->di);
+	}
+	if (!err && w->from > w->di->size)
+		err = zero_tail(w->fs, w->tx, w->di, w->from);
+	tx_wrote_data(w->tx);
+	for (uint64_t block = w->from / DXF_BLOCK_SIZE, end = blocks_of(w->to); !err && block < end;) {
+		uint64_t stop = MIN(end, (block / DXF_UNIT_BLOCKS + 1) * DXF_UNIT_BLOCKS);
+
+		err = write_region(w, block, stop);
+		block = stop;
+	}
+	return err;
+}
+
+static int write_chunk(struct fs *fs, struct inode *inode, const char *buf, uint64_t from,
+		       uint64_t to, bool kill)
+{
+	struct dxf_inode *media = inode->media;
+	struct writing w = {.fs = fs, .inode = inode, .buf = buf, .from = from, .to = to};
+	bool in_place = false;
+	int err = 0;
+
+	if (to <= media->size && media->data_format != DXF_DATA_INLINE && !kill)
+		err = overwrite(fs, media, buf, from, to, false, &in_place);
+	if (err)
+		return err;
+	if (in_place) {
+		err = overwrite(fs, media, buf, from, to, true, &in_place);
+		touch_in_place(fs, inode);
+		pmem_fence(fs->pm);
+		return err;
+	}
+	err = tx_begin(fs->vol, &w.tx);
+	if (err)
+		return err;
+	w.di = tx_edit_inode(w.tx, media);
+	err = edit_chunk(&w);
+	if (err) {
+		tx_abort(w.tx);
+		return err;
+	}
+	w.di->size = MAX(w.di->size, to);
+	w.di->mtime = w.di->ctime = fs_clock();
+	if (kill)
+		kill_suidgid(w.di);
+	return tx_commit(w.tx);
+}
+
+static bool must_kill(const struct dxf_inode *media, unsigned flags)
+{
+	struct dxf_inode copy = {.mode = media->mode};
+
+	return (flags & FS_WRITE_KILL_SUIDGID) && kill_suidgid(&copy);
+}
+
+static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf, size_t length,
+			    uint64_t offset, unsigned flags)
+{
+	size_t done = 0, chunk = CHUNK_BYTES;
+
+	while (done < length) {
+		size_t n = MIN(length - done, chunk);
+		int err = write_chunk(fs, inode, buf + done, offset + done, offset + done + n,
+				      must_kill(inode->media, flags));
+
+		if (!err) {
+			done += n;
+			continue;
+		}
+		if ((err != -ENOSPC && err != -EDQUOT) || n <= DXF_BLOCK_SIZE)
+			return done ? (ssize_t)done : err;
+		chunk = n / 2; /* what still fits is written */
+	}
+	return (ssize_t)done;
+}
+
+ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t length, uint64_t offset,
+		 unsigned flags)
+{
+	struct inode *inode;
+	ssize_t n = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+
+	if (n)
+		return n;
+	if (!S_ISREG(inode->media->mode))
+		n = S_ISDIR(inode->media->mode) ? -EISDIR : -EINVAL;
+	else if (inode->media->flags & DXF_FLAG_IMMUTABLE)
+		n = -EPERM;
+	if (flags & FS_WRITE_APPEND)
+		offset = inode->media->size;
+	if (!n && (offset >= DXF_FILE_MAX || length > DXF_FILE_MAX - offset))
+		n = -EFBIG;
+	if (!n)
+		n = write_locked(fs, inode, buf, length, offset, flags);
+	inode_unlock(fs, inode);
+	return n;
+}
+
+/* ---- trim ----------------------------------------------------------------- */
+
+/* Order: the blocks' copies, fence; then one transaction switches and frees. */
+static int unit_to_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t unit,
+			  uint64_t blocks)
+{
+	uint64_t offsets[DXF_UNIT_BLOCKS], *word;
+	int err = alloc_blocks(tx, (unsigned)blocks, offsets);
+
+	if (err)
+		return err;
+	free_unit(tx, unit);
+	di->blocks += blocks - DXF_UNIT_BLOCKS;
+	memset(di->data, 0, sizeof(di->data));
+	di->data_format = DXF_DATA_DIRECT;
+	di->table_level = 0;
+	err = block_words(tx, di, 0, blocks, &word);
+	for (uint64_t i = 0; !err && i < blocks; i++) {
+		char *src = pmem_at(fs->pm, unit + i * DXF_BLOCK_SIZE);
+
+		err = pmem_probe(fs->pm, src, DXF_BLOCK_SIZE);
+		if (err)
+			break;
+		pmem_copy_nt(fs->pm, pmem_at(fs->pm, offsets[i]), src, DXF_BLOCK_SIZE);
+		word[i] = offsets[i] | 1;
+	}
+	tx_wrote_data(tx);
+	return err;
+}
+
+void trim_inode(struct fs *fs, struct inode *inode)
+{
+	const struct dxf_inode *media = inode->media;
+	uint64_t blocks = blocks_of(media->size), root;
+	struct tx *tx;
+	int err;
+
+	inode->trim = false;
+	memcpy(&root, media->data, 8);
+	if (media->data_format != DXF_DATA_TABLE || media->table_level || !(root & DXF_ENTRY_UNIT) ||
+	    !blocks || blocks >= TRIM_BELOW || (root & DXF_ENTRY_WRITTEN) != blocks ||
+	    ((media->flags & DXF_FLAG_EXTSIZE) && media->extsize >= DXF_UNIT_SIZE))
+		return;
+	if (!alloc_is_unit(fs->vol, root & DXF_ENTRY_OFFSET) || tx_begin(fs->vol, &tx))
+		return;
+	err = unit_to_blocks(fs, tx, tx_edit_inode(tx, inode->media), root & DXF_ENTRY_OFFSET, blocks);
+	if (err)
+		tx_abort(tx);
+	else if (tx_commit(tx) == 0)
+		__atomic_fetch_add(&fs->units_trimmed, 1, __ATOMIC_RELAXED);
+}

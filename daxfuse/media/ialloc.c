@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The inode allocator. Inodes live in chunks: whole units of 4096 slots, found
+ * through the inode map, so that the number of inodes is limited by the pool
+ * alone. A chunk's bitmap of used slots is on media, changed bit by bit in
+ * transactions; its copy in memory is what reservations are made in.
+ *
+ * Slots are given out in turn, so that one comes back late and its generation
+ * (see core/inode.c) never repeats. Each CPU has a chunk that it prefers. A
+ * chunk that has become empty goes back to the unit allocator, except the first.
+ *
+ * Lock order: the map's lock, a chunk's lock, then arena and journal.
+ */
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/media/alloc.h"
+#include "daxfuse/media/ialloc.h"
+
+enum { CPUS = 16, WORDS = DXF_CHUNK_INODES / 64, SHARE_BELOW_UNITS = 512 };
+#define SLOTS (DXF_CHUNK_INODES - DXF_CHUNK_FIRST)
+
+struct chunk {
+	pthread_mutex_t lock;
+	uint64_t offset; /* 0: not there (any more) */
+	unsigned free;
+	unsigned cursor;
+	int owner; /* the CPU that prefers it, or -1 */
+	uint64_t used[WORDS];
+};
+
+struct ialloc {
+	pthread_mutex_t map_lock; /* chunks come under it */
+	uint32_t count;           /* length of the map */
+	uint32_t end;             /* no chunk is at or above it */
+	uint32_t current[CPUS];   /* preferred chunk + 1, or 0 */
+	uint64_t used;            /* inodes */
+	struct chunk **chunk;
+};
+
+static struct chunk *chunk_at(const struct ialloc *ia, uint32_t index)
+{
+	return index < ia->count ? __atomic_load_n(&ia->chunk[index], __ATOMIC_ACQUIRE) : NULL;
+}
+
+static struct dxf_chunk *chunk_media(const struct volume *vol, const struct chunk *c)
+{
+	return pmem_at(vol->pm, c->offset);
+}
+
+/* ---- chunks come and go --------------------------------------------------- */
+
+static struct chunk *chunk_new(void)
+{
+	struct chunk *c = calloc(1, sizeof(*c));
+
+	if (c) {
+		pthread_mutex_init(&c->lock, NULL);
+		c->owner = -1;
+	}
+	return c;
+}
+
+static void chunk_reset(struct chunk *c, uint64_t offset)
+{
+	memset(c->used, 0, sizeof(c->used));
+	c->used[0] = (UINT64_C(1) << DXF_CHUNK_FIRST) - 1;
+	c->free = SLOTS;
+	c->cursor = DXF_CHUNK_FIRST;
+	c->owner = -1;
+	__atomic_store_n(&c->offset, offset, __ATOMIC_RELEASE);
+}
+
+/* Order: the chunk's header and bitmaps (fresh); then map and unit word as one
+ * transaction. */
+static int make_chunk(struct volume *vol, uint32_t index, uint64_t *ret_offset)
+{
+	struct dxf_chunk *header;
+	uint64_t offset;
+	struct tx *tx;
+	int err = tx_begin(vol, &tx);
+
+	if (err)
+		return err;
+	err = alloc_unit(tx, DXF_UNIT_INODES, &offset);
+	if (err) {
+		tx_abort(tx);
+		return err;
+	}
+	header = tx_edit_fresh(tx, pmem_at(vol->pm, offset), sizeof(*header));
+	header->magic = DXF_CHUNK_MAGIC;
+	header->index = index;
+	*(uint64_t *)tx_edit(tx, &vol->inode_map[index], 8) = offset;
+	err = tx_commit(tx);
+	if (!err)
+		*ret_offset = offset;
+	return err;
+}
+
+/* A new chunk at the lowest free place of the map. */
+static int grow(struct volume *vol, uint32_t *ret_index)
+{
+	struct ialloc *ia = vol->ialloc;
+	uint64_t offset;
+	uint32_t index;
+	int err = -ENOSPC;
+
+	pthread_mutex_lock(&ia->map_lock);
+	for (index = 0; index < ia->end; index++)
+		if (!ia->chunk[index] || !ia->chunk[index]->offset)
+			break;
+	if (index < ia->count)
+		err = make_chunk(vol, index, &offset);
+	if (!err) {
+		struct chunk *c = ia->chunk[index] ? ia->chunk[index] : chunk_new();
+
+		if (c) {
+			pthread_mutex_lock(&c->lock);
+			chunk_reset(c, offset);
+			pthread_mutex_unlock(&c->lock);
+			__atomic_store_n(&ia->chunk[index], c, __ATOMIC_RELEASE);
+			if (index >= ia->end)
+				ia->end = index + 1;
+			*ret_index = index;
+		} else {
+			err = -ENOMEM;
+		}
+	}
+	pthread_mutex_unlock(&ia->map_lock);
+	return err;
+}
+
+static void drop_chunk_locked(struct volume *vol, struct chunk *c, uint32_t index)
+{
+	struct tx *tx;
+
+	if (tx_begin(vol, &tx))
+		return;
+	*(uint64_t *)tx_edit(tx, &vol->inode_map[index], 8) = 0;
+	free_unit(tx, c->offset);
+	if (tx_commit(tx) == 0)
+		__atomic_store_n(&c->offset, 0, __ATOMIC_RELEASE);
+}
+
+/* ---- get and put ---------------------------------------------------------- */
+
+/* The next free slot of the chunk, in turn; 0 if none. */
+static unsigned take_slot(struct chunk *c)
+{
+	unsigned slot = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->offset && c->free) {
+		for (slot = c->cursor; c->used[slot / 64] >> slot % 64 & 1;)
+			slot = slot + 1 == DXF_CHUNK_INODES ? DXF_CHUNK_FIRST : slot + 1;
+		c->used[slot / 64] |= UINT64_C(1) << slot % 64;
+		c->free--;
+		c->cursor = slot + 1 == DXF_CHUNK_INODES ? DXF_CHUNK_FIRST : slot + 1;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return slot;
+}
+
+/* A chunk with room: nobody's, or (any) somebody's. */
+static bool find_chunk(struct ialloc *ia, bool any, uint32_t *ret_index)
+{
+	uint32_t end = __atomic_load_n(&ia->end, __ATOMIC_RELAXED);
+
+	for (uint32_t i = 0; i < end; i++) {
+		struct chunk *c = chunk_at(ia, i);
+
+		if (c && __atomic_load_n(&c->offset, __ATOMIC_RELAXED) &&
+		    __atomic_load_n(&c->free, __ATOMIC_RELAXED) &&
+		    (any || __atomic_load_n(&c->owner, __ATOMIC_RELAXED) < 0)) {
+			*ret_index = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int next_chunk(struct volume *vol, unsigned cpu, uint32_t *ret_index)
+{
+	struct ialloc *ia = vol->ialloc;
+	bool share = vol->units < SHARE_BELOW_UNITS;
+	int err = 0;
+
+	if (!find_chunk(ia, share, ret_index)) {
+		err = grow(vol, ret_index);
+		if (err && find_chunk(ia, true, ret_index))
+			return 0;
+	}
+	if (!err) {
+		__atomic_store_n(&chunk_at(ia, *ret_index)->owner, (int)cpu, __ATOMIC_RELAXED);
+		__atomic_store_n(&ia->current[cpu], *ret_index + 1, __ATOMIC_RELAXED);
+	}
+	return err;
+}
+
+static void release_owner(struct ialloc *ia, unsigned cpu, uint32_t index)
+{
+	struct chunk *c = chunk_at(ia, index);
+
+	if (c)
+		__atomic_store_n(&c->owner, -1, __ATOMIC_RELAXED);
+	__atomic_store_n(&ia->current[cpu], 0, __ATOMIC_RELAXED);
+}
+
+static int reserve(struct volume *vol, uint32_t *ret_ino)
+{
+	struct ialloc *ia = vol->ialloc;
+	unsigned cpu = (unsigned)sched_getcpu() % CPUS, slot;
+	uint32_t current = __atomic_load_n(&ia->current[cpu], __ATOMIC_RELAXED), index;
+
+	if (current) {
+		slot = take_slot(chunk_at(ia, current - 1));
+		if (slot) {
+			*ret_ino = (current - 1) * DXF_CHUNK_INODES + slot;
+			return 0;
+		}
+		release_owner(ia, cpu, current - 1);
+	}
+	for (;;) {
+		int err = next_chunk(vol, cpu, &index);
+
+		if (err)
+			return err;
+		slot = take_slot(chunk_at(ia, index));
+		if (slot) {
+			*ret_ino = index * DXF_CHUNK_INODES + slot;
+			return 0;
+		}
+	}
+}
+
+static struct chunk *chunk_of(const struct volume *vol, uint32_t ino)
+{
+	struct chunk *c = chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES);
+
+	return c && ino % DXF_CHUNK_INODES >= DXF_CHUNK_FIRST &&
+	       __atomic_load_n(&c->offset, __ATOMIC_ACQUIRE) ? c : NULL;
+}
+
+static uint64_t *used_word(const struct volume *vol, uint32_t ino)
+{
+	return &chunk_media(vol, chunk_of(vol, ino))->used[ino % DXF_CHUNK_INODES / 64];
+}
+
+static uint64_t *orphan_word(const struct volume *vol, uint32_t ino)
+{
+	return &chunk_media(vol, chunk_of(vol, ino))->orphan[ino % DXF_CHUNK_INODES / 64];
+}
+
+int ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
+{
+	struct volume *vol = tx_volume(tx);
+	uint32_t ino;
+	int err = reserve(vol, &ino);
+
+	if (err)
+		return err;
+	tx_on_abort(tx, TX_INODE, ino);
+	tx_set_bits(tx, used_word(vol, ino), UINT64_C(1) << ino % 64);
+	if (orphan)
+		ialloc_set_orphan(tx, ino, true);
+	__atomic_fetch_add(&vol->ialloc->used, 1, __ATOMIC_RELAXED);
+	*ret_ino = ino;
+	return 0;
+}
+
+void ialloc_put(struct tx *tx, uint32_t ino)
+{
+	tx_clear_bits(tx, used_word(tx_volume(tx), ino), UINT64_C(1) << ino % 64);
+	ialloc_set_orphan(tx, ino, false);
+	tx_on_commit(tx, TX_INODE, ino);
+}
+
+void ialloc_release(struct volume *vol, uint32_t ino)
+{
+	struct chunk *c = chunk_of(vol, ino);
+	unsigned slot = ino % DXF_CHUNK_INODES;
+	uint64_t bit = UINT64_C(1) << slot % 64;
+
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	if (c->used[slot / 64] & bit) {
+		c->used[slot / 64] &= ~bit;
+		c->free++;
+		__atomic_fetch_sub(&vol->ialloc->used, 1, __ATOMIC_RELAXED);
+		if (c->free == SLOTS && ino >= DXF_CHUNK_INODES)
+			drop_chunk_locked(vol, c, ino / DXF_CHUNK_INODES);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+void ialloc_set_orphan(struct tx *tx, uint32_t ino, bool orphan)
+{
+	uint64_t *word = orphan_word(tx_volume(tx), ino), mask = UINT64_C(1) << ino % 64;
+
+	if (orphan)
+		tx_set_bits(tx, word, mask);
+	else
+		tx_clear_bits(tx, word, mask);
+}
+
+/* ---- questions ------------------------------------------------------------ */
+
+struct dxf_inode *ialloc_slot(const struct volume *vol, uint32_t ino)
+{
+	struct chunk *c = chunk_of(vol, ino);
+
+	return c ? (void *)((char *)chunk_media(vol, c) + ino % DXF_CHUNK_INODES * DXF_INODE_SIZE) : NULL;
+}
+
+struct dxf_inode *ialloc_inode(const struct volume *vol, uint32_t ino)
+{
+	struct chunk *c = chunk_of(vol, ino);
+
+	if (!c || !(__atomic_load_n(used_word(vol, ino), __ATOMIC_RELAXED) >> ino % 64 & 1))
+		return NULL;
+	return ialloc_slot(vol, ino);
+}
+
+int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg), void *arg)
+{
+	struct ialloc *ia = vol->ialloc;
+
+	for (uint32_t i = 0; i < ia->end; i++) {
+		uint64_t orphan[WORDS];
+		struct chunk *c = chunk_at(ia, i);
+		int err;
+
+		if (!c || !c->offset)
+			continue;
+		err = pmem_read(vol->pm, orphan, chunk_media(vol, c)->orphan, sizeof(orphan));
+		if (err)
+			return err;
+		for (unsigned slot = DXF_CHUNK_FIRST; slot < DXF_CHUNK_INODES; slot++) {
+			if (!(orphan[slot / 64] >> slot % 64)) {
+				slot |= 63;
+				continue;
+			}
+			if (orphan[slot / 64] >> slot % 64 & 1) {
+				err = fn(i * DXF_CHUNK_INODES + slot, arg);
+				if (err)
+					return err;
+			}
+		}
+	}
+	return 0;
+}
+
+void ialloc_count(const struct volume *vol, uint64_t *ret_used, uint64_t *ret_max)
+{
+	*ret_used = __atomic_load_n(&vol->ialloc->used, __ATOMIC_RELAXED);
+	*ret_max = (uint64_t)vol->ialloc->count * SLOTS;
+}
+
+/* ---- mount ---------------------------------------------------------------- */
+
+static int load_chunk(struct volume *vol, uint32_t index, uint64_t offset)
+{
+	struct ialloc *ia = vol->ialloc;
+	struct dxf_chunk header;
+	struct chunk *c;
+	int err;
+
+	if (offset % DXF_UNIT_SIZE || offset < vol->super.data_offset ||
+	    offset >= vol->super.pool_size - DXF_UNIT_SIZE ||
+	    vol->unit_word[offset / DXF_UNIT_SIZE] != DXF_UNIT_INODES)
+		return -EUCLEAN;
+	err = pmem_read(vol->pm, &header, pmem_at(vol->pm, offset), sizeof(header));
+	if (err)
+		return err;
+	if (header.magic != DXF_CHUNK_MAGIC || header.index != index)
+		return -EUCLEAN;
+	c = chunk_new();
+	if (!c)
+		return -ENOMEM;
+	chunk_reset(c, offset);
+	for (unsigned w = 0; w < WORDS; w++)
+		c->used[w] |= header.used[w];
+	c->free = DXF_CHUNK_INODES;
+	for (unsigned w = 0; w < WORDS; w++)
+		c->free -= bits_count(c->used[w]);
+	ia->chunk[index] = c;
+	ia->end = index + 1;
+	ia->used += SLOTS - c->free;
+	return 0;
+}
+
+int ialloc_open(struct volume *vol)
+{
+	struct ialloc *ia = calloc(1, sizeof(*ia));
+	uint64_t map[DXF_BLOCK_SIZE / 8];
+
+	if (!ia)
+		return -ENOMEM;
+	vol->ialloc = ia;
+	pthread_mutex_init(&ia->map_lock, NULL);
+	ia->count = vol->super.inode_chunks;
+	ia->chunk = calloc(ia->count, sizeof(*ia->chunk));
+	if (!ia->chunk)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < ia->count; i += ARRAY_SIZE(map)) {
+		uint32_t n = MIN(ia->count - i, (uint32_t)ARRAY_SIZE(map));
+		int err = pmem_read(vol->pm, map, &vol->inode_map[i], n * 8);
+
+		for (uint32_t j = 0; !err && j < n; j++)
+			if (map[j])
+				err = load_chunk(vol, i + j, map[j]);
+		if (err)
+			return err;
+	}
+	return ia->chunk[0] ? 0 : -EUCLEAN;
+}
+
+void ialloc_close(struct volume *vol)
+{
+	struct ialloc *ia = vol->ialloc;
+
+	if (!ia)
+		return;
+	for (uint32_t i = 0; ia->chunk && i < ia->end; i++) {
+		if (ia->chunk[i])
+			pthread_mutex_destroy(&ia->chunk[i]->lock);
+		free(ia->chunk[i]);
+	}
+	pthread_mutex_destroy(&ia->map_lock);
+	free(ia->chunk);
+	free(ia);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The inode allocator: slots in chunks of 4096, see ialloc.c. */
+#ifndef DAXFUSE_MEDIA_IALLOC_H
+#define DAXFUSE_MEDIA_IALLOC_H
+
+#include "daxfuse/media/tx.h"
+
+/* Load the chunks' bitmaps. 0, -ENOMEM, -EUCLEAN, -EIO. */
+int ialloc_open(struct volume *vol);
+void ialloc_close(struct volume *vol);
+
+/* Reserve an inode and mark it used in tx. orphan: mark that as well. -ENOSPC. */
+int ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino);
+/* Free ino (and its orphan bit) in tx. */
+void ialloc_put(struct tx *tx, uint32_t ino);
+/* Of tx.c: a reservation was given up, or a free has become durable. */
+void ialloc_release(struct volume *vol, uint32_t ino);
+
+/* Where ino lies on media; NULL if there is no such slot or it is not in use. */
+struct dxf_inode *ialloc_inode(const struct volume *vol, uint32_t ino);
+/* Where a slot lies, in use or not; NULL if there is no such slot. */
+struct dxf_inode *ialloc_slot(const struct volume *vol, uint32_t ino);
+
+void ialloc_set_orphan(struct tx *tx, uint32_t ino, bool orphan);
+/* Call fn for each orphan, until it returns non-zero. */
+int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg), void *arg);
+
+/* Inodes in use, and how many there can ever be. */
+void ialloc_count(const struct volume *vol, uint64_t *ret_used, uint64_t *ret_max);
+
+#endif

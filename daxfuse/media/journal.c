@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Redo journals, several so that threads don't wait for each other, each with
+ * room for one record.
+ *
+ * Order of a commit:
+ *   1. the record, non-temporally; fence      <- from here on it has happened
+ *   2. every operation in place, flushed; fence
+ *   3. sequence = 0, flushed; fence           <- from here on it is not replayed
+ *
+ * Why one record a journal, and the third fence: a record that is still live
+ * after a crash is replayed. Were it possible that a later transaction on
+ * another CPU had changed the same words and was retired already, the replay
+ * would bring back old values. The locks over what a transaction edits are held
+ * until step 3 has ended, so live records never have a word in common, and may
+ * be replayed in any order and any number of times.
+ *
+ * A torn record fails its CRC, which covers the sequence number too: no mixture
+ * of an old record and a new one can pass. PMFS (EuroSys'14) and WineFS
+ * (SOSP'21) journal per CPU likewise, but undo records, with a fence for each.
+ */
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daxfuse/base/crc.h"
+#include "daxfuse/media/journal.h"
+
+int journal_open(struct volume *vol)
+{
+	vol->journals = aligned_alloc(64, vol->super.journal_count * sizeof(struct journal));
+	if (!vol->journals)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < vol->super.journal_count; i++) {
+		struct journal *j = &vol->journals[i];
+
+		memset(j, 0, sizeof(*j));
+		pthread_mutex_init(&j->lock, NULL);
+		j->header = pmem_at(vol->pm, vol->super.journal_offset + i * DXF_JOURNAL_SIZE);
+	}
+	return 0;
+}
+
+void journal_close(struct volume *vol)
+{
+	for (uint32_t i = 0; vol->journals && i < vol->super.journal_count; i++)
+		pthread_mutex_destroy(&vol->journals[i].lock);
+	free(vol->journals);
+}
+
+static uint32_t record_crc(const struct journal_record *record)
+{
+	struct dxf_journal_header header = record->header;
+
+	header.crc = 0;
+	return crc32c(crc32c(0, &header, sizeof(header)), record->ops, header.bytes);
+}
+
+static size_t op_bytes(const struct dxf_journal_op *op)
+{
+	return sizeof(*op) + op->length;
+}
+
+/* Whether a transaction may change [offset, offset + length). */
+static bool target_is_right(const struct volume *vol, uint64_t offset, uint64_t length)
+{
+	const struct dxf_super *super = &vol->super;
+
+	return offset % 8 == 0 && length % 8 == 0 && offset >= super->unit_offset &&
+	       pmem_contains(vol->pm, offset, length) &&
+	       offset + length <= super->pool_size - DXF_UNIT_SIZE;
+}
+
+static bool ops_are_right(const struct volume *vol, const struct journal_record *record)
+{
+	size_t at = 0;
+
+	while (at < record->header.bytes) {
+		const struct dxf_journal_op *op = (const void *)(record->ops + at);
+
+		if (record->header.bytes - at < sizeof(*op) ||
+		    op->length > record->header.bytes - at - sizeof(*op) ||
+		    !target_is_right(vol, op->offset, op->length))
+			return false;
+		if (op->type != DXF_JOURNAL_WRITE &&
+		    !((op->type == DXF_JOURNAL_SET || op->type == DXF_JOURNAL_CLEAR) && op->length == 8))
+			return false;
+		at += op_bytes(op);
+	}
+	return true;
+}
+
+/* Order: store each operation and flush it; fence. */
+static void apply(struct volume *vol, const struct journal_record *record)
+{
+	const struct pmem *pm = vol->pm;
+
+	for (size_t at = 0; at < record->header.bytes;) {
+		const struct dxf_journal_op *op = (const void *)(record->ops + at);
+		const void *bytes = op + 1;
+		void *target = pmem_at(pm, op->offset);
+
+		if (op->type == DXF_JOURNAL_WRITE)
+			pmem_store(pm, target, bytes, op->length);
+		else if (op->type == DXF_JOURNAL_SET)
+			pmem_set_bits(pm, target, *(const uint64_t *)bytes);
+		else
+			pmem_clear_bits(pm, target, *(const uint64_t *)bytes);
+		pmem_flush(pm, target, op->length);
+		at += op_bytes(op);
+	}
+	pmem_fence(pm);
+}
+
+/* Order: sequence = 0 and flush; fence. */
+static void retire(struct volume *vol, struct dxf_journal_header *header)
+{
+	pmem_store64(vol->pm, &header->sequence, 0);
+	pmem_flush(vol->pm, &header->sequence, sizeof(header->sequence));
+	pmem_fence(vol->pm);
+}
+
+/* The record in journal i, if it is live and whole. -ENOENT, -EIO, -EUCLEAN. */
+static int read_record(struct volume *vol, uint32_t i, struct journal_record *record)
+{
+	const struct dxf_journal_header *header = vol->journals[i].header;
+	int err = pmem_read(vol->pm, &record->header, header, sizeof(*header));
+
+	if (err)
+		return err;
+	if (!record->header.sequence || record->header.magic != DXF_JOURNAL_MAGIC ||
+	    record->header.bytes > JOURNAL_RECORD_MAX || record->header.bytes % 8)
+		return -ENOENT;
+	err = pmem_read(vol->pm, record->ops, header + 1, record->header.bytes);
+	if (err)
+		return err;
+	if (record_crc(record) != record->header.crc)
+		return -ENOENT;
+	return ops_are_right(vol, record) ? 0 : -EUCLEAN;
+}
+
+int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed)
+{
+	struct journal_record *record = malloc(sizeof(*record));
+	unsigned replayed = 0;
+	int err = record ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !err && i < vol->super.journal_count; i++) {
+		err = read_record(vol, i, record);
+		if (err == -ENOENT) {
+			err = 0;
+			continue;
+		}
+		if (err)
+			break;
+		if (read_only) {
+			err = -EROFS;
+			break;
+		}
+		apply(vol, record);
+		retire(vol, vol->journals[i].header);
+		replayed++;
+	}
+	free(record);
+	if (!err)
+		*ret_replayed = replayed;
+	return err;
+}
+
+/* A journal that nobody uses, this CPU's first. Locked. */
+static struct journal *take_journal(struct volume *vol)
+{
+	uint32_t count = vol->super.journal_count, first = (uint32_t)sched_getcpu() % count;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct journal *j = &vol->journals[(first + i) % count];
+
+		if (pthread_mutex_trylock(&j->lock) == 0)
+			return j;
+	}
+	pthread_mutex_lock(&vol->journals[first].lock);
+	return &vol->journals[first];
+}
+
+void journal_commit(struct volume *vol, struct journal_record *record)
+{
+	struct journal *j = take_journal(vol);
+	struct dxf_journal_header *header = &record->header;
+
+	header->sequence = ++j->sequence;
+	header->magic = DXF_JOURNAL_MAGIC;
+	memset(header->reserved, 0, sizeof(header->reserved));
+	header->crc = record_crc(record);
+	pmem_copy_nt(vol->pm, j->header, record, sizeof(*header) + header->bytes);
+	pmem_fence(vol->pm);
+	apply(vol, record);
+	retire(vol, j->header);
+	j->commits++;
+	j->bytes += sizeof(*header) + header->bytes;
+	pthread_mutex_unlock(&j->lock);
+}

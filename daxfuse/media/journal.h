@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The journals: one redo record each, see journal.c. */
+#ifndef DAXFUSE_MEDIA_JOURNAL_H
+#define DAXFUSE_MEDIA_JOURNAL_H
+
+#include "daxfuse/media/volume.h"
+
+#define JOURNAL_RECORD_MAX (DXF_JOURNAL_SIZE - sizeof(struct dxf_journal_header))
+
+/* A record in memory: the header, and behind it the operations. */
+struct journal_record {
+	struct dxf_journal_header header;
+	char ops[JOURNAL_RECORD_MAX];
+};
+
+/* Allocate vol->journals. 0 or -ENOMEM. */
+int journal_open(struct volume *vol);
+void journal_close(struct volume *vol);
+
+/*
+ * Replay every live record. *ret_replayed counts them. A record with a right
+ * CRC that points outside of what a transaction may change is -EUCLEAN; with
+ * read_only nothing is stored and a live record is -EROFS.
+ */
+int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed);
+
+/*
+ * Make a record durable and carry it out. The caller has filled in ops and
+ * header.bytes, .opcode, .unique and .result.
+ * Order: see journal.c. After it returns everything is durable in place.
+ */
+void journal_commit(struct volume *vol, struct journal_record *record);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Project quotas, see quota.h. The table is of open addressing and never
+ * shrinks, so a record stays where it was made. Records are made one at a time,
+ * in a transaction of their own; charging only meets records that exist, and
+ * locks them in the order of their slots.
+ */
+#include <string.h>
+
+#include "daxfuse/media/quota.h"
+
+static uint32_t project_at(const struct volume *vol, uint32_t slot)
+{
+	return __atomic_load_n(&vol->quota[slot].project, __ATOMIC_ACQUIRE);
+}
+
+/* The slot of project, or the empty one where it belongs; -ENOSPC. */
+static int find_slot(const struct volume *vol, uint32_t project, uint32_t *ret_slot)
+{
+	uint32_t count = vol->super.quota_count;
+	uint32_t first = (project * UINT32_C(0x9e3779b1)) & (count - 1);
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t slot = (first + i) & (count - 1), there = project_at(vol, slot);
+
+		if (there == project || there == 0) {
+			*ret_slot = slot;
+			return 0;
+		}
+	}
+	return -ENOSPC;
+}
+
+static int make_record(struct volume *vol, uint32_t project, uint32_t slot)
+{
+	struct dxf_quota *record;
+	struct tx *tx;
+	int err = tx_begin(vol, &tx);
+
+	if (err)
+		return err;
+	record = tx_edit(tx, &vol->quota[slot], sizeof(*record));
+	memset(record, 0, sizeof(*record));
+	record->project = project;
+	return tx_commit(tx);
+}
+
+/* The slot of project's record, which is made if there is none. */
+static int ensure_record(struct volume *vol, uint32_t project, uint32_t *ret_slot)
+{
+	static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+	int err = find_slot(vol, project, ret_slot);
+
+	if (err || project_at(vol, *ret_slot) == project)
+		return err;
+	pthread_mutex_lock(&making);
+	err = find_slot(vol, project, ret_slot);
+	if (!err && project_at(vol, *ret_slot) != project)
+		err = make_record(vol, project, *ret_slot);
+	pthread_mutex_unlock(&making);
+	return err;
+}
+
+int quota_charge(struct quota_hold *hold, uint32_t project, int64_t blocks, int64_t inodes)
+{
+	if (!project || (!blocks && !inodes))
+		return 0;
+	for (unsigned i = 0; i < hold->count; i++) {
+		if (hold->charge[i].project == project) {
+			hold->charge[i].blocks += blocks;
+			hold->charge[i].inodes += inodes;
+			return 0;
+		}
+	}
+	if (hold->count == QUOTA_CHARGES_MAX)
+		return -EOVERFLOW;
+	hold->charge[hold->count++] = (struct quota_charge){project, 0, blocks, inodes};
+	return 0;
+}
+
+static void sort_by_slot(struct quota_hold *hold)
+{
+	for (unsigned i = 1; i < hold->count; i++)
+		for (unsigned j = i; j && hold->charge[j].slot < hold->charge[j - 1].slot; j--) {
+			struct quota_charge swap = hold->charge[j];
+
+			hold->charge[j] = hold->charge[j - 1];
+			hold->charge[j - 1] = swap;
+		}
+}
+
+static int edit_record(struct tx *tx, const struct quota_charge *charge)
+{
+	struct dxf_quota *record = tx_edit(tx, &tx_volume(tx)->quota[charge->slot], sizeof(*record));
+	uint64_t blocks = record->blocks + (uint64_t)charge->blocks;
+	uint64_t inodes = record->inodes + (uint64_t)charge->inodes;
+
+	if ((charge->blocks > 0 && record->block_limit && blocks > record->block_limit) ||
+	    (charge->inodes > 0 && record->inode_limit && inodes > record->inode_limit))
+		return -EDQUOT;
+	record->blocks = blocks;
+	record->inodes = inodes;
+	return 0;
+}
+
+int quota_apply(struct tx *tx, struct quota_hold *hold)
+{
+	struct volume *vol = tx_volume(tx);
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < hold->count; i++)
+		err = ensure_record(vol, hold->charge[i].project, &hold->charge[i].slot);
+	if (err)
+		return err;
+	sort_by_slot(hold);
+	for (; hold->locked < hold->count; hold->locked++)
+		pthread_mutex_lock(&vol->quota_lock[hold->charge[hold->locked].slot]);
+	for (unsigned i = 0; !err && i < hold->count; i++)
+		err = edit_record(tx, &hold->charge[i]);
+	return err;
+}
+
+void quota_release(struct volume *vol, struct quota_hold *hold)
+{
+	while (hold->locked)
+		pthread_mutex_unlock(&vol->quota_lock[hold->charge[--hold->locked].slot]);
+	hold->count = 0;
+}
+
+int quota_read(struct volume *vol, uint32_t project, struct dxf_quota *ret_quota)
+{
+	uint32_t slot;
+	int err = project ? find_slot(vol, project, &slot) : -ENOENT;
+
+	if (err || project_at(vol, slot) != project)
+		return -ENOENT;
+	pthread_mutex_lock(&vol->quota_lock[slot]);
+	*ret_quota = vol->quota[slot];
+	pthread_mutex_unlock(&vol->quota_lock[slot]);
+	return 0;
+}
+
+int quota_set_limits(struct volume *vol, uint32_t project, uint64_t blocks, uint64_t inodes)
+{
+	struct dxf_quota *record;
+	struct tx *tx;
+	uint32_t slot;
+	int err = project ? ensure_record(vol, project, &slot) : -EINVAL;
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&vol->quota_lock[slot]);
+	err = tx_begin(vol, &tx);
+	if (!err) {
+		record = tx_edit(tx, &vol->quota[slot], sizeof(*record));
+		record->block_limit = blocks;
+		record->inode_limit = inodes;
+		err = tx_commit(tx);
+	}
+	pthread_mutex_unlock(&vol->quota_lock[slot]);
+	return err;
+}

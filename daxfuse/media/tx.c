@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Transactions, see tx.h. A thread keeps the memory of a few of them, so that
+ * beginning one costs no allocation: an operation's, and the small ones that an
+ * allocator commits inside it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daxfuse/media/alloc.h"
+#include "daxfuse/media/ialloc.h"
+#include "daxfuse/media/inode.h"
+#include "daxfuse/media/journal.h"
+#include "daxfuse/media/quota.h"
+#include "daxfuse/media/tx.h"
+
+enum { EDITS_MAX = 1024, BITS_MAX = 4096, SPACE_MAX = 8192, ARENA_SIZE = 512 << 10, CACHED = 3 };
+
+enum edit_kind { EDIT_LOGGED, EDIT_FRESH, EDIT_INODE, EDIT_DROPPED };
+
+struct edit {
+	char *media;
+	char *shadow;
+	uint32_t len;
+	enum edit_kind kind;
+	int inodes; /* +1, -1: for quota */
+};
+
+struct bits {
+	uint64_t *word;
+	uint64_t mask;
+	enum dxf_journal_type type;
+};
+
+struct space {
+	enum tx_space kind;
+	uint64_t where;
+};
+
+struct tx {
+	struct volume *vol;
+	struct tx *next; /* in the thread's cache */
+	int error;
+	bool wrote_data;
+	size_t arena_used;
+	size_t record_guess;
+	unsigned edits, bits_count, abort_count, commit_count;
+	struct edit edit[EDITS_MAX];
+	struct bits bits[BITS_MAX];
+	struct space on_abort[SPACE_MAX], on_commit[SPACE_MAX];
+	struct quota_hold quota;
+	char scratch[DXF_BLOCK_SIZE]; /* where edits go after an error */
+	_Alignas(64) char arena[ARENA_SIZE];
+	struct journal_record record;
+};
+
+/* ---- memory, per thread -------------------------------------------------- */
+
+static pthread_key_t cache_key;
+static pthread_once_t cache_once = PTHREAD_ONCE_INIT;
+
+struct cache {
+	struct tx *first;
+	int count;
+};
+
+static void cache_destroy(void *arg)
+{
+	struct cache *cache = arg;
+
+	while (cache && cache->first) {
+		struct tx *tx = cache->first;
+
+		cache->first = tx->next;
+		free(tx);
+	}
+	free(cache);
+}
+
+static void cache_init(void)
+{
+	pthread_key_create(&cache_key, cache_destroy);
+}
+
+/* The key's destructor doesn't run for the main thread. */
+__attribute__((destructor)) static void cache_at_exit(void)
+{
+	pthread_once(&cache_once, cache_init);
+	cache_destroy(pthread_getspecific(cache_key));
+	pthread_setspecific(cache_key, NULL);
+}
+
+static struct cache *cache_get(void)
+{
+	struct cache *cache;
+
+	pthread_once(&cache_once, cache_init);
+	cache = pthread_getspecific(cache_key);
+	if (!cache) {
+		cache = calloc(1, sizeof(*cache));
+		if (cache)
+			pthread_setspecific(cache_key, cache);
+	}
+	return cache;
+}
+
+int tx_begin(struct volume *vol, struct tx **ret_tx)
+{
+	struct cache *cache = cache_get();
+	struct tx *tx;
+
+	if (!cache)
+		return -ENOMEM;
+	tx = cache->first;
+	if (tx) {
+		cache->first = tx->next;
+		cache->count--;
+	} else {
+		tx = aligned_alloc(64, (sizeof(*tx) + 63) / 64 * 64);
+		if (!tx)
+			return -ENOMEM;
+	}
+	tx->vol = vol;
+	tx->error = 0;
+	tx->wrote_data = false;
+	tx->arena_used = tx->record_guess = 0;
+	tx->edits = tx->bits_count = tx->abort_count = tx->commit_count = 0;
+	tx->quota.count = tx->quota.locked = 0;
+	memset(&tx->record.header, 0, sizeof(tx->record.header));
+	*ret_tx = tx;
+	return 0;
+}
+
+static void tx_end(struct tx *tx)
+{
+	struct cache *cache = cache_get();
+
+	if (cache && cache->count < CACHED) {
+		tx->next = cache->first;
+		cache->first = tx;
+		cache->count++;
+	} else {
+		free(tx);
+	}
+}
+
+struct volume *tx_volume(struct tx *tx)
+{
+	return tx->vol;
+}
+
+/* ---- edits --------------------------------------------------------------- */
+
+static struct edit *find_edit(struct tx *tx, const void *media)
+{
+	const char *p = media;
+
+	for (unsigned i = tx->edits; i-- > 0;) {
+		struct edit *e = &tx->edit[i];
+
+		if (e->kind != EDIT_DROPPED && p >= e->media && p < e->media + e->len)
+			return e;
+	}
+	return NULL;
+}
+
+static struct edit *new_edit(struct tx *tx, void *media, size_t len, enum edit_kind kind)
+{
+	struct edit *e;
+
+	if (tx->edits == EDITS_MAX || len > ARENA_SIZE - tx->arena_used) {
+		tx->error = -EOVERFLOW;
+		return NULL;
+	}
+	e = &tx->edit[tx->edits++];
+	*e = (struct edit){.media = media, .shadow = tx->arena + tx->arena_used,
+			   .len = (uint32_t)len, .kind = kind};
+	tx->arena_used += (len + 63) & ~(size_t)63;
+	if (kind == EDIT_FRESH)
+		memset(e->shadow, 0, len);
+	else
+		memcpy(e->shadow, media, len);
+	return e;
+}
+
+static void *edit(struct tx *tx, void *media, size_t len, enum edit_kind kind)
+{
+	struct edit *e = find_edit(tx, media);
+
+	if (!e)
+		e = new_edit(tx, media, len, kind);
+	if (!e)
+		return tx->scratch;
+	return e->shadow + ((char *)media - e->media);
+}
+
+void *tx_edit(struct tx *tx, void *media, size_t len)
+{
+	return edit(tx, media, len, EDIT_LOGGED);
+}
+
+void *tx_edit_fresh(struct tx *tx, void *media, size_t len)
+{
+	return edit(tx, media, len, EDIT_FRESH);
+}
+
+struct dxf_inode *tx_edit_inode(struct tx *tx, struct dxf_inode *media)
+{
+	return edit(tx, media, sizeof(*media), EDIT_INODE);
+}
+
+void tx_count_inode(struct tx *tx, struct dxf_inode *media, int delta)
+{
+	struct edit *e = find_edit(tx, media);
+
+	if (e)
+		e->inodes = delta;
+}
+
+const void *tx_view(struct tx *tx, const void *media)
+{
+	struct edit *e = tx ? find_edit(tx, media) : NULL;
+
+	return e ? e->shadow + ((const char *)media - e->media) : media;
+}
+
+void tx_drop(struct tx *tx, const void *media)
+{
+	struct edit *e = find_edit(tx, media);
+
+	if (e)
+		e->kind = EDIT_DROPPED;
+}
+
+/* ---- bits and space ------------------------------------------------------ */
+
+static void add_bits(struct tx *tx, uint64_t *word, uint64_t mask, enum dxf_journal_type type)
+{
+	unsigned back = tx->bits_count < 16 ? tx->bits_count : 16;
+
+	for (unsigned i = 1; i <= back; i++) {
+		struct bits *b = &tx->bits[tx->bits_count - i];
+
+		if (b->word == word && b->type == type) {
+			b->mask |= mask;
+			return;
+		}
+	}
+	if (tx->bits_count == BITS_MAX) {
+		tx->error = -EOVERFLOW;
+		return;
+	}
+	tx->bits[tx->bits_count++] = (struct bits){word, mask, type};
+	tx->record_guess += sizeof(struct dxf_journal_op) + 8;
+}
+
+void tx_set_bits(struct tx *tx, uint64_t *word, uint64_t mask)
+{
+	add_bits(tx, word, mask, DXF_JOURNAL_SET);
+}
+
+void tx_clear_bits(struct tx *tx, uint64_t *word, uint64_t mask)
+{
+	add_bits(tx, word, mask, DXF_JOURNAL_CLEAR);
+}
+
+void tx_on_abort(struct tx *tx, enum tx_space kind, uint64_t where)
+{
+	if (tx->abort_count == SPACE_MAX) {
+		alloc_release(tx->vol, kind, where);
+		tx->error = -EOVERFLOW;
+		return;
+	}
+	tx->on_abort[tx->abort_count++] = (struct space){kind, where};
+}
+
+void tx_on_commit(struct tx *tx, enum tx_space kind, uint64_t where)
+{
+	if (tx->commit_count == SPACE_MAX) {
+		tx->error = -EOVERFLOW;
+		return;
+	}
+	tx->on_commit[tx->commit_count++] = (struct space){kind, where};
+}
+
+static void release(struct tx *tx, const struct space *space, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (space[i].kind == TX_INODE)
+			ialloc_release(tx->vol, (uint32_t)space[i].where);
+		else
+			alloc_release(tx->vol, space[i].kind, space[i].where);
+	}
+}
+
+void tx_wrote_data(struct tx *tx)
+{
+	tx->wrote_data = true;
+}
+
+size_t tx_room(const struct tx *tx)
+{
+	/* a shadow may differ in every other word: 24 bytes of record for 16 */
+	size_t used = tx->record_guess + tx->arena_used / 2 * 3;
+
+	return used < JOURNAL_RECORD_MAX ? JOURNAL_RECORD_MAX - used : 0;
+}
+
+void tx_set_request(struct tx *tx, uint64_t unique, uint32_t opcode, int64_t result)
+{
+	tx->record.header.unique = unique;
+	tx->record.header.opcode = opcode;
+	tx->record.header.result = result;
+}
+
+/* ---- commit -------------------------------------------------------------- */
+
+static int add_op(struct journal_record *record, uint64_t offset, uint32_t type,
+		  const void *bytes, size_t len)
+{
+	struct dxf_journal_op *op = (void *)(record->ops + record->header.bytes);
+
+	if (sizeof(*op) + len > JOURNAL_RECORD_MAX - record->header.bytes)
+		return -EOVERFLOW;
+	*op = (struct dxf_journal_op){.offset = offset, .length = (uint32_t)len, .type = type};
+	memcpy(op + 1, bytes, len);
+	record->header.bytes += (uint32_t)(sizeof(*op) + len);
+	return 0;
+}
+
+/* Log the words in which shadow and media differ; runs that are at most two
+ * equal words apart make one operation, as an operation costs two words. */
+static int log_edit(struct tx *tx, const struct edit *e)
+{
+	const uint64_t *old = (const uint64_t *)e->media, *new = (const uint64_t *)e->shadow;
+	size_t words = e->len / 8, i = 0;
+
+	while (i < words) {
+		size_t end, last;
+
+		if (old[i] == new[i]) {
+			i++;
+			continue;
+		}
+		last = i;
+		for (end = i + 1; end < words && end - last <= 3; end++)
+			if (old[end] != new[end])
+				last = end;
+		int err = add_op(&tx->record, pmem_offset(tx->vol->pm, old + i), DXF_JOURNAL_WRITE,
+				 new + i, (last + 1 - i) * 8);
+		if (err)
+			return err;
+		i = last + 1;
+	}
+	return 0;
+}
+
+static int build_record(struct tx *tx)
+{
+	int err = tx->error;
+
+	tx->record.header.bytes = 0;
+	for (unsigned i = 0; !err && i < tx->bits_count; i++)
+		err = add_op(&tx->record, pmem_offset(tx->vol->pm, tx->bits[i].word),
+			     tx->bits[i].type, &tx->bits[i].mask, 8);
+	for (unsigned i = 0; !err && i < tx->edits; i++)
+		if (tx->edit[i].kind == EDIT_LOGGED || tx->edit[i].kind == EDIT_INODE)
+			err = log_edit(tx, &tx->edit[i]);
+	return err;
+}
+
+/* Order: fresh blocks, non-temporally (the caller's data was before); fence. */
+static void write_fresh(struct tx *tx)
+{
+	for (unsigned i = 0; i < tx->edits; i++) {
+		struct edit *e = &tx->edit[i];
+
+		if (e->kind == EDIT_FRESH) {
+			pmem_copy_nt(tx->vol->pm, e->media, e->shadow, e->len);
+			tx->wrote_data = true;
+		}
+	}
+	if (tx->wrote_data)
+		pmem_fence(tx->vol->pm);
+}
+
+/* What an inode's edit means for its project, or for the old and the new one. */
+static int charge_inode(struct tx *tx, const struct edit *e)
+{
+	const struct dxf_inode *old = (const void *)e->media, *new = (const void *)e->shadow;
+	int64_t had = (int64_t)old->blocks, has = (int64_t)new->blocks;
+	int err;
+
+	if (e->inodes > 0)
+		return quota_charge(&tx->quota, new->project, has, 1);
+	if (e->inodes < 0)
+		return quota_charge(&tx->quota, old->project, -had, -1);
+	if (old->project == new->project)
+		return quota_charge(&tx->quota, new->project, has - had, 0);
+	err = quota_charge(&tx->quota, old->project, -had, -1);
+	return err ? err : quota_charge(&tx->quota, new->project, has, 1);
+}
+
+/* Inodes get their CRC, and projects are charged for what they grew. */
+static int seal_inodes(struct tx *tx)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < tx->edits; i++) {
+		struct edit *e = &tx->edit[i];
+
+		if (e->kind == EDIT_INODE) {
+			struct dxf_inode *new = (void *)e->shadow;
+
+			new->crc = inode_crc(new);
+			err = charge_inode(tx, e);
+		}
+	}
+	return !err && tx->quota.count ? quota_apply(tx, &tx->quota) : err;
+}
+
+/*
+ * Order: fresh blocks and data, fence; then as journal_commit(). Freed space
+ * becomes reusable last, when no replay can bring its old use back.
+ */
+int tx_commit(struct tx *tx)
+{
+	int err = seal_inodes(tx);
+
+	if (!err)
+		err = build_record(tx);
+	if (err) {
+		tx_abort(tx);
+		return err;
+	}
+	write_fresh(tx);
+	if (tx->record.header.bytes)
+		journal_commit(tx->vol, &tx->record);
+	quota_release(tx->vol, &tx->quota);
+	release(tx, tx->on_commit, tx->commit_count);
+	tx_end(tx);
+	return 0;
+}
+
+void tx_abort(struct tx *tx)
+{
+	quota_release(tx->vol, &tx->quota);
+	release(tx, tx->on_abort, tx->abort_count);
+	tx_end(tx);
+}

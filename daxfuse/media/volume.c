@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Opening a pool: journals first, so that the allocators load settled state. */
+#include <stdlib.h>
+
+#include "daxfuse/media/alloc.h"
+#include "daxfuse/media/ialloc.h"
+#include "daxfuse/media/journal.h"
+
+static int open_parts(struct volume *vol, bool read_only, unsigned *ret_replayed)
+{
+	int err = journal_open(vol);
+
+	if (!err)
+		err = journal_replay(vol, read_only, ret_replayed);
+	if (err)
+		return err;
+	vol->quota_lock = malloc(vol->super.quota_count * sizeof(*vol->quota_lock));
+	if (!vol->quota_lock)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < vol->super.quota_count; i++)
+		pthread_mutex_init(&vol->quota_lock[i], NULL);
+	err = alloc_open(vol);
+	return err ? err : ialloc_open(vol);
+}
+
+int volume_open(const struct pmem *pm, const struct dxf_super *super, bool read_only,
+		struct volume **ret_vol, unsigned *ret_replayed)
+{
+	struct volume *vol = calloc(1, sizeof(*vol));
+	int err;
+
+	if (!vol)
+		return -ENOMEM;
+	vol->pm = pm;
+	vol->super = *super;
+	vol->units = super->pool_size / DXF_UNIT_SIZE;
+	vol->unit_word = pmem_at(pm, super->unit_offset);
+	vol->bitmap = pmem_at(pm, super->bitmap_offset);
+	vol->inode_map = pmem_at(pm, super->inode_map_offset);
+	vol->quota = pmem_at(pm, super->quota_offset);
+	err = open_parts(vol, read_only, ret_replayed);
+	if (err)
+		volume_close(vol);
+	else
+		*ret_vol = vol;
+	return err;
+}
+
+void volume_close(struct volume *vol)
+{
+	if (!vol)
+		return;
+	ialloc_close(vol);
+	alloc_close(vol);
+	for (uint32_t i = 0; vol->quota_lock && i < vol->super.quota_count; i++)
+		pthread_mutex_destroy(&vol->quota_lock[i]);
+	free(vol->quota_lock);
+	journal_close(vol);
+	free(vol);
+}
