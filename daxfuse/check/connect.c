@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What can't be reached from the root: inodes without a name, directories whose
+ * chain of parents does not end at the root. They get a name in /lost+found,
+ * "#INODE"; its directory is written by rebuild.c.
+ */
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include "daxfuse/check/state.h"
+
+static int make_lost_found(struct check *c)
+{
+	uint32_t ino;
+	int err = ck_inode_free_slot(c, &ino);
+
+	if (!err)
+		err = ck_inode_make_directory(c, ino, S_IFDIR | 0700);
+	if (!err)
+		err = ck_usage_add(c, 0, 0, 1);
+	if (err)
+		return err;
+	if (!ck_dir_add(c, ino))
+		return -ENOMEM;
+	c->lost_found = ino;
+	c->lost_found_made = true;
+	ck_dir_find(c, ino)->parent = DXF_ROOT_INO;
+	ck_dir_find(c, DXF_ROOT_INO)->rebuild = true;
+	*ck_inode_state(c, ino) = DT_DIR | INODE_NAMED | INODE_REACHED;
+	*ck_inode_links(c, ino) = 0;
+	*ck_inode_links(c, DXF_ROOT_INO) += 1;
+	return 0;
+}
+
+/* Whether lost+found can take something. */
+static bool have_lost_found(struct check *c)
+{
+	if (c->lost_found)
+		return true;
+	return make_lost_found(c) == 0;
+}
+
+static int connect(struct check *c, uint32_t ino, const char *what)
+{
+	bool is_dir = (*ck_inode_state(c, ino) & INODE_TYPE) == DT_DIR;
+	bool repair = check_found(c, CHECK_LOST, ino, "%s", what);
+	uint32_t *lost;
+
+	if (repair && !have_lost_found(c)) {
+		check_not_repaired(c);
+		return 0;
+	}
+	if (!(*ck_inode_state(c, ino) & INODE_NAMED))
+		*ck_inode_links(c, ino) += is_dir ? 2 : 1;
+	*ck_inode_state(c, ino) |= INODE_NAMED;
+	if (!repair)
+		return 0;
+	lost = VECTOR_ADD(&c->lost);
+	if (!lost)
+		return -ENOMEM;
+	*lost = ino;
+	ck_dir_find(c, c->lost_found)->rebuild = true;
+	if (!is_dir)
+		return 0;
+	++*ck_inode_links(c, c->lost_found);
+	ck_dir_find(c, ino)->parent = c->lost_found;
+	return ck_inode_set_parent(c, ino, c->lost_found);
+}
+
+/* Leave the directory's name behind, which is part of a circle. */
+static void cut_circle(struct check *c, struct dir *dir)
+{
+	struct dir *parent = ck_dir_find(c, dir->parent);
+
+	parent->rebuild = true;
+	--*ck_inode_links(c, parent->ino);
+}
+
+/*
+ * Mark the path from ino upwards until it meets a reached one, and return where
+ * it ends instead: an unnamed directory or one that was met before. 0: reached.
+ */
+static uint32_t climb(struct check *c, uint32_t ino)
+{
+	for (;;) {
+		uint8_t *state = ck_inode_state(c, ino);
+
+		if (*state & INODE_REACHED)
+			return 0;
+		if (*state & INODE_ON_PATH || !(*state & INODE_NAMED))
+			return ino;
+		*state |= INODE_ON_PATH;
+		ino = ck_dir_find(c, ino)->parent;
+	}
+}
+
+static void mark_reached(struct check *c, uint32_t ino)
+{
+	uint8_t *state = ck_inode_state(c, ino);
+
+	while (!(*state & INODE_REACHED)) {
+		*state = (uint8_t)((*state & ~INODE_ON_PATH) | INODE_REACHED);
+		if (!(*state & INODE_NAMED))
+			break;
+		ino = ck_dir_find(c, ino)->parent;
+		state = ck_inode_state(c, ino);
+	}
+}
+
+/* lost+found itself must be reached first: circles through it end at the root. */
+static int reach(struct check *c, size_t i)
+{
+	uint32_t ino = c->dirs.item[i].ino, top = climb(c, ino);
+	struct dir *dir = top ? ck_dir_find(c, top) : NULL;
+	int err = 0;
+
+	if (top && *ck_inode_state(c, top) & INODE_NAMED) {
+		cut_circle(c, dir);
+		err = connect(c, top, "a directory in a circle");
+	} else if (top && !(*ck_inode_state(c, top) & INODE_ORPHAN && !dir->entries)) {
+		err = connect(c, top, "a directory without a name");
+	}
+	if (!err)
+		mark_reached(c, ino);
+	return err;
+}
+
+static int connect_files(struct check *c, uint32_t index)
+{
+	int err = 0;
+
+	for (unsigned slot = DXF_CHUNK_FIRST; !err && slot < DXF_CHUNK_INODES; slot++) {
+		uint8_t state = c->chunk[index]->state[slot], type = state & INODE_TYPE;
+
+		if (type && type != DT_DIR && !(state & (INODE_NAMED | INODE_ORPHAN)))
+			err = connect(c, index * (uint32_t)DXF_CHUNK_INODES + slot,
+				      "an inode without a name");
+	}
+	return err;
+}
+
+int ck_connect_pass(struct check *c)
+{
+	size_t count = c->dirs.count;
+	int err = 0;
+
+	if (!ck_dir_find(c, DXF_ROOT_INO))
+		return 0;
+	for (size_t i = 0; !err && i < count; i++)
+		err = reach(c, i);
+	for (uint32_t index = 0; !err && index < c->chunks; index++)
+		if (c->chunk[index])
+			err = connect_files(c, index);
+	return err;
+}
