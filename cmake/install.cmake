@@ -12,7 +12,9 @@ foreach(helper mount.daxfuse mount.fuse.daxfuse)
 endforeach()
 install(FILES ${CMAKE_SOURCE_DIR}/include/daxfuse/ioctl.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/daxfuse)
 
-install(FILES ${CMAKE_SOURCE_DIR}/contrib/udev/95-daxfuse.rules DESTINATION lib/udev/rules.d)
+configure_file(${CMAKE_SOURCE_DIR}/contrib/udev/95-daxfuse.rules.in
+  ${CMAKE_BINARY_DIR}/95-daxfuse.rules @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/95-daxfuse.rules DESTINATION lib/udev/rules.d)
 configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse@.service.in ${CMAKE_BINARY_DIR}/daxfuse@.service @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/daxfuse@.service DESTINATION lib/systemd/system)
 

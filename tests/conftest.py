@@ -53,3 +53,23 @@ def image(memory_dir):
         return path
 
     return make
+
+
+@pytest.fixture
+def mount(tool, memory_dir):
+    """mount(image, *options) -> mount point; makes a pool first if there is none."""
+    points = []
+
+    def make(device, *options):
+        if tool("daxfuse", "probe", device, code=None).returncode:
+            tool("mkfs.daxfuse", "-q", device)
+        point = memory_dir / f"mnt{len(points)}"
+        point.mkdir()
+        points.append(point)
+        tool("daxfuse", device, point, *(("-o", ",".join(options)) if options else ()))
+        return point
+
+    yield make
+    for point in points:
+        if os.path.ismount(point):
+            tool("daxfuse", "umount", "--wait", point)
