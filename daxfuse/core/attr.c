@@ -16,6 +16,15 @@ static bool is_dax(const struct fs *fs, const struct dxf_inode *inode)
 	return fs->options.dax == FS_DAX_ALWAYS || (inode->flags & DXF_FLAG_DAX);
 }
 
+/* st_blocks. Data in the inode itself counts as one sector: tar and others take
+ * a file without blocks for a hole. */
+static uint64_t sectors(const struct dxf_inode *inode)
+{
+	bool in_inode = inode->data_format == DXF_DATA_INLINE && inode->size;
+
+	return inode->blocks * (DXF_BLOCK_SIZE / 512) + in_inode;
+}
+
 void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_attr *ret_attr)
 {
 	*ret_attr = (struct fs_attr){
@@ -27,7 +36,7 @@ void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_att
 		.gid = inode->gid,
 		.rdev = inode->rdev,
 		.size = inode->size,
-		.blocks = inode->blocks * (DXF_BLOCK_SIZE / 512),
+		.blocks = sectors(inode),
 		.atime = __atomic_load_n(&inode->atime, __ATOMIC_RELAXED),
 		.mtime = inode->mtime,
 		.ctime = inode->ctime,
