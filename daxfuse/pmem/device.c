@@ -128,7 +128,7 @@ static int dax_name(dev_t number, char *ret_name, size_t size)
 	if (length < 0)
 		return -ENODEV;
 	target[length] = '\0';
-	snprintf(ret_name, size, "%s", last_component(target));
+	snprintf(ret_name, size, "%.63s", last_component(target));
 	return 0;
 }
 
