@@ -228,7 +228,7 @@ static int write_tables(struct rebuild *r, uint64_t *count)
 		memcpy(table, &r->entry[first], n * sizeof(table[0]));
 		err = new_block(r, DIR_BLOCK_TABLE, &offset);
 		if (!err)
-			checheck_overwrite(r->c, offset, table, sizeof(table));
+			check_overwrite(r->c, offset, table, sizeof(table));
 		r->entry[t] = offset | DXF_ENTRY_TABLE;
 	}
 	*count = tables;
