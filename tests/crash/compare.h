@@ -16,6 +16,8 @@ struct compare {
 	 * of 8 bytes where both have pages; its mtime and ctime be of either. */
 	const struct model *other;
 	unsigned torn_node;      /* MODEL_NONE: none */
+	bool torn_anywhere;      /* also where only one of the two has a page */
+	int64_t read_time;       /* what was read may have this atime; 0: nothing */
 	uint64_t inode_units;    /* at most so many units hold inodes */
 	bool live;               /* not after a crash: every byte is read, orphans exist */
 	/* private */

@@ -42,7 +42,8 @@ static void check_torn(struct content *content, uint64_t offset, const uint8_t *
 	uint64_t index = offset / MODEL_PAGE;
 	const uint8_t *ours = page_or_zero(content->node, index) + offset % MODEL_PAGE;
 	const uint8_t *theirs = page_or_zero(content->other, index) + offset % MODEL_PAGE;
-	bool whole = !model_page(content->node, index) || !model_page(content->other, index);
+	bool whole = !content->compare->torn_anywhere &&
+		     (!model_page(content->node, index) || !model_page(content->other, index));
 	size_t shared = length;
 	size_t at, part;
 

@@ -30,25 +30,35 @@ static int check_model(struct judge *judge, struct fs *fs, const struct model *m
 				   .model = model,
 				   .other = other,
 				   .torn_node = judge->torn_node,
+				   .torn_anywhere = judge->torn_anywhere,
+				   .read_time = judge->read_time,
 				   .inode_units = judge->inode_units };
 
 	return compare_run(&compare, diff, diff_size);
 }
 
+/* The models from the last to the first; what is torn lies between neighbours. */
 static unsigned look(struct judge *judge, struct fs *fs)
 {
+	const struct model *const *model = judge->model;
+	unsigned last = judge->models - 1;
 	char after[256], before[256] = "";
-	unsigned verdict = 0;
+	unsigned i;
 
-	if (check_model(judge, fs, judge->after, judge->before, after, sizeof(after)) == 0)
-		verdict |= JUDGE_AFTER;
-	else if (check_model(judge, fs, judge->before, judge->after, before, sizeof(before)) == 0)
-		verdict |= JUDGE_BEFORE;
-	else
-		fails(judge, "neither after (%s) nor before (%s)", after, before);
-	if (verdict == JUDGE_BEFORE)
+	if (check_model(judge, fs, model[last], model[last - 1], after, sizeof(after)) == 0)
+		return JUDGE_AFTER;
+	for (i = last - 1; i > 0; i--)
+		if (check_model(judge, fs, model[i], model[i - 1], before, sizeof(before)) == 0 ||
+		    check_model(judge, fs, model[i], model[i + 1], before, sizeof(before)) == 0) {
+			fails(judge, "only the first steps (%s)", after);
+			return JUDGE_BETWEEN;
+		}
+	if (check_model(judge, fs, model[0], model[1], before, sizeof(before)) == 0) {
 		fails(judge, "still as before (%s)", after);
-	return verdict;
+		return JUDGE_BEFORE;
+	}
+	fails(judge, "neither after (%s) nor before (%s)", after, before);
+	return 0;
 }
 
 /* Names come and go in a directory. */

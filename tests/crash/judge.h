@@ -12,13 +12,17 @@
 enum {
 	JUDGE_BEFORE = 1, /* it is the model before the operation */
 	JUDGE_AFTER = 2,  /* it is the model after it */
+	JUDGE_BETWEEN = 4, /* it is one of the steps of an operation that has some */
 };
 
 struct judge {
 	struct image *image;
-	const struct model *before;
-	const struct model *after;
+	/* before the operation, after each of its steps (most have one) */
+	const struct model *const *model;
+	unsigned models;
 	unsigned torn_node;      /* see struct compare */
+	bool torn_anywhere;
+	int64_t read_time;
 	uint64_t inode_units;
 	uint64_t empty_blocks;   /* free ones of an empty pool */
 	bool tight;              /* space may run out while it is used */

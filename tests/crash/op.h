@@ -84,5 +84,14 @@ int op_model(struct op_state *state, const struct op *op, int64_t result, int64_
 const char *op_name(enum op_kind kind);
 /* The node whose data the operation may tear at 8 bytes, or MODEL_NONE. */
 unsigned op_torn_node(const struct op_state *state, const struct op *op);
+/* Whether it reads files, whose atime it may move. */
+bool op_reads(const struct op *op);
+/* Large writes are atomic in steps of this. */
+#define OP_STEP (UINT64_C(1) << 20)
+/* The model after `step` steps of a write, from the model before it. */
+struct model *op_model_step(struct op_state *state, const struct model *before,
+			    const struct op *op, unsigned step);
+/* In how many steps it is performed. */
+unsigned op_steps(const struct op *op);
 
 #endif

@@ -97,6 +97,7 @@ static int64_t model_fallocate(struct op_state *state, const struct op *op, unsi
 {
 	struct model_node *node = model_edit(state->model, id);
 	uint64_t end = op->off + op->len;
+	uint64_t size = node->size;
 	unsigned mode = op->arg;
 
 	if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) {
@@ -114,7 +115,9 @@ static int64_t model_fallocate(struct op_state *state, const struct op *op, unsi
 	if (!(mode & (KEEP | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) &&
 	    end > node->size)
 		node->size = end;
-	node->mtime = node->ctime = state->now;
+	/* Reserving alone changes nothing that anybody sees. */
+	if (mode & ~KEEP || node->size != size)
+		node->mtime = node->ctime = state->now;
 	return 0;
 }
 
@@ -323,6 +326,33 @@ unsigned op_torn_node(const struct op_state *state, const struct op *op)
 	default:
 		return MODEL_NONE;
 	}
+}
+
+bool op_reads(const struct op *op)
+{
+	return op->kind == OP_READ || op->kind == OP_COPY_RANGE || op->kind == OP_FALLOCATE;
+}
+
+unsigned op_steps(const struct op *op)
+{
+	if (op->kind != OP_WRITE || op->len <= OP_STEP)
+		return 1;
+	return (unsigned)((op->len + OP_STEP - 1) / OP_STEP);
+}
+
+struct model *op_model_step(struct op_state *state, const struct model *before,
+			    const struct op *op, unsigned step)
+{
+	struct model *after = state->model;
+	struct model *stepped;
+	unsigned id;
+
+	state->model = model_copy(before);
+	if (find(state->model, op->a, &id) == 0)
+		model_store(state, id, op->off, (int64_t)(step * OP_STEP));
+	stepped = state->model;
+	state->model = after;
+	return stepped;
 }
 
 const char *op_name(enum op_kind kind)

@@ -106,6 +106,7 @@ static void check_live(struct runner *runner)
 	struct compare compare = { .fs = runner->state.fs,
 				   .model = runner->state.model,
 				   .torn_node = MODEL_NONE,
+				   .read_time = runner->judge.read_time,
 				   .live = true };
 	char diff[256];
 
@@ -114,17 +115,37 @@ static void check_live(struct runner *runner)
 		runner_violation(runner, "without any crash: %s", diff);
 }
 
-static void set_models(struct runner *runner, const struct model *before)
+static void set_judge(struct runner *runner, const struct op *op,
+		      const struct model *const *model, unsigned models)
 {
 	struct judge *judge = &runner->judge;
 
-	judge->before = before;
-	judge->after = runner->state.model;
+	judge->model = model;
+	judge->models = models;
+	judge->torn_anywhere = op->kind == OP_FALLOCATE;
+	judge->read_time = op_reads(op) ? runner->state.now : 0;
 	judge->tight = runner->job->left >= 0 || runner->state.model->quotas;
 	judge->inode_units = runner->job->last->flags & WORKLOAD_CHUNK ? 2 : 1;
 	runner->judge_again = *judge;
 	runner->judge_again.image = runner->again;
 	runner->judge_again.recovery = NULL;
+}
+
+/* Judge what op left in the log: the models before it and after each step. */
+static void judge_steps(struct runner *runner, const struct op *op, const struct model *before)
+{
+	struct model *step[16] = { NULL };
+	const struct model *model[17] = { before };
+	unsigned steps = op_steps(op) < 16 ? op_steps(op) : 16;
+	unsigned i;
+
+	for (i = 1; i < steps; i++)
+		model[i] = step[i] = op_model_step(&runner->state, before, op, i);
+	model[steps] = runner->state.model;
+	set_judge(runner, op, model, steps + 1);
+	runner_judge_log(runner);
+	for (i = 1; i < steps; i++)
+		model_free(step[i]);
 }
 
 /* Whether a directory's space differs between two looks. */
@@ -151,9 +172,8 @@ static int judge_op(struct runner *runner, const struct op *op, const char *dir)
 	err = workload_do(&runner->state, op, runner->job->left >= 0, why, sizeof(why));
 	if (err)
 		runner_violation(runner, "%s", why);
-	set_models(runner, before);
 	if (!err && !runner->dry && (!dir || directory_space(runner, dir) != space)) {
-		runner_judge_log(runner);
+		judge_steps(runner, op, before);
 		log_clear(&runner->log);
 	} else if (dir && !runner->dry) {
 		runner_absorb(runner);

@@ -305,7 +305,7 @@ static void judge_ordered(struct runner *runner)
 
 	for (i = 0; i < runner->log.count; i++) {
 		const struct log_event *event = &runner->log.event[i];
-		size_t half = event->length / 16 * 8;
+		size_t half = (event->offset + event->length / 2) / 8 * 8 - event->offset;
 
 		runner->fence += event->kind == LOG_FENCE;
 		if (event->kind == LOG_MARK) {
@@ -314,7 +314,7 @@ static void judge_ordered(struct runner *runner)
 		}
 		if (event->kind > LOG_ZERO_NT)
 			continue;
-		if (half)
+		if (half && half < event->length)
 			hash = store_ordered(runner, event, half, hash);
 		hash = store_ordered(runner, event, event->length, hash);
 	}

@@ -58,14 +58,16 @@ static void work(const struct supervise *supervise, struct shared *shared, struc
 
 static void start(const struct supervise *supervise, struct shared *shared, struct worker *worker)
 {
-	pid_t parent = getpid();
+	pid_t parent = getpid(), child;
 
 	fflush(NULL);
 	worker->since = time(NULL);
 	worker->task = supervise->tasks;
-	worker->pid = fork();
-	if (worker->pid)
+	child = fork();
+	if (child) {
+		worker->pid = child;
 		return;
+	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(WORKER_UNFIT);

@@ -152,9 +152,9 @@ const struct workload workloads[] = {
 	      { .kind = OP_WRITE_OPEN, .len = 9000 }) },
 	S_FILE("unlink open", 0, OPS(OPEN("foo")), { .kind = OP_UNLINK, .a = "foo" }),
 	S_FILE("write unlinked", 0, OPS(OPEN("foo"), { .kind = OP_UNLINK, .a = "foo" }),
-	       { .kind = OP_WRITE_OPEN, .off = 8000, .len = 5000 }),
+	       { .kind = OP_WRITE_OPEN, .a = "foo", .off = 8000, .len = 5000 }),
 	S_FILE("release unlinked", 0, OPS(OPEN("foo"), { .kind = OP_UNLINK, .a = "foo" }),
-	       { .kind = OP_RELEASE }),
+	       { .kind = OP_RELEASE, .a = "foo" }),
 
 	/* data */
 	S_EMPTY("write inline", WORKLOAD_TIGHT | WORKLOAD_FENCES, NULL, WRITE("foo", 0, 77)),
@@ -192,7 +192,7 @@ const struct workload workloads[] = {
 	S_EMPTY("overwrite in unit", 0, OPS(WRITE("foo", 0, K(300))), WRITE("foo", K(90) + 3, 9001)),
 	S_EMPTY("write hole in unit", 0, OPS(WRITE("foo", 0, K(300))), WRITE("foo", K(900), 5000)),
 	S_EMPTY("trim at release", 0, OPS(OPEN("foo"), { .kind = OP_WRITE_OPEN, .len = K(300) }),
-		{ .kind = OP_RELEASE }),
+		{ .kind = OP_RELEASE, .a = "foo" }),
 	S_EMPTY("truncate unit", 0, OPS(WRITE("foo", 0, M(2))), TRUNCATE("foo", K(30) + 5)),
 	S_EMPTY("truncate unit keeps it", 0, OPS(WRITE("foo", 0, M(2))), TRUNCATE("foo", K(1900) + 5)),
 	S_EMPTY("truncate table", 0, OPS(WRITE("foo", 0, K(100)), WRITE("foo", M(3000), 5000)),
