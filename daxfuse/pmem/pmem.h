@@ -78,13 +78,18 @@ void pmem_fence(const struct pmem *pm);
 /*
  * Reading what may be poisoned. Plain loads are fine for what was read safely
  * before; the first touch of an object, and all file data, goes through these.
- * They return 0, or -EIO when the media answers with SIGBUS (poison); the range
- * is then reported by pmem_poisoned().
+ * They return 0, or -EIO when the media answers with SIGBUS (poison).
  */
 int pmem_read(const struct pmem *pm, void *dst, const void *src, size_t len);
 int pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value);
 /* Touch every line of [p, p + len). */
 int pmem_probe(const struct pmem *pm, const void *p, size_t len);
+
+/*
+ * pmem_copy_nt() over what may be poisoned. Whole lines overwrite poison; -EIO
+ * where the kernel has taken the page away, and then part of it may be stored.
+ */
+int pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len);
 
 /* Install the SIGBUS handler (idempotent); 0 or negative errno. */
 int pmem_poison_init(void);

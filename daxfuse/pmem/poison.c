@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Reading what may be poisoned.
+ * Touching what may be poisoned.
  *
  * A load from poisoned memory is answered by SIGBUS in the thread that made it.
- * A reader says beforehand which range it is about to touch (a guard in
- * thread-local storage); the handler jumps back to it when the signal's address
- * lies there, and the read becomes -EIO. Any other SIGBUS goes to the handler
+ * Once the kernel knows of it, it takes the page away, and stores are answered
+ * so, too. A function here says beforehand which range it is about to touch (a
+ * guard in thread-local storage); the handler jumps back to it when the signal's
+ * address lies there, and the access becomes -EIO. Any other SIGBUS goes to the handler
  * that was installed before ours, so a bug still dies as it should.
  *
  * Invariants:
@@ -45,7 +46,7 @@ static bool guard_covers(const siginfo_t *info)
 {
 	uintptr_t size = 1, start;
 
-	if (info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO) {
+	if (info->si_code == BUS_MCEERR_AR) {
 		unsigned shift = (unsigned)info->si_addr_lsb;
 
 		size = (uintptr_t)1 << (shift < 40 ? shift : 12);
@@ -70,6 +71,11 @@ static void chain(int signal, siginfo_t *info, void *context)
 
 static void on_sigbus(int signal, siginfo_t *info, void *context)
 {
+	/* Somebody else met it, and nobody here has to act on it. */
+	if (info->si_code == BUS_MCEERR_AO) {
+		__atomic_fetch_add(&poison.count, 1, __ATOMIC_RELAXED);
+		return;
+	}
 	if (guard_covers(info)) {
 		guard.armed = 0;
 		__atomic_fetch_add(&poison.count, 1, __ATOMIC_RELAXED);
@@ -136,6 +142,16 @@ int pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value
 	value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 	guard_disarm();
 	*ret_value = value;
+	return 0;
+}
+
+int pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len)
+{
+	if (sigsetjmp(guard.back, 0))
+		return -EIO;
+	guard_arm(dst, len);
+	pmem_copy_nt(pm, dst, src, len);
+	guard_disarm();
 	return 0;
 }
 

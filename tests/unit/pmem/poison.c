@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -85,6 +86,33 @@ static void test_probe(void **state)
 	assert_int_equal(pmem_probe(pm, pm->base + 1, CUT), -EIO);
 	assert_int_equal(pmem_probe(pm, pm->base + CUT - 1, 1), 0);
 	assert_int_equal(pmem_probe(pm, pm->base + CUT - 1, 2), -EIO);
+}
+
+static void test_write(void **state)
+{
+	struct pmem *pm = *state;
+	char page[4096];
+
+	BEGIN;
+	memset(page, 0x33, sizeof(page));
+	assert_int_equal(pmem_write_nt(pm, pm->base + CUT, page, 4096), -EIO);
+	assert_int_equal(pmem_write_nt(pm, pm->base + CUT - 100, page, 200), -EIO);
+	assert_int_equal(pmem_write_nt(pm, pm->base + CUT - 4096, page, 4096), 0);
+	pmem_fence(pm);
+	assert_memory_equal(pm->base + CUT - 4096, page, 4096);
+	memset(pm->base, 0x11, CUT);
+}
+
+/* What some other process met is only counted. */
+static void test_action_optional(void **state)
+{
+	uint64_t before = pmem_poison_count();
+	siginfo_t info = { .si_signo = SIGBUS, .si_code = BUS_MCEERR_AO };
+
+	BEGIN;
+	info.si_addr = ((struct pmem *)*state)->base;
+	assert_int_equal(syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), SIGBUS, &info), 0);
+	assert_int_equal(pmem_poison_count() - before, 1);
 }
 
 static void *read_bad(void *arg)
@@ -208,6 +236,8 @@ int main(void)
 		cmocka_unit_test(test_read),
 		cmocka_unit_test(test_load),
 		cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_write),
+		cmocka_unit_test(test_action_optional),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_unguarded_access_kills),
 		cmocka_unit_test(test_other_address_kills),
