@@ -5,6 +5,6 @@ add_compile_options(
   -Wall -Wextra -Wno-unused-parameter
   -Werror=implicit-function-declaration -Werror=int-conversion
   -Werror=incompatible-pointer-types -Werror=return-type
-  -Werror=format -Werror=missing-prototypes -Werror=strict-prototypes
+  -Werror=format -Wno-error=format-truncation -Werror=missing-prototypes -Werror=strict-prototypes
   -Wshadow -Wvla -fno-strict-aliasing)
 include_directories(${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/include)
