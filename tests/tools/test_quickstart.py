@@ -3,11 +3,11 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
 TIMEOUT = 900  # it builds
 
