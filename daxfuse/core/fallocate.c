@@ -225,10 +225,12 @@ static int copy_shifted(struct fs *fs, uint64_t in, uint64_t out, uint64_t from,
 		struct fs_iomap map;
 		ssize_t n;
 
-		err = fs_iomap(fs, in, from, MIN(to - from, (uint64_t)COPY_BYTES), &map);
+		/* the rest of the file: a hole may be as large as that */
+		err = fs_iomap(fs, in, from, to - from, &map);
 		if (err)
 			break;
 		if (map.kind == FS_IOMAP_MAPPED) {
+			map.length = MIN(map.length, (uint64_t)COPY_BYTES);
 			n = fs_pread(fs, in, buf, map.length, from);
 			if (n >= 0)
 				n = fs_write(fs, out, buf, (size_t)n, at, 0);
