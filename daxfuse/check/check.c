@@ -87,7 +87,8 @@ void check_store64(struct check *c, uint64_t offset, uint64_t value)
 
 void check_overwrite(struct check *c, uint64_t offset, const void *src, size_t length)
 {
-	pmem_copy_nt(c->pm, pmem_at(c->pm, offset), src, length);
+	if (pmem_write_nt(c->pm, pmem_at(c->pm, offset), src, length) != 0)
+		check_not_repaired(c);
 	pmem_fence(c->pm);
 }
 

@@ -136,7 +136,8 @@ void check_progress(const struct check *c, const char *what, uint64_t done, uint
 int check_read(struct check *c, void *dst, uint64_t offset, size_t length);
 /* Durable when it returns; an aligned word. */
 void check_store64(struct check *c, uint64_t offset, uint64_t value);
-/* Durable when it returns, whole lines; torn by a crash. */
+/* Durable when it returns; torn by a crash. Whole lines heal poison, where the
+ * media can. */
 void check_overwrite(struct check *c, uint64_t offset, const void *src, size_t length);
 /* Durable when it returns, all or nothing; lengths and offsets are multiples of 8. */
 int check_commit(struct check *c, uint64_t offset, const void *src, size_t length);

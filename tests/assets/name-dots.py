@@ -7,4 +7,4 @@ EXPECT = {"name"}
 def damage(pool):
     at = pool.slot("direct")
     pool.put(at + 13, 2, "B")
-    pool.map[at + 20:at + 22] = b".." 
+    pool.map[at + 20:at + 22] = b".."
