@@ -356,12 +356,13 @@ static int fallocate_locked(struct fs *fs, struct inode *inode, int mode, uint64
 
 	if (mode & FALLOC_FL_PUNCH_HOLE)
 		return punch(fs, inode, offset, end);
-	if (mode & FALLOC_FL_ZERO_RANGE)
+	/* reserving first: if it fails, nothing has been zeroed */
+	if (!(inode->media->data_format == DXF_DATA_INLINE && end <= DXF_INLINE_MAX))
+		err = reserve(fs, inode, offset, length);
+	if (!err && (mode & FALLOC_FL_ZERO_RANGE))
 		err = inode->media->data_format == DXF_DATA_INLINE ?
 		      zero_inline(fs, inode, offset, end) :
 		      zero_range(fs, inode, offset, MIN(end, MAX(inode->media->size, offset)));
-	if (!err && !(inode->media->data_format == DXF_DATA_INLINE && end <= DXF_INLINE_MAX))
-		err = reserve(fs, inode, offset, length);
 	if (!err && !(mode & FALLOC_FL_KEEP_SIZE) && end > inode->media->size)
 		err = set_size(fs, inode, end);
 	return err;
