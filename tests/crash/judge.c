@@ -23,6 +23,7 @@ __attribute__((format(printf, 2, 3))) static int fails(struct judge *judge, cons
 	return -1;
 }
 
+/* other NULL: nothing may be torn. */
 static int check_model(struct judge *judge, struct fs *fs, const struct model *model,
 		       const struct model *other, char *diff, size_t diff_size)
 {
@@ -45,12 +46,13 @@ static unsigned look(struct judge *judge, struct fs *fs)
 	char after[256], before[256] = "";
 	unsigned i;
 
-	if (check_model(judge, fs, model[last], model[last - 1], after, sizeof(after)) == 0)
+	if (check_model(judge, fs, model[last], NULL, after, sizeof(after)) == 0)
 		return JUDGE_AFTER;
-	for (i = last - 1; i > 0; i--)
+	for (i = last; i > 0; i--)
 		if (check_model(judge, fs, model[i], model[i - 1], before, sizeof(before)) == 0 ||
-		    check_model(judge, fs, model[i], model[i + 1], before, sizeof(before)) == 0) {
-			fails(judge, "only the first steps (%s)", after);
+		    (i < last && check_model(judge, fs, model[i], model[i + 1], before,
+					     sizeof(before)) == 0)) {
+			fails(judge, "only in part (%s)", after);
 			return JUDGE_BETWEEN;
 		}
 	if (check_model(judge, fs, model[0], model[1], before, sizeof(before)) == 0) {

@@ -12,7 +12,7 @@
 enum {
 	JUDGE_BEFORE = 1, /* it is the model before the operation */
 	JUDGE_AFTER = 2,  /* it is the model after it */
-	JUDGE_BETWEEN = 4, /* it is one of the steps of an operation that has some */
+	JUDGE_BETWEEN = 4, /* torn where it may be, or one of its steps */
 };
 
 struct judge {

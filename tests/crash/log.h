@@ -34,6 +34,8 @@ void log_clear(struct log *log);
 void log_free(struct log *log);
 struct log_event *log_add(struct log *log, enum log_kind kind, uint64_t offset, uint64_t length,
 			  const void *bytes, const void *site);
+/* The thread runs on this CPU from now on. */
+void log_set_cpu(unsigned number);
 void log_add_mark(struct log *log, enum log_mark mark);
 /* Events of a kind in [from, log->count). */
 size_t log_count_kind(const struct log *log, size_t from, enum log_kind kind);

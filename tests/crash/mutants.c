@@ -89,31 +89,6 @@ static unsigned site_of(const struct mutants *mutants, const struct mutant *muta
 	return i;
 }
 
-static void try_mutant(struct runner *runner, unsigned task, void *arg)
-{
-	struct mutants *mutants = arg;
-	struct mutant *mutant = &mutants->mutant[task];
-	const uint8_t *hits = mutants->hits[site_of(mutants, mutant)];
-	unsigned i;
-
-	log_set_mutation(mutant->mutation, mutant->site);
-	for (i = 0; i < mutants->job_count && !mutant->caught; i++) {
-		if (!hits[i])
-			continue;
-		mutant->by = i;
-		mutant->tries++;
-		mutant->caught = runner_run(runner, &mutants->jobs[i]) != 0;
-	}
-	log_set_mutation(MUTATION_NONE, NULL);
-}
-
-static void mutant_died(unsigned task, int signal, void *arg)
-{
-	struct mutants *mutants = arg;
-
-	mutants->mutant[task].caught = true;
-}
-
 /* file:line of a call site. */
 static void describe_site(const void *site, char *text, size_t size)
 {
@@ -143,6 +118,35 @@ static const char *kind_name(const struct mutant *mutant)
 	if (mutant->mutation == MUTATION_SWAP)
 		return "flush behind the next fence";
 	return mutant->kind == LOG_FENCE ? "fence dropped" : "flush dropped";
+}
+
+static void try_mutant(struct runner *runner, unsigned task, void *arg)
+{
+	struct mutants *mutants = arg;
+	struct mutant *mutant = &mutants->mutant[task];
+	const uint8_t *hits = mutants->hits[site_of(mutants, mutant)];
+	char text[256];
+	unsigned i;
+
+	log_set_mutation(mutant->mutation, mutant->site);
+	for (i = 0; i < mutants->job_count && !mutant->caught; i++) {
+		if (!hits[i])
+			continue;
+		mutant->by = i;
+		mutant->tries++;
+		mutant->caught = runner_run(runner, &mutants->jobs[i]) != 0;
+	}
+	describe_site(mutant->site, text, sizeof(text));
+	fprintf(stderr, "%s: %s, %s after %u jobs\n", text, kind_name(mutant),
+		mutant->caught ? "caught" : "survives", mutant->tries);
+	log_set_mutation(MUTATION_NONE, NULL);
+}
+
+static void mutant_died(unsigned task, int signal, void *arg)
+{
+	struct mutants *mutants = arg;
+
+	mutants->mutant[task].caught = true;
 }
 
 static struct json_object *mutant_json(const struct mutants *mutants, const struct mutant *mutant)
@@ -189,7 +193,8 @@ int mutants_run(const struct job *jobs, unsigned job_count, unsigned workers,
 	struct supervise run = { .workers = 1,
 				 .hang_seconds = 60,
 				 .tasks = job_count < 1024 ? job_count : 1024,
-				 .config = { .quiet = true, .stop_at_first = true, .replay = -1 },
+				 .config = { .quiet = true, .stop_at_first = true, .cached_only = true,
+					     .replay = -1 },
 				 .run = learn,
 				 .died = learn_died,
 				 .arg = mutants };

@@ -59,6 +59,8 @@ struct op_state {
 	struct log *log;      /* marks go here */
 	int64_t now;          /* what fs_clock says; moved by each operation */
 	uint64_t data_seed;   /* of the bytes written */
+	unsigned operations;  /* so far; each runs on another CPU */
+	int64_t result;       /* of the last operation */
 	uint64_t open_ino;    /* 0: none */
 	unsigned open_node;
 };
@@ -86,12 +88,15 @@ const char *op_name(enum op_kind kind);
 unsigned op_torn_node(const struct op_state *state, const struct op *op);
 /* Whether it reads files, whose atime it may move. */
 bool op_reads(const struct op *op);
-/* Large writes are atomic in steps of this. */
-#define OP_STEP (UINT64_C(1) << 20)
-/* The model after `step` steps of a write, from the model before it. */
+/*
+ * Large writes, and those that meet the end of the space, are atomic in steps:
+ * how many bytes of it are there after each. Returns the number of steps; the
+ * last is not in ret_bytes.
+ */
+#define OP_STEPS_MAX 32
+unsigned op_steps(const struct op *op, int64_t result, uint64_t ret_bytes[OP_STEPS_MAX]);
+/* The model before op and the first `bytes` of what it writes. */
 struct model *op_model_step(struct op_state *state, const struct model *before,
-			    const struct op *op, unsigned step);
-/* In how many steps it is performed. */
-unsigned op_steps(const struct op *op);
+			    const struct op *op, uint64_t bytes);
 
 #endif

@@ -333,15 +333,31 @@ bool op_reads(const struct op *op)
 	return op->kind == OP_READ || op->kind == OP_COPY_RANGE || op->kind == OP_FALLOCATE;
 }
 
-unsigned op_steps(const struct op *op)
+/* At most this is written at once. */
+#define STEP_BYTES (UINT64_C(1) << 20)
+
+unsigned op_steps(const struct op *op, int64_t result, uint64_t ret_bytes[OP_STEPS_MAX])
 {
-	if (op->kind != OP_WRITE || op->len <= OP_STEP)
+	uint64_t done = 0, step = STEP_BYTES;
+	unsigned count = 0;
+
+	if (op->kind != OP_WRITE && op->kind != OP_APPEND)
 		return 1;
-	return (unsigned)((op->len + OP_STEP - 1) / OP_STEP);
+	while (count < OP_STEPS_MAX - 1 && (int64_t)done < result) {
+		uint64_t part = op->len - done < step ? op->len - done : step;
+
+		if ((int64_t)(done + part) <= result) {
+			done += part;
+			ret_bytes[count++] = done;
+		} else {
+			step = part / 2; /* that did not fit: by halves */
+		}
+	}
+	return count ? count : 1;
 }
 
 struct model *op_model_step(struct op_state *state, const struct model *before,
-			    const struct op *op, unsigned step)
+			    const struct op *op, uint64_t bytes)
 {
 	struct model *after = state->model;
 	struct model *stepped;
@@ -349,7 +365,9 @@ struct model *op_model_step(struct op_state *state, const struct model *before,
 
 	state->model = model_copy(before);
 	if (find(state->model, op->a, &id) == 0)
-		model_store(state, id, op->off, (int64_t)(step * OP_STEP));
+		model_store(state, id,
+			    op->kind == OP_APPEND ? model_at(before, id)->size : op->off,
+			    (int64_t)bytes);
 	stepped = state->model;
 	state->model = after;
 	return stepped;

@@ -268,10 +268,11 @@ int64_t op_run(struct op_state *state, const struct op *op)
 	uint64_t gone = doomed(state, op);
 	int64_t result;
 
+	log_set_cpu(++state->operations % 256);
 	state->data_seed++;
 	state->now += 1000003;
 	log_add_mark(state->log, MARK_BEGIN);
-	result = run_call(state, op);
+	result = state->result = run_call(state, op);
 	log_add_mark(state->log, MARK_RETURNED);
 	if (op->kind == OP_RELEASE) {
 		if (fs_is_orphan(state->fs, state->open_ino))

@@ -134,13 +134,14 @@ static void set_judge(struct runner *runner, const struct op *op,
 /* Judge what op left in the log: the models before it and after each step. */
 static void judge_steps(struct runner *runner, const struct op *op, const struct model *before)
 {
-	struct model *step[16] = { NULL };
-	const struct model *model[17] = { before };
-	unsigned steps = op_steps(op) < 16 ? op_steps(op) : 16;
+	const struct model *model[OP_STEPS_MAX + 1] = { before };
+	struct model *step[OP_STEPS_MAX];
+	uint64_t bytes[OP_STEPS_MAX];
+	unsigned steps = op_steps(op, runner->state.result, bytes);
 	unsigned i;
 
 	for (i = 1; i < steps; i++)
-		model[i] = step[i] = op_model_step(&runner->state, before, op, i);
+		model[i] = step[i] = op_model_step(&runner->state, before, op, bytes[i - 1]);
 	model[steps] = runner->state.model;
 	set_judge(runner, op, model, steps + 1);
 	runner_judge_log(runner);

@@ -35,6 +35,7 @@ struct runner_config {
 	struct enumerate_limit recovery_limit;
 	bool crash_recovery;
 	bool stop_at_first;   /* violation */
+	bool cached_only;     /* not the states of caches that flush themselves */
 	bool quiet;
 	long replay;          /* state to explain, or -1 */
 };

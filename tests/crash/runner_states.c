@@ -356,7 +356,8 @@ void runner_judge_log(struct runner *runner)
 	if (!runner->recovery_seen)
 		runner->recovery_seen = calloc(RECOVERIES_MAX, sizeof(*runner->recovery_seen));
 	start(runner, "ordered");
-	judge_ordered(runner);
+	if (!runner->config.cached_only)
+		judge_ordered(runner);
 	start(runner, "cached");
 	if (!(runner->config.stop_at_first && runner->job_violations))
 		judge_cached(runner);
