@@ -21,7 +21,6 @@ struct rebuild {
 	VECTOR(struct name) name;
 	uint64_t buckets, slots;
 	uint64_t *entry; /* of buckets, then of the tables above */
-	size_t old_first, old_count;
 	uint64_t held; /* blocks */
 };
 
@@ -285,11 +284,14 @@ static int switch_over(struct rebuild *r)
 	return ck_inode_store(r->c, &inode);
 }
 
+/* The old blocks are not released yet: another directory may read them, too. */
 static int rebuild(struct check *c, struct dir *dir)
 {
-	struct rebuild r = {.c = c, .dir = dir, .old_first = dir->first, .old_count = dir->count};
+	struct rebuild r = {.c = c, .dir = dir};
 	int err = collect(&r);
 
+	dir->old_first = dir->first;
+	dir->old_count = dir->count;
 	dir->first = c->dir_block.count;
 	dir->count = 0;
 	if (!err) {
@@ -299,10 +301,10 @@ static int rebuild(struct check *c, struct dir *dir)
 	if (!err)
 		err = switch_over(&r);
 	if (!err) {
-		release(c, r.old_first, r.old_count);
 		err = ck_usage_add(c, dir->project, (int64_t)(r.held - dir->held), 0);
 	} else if (err == -ENOSPC) {
 		release(c, dir->first, dir->count);
+		dir->old_count = 0;
 		check_not_repaired(c);
 		err = 0;
 	}
@@ -318,5 +320,7 @@ int ck_rebuild_pass(struct check *c)
 	for (size_t i = 0; !err && check_may_repair(c) && i < c->dirs.count; i++)
 		if (c->dirs.item[i].rebuild)
 			err = rebuild(c, &c->dirs.item[i]);
+	for (size_t i = 0; i < c->dirs.count; i++)
+		release(c, c->dirs.item[i].old_first, c->dirs.item[i].old_count);
 	return err;
 }

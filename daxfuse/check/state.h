@@ -59,6 +59,7 @@ struct dir {
 	uint64_t entries; /* slots that it says it has */
 	uint64_t held;    /* blocks it holds, without xattrs */
 	size_t first, count; /* of check.dir_block */
+	size_t old_first, old_count; /* what it lay in before rebuild.c */
 };
 
 /* Space that two inodes use: the word that is to point to a copy. */

@@ -16,7 +16,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/core/fs.h"
 
-enum { ENTRIES_MAX = 1000, DIRECTORIES_MAX = 24, BUFFER = 128 << 10 };
+enum { ENTRIES_MAX = 1000, DIRECTORIES_MAX = 12, CHANGED_MAX = 3, BUFFER = 64 << 10 };
 
 static const struct fs_cred cred = {.uid = 1000, .gid = 1000, .umask = 022};
 
@@ -122,7 +122,7 @@ static void change_directory(struct walk *w, uint64_t dir)
 	int err = fs_mknod(w->fs, &cred, dir, "fuzz", S_IFREG | 0600, 0, &attr);
 
 	note(w, err);
-	if (!err)
+	if (!err && dir == DXF_ROOT_INO)
 		change_file(w, attr.ino);
 	if (!err)
 		note(w, fs_link(w->fs, attr.ino, dir, "fuzz-link", &attr));
@@ -143,15 +143,16 @@ static void change_directory(struct walk *w, uint64_t dir)
 static void empty_root(struct walk *w)
 {
 	static const char *const names[] = {
-		"empty", "inline", "direct", "sparse", "table", "units", "far", "hole", "short-link",
+		"units", "inline", "table", "empty", "direct", "sparse", "far", "hole", "short-link",
 		"long-link", "fifo", "device", "allocated", "hard-link",
 	};
 	struct fs_attr attr;
+	unsigned changed = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (fs_lookup(w->fs, DXF_ROOT_INO, names[i], &attr) != 0)
 			continue;
-		if (S_ISREG(attr.mode))
+		if (S_ISREG(attr.mode) && changed++ < CHANGED_MAX)
 			change_file(w, attr.ino);
 		note(w, fs_unlink(w->fs, DXF_ROOT_INO, names[i]));
 		fs_forget(w->fs, attr.ino);

@@ -7,6 +7,8 @@
  * - a pool that is not clean after a repair that said it repaired everything;
  * - a repaired pool that cannot be mounted, or on which any operation says that
  *   it is damaged; or that is not clean after it was used.
+ *
+ * With VERBOSE in the environment it shows what a repair finds.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,7 +87,7 @@ static void use_sound(struct pmem *pm)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct check_options repair = {.repair = true, .found = show};
+	struct check_options repair = {.repair = true, .found = show, .arg = getenv("VERBOSE")};
 	struct check_result result = {0};
 	struct pmem *pm;
 	unsigned which;
