@@ -7,19 +7,31 @@
 struct walk {
 	const struct inflight *inflight;
 	const struct enumerate_limit *limit;
-	size_t units;
-	inflight_choice *choice;
+	size_t units;        /* that matter */
+	size_t *unit;        /* which they are */
+	inflight_choice *choice; /* of all units; those that don't matter stay out */
 	enumerate_fn fn;
 	void *arg;
 	uint64_t random;
 	bool stopped;
 };
 
-static inflight_choice full(const struct walk *walk, size_t unit)
+/* Below, unit i is the i-th of those that matter. */
+static inflight_choice full(const struct walk *walk, size_t i)
 {
-	unsigned depth = inflight_depth(walk->inflight, unit);
+	unsigned depth = inflight_depth(walk->inflight, walk->unit[i]);
 
 	return (inflight_choice)(depth < 0xff ? depth : 0xff);
+}
+
+static inflight_choice *choice(struct walk *walk, size_t i)
+{
+	return &walk->choice[walk->unit[i]];
+}
+
+static bool is_group(const struct walk *walk, size_t i)
+{
+	return walk->unit[i] < walk->inflight->groups;
 }
 
 static void set_all(struct walk *walk, bool arrived)
@@ -27,7 +39,7 @@ static void set_all(struct walk *walk, bool arrived)
 	size_t i;
 
 	for (i = 0; i < walk->units; i++)
-		walk->choice[i] = arrived ? full(walk, i) : 0;
+		*choice(walk, i) = arrived ? full(walk, i) : 0;
 }
 
 static void emit(struct walk *walk)
@@ -61,15 +73,15 @@ static void walk_product(struct walk *walk, const size_t *unit, size_t count)
 	size_t i;
 
 	for (i = 0; i < count; i++)
-		walk->choice[unit[i]] = 0;
+		*choice(walk, unit[i]) = 0;
 	do {
 		emit(walk);
 		for (i = 0; i < count; i++) {
-			if (walk->choice[unit[i]] < full(walk, unit[i])) {
-				walk->choice[unit[i]]++;
+			if (*choice(walk, unit[i]) < full(walk, unit[i])) {
+				(*choice(walk, unit[i]))++;
 				break;
 			}
-			walk->choice[unit[i]] = 0;
+			*choice(walk, unit[i]) = 0;
 		}
 	} while (i < count && !walk->stopped);
 }
@@ -96,12 +108,12 @@ static void walk_singles(struct walk *walk)
 	for (i = 0; i < walk->units && !walk->stopped; i++) {
 		set_all(walk, false);
 		for (depth = 1; depth <= full(walk, i); depth++) {
-			walk->choice[i] = depth;
+			*choice(walk, i) = depth;
 			emit(walk);
 		}
 		set_all(walk, true);
 		for (depth = 0; depth < full(walk, i); depth++) {
-			walk->choice[i] = depth;
+			*choice(walk, i) = depth;
 			emit(walk);
 		}
 	}
@@ -110,12 +122,12 @@ static void walk_singles(struct walk *walk)
 static void emit_pair(struct walk *walk, size_t a, size_t b)
 {
 	set_all(walk, false);
-	walk->choice[a] = full(walk, a);
-	walk->choice[b] = full(walk, b);
+	*choice(walk, a) = full(walk, a);
+	*choice(walk, b) = full(walk, b);
 	emit(walk);
 	set_all(walk, true);
-	walk->choice[a] = 0;
-	walk->choice[b] = 0;
+	*choice(walk, a) = 0;
+	*choice(walk, b) = 0;
 	emit(walk);
 }
 
@@ -148,14 +160,14 @@ static void walk_ordered(struct walk *walk)
 	set_all(walk, false);
 	emit(walk);
 	for (i = 0; i < walk->units && !walk->stopped; i++) {
-		walk->choice[i] = full(walk, i);
+		*choice(walk, i) = full(walk, i);
 		emit(walk);
 	}
 }
 
 static inflight_choice random_torn(struct walk *walk, size_t unit)
 {
-	unsigned kinds = unit < walk->inflight->groups ? TORN_RANDOM + 8 : TORN_SUFFIX + 7;
+	unsigned kinds = is_group(walk, unit) ? TORN_RANDOM + 8 : TORN_SUFFIX + 7;
 
 	return (inflight_choice)(next_random(walk) % kinds << 8);
 }
@@ -174,7 +186,7 @@ static void walk_random(struct walk *walk)
 				depth = (inflight_choice)(next_random(walk) % (depth + 1u));
 			if (depth && next_random(walk) % 8 == 0)
 				depth |= random_torn(walk, i);
-			walk->choice[i] = depth;
+			*choice(walk, i) = depth;
 		}
 		emit(walk);
 	}
@@ -182,20 +194,21 @@ static void walk_random(struct walk *walk)
 
 static void emit_torn(struct walk *walk, size_t unit, unsigned torn)
 {
-	inflight_choice choice = (inflight_choice)(full(walk, unit) | torn << 8);
+	inflight_choice part = (inflight_choice)(full(walk, unit) | torn << 8);
 
 	set_all(walk, true);
-	walk->choice[unit] = choice;
+	*choice(walk, unit) = part;
 	emit(walk);
 	set_all(walk, false);
-	walk->choice[unit] = choice;
+	*choice(walk, unit) = part;
 	emit(walk);
 }
 
 /* Whether the last item of a line is one word: it cannot be torn. */
 static bool is_word(const struct walk *walk, size_t unit)
 {
-	const struct inflight_line *line = &walk->inflight->line[unit - walk->inflight->groups];
+	const struct inflight_line *line =
+		&walk->inflight->line[walk->unit[unit] - walk->inflight->groups];
 	uint64_t mask = line->item[line->count - 1].mask;
 
 	return mask && (mask >> __builtin_ctzll(mask)) <= 0xff && __builtin_ctzll(mask) % 8 == 0;
@@ -207,7 +220,7 @@ static void walk_torn(struct walk *walk)
 	size_t i;
 
 	for (i = 0; i < walk->units && !walk->stopped; i++) {
-		bool group = i < walk->inflight->groups;
+		bool group = is_group(walk, i);
 		unsigned last = group ? TORN_RANDOM + 1 : TORN_SUFFIX + 6;
 		unsigned torn;
 
@@ -223,6 +236,18 @@ static void walk_torn(struct walk *walk)
 	}
 }
 
+/* walk->units if the line does not matter. */
+static size_t unit_of_line(const struct walk *walk, uint64_t line)
+{
+	uint32_t slot = walk->inflight->slot[line];
+	size_t i;
+
+	for (i = 0; i < walk->units; i++)
+		if (slot && walk->unit[i] == walk->inflight->groups + slot - 1)
+			return i;
+	return walk->units;
+}
+
 /* All combinations of the first ten units that recovery reads, others in or out. */
 static void walk_reads(struct walk *walk, const struct image_reads *reads)
 {
@@ -231,10 +256,9 @@ static void walk_reads(struct walk *walk, const struct image_reads *reads)
 	size_t i, j;
 
 	for (i = 0; i < reads->count && count < 10; i++) {
-		uint32_t slot = walk->inflight->slot[reads->line[i]];
-		size_t at = walk->inflight->groups + slot - 1;
+		size_t at = unit_of_line(walk, reads->line[i]);
 
-		if (!slot)
+		if (at == walk->units)
 			continue;
 		for (j = 0; j < count && unit[j] != at; j++)
 			;
@@ -251,19 +275,30 @@ static void walk_reads(struct walk *walk, const struct image_reads *reads)
 	walk_product(walk, unit, count);
 }
 
+static void find_units(struct walk *walk)
+{
+	size_t all = inflight_units(walk->inflight);
+	size_t i;
+
+	walk->choice = calloc(all + 1, sizeof(*walk->choice));
+	walk->unit = calloc(all + 1, sizeof(*walk->unit));
+	if (!walk->choice || !walk->unit)
+		abort();
+	for (i = 0; i < all; i++)
+		if (inflight_matters(walk->inflight, i))
+			walk->unit[walk->units++] = i;
+}
+
 bool enumerate_states(const struct inflight *inflight, const struct enumerate_limit *limit,
 		      const struct image_reads *reads, enumerate_fn fn, void *arg)
 {
 	struct walk walk = { .inflight = inflight,
 			     .limit = limit,
-			     .units = inflight_units(inflight),
 			     .fn = fn,
 			     .arg = arg,
 			     .random = limit->seed * 2 + 1 };
 
-	walk.choice = calloc(walk.units + 1, sizeof(*walk.choice));
-	if (!walk.choice)
-		abort();
+	find_units(&walk);
 	if (count_states(&walk, limit->all) <= limit->all) {
 		walk_everything(&walk);
 	} else {
@@ -277,5 +312,6 @@ bool enumerate_states(const struct inflight *inflight, const struct enumerate_li
 	if (!walk.stopped)
 		walk_torn(&walk);
 	free(walk.choice);
+	free(walk.unit);
 	return !walk.stopped;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which of the possible states of what is in flight are tried.
+ * Which of the possible states of what is in flight are tried. Units that store
+ * only what the media holds already count as nothing.
  *
  * All of them where that is at most limit->all; otherwise each unit alone and
  * all but each, each pair and all but each pair, the units in program order,

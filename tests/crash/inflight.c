@@ -122,7 +122,8 @@ static bool is_group(const struct inflight *inflight, const struct log_event *ev
 	uint64_t line = event->offset / LINE_SIZE;
 	uint64_t last = (event->offset + event->length - 1) / LINE_SIZE;
 
-	if (event->offset < inflight->data_offset || event->length < GROUP_MIN)
+	if (event->offset < inflight->data_start || event->length < GROUP_MIN ||
+	    event->offset + event->length > inflight->data_end)
 		return false;
 	for (; line <= last; line++)
 		if (inflight->slot[line])
@@ -277,6 +278,33 @@ void inflight_event(struct inflight *inflight, const struct log *log,
 unsigned inflight_depth(const struct inflight *inflight, size_t unit)
 {
 	return unit < inflight->groups ? 1 : inflight->line[unit - inflight->groups].count;
+}
+
+static bool line_matters(const struct inflight *inflight, const struct inflight_line *line)
+{
+	const uint8_t *now = image_at(inflight->durable[0], line->line * LINE_SIZE);
+	unsigned i, j;
+
+	for (i = 0; i < line->count; i++)
+		for (j = 0; j < LINE_SIZE; j++)
+			if (line->item[i].mask >> j & 1 && line->item[i].bytes[j] != now[j])
+				return true;
+	return false;
+}
+
+bool inflight_matters(const struct inflight *inflight, size_t unit)
+{
+	const struct inflight_group *group = &inflight->group[unit];
+	const uint8_t *now;
+
+	if (!inflight->durable[0])
+		return true;
+	if (unit >= inflight->groups)
+		return line_matters(inflight, &inflight->line[unit - inflight->groups]);
+	now = image_at(inflight->durable[0], group->offset);
+	if (group->bytes)
+		return memcmp(now, group->bytes, group->length) != 0;
+	return now[0] || memcmp(now, now + 1, group->length - 1) != 0;
 }
 
 static void write_group(const struct inflight_group *group, uint64_t from, uint64_t to,

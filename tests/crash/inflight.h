@@ -45,7 +45,7 @@ struct inflight {
 	size_t groups, group_room;
 	uint32_t *slot;      /* line number -> 1 + index into line[] */
 	uint64_t line_count; /* length of slot[] */
-	uint64_t data_offset; /* groups lie behind it */
+	uint64_t data_start, data_end; /* groups lie in between */
 	struct image *durable[2]; /* what a fence makes durable is written here */
 };
 
@@ -84,6 +84,8 @@ static inline size_t inflight_units(const struct inflight *inflight)
 
 /* Items of unit u: 1 for a group. */
 unsigned inflight_depth(const struct inflight *inflight, size_t unit);
+/* Whether it matters to the durable image how much of the unit arrives. */
+bool inflight_matters(const struct inflight *inflight, size_t unit);
 /* Write the state that choice[] describes onto the durable image. */
 void inflight_apply(const struct inflight *inflight, const inflight_choice *choice,
 		    struct image *image);

@@ -38,9 +38,13 @@ static int make_pool(struct runner *runner)
 
 static int calibrate(struct runner *runner)
 {
+	const struct dxf_super *super = pmem_at(&runner->live->pm, 0);
+
 	runner->judge = (struct judge){ .image = runner->crash,
 					.inode_units = 1,
 					.recovery = &runner->recovery };
+	runner->inflight->data_start = runner->inner->data_start = super->data_offset;
+	runner->inflight->data_end = runner->inner->data_end = super->pool_size - DXF_UNIT_SIZE;
 	if (judge_calibrate(&runner->judge)) {
 		fprintf(stderr, "calibration: %s\n", runner->judge.diff);
 		return -EINVAL;

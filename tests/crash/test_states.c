@@ -37,7 +37,8 @@ static int set_up(void **state)
 		return -1;
 	toy->live->log = &toy->log;
 	toy->inflight->durable[0] = toy->crash;
-	toy->inflight->data_offset = POOL / 2;
+	toy->inflight->data_start = POOL / 2;
+	toy->inflight->data_end = POOL;
 	*state = toy;
 	return 0;
 }

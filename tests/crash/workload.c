@@ -267,6 +267,8 @@ const struct workload workloads[] = {
 	S_FILE("set dax", 0, NULL, FLAGS("foo", DXF_FLAG_DAX, 0)),
 	{ "set label", 0, { .kind = OP_LABEL, .a = "a new label" }, NEED_NOTHING, NEED_NOTHING,
 	  NULL },
+	{ "set label again", 0, { .kind = OP_LABEL, .a = "a newer label" }, NEED_NOTHING,
+	  NEED_NOTHING, OPS({ .kind = OP_LABEL, .a = "a new label" }) },
 
 	/* projects */
 	{ "quota set", 0, { .kind = OP_QUOTA, .arg = 42, .off = 100, .len = 10 }, NEED_NOTHING,
