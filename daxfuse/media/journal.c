@@ -6,7 +6,7 @@
  * Order of a commit:
  *   1. the record, non-temporally; fence      <- from here on it has happened
  *   2. every operation in place, flushed; fence
- *   3. sequence = 0, flushed; fence           <- from here on it is not replayed
+ *   3. crc = 0, then sequence = 0, flushed; fence <- from here on not replayed
  *
  * Why one record a journal, and the third fence: a record that is still live
  * after a crash is replayed. Were it possible that a later transaction on
@@ -16,7 +16,9 @@
  * be replayed in any order and any number of times.
  *
  * A torn record fails its CRC, which covers the sequence number too: no mixture
- * of an old record and a new one can pass. PMFS (EuroSys'14) and WineFS
+ * of an old record and a new one can pass. Sequence numbers begin anew at each
+ * mount, so the old CRC must not lie there when the same number comes again:
+ * retiring destroys it, before it stores 0 in sequence. PMFS (EuroSys'14) and WineFS
  * (SOSP'21) journal per CPU likewise, but undo records, with a fence for each.
  */
 #include <sched.h>
@@ -112,11 +114,14 @@ static void apply(struct volume *vol, const struct journal_record *record)
 	pmem_fence(pm);
 }
 
-/* Order: sequence = 0 and flush; fence. */
+/* Order: magic and crc = 0, sequence = 0 (one line), flush; fence. */
 static void retire(struct volume *vol, struct dxf_journal_header *header)
 {
+	static_assert(offsetof(struct dxf_journal_header, crc) ==
+		      offsetof(struct dxf_journal_header, magic) + 4, "one word");
+	pmem_store64(vol->pm, &header->magic, 0);
 	pmem_store64(vol->pm, &header->sequence, 0);
-	pmem_flush(vol->pm, &header->sequence, sizeof(header->sequence));
+	pmem_flush(vol->pm, header, sizeof(*header));
 	pmem_fence(vol->pm);
 }
 

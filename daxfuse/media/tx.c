@@ -49,7 +49,7 @@ struct tx {
 	struct bits bits[BITS_MAX];
 	struct space on_abort[SPACE_MAX], on_commit[SPACE_MAX];
 	struct quota_hold quota;
-	char scratch[DXF_BLOCK_SIZE]; /* where edits go after an error */
+	_Alignas(8) char scratch[DXF_BLOCK_SIZE]; /* where edits go after an error */
 	_Alignas(64) char arena[ARENA_SIZE];
 	struct journal_record record;
 };
@@ -189,8 +189,14 @@ static void *edit(struct tx *tx, void *media, size_t len, enum edit_kind kind)
 
 	if (!e)
 		e = new_edit(tx, media, len, kind);
-	if (!e)
+	if (!e) {
+		/* the caller may rely on what it has seen on media */
+		if (kind == EDIT_FRESH)
+			memset(tx->scratch, 0, len);
+		else
+			memcpy(tx->scratch, media, len);
 		return tx->scratch;
+	}
 	return e->shadow + ((char *)media - e->media);
 }
 
@@ -355,14 +361,28 @@ static int log_edit(struct tx *tx, const struct edit *e)
 	return 0;
 }
 
+static int log_bits(struct tx *tx, enum dxf_journal_type type)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < tx->bits_count; i++)
+		if (tx->bits[i].type == type)
+			err = add_op(&tx->record, pmem_offset(tx->vol->pm, tx->bits[i].word), type,
+				     &tx->bits[i].mask, 8);
+	return err;
+}
+
+/* A transaction may free what it took, never the other way round: bits that are
+ * set come before those that are cleared. */
 static int build_record(struct tx *tx)
 {
 	int err = tx->error;
 
 	tx->record.header.bytes = 0;
-	for (unsigned i = 0; !err && i < tx->bits_count; i++)
-		err = add_op(&tx->record, pmem_offset(tx->vol->pm, tx->bits[i].word),
-			     tx->bits[i].type, &tx->bits[i].mask, 8);
+	if (!err)
+		err = log_bits(tx, DXF_JOURNAL_SET);
+	if (!err)
+		err = log_bits(tx, DXF_JOURNAL_CLEAR);
 	for (unsigned i = 0; !err && i < tx->edits; i++)
 		if (tx->edit[i].kind == EDIT_LOGGED || tx->edit[i].kind == EDIT_INODE)
 			err = log_edit(tx, &tx->edit[i]);
