@@ -22,6 +22,7 @@ struct rebuild {
 	uint64_t buckets, slots;
 	uint64_t *entry; /* of buckets, then of the tables above */
 	uint64_t held; /* blocks */
+	unsigned renamed;
 };
 
 /* ---- which names ---------------------------------------------------------- */
@@ -44,7 +45,7 @@ static int keep(struct check *c, struct dir *dir, const struct name *name, void 
 		return -ENOMEM;
 	*kept = *name;
 	kept->type = *state & INODE_TYPE;
-	kept->key = ck_name_hash(c, name->text, name->length);
+	kept->hash = ck_name_hash(c, name->text, name->length);
 	return 0;
 }
 
@@ -56,8 +57,6 @@ static int keep_text(struct rebuild *r, uint32_t ino, const char *text)
 	return keep(r->c, r->dir, &name, r);
 }
 
-/* What is found in lost+found, and lost+found itself, come first: a name that
- * is there already yields. */
 static int collect(struct rebuild *r)
 {
 	struct check *c = r->c;
@@ -78,8 +77,8 @@ static int compare_name(const void *a, const void *b)
 {
 	const struct name *x = a, *y = b;
 
-	if (x->key != y->key)
-		return x->key < y->key ? -1 : 1;
+	if (x->hash != y->hash)
+		return x->hash < y->hash ? -1 : 1;
 	if (x->length != y->length)
 		return x->length < y->length ? -1 : 1;
 	return memcmp(x->text, y->text, x->length);
@@ -90,30 +89,48 @@ static bool same_name(const struct name *a, const struct name *b)
 	return a->length == b->length && memcmp(a->text, b->text, a->length) == 0;
 }
 
-/* Sort by hash, and give neighbours of one hash neighbouring keys. A second one
- * of the same name goes; what it named is found in lost+found next time. */
-static void assign_keys(struct rebuild *r)
+/* Another name for what can't have its own: its links are counted already. */
+static void rename_apart(struct rebuild *r, struct name *name)
+{
+	char suffix[32];
+	int length = snprintf(suffix, sizeof(suffix), "#%" PRIu32 ".%u", name->ino, r->renamed++);
+
+	name->length = (uint8_t)MIN((int)name->length, DXF_NAME_MAX - length);
+	memcpy(name->text + name->length, suffix, (size_t)length);
+	name->length = (uint8_t)(name->length + length);
+	name->hash = ck_name_hash(r->c, name->text, name->length);
+}
+
+/* Sort by hash, and give neighbours of one hash neighbouring keys. false: a name
+ * was there twice, or too many of one hash; such names are others now. */
+static bool try_keys(struct rebuild *r)
 {
 	struct name *name = r->name.item;
-	size_t kept = 0;
+	uint64_t next = 0;
+	bool done = true;
 
-	if (r->name.count)
-		qsort(name, r->name.count, sizeof(*name), compare_name);
+	qsort(name, r->name.count, sizeof(*name), compare_name);
 	for (size_t i = 0; i < r->name.count; i++) {
-		uint64_t hash = name[i].key, after = kept ? name[kept - 1].key + 1 : 0;
+		uint64_t key = MAX(next, name[i].hash);
 
-		if (kept && same_name(&name[kept - 1], &name[i]))
-			continue;
-		if (after > hash)
-			name[i].key = after;
-		if (name[i].key - hash >= DXF_KEY_PROBES)
-			continue;
-		r->slots += ck_name_slots(name[i].length);
-		if (kept != i)
-			name[kept] = name[i];
-		kept++;
+		if ((i && same_name(&name[i - 1], &name[i])) ||
+		    key - name[i].hash >= DXF_KEY_PROBES) {
+			rename_apart(r, &name[i]);
+			done = false;
+		} else {
+			next = key + 1;
+			name[i].key = key;
+		}
 	}
-	r->name.count = kept;
+	return done;
+}
+
+static void assign_keys(struct rebuild *r)
+{
+	while (r->name.count && !try_keys(r))
+		;
+	for (size_t i = 0; i < r->name.count; i++)
+		r->slots += ck_name_slots(r->name.item[i].length);
 }
 
 /* ---- blocks --------------------------------------------------------------- */

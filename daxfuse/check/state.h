@@ -225,6 +225,7 @@ uint64_t ck_name_bucket(uint64_t key, uint64_t count);
 /* A name in a directory. */
 struct name {
 	uint64_t key;
+	uint64_t hash; /* that the key should be at; rebuild.c's */
 	uint32_t ino;
 	uint8_t type;
 	uint8_t length;
