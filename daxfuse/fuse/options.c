@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "daxfuse/fuse/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/fuse/libfuse.h"
+
+#define THREADS_MAX 1024
+
+enum kind {
+	SET,     /* store `value` at `field` */
+	NUMBER,  /* store the argument at `field` */
+	DAX,     /* the argument names a mode */
+	KERNEL,  /* a mount flag */
+	IGNORED, /* for mount(8) and systemd only */
+};
+
+struct option {
+	const char *name; /* a final '=': an argument follows; a final '*': anything */
+	enum kind kind;
+	size_t field;
+	int value;
+	const char *help; /* NULL: not worth a line */
+};
+
+#define FIELD(name) offsetof(struct options, name)
+
+static const struct option table[] = {
+	{ "dax=", DAX, FIELD(fs.dax), 0,
+	  "always|inode|never: which files bypass the page cache (inode: those with the flag)" },
+	{ "dax", SET, FIELD(fs.dax), FS_DAX_ALWAYS, NULL },
+	{ "ro", SET, FIELD(fs.read_only), true, "read-only; the pool is not written at all" },
+	{ "rw", SET, FIELD(fs.read_only), false, NULL },
+	{ "relatime", SET, FIELD(fs.atime), FS_ATIME_RELATIVE,
+	  "move the access time once a day and after changes (default)" },
+	{ "strictatime", SET, FIELD(fs.atime), FS_ATIME_STRICT, "move it with every read" },
+	{ "noatime", SET, FIELD(fs.atime), FS_ATIME_NEVER, "never move it" },
+	{ "allow_other", SET, FIELD(allow_other), true, "other users, too (default as root)" },
+	{ "io_uring", SET, FIELD(io_uring), true,
+	  "take requests through io_uring (libfuse 3.18; fuse's enable_uring = Y)" },
+	{ "clone_fd", SET, FIELD(clone_fd), true, "one /dev/fuse for each thread (default)" },
+	{ "no_clone_fd", SET, FIELD(clone_fd), false, "one for all threads" },
+	{ "max_threads=", NUMBER, FIELD(max_threads), 0,
+	  "how many requests are served at once (default: 4 for each CPU, at least 8)" },
+	{ "nosuid", SET, FIELD(no_suid), true, "ignore suid and sgid bits" },
+	{ "suid", SET, FIELD(no_suid), false, NULL },
+	{ "nodev", SET, FIELD(no_dev), true, "ignore device nodes" },
+	{ "dev", SET, FIELD(no_dev), false, NULL },
+	{ "noexec", KERNEL, 0, 0, "run no programs" },
+	{ "exec", IGNORED, 0, 0, NULL },
+	{ "sync", IGNORED, 0, 0, NULL }, /* it always is */
+	{ "dirsync", IGNORED, 0, 0, NULL },
+	{ "async", IGNORED, 0, 0, NULL },
+	{ "nosymfollow", KERNEL, 0, 0, "follow no symlinks" },
+	{ "context=", KERNEL, 0, 0, NULL },
+	{ "fscontext=", KERNEL, 0, 0, NULL },
+	{ "defcontext=", KERNEL, 0, 0, NULL },
+	{ "rootcontext=", KERNEL, 0, 0, NULL },
+	{ "defaults", IGNORED, 0, 0, NULL },
+	{ "default_permissions", IGNORED, 0, 0, NULL }, /* always */
+	{ "auto", IGNORED, 0, 0, NULL },
+	{ "noauto", IGNORED, 0, 0, NULL },
+	{ "nofail", IGNORED, 0, 0, NULL },
+	{ "_netdev", IGNORED, 0, 0, NULL },
+	{ "user*", IGNORED, 0, 0, NULL },
+	{ "nouser", IGNORED, 0, 0, NULL },
+	{ "owner", IGNORED, 0, 0, NULL },
+	{ "group", IGNORED, 0, 0, NULL },
+	{ "comment=", IGNORED, 0, 0, NULL },
+	{ "x-*", IGNORED, 0, 0, NULL },
+	{ "X-*", IGNORED, 0, 0, NULL },
+};
+
+/* The argument if `word` is this option ("" for one without), or NULL. */
+static const char *match(const struct option *option, const char *word)
+{
+	size_t length = strlen(option->name);
+
+	switch (option->name[length - 1]) {
+	case '=':
+		return strncmp(word, option->name, length) ? NULL : word + length;
+	case '*':
+		return strncmp(word, option->name, length - 1) ? NULL : word + length - 1;
+	default:
+		return strcmp(word, option->name) ? NULL : "";
+	}
+}
+
+static int parse_dax(const char *text, enum fs_dax_mode *ret_mode)
+{
+	static const char *const names[] = {
+		[FS_DAX_ALWAYS] = "always", [FS_DAX_INODE] = "inode", [FS_DAX_NEVER] = "never",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(text, names[i])) {
+			*ret_mode = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int parse_number(const char *text, unsigned *ret_number)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+
+	if (*end || end == text || number < 1 || number > THREADS_MAX)
+		return -EINVAL;
+	*ret_number = (unsigned)number;
+	return 0;
+}
+
+static void store(struct options *options, const struct option *option)
+{
+	char *field = (char *)options + option->field;
+
+	if (option->field == FIELD(fs.dax))
+		*(enum fs_dax_mode *)field = (enum fs_dax_mode)option->value;
+	else if (option->field == FIELD(fs.atime))
+		*(enum fs_atime_mode *)field = (enum fs_atime_mode)option->value;
+	else
+		*(bool *)field = option->value;
+}
+
+static int apply(struct options *options, const struct option *option, const char *word,
+		 const char *argument)
+{
+	switch (option->kind) {
+	case SET:
+		store(options, option);
+		return 0;
+	case NUMBER:
+		return parse_number(argument, &options->max_threads);
+	case DAX:
+		return parse_dax(argument, &options->fs.dax);
+	case KERNEL:
+		if (options->kernel_count == OPTIONS_KERNEL_MAX)
+			return -EINVAL;
+		options->kernel[options->kernel_count++] = word;
+		return 0;
+	case IGNORED:
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int parse_words(struct options *options, char *words, char *ret_error, size_t error_size)
+{
+	char *save = NULL;
+
+	for (char *word = strtok_r(words, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+		const struct option *found = NULL;
+		const char *argument = NULL;
+
+		for (size_t i = 0; i < ARRAY_SIZE(table) && !found; i++) {
+			argument = match(&table[i], word);
+			if (argument)
+				found = &table[i];
+		}
+		if (!found || apply(options, found, word, argument)) {
+			snprintf(ret_error, error_size, "%s -o %s",
+				 found ? "wrong argument:" : "unknown option:", word);
+			return -EINVAL;
+		}
+	}
+	if (options->io_uring && !LIBFUSE_IO_URING) {
+		snprintf(ret_error, error_size, "this libfuse has no io_uring (3.18 has)");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void set_defaults(struct options *options)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	*options = (struct options){
+		.fs = { .dax = FS_DAX_INODE, .atime = FS_ATIME_RELATIVE },
+		.clone_fd = true,
+		.allow_other = geteuid() == 0,
+		.max_threads = (unsigned)MIN(MAX(4 * cpus, 8L), 128L),
+	};
+}
+
+/* As mount(8) calls mount.TYPE: there -f means fake, not foreground. */
+static bool is_mount_helper(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+
+	return !strncmp(slash ? slash + 1 : name, "mount.", 6);
+}
+
+static int parse_dashed(struct options *options, int argc, char **argv, int *at, bool helper,
+			char *ret_error, size_t error_size)
+{
+	char *word = argv[*at];
+
+	if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+		options->help = true;
+	} else if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+		options->version = true;
+	} else if (!strncmp(word, "-o", 2)) {
+		if (!word[2] && *at + 1 == argc) {
+			snprintf(ret_error, error_size, "-o needs an argument");
+			return -EINVAL;
+		}
+		return parse_words(options, word[2] ? word + 2 : argv[++*at], ret_error,
+				   error_size);
+	} else if (!strcmp(word, "-r")) {
+		options->fs.read_only = true;
+	} else if (!strcmp(word, "-d") || !strcmp(word, "--debug")) {
+		options->debug = options->foreground = true;
+	} else if (!strcmp(word, "--foreground") || (!helper && !strcmp(word, "-f"))) {
+		options->foreground = true;
+	} else if (helper && strspn(word, "-fnsvw") == strlen(word)) {
+		options->fake |= strchr(word, 'f') != NULL;
+	} else if (strcmp(word, "-n") && strcmp(word, "-s") && strcmp(word, "-v") &&
+		   strcmp(word, "-w")) {
+		snprintf(ret_error, error_size, "unknown option: %s", word);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options, char *ret_error,
+		  size_t error_size)
+{
+	bool helper = is_mount_helper(argv[0]), operands_only = false;
+	struct options options;
+
+	set_defaults(&options);
+	for (int i = 1; i < argc; i++) {
+		if (!operands_only && !strcmp(argv[i], "--")) {
+			operands_only = true;
+		} else if (!operands_only && argv[i][0] == '-') {
+			int err = parse_dashed(&options, argc, argv, &i, helper, ret_error,
+					       error_size);
+			if (err)
+				return err;
+		} else if (!options.device) {
+			options.device = argv[i];
+		} else if (!options.mountpoint) {
+			options.mountpoint = argv[i];
+		} else {
+			snprintf(ret_error, error_size, "too many arguments: %s", argv[i]);
+			return -EINVAL;
+		}
+	}
+	if (!options.help && !options.version && !options.mountpoint) {
+		snprintf(ret_error, error_size, "DEVICE and MOUNTPOINT are needed");
+		return -EINVAL;
+	}
+	*ret_options = options;
+	return 0;
+}
+
+void options_print_help(void)
+{
+	printf("usage: daxfuse DEVICE MOUNTPOINT [-f] [-d] [-r] [-o OPTION[,OPTION...]]\n"
+	       "Mount the pool on DEVICE (a device-dax or an image file).\n\n"
+	       "  -f, --foreground     stay in the foreground, log to stderr\n"
+	       "  -d, --debug          the same, and print each request\n"
+	       "  -r                   as -o ro\n"
+	       "  -h, --help           show this\n"
+	       "  -V, --version        show the version\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		if (table[i].help)
+			printf("  -o %-18s%s\n", table[i].name, table[i].help);
+	}
+	printf("\nAlso what mount(8) hands on (defaults, user, nofail, _netdev, x-*) is taken, "
+	       "and ignored.\n");
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The state of a mount, as one JSON object (DXF_IOC_STATUS, `daxfuse status`). */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <uuid/uuid.h>
+
+#include "daxfuse/fuse/session.h"
+
+static void add_string(struct json_object *o, const char *key, const char *value)
+{
+	json_object_object_add(o, key, json_object_new_string(value));
+}
+
+static void add_number(struct json_object *o, const char *key, uint64_t value)
+{
+	json_object_object_add(o, key, json_object_new_uint64(value));
+}
+
+static void add_bool(struct json_object *o, const char *key, bool value)
+{
+	json_object_object_add(o, key, json_object_new_boolean(value));
+}
+
+static void add_device(struct json_object *o, const struct session *s)
+{
+	const struct device_info *info = device_info(s->device);
+
+	add_string(o, "device", info->path);
+	add_string(o, "mode", info->mode);
+	add_number(o, "align", info->align);
+	if (info->numa_node >= 0)
+		add_number(o, "numa_node", (uint64_t)info->numa_node);
+	add_string(o, "persistence", info->persistence);
+	add_string(o, "granularity", device_granularity(s->device));
+	add_string(o, "durability", device_durability(s->device));
+}
+
+static void add_pool(struct json_object *o, const struct session *s)
+{
+	const struct dxf_super *super = fs_super(s->fs);
+	char uuid[37];
+
+	uuid_unparse_lower(super->uuid, uuid);
+	add_string(o, "uuid", uuid);
+	add_string(o, "label", (const char *)super->label);
+	add_number(o, "size", super->pool_size);
+}
+
+static struct json_object *space_object(const struct session *s)
+{
+	struct json_object *o = json_object_new_object();
+	struct fs_space space;
+
+	fs_get_space(s->fs, &space);
+	add_number(o, "units", space.units);
+	add_number(o, "free_units", space.free_units);
+	add_number(o, "broken_units", space.broken_units);
+	add_number(o, "free_blocks_in_broken_units", space.free_blocks);
+	add_number(o, "bad_blocks", space.bad_blocks);
+	add_number(o, "free", space.free_units * DXF_UNIT_SIZE + space.free_blocks * DXF_BLOCK_SIZE);
+	add_number(o, "inodes", space.inodes);
+	add_number(o, "inodes_max", space.inodes_max);
+	return o;
+}
+
+static struct json_object *counters_object(const struct session *s)
+{
+	struct json_object *o = json_object_new_object();
+	struct fs_counters counters;
+
+	fs_get_counters(s->fs, &counters);
+	add_number(o, "transactions", counters.transactions);
+	add_number(o, "transaction_bytes", counters.transaction_bytes);
+	add_number(o, "units_promoted", counters.units_promoted);
+	add_number(o, "units_trimmed", counters.units_trimmed);
+	add_number(o, "poison_met", pmem_poison_count());
+	return o;
+}
+
+static struct json_object *mount_object(const struct session *s)
+{
+	static const char *const dax[] = {
+		[FS_DAX_INODE] = "inode", [FS_DAX_ALWAYS] = "always", [FS_DAX_NEVER] = "never",
+	};
+	static const char *const atime[] = {
+		[FS_ATIME_RELATIVE] = "relatime", [FS_ATIME_STRICT] = "strictatime",
+		[FS_ATIME_NEVER] = "noatime",
+	};
+	struct json_object *o = json_object_new_object();
+
+	add_string(o, "dax", dax[s->options->fs.dax]);
+	add_string(o, "atime", atime[s->options->fs.atime]);
+	add_bool(o, "read_only", s->options->fs.read_only);
+	add_string(o, "transport", s->io_uring ? "io_uring" : s->clone_fd ? "clone_fd" : "fuse");
+	add_number(o, "max_threads", s->options->max_threads);
+	add_number(o, "pid", (uint64_t)getpid());
+	add_string(o, "version", DAXFUSE_VERSION);
+	add_string(o, "libfuse", fuse_pkgversion());
+	return o;
+}
+
+static struct json_object *recovery_object(const struct session *s)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_number(o, "journal_records", s->report.replayed);
+	add_number(o, "orphans", s->report.orphans);
+	add_bool(o, "spare_superblock", s->report.spare_super);
+	return o;
+}
+
+int status_json(struct session *session, char *buf, size_t size)
+{
+	struct json_object *o = json_object_new_object();
+	const char *text;
+	int err = 0;
+
+	add_device(o, session);
+	add_pool(o, session);
+	json_object_object_add(o, "space", space_object(session));
+	json_object_object_add(o, "mount", mount_object(session));
+	json_object_object_add(o, "counters", counters_object(session));
+	json_object_object_add(o, "recovery", recovery_object(session));
+	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	if (strlen(text) >= size)
+		err = -ENOSPC;
+	else
+		memcpy(buf, text, strlen(text) + 1);
+	json_object_put(o);
+	return err;
+}
