@@ -170,6 +170,23 @@ static void note_state(struct subject *s)
 	s->c->result.inodes++;
 }
 
+/* Order: the whole slot, non-temporal, which heals poison; fence. */
+static void wipe(struct check *c, uint32_t ino)
+{
+	static const struct dxf_inode none;
+
+	check_overwrite(c, ck_inode_offset(c, ino), &none, sizeof(none));
+}
+
+static void reject_inode(struct check *c, uint32_t ino, bool poisoned, const char *why)
+{
+	if (!check_found(c, poisoned ? CHECK_POISON : CHECK_INODE, ino, "no inode: %s", why))
+		return;
+	ck_inode_clear(c, ino);
+	if (poisoned)
+		wipe(c, ino);
+}
+
 static int check_inode(struct check *c, uint32_t ino, bool orphan)
 {
 	struct subject s = {.c = c, .ino = ino};
@@ -177,8 +194,7 @@ static int check_inode(struct check *c, uint32_t ino, bool orphan)
 	const char *why = err ? "poisoned" : reject(&s);
 
 	if (why) {
-		if (check_found(c, err ? CHECK_POISON : CHECK_INODE, ino, "no inode: %s", why))
-			ck_inode_clear(c, ino);
+		reject_inode(c, ino, err != 0, why);
 		return 0;
 	}
 	check_fields(&s);
@@ -265,8 +281,10 @@ int ck_inode_make_directory(struct check *c, uint32_t ino, uint32_t mode)
 	};
 	int err;
 
-	if (ck_inode_load(c, ino, &old) != 0)
+	if (ck_inode_load(c, ino, &old) != 0) {
 		old.generation = 0;
+		wipe(c, ino);
+	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	inode.generation = old.generation + 1;
 	inode.btime = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;

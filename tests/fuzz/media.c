@@ -5,6 +5,7 @@
 #include "tests/fuzz/media.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -134,8 +135,17 @@ uint64_t pmem_poison_count(void)
 
 /* ---- stores --------------------------------------------------------------- */
 
+static unsigned stores_left = UINT_MAX;
+
+void media_exit_after(unsigned stores)
+{
+	stores_left = stores;
+}
+
 static void must_be_writable(const struct pmem *pm, const void *p, size_t len)
 {
+	if (stores_left != UINT_MAX && stores_left-- == 0)
+		_exit(1);
 	if (pm->read_only || !pmem_contains(pm, pmem_offset(pm, p), len))
 		abort();
 }

@@ -19,4 +19,7 @@ void media_copy(struct pmem *pm);
 void media_poison(uint64_t offset);
 bool media_is_poisoned(void);
 
+/* End the process, with status 1, before the store after so many more. */
+void media_exit_after(unsigned stores);
+
 #endif
