@@ -159,8 +159,12 @@ static unsigned my_arena(const struct alloc *al)
 static int store_unit_word(struct alloc *al, uint64_t unit, enum dxf_unit_state state)
 {
 	struct tx *tx;
-	int err = tx_begin(al->vol, &tx);
+	int err = 0;
 
+	if (state == DXF_UNIT_BROKEN)
+		err = pmem_probe(al->vol->pm, al->vol->bitmap[unit], 64);
+	if (!err)
+		err = tx_begin(al->vol, &tx);
 	if (err)
 		return err;
 	*(uint64_t *)tx_edit(tx, &al->vol->unit_word[unit], 8) = state;
@@ -585,6 +589,13 @@ static bool in_state(const struct volume *vol, uint64_t offset, enum dxf_unit_st
 bool alloc_is_block(const struct volume *vol, uint64_t offset)
 {
 	return offset % DXF_BLOCK_SIZE == 0 && in_state(vol, offset, DXF_UNIT_BROKEN);
+}
+
+bool alloc_is_taken(const struct volume *vol, uint64_t offset)
+{
+	uint64_t mask, *word = bitmap_word((struct volume *)vol, offset, &mask);
+
+	return __atomic_load_n(word, __ATOMIC_RELAXED) & mask;
 }
 
 bool alloc_is_unit(const struct volume *vol, uint64_t offset)

@@ -26,6 +26,8 @@ void free_unit(struct tx *tx, uint64_t offset);
 /* Whether offset may be what a block or unit entry of the given kind points to:
  * inside the data area, aligned, and in a unit of the right state. */
 bool alloc_is_block(const struct volume *vol, uint64_t offset);
+/* Whether the block (alloc_is_block()) is marked taken on media. */
+bool alloc_is_taken(const struct volume *vol, uint64_t offset);
 bool alloc_is_unit(const struct volume *vol, uint64_t offset);
 
 struct alloc_space {

@@ -62,6 +62,16 @@ static int check_slot(const struct volume *vol, const struct dxf_bucket *v, bool
 	return slots > 1 && on_media ? pmem_probe(vol->pm, slot, slots * sizeof(*slot)) : 0;
 }
 
+/* Whether the entry may be shown: a cookie that readdir can give out, and a name
+ * that is one. */
+static bool entry_is_right(const struct dxf_slot *slot)
+{
+	const char *name = (const char *)slot + offsetof(struct dxf_slot, name);
+
+	return slot->key >= DXF_KEY_MIN && !(slot->key >> DXF_KEY_BITS) &&
+	       !memchr(name, '/', slot->name_length) && !memchr(name, '\0', slot->name_length);
+}
+
 static void copy_entry(const struct dxf_slot *slot, struct bucket_entry *entry)
 {
 	entry->key = slot->key;
@@ -143,6 +153,8 @@ int bucket_for_each(const struct volume *vol, struct tx *tx, struct dxf_bucket *
 			struct bucket_place place = {chain, bits_first(left)};
 
 			err = check_slot(vol, v, v == chain, place.slot);
+			if (!err && !entry_is_right(&v->slot[place.slot]))
+				err = -EUCLEAN;
 			if (err)
 				return err;
 			copy_entry(&v->slot[place.slot], &entry);
@@ -333,10 +345,10 @@ int bucket_drop_rest(struct tx *tx, struct dxf_bucket *chain, uint64_t *blocks)
 	const struct dxf_bucket *v;
 	int err = view(vol, tx, chain, &v);
 
-	for (unsigned n = 0; !err && v->next && n < CHAIN_MAX; n++) {
+	for (unsigned n = 0; !err && v->next; n++) {
 		struct dxf_bucket *rest = next_of(vol, v);
 
-		err = view(vol, tx, rest, &v);
+		err = n < CHAIN_MAX ? view(vol, tx, rest, &v) : -EUCLEAN;
 		if (!err) {
 			free_block(tx, pmem_offset(vol->pm, rest));
 			tx_drop(tx, rest);

@@ -132,7 +132,7 @@ static int append_block(struct tx *tx, struct dxf_inode *dir, uint64_t n, uint64
 				dir->blocks += DXF_UNIT_BLOCKS;
 			}
 		}
-		if (!err && (*word & DXF_ENTRY_WRITTEN) != n % DXF_UNIT_BLOCKS)
+		if (!err && (!(*word & DXF_ENTRY_UNIT) || (*word & DXF_ENTRY_WRITTEN) != n % DXF_UNIT_BLOCKS))
 			err = -EUCLEAN;
 		if (!err) {
 			++*word;
@@ -239,20 +239,30 @@ static int split(struct tx *tx, struct dxf_inode *dir)
 	return err;
 }
 
-/* Move the last bucket's entries to where they came from, and drop it. */
+/*
+ * Move the last bucket's entries to where they came from, and drop it. The
+ * bucket that takes them is written anew, without gaps: can_join() has seen that
+ * all of them fit into its one block, so removing a name never needs space.
+ */
 static int join(struct tx *tx, struct dxf_inode *dir)
 {
 	struct volume *vol = tx_volume(tx);
 	uint64_t last = bucket_count(dir) - 1;
-	struct dxf_bucket *chain;
+	struct dxf_bucket *chain, *into;
 	struct moving m = {0};
 	bool done;
 	int err = chain_at(vol, tx, dir, last, &chain);
 
 	if (!err)
+		err = chain_at(vol, tx, dir, last - (UINT64_C(1) << bits_last(last)), &into);
+	if (!err)
 		err = bucket_for_each(vol, tx, chain, collect, &m);
 	if (!err)
+		err = bucket_for_each(vol, tx, into, collect, &m);
+	if (!err)
 		err = bucket_drop_rest(tx, chain, &dir->blocks);
+	if (!err)
+		err = empty_chain(tx, dir, into);
 	if (!err) {
 		tx_drop(tx, chain);
 		dir->size -= DXF_BLOCK_SIZE;

@@ -103,6 +103,7 @@ static int make_chunk(struct volume *vol, uint32_t index, uint64_t *ret_offset)
 static int grow(struct volume *vol, uint32_t *ret_index)
 {
 	struct ialloc *ia = vol->ialloc;
+	struct chunk *c = NULL;
 	uint64_t offset;
 	uint32_t index;
 	int err = -ENOSPC;
@@ -111,22 +112,21 @@ static int grow(struct volume *vol, uint32_t *ret_index)
 	for (index = 0; index < ia->end; index++)
 		if (!ia->chunk[index] || !ia->chunk[index]->offset)
 			break;
-	if (index < ia->count)
-		err = make_chunk(vol, index, &offset);
+	if (index < ia->count) {
+		c = ia->chunk[index] ? ia->chunk[index] : chunk_new();
+		err = c ? make_chunk(vol, index, &offset) : -ENOMEM;
+	}
 	if (!err) {
-		struct chunk *c = ia->chunk[index] ? ia->chunk[index] : chunk_new();
-
-		if (c) {
-			pthread_mutex_lock(&c->lock);
-			chunk_reset(c, offset);
-			pthread_mutex_unlock(&c->lock);
-			__atomic_store_n(&ia->chunk[index], c, __ATOMIC_RELEASE);
-			if (index >= ia->end)
-				ia->end = index + 1;
-			*ret_index = index;
-		} else {
-			err = -ENOMEM;
-		}
+		pthread_mutex_lock(&c->lock);
+		chunk_reset(c, offset);
+		pthread_mutex_unlock(&c->lock);
+		*ret_index = index;
+	}
+	if (c) {
+		/* a chunk without media is as good as none */
+		__atomic_store_n(&ia->chunk[index], c, __ATOMIC_RELEASE);
+		if (index >= ia->end)
+			__atomic_store_n(&ia->end, index + 1, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&ia->map_lock);
 	return err;
@@ -235,22 +235,18 @@ static int reserve(struct volume *vol, uint32_t *ret_ino)
 	}
 }
 
-static struct chunk *chunk_of(const struct volume *vol, uint32_t ino)
+/* The chunk of ino on media, or NULL. It stays if ino is in use or reserved. */
+static struct dxf_chunk *media_of(const struct volume *vol, uint32_t ino)
 {
 	struct chunk *c = chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES);
+	uint64_t offset = c ? __atomic_load_n(&c->offset, __ATOMIC_ACQUIRE) : 0;
 
-	return c && ino % DXF_CHUNK_INODES >= DXF_CHUNK_FIRST &&
-	       __atomic_load_n(&c->offset, __ATOMIC_ACQUIRE) ? c : NULL;
+	return offset && ino % DXF_CHUNK_INODES >= DXF_CHUNK_FIRST ? pmem_at(vol->pm, offset) : NULL;
 }
 
-static uint64_t *used_word(const struct volume *vol, uint32_t ino)
+static uint64_t *used_word(struct dxf_chunk *media, uint32_t ino)
 {
-	return &chunk_media(vol, chunk_of(vol, ino))->used[ino % DXF_CHUNK_INODES / 64];
-}
-
-static uint64_t *orphan_word(const struct volume *vol, uint32_t ino)
-{
-	return &chunk_media(vol, chunk_of(vol, ino))->orphan[ino % DXF_CHUNK_INODES / 64];
+	return &media->used[ino % DXF_CHUNK_INODES / 64];
 }
 
 int ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
@@ -262,7 +258,7 @@ int ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
 	if (err)
 		return err;
 	tx_on_abort(tx, TX_INODE, ino);
-	tx_set_bits(tx, used_word(vol, ino), UINT64_C(1) << ino % 64);
+	tx_set_bits(tx, used_word(media_of(vol, ino), ino), UINT64_C(1) << ino % 64);
 	if (orphan)
 		ialloc_set_orphan(tx, ino, true);
 	__atomic_fetch_add(&vol->ialloc->used, 1, __ATOMIC_RELAXED);
@@ -272,14 +268,14 @@ int ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
 
 void ialloc_put(struct tx *tx, uint32_t ino)
 {
-	tx_clear_bits(tx, used_word(tx_volume(tx), ino), UINT64_C(1) << ino % 64);
+	tx_clear_bits(tx, used_word(media_of(tx_volume(tx), ino), ino), UINT64_C(1) << ino % 64);
 	ialloc_set_orphan(tx, ino, false);
 	tx_on_commit(tx, TX_INODE, ino);
 }
 
 void ialloc_release(struct volume *vol, uint32_t ino)
 {
-	struct chunk *c = chunk_of(vol, ino);
+	struct chunk *c = chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES);
 	unsigned slot = ino % DXF_CHUNK_INODES;
 	uint64_t bit = UINT64_C(1) << slot % 64;
 
@@ -298,7 +294,8 @@ void ialloc_release(struct volume *vol, uint32_t ino)
 
 void ialloc_set_orphan(struct tx *tx, uint32_t ino, bool orphan)
 {
-	uint64_t *word = orphan_word(tx_volume(tx), ino), mask = UINT64_C(1) << ino % 64;
+	uint64_t *word = &media_of(tx_volume(tx), ino)->orphan[ino % DXF_CHUNK_INODES / 64];
+	uint64_t mask = UINT64_C(1) << ino % 64;
 
 	if (orphan)
 		tx_set_bits(tx, word, mask);
@@ -310,18 +307,18 @@ void ialloc_set_orphan(struct tx *tx, uint32_t ino, bool orphan)
 
 struct dxf_inode *ialloc_slot(const struct volume *vol, uint32_t ino)
 {
-	struct chunk *c = chunk_of(vol, ino);
+	struct dxf_chunk *media = media_of(vol, ino);
 
-	return c ? (void *)((char *)chunk_media(vol, c) + ino % DXF_CHUNK_INODES * DXF_INODE_SIZE) : NULL;
+	return media ? (void *)((char *)media + ino % DXF_CHUNK_INODES * DXF_INODE_SIZE) : NULL;
 }
 
 struct dxf_inode *ialloc_inode(const struct volume *vol, uint32_t ino)
 {
-	struct chunk *c = chunk_of(vol, ino);
+	struct dxf_chunk *media = media_of(vol, ino);
 
-	if (!c || !(__atomic_load_n(used_word(vol, ino), __ATOMIC_RELAXED) >> ino % 64 & 1))
+	if (!media || !(__atomic_load_n(used_word(media, ino), __ATOMIC_ACQUIRE) >> ino % 64 & 1))
 		return NULL;
-	return ialloc_slot(vol, ino);
+	return (void *)((char *)media + ino % DXF_CHUNK_INODES * DXF_INODE_SIZE);
 }
 
 int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg), void *arg)

@@ -31,7 +31,20 @@ static uint64_t written(uint64_t entry)
 	return entry & DXF_ENTRY_WRITTEN;
 }
 
-static bool entry_is_right(const struct volume *vol, uint64_t entry, int level)
+/* A unit that the transaction has taken itself is not yet marked on media, nor is
+ * one that it frees: its shadow counts. (Blocks lie in units that are broken.) */
+static bool is_unit(const struct volume *vol, struct tx *tx, uint64_t offset)
+{
+	const uint64_t *word, *view;
+
+	if (!tx || offset % DXF_UNIT_SIZE || offset >= vol->super.pool_size)
+		return alloc_is_unit(vol, offset);
+	word = &vol->unit_word[offset / DXF_UNIT_SIZE];
+	view = tx_view(tx, word);
+	return view == word ? alloc_is_unit(vol, offset) : *view == DXF_UNIT_DATA;
+}
+
+bool table_entry_is_right(const struct volume *vol, struct tx *tx, uint64_t entry, int level)
 {
 	uint64_t offset = entry & DXF_ENTRY_OFFSET;
 
@@ -41,13 +54,12 @@ static bool entry_is_right(const struct volume *vol, uint64_t entry, int level)
 	case DXF_ENTRY_TABLE:
 		return level > 0 && !written(entry) && alloc_is_block(vol, offset);
 	case DXF_ENTRY_UNIT:
-		return level == 1 && written(entry) <= DXF_UNIT_BLOCKS && alloc_is_unit(vol, offset);
+		return level == 1 && written(entry) <= DXF_UNIT_BLOCKS && is_unit(vol, tx, offset);
 	}
 	return false;
 }
 
-/* Read a word of media or of a shadow and check it; 0 is fine. In a
- * transaction, space that it has reserved itself is not yet marked on media. */
+/* Read a word of media or of a shadow and check it; 0 is fine. */
 static int load_entry(const struct volume *vol, struct tx *tx, const uint64_t *word, int level,
 		      uint64_t *ret_entry)
 {
@@ -60,7 +72,7 @@ static int load_entry(const struct volume *vol, struct tx *tx, const uint64_t *w
 		*ret_entry = *view;
 	if (err)
 		return err;
-	if (*ret_entry && view == word && !entry_is_right(vol, *ret_entry, level))
+	if (*ret_entry && !table_entry_is_right(vol, tx, *ret_entry, level))
 		return -EUCLEAN;
 	return 0;
 }
@@ -81,7 +93,7 @@ static int load_root(const struct volume *vol, struct tx *tx, const struct dxf_i
 {
 	uint64_t entry = *root_word(inode);
 
-	if (entry && !tx && !entry_is_right(vol, entry, inode->table_level + 1))
+	if (entry && !table_entry_is_right(vol, tx, entry, inode->table_level + 1))
 		return -EUCLEAN;
 	*ret_entry = entry;
 	return 0;
@@ -116,7 +128,7 @@ static int run_of_blocks(const struct volume *vol, struct tx *tx, const uint64_t
 
 		if (in_inode) {
 			next = entries[i];
-			if (next && !tx && !entry_is_right(vol, next, 0))
+			if (next && !table_entry_is_right(vol, tx, next, 0))
 				err = -EUCLEAN;
 		} else {
 			err = load_entry(vol, tx, &entries[i], 0, &next);
@@ -207,6 +219,9 @@ int table_region_blocks(const struct volume *vol, struct tx *tx, const struct dx
 	if (inode->data_format == DXF_DATA_DIRECT) {
 		if (block < DXF_UNIT_BLOCKS)
 			memcpy(ret_entries, inode->data, sizeof(inode->data));
+		for (unsigned i = 0; i < DXF_DIRECT_COUNT; i++)
+			if (ret_entries[i] && !table_entry_is_right(vol, tx, ret_entries[i], 0))
+				return -EUCLEAN;
 		return 0;
 	}
 	err = table_region(vol, tx, inode, block, &entry);
@@ -220,8 +235,14 @@ int table_region_blocks(const struct volume *vol, struct tx *tx, const struct dx
 	return err;
 }
 
+uint64_t table_steps_max(const struct volume *vol, const struct dxf_inode *inode)
+{
+	return (MIN(inode->blocks, vol->units * DXF_UNIT_BLOCKS) + 8) * 2 * DXF_TABLE_COUNT;
+}
+
 int table_count_extents(const struct volume *vol, const struct dxf_inode *inode, uint32_t *ret_count)
 {
+	uint64_t steps = table_steps_max(vol, inode);
 	uint64_t end = (inode->size + DXF_BLOCK_SIZE - 1) / DXF_BLOCK_SIZE, last = 0;
 	uint32_t count = 0;
 	struct run run;
@@ -229,7 +250,7 @@ int table_count_extents(const struct volume *vol, const struct dxf_inode *inode,
 	if (inode->data_format == DXF_DATA_INLINE)
 		end = 0;
 	for (uint64_t block = 0; block < end; block += run.count) {
-		int err = table_find(vol, NULL, inode, block, end - block, &run);
+		int err = steps-- ? table_find(vol, NULL, inode, block, end - block, &run) : -EUCLEAN;
 
 		if (err)
 			return err;
@@ -336,19 +357,17 @@ int table_word(struct tx *tx, struct dxf_inode *inode, unsigned level, uint64_t 
 	for (at = inode->table_level; at >= (int)level; at--) {
 		if (!*word) {
 			err = make_table(tx, inode, word, &table);
-		} else if (!(*word & DXF_ENTRY_TABLE)) {
+		} else if (!(*word & DXF_ENTRY_TABLE) || !table_entry_is_right(vol, tx, *word, at + 1)) {
 			err = -EUCLEAN;
 		} else {
-			/* a table of this very transaction is not on media yet */
-			if (tx_view(tx, table_at(vol, *word)) == table_at(vol, *word) &&
-			    !entry_is_right(vol, *word, at + 1))
-				return -EUCLEAN;
 			err = edit_table(tx, *word, &table);
 		}
 		if (err)
 			return err;
 		word = &table[index_at(block, at)];
 	}
+	if (*word && level && !table_entry_is_right(vol, tx, *word, (int)level))
+		return -EUCLEAN;
 	*ret_word = word;
 	return 0;
 }
@@ -420,7 +439,11 @@ static void prune_unit(struct prune *p, uint64_t *word, uint64_t base)
 /* word is of a table of the given level and covers the blocks from base on. */
 static int prune_word(struct prune *p, uint64_t *word, int level, uint64_t base)
 {
-	if (!entry_is_right(tx_volume(p->tx), *word, level))
+	const struct volume *vol = tx_volume(p->tx);
+
+	/* a block that is not taken was freed already: tables that run in circles end here */
+	if (!table_entry_is_right(vol, p->tx, *word, level) ||
+	    (!(*word & DXF_ENTRY_UNIT) && !alloc_is_taken(vol, *word & DXF_ENTRY_OFFSET)))
 		return -EUCLEAN;
 	if (*word & DXF_ENTRY_TABLE) {
 		p->budget -= 16; /* what a table may add to the record */

@@ -51,6 +51,14 @@ void table_drop_leaf(struct tx *tx, struct dxf_inode *inode, uint64_t *word);
 int table_prune(struct tx *tx, struct dxf_inode *inode, uint64_t from, uint64_t to,
 		unsigned budget, bool *ret_done);
 
+/* Whether an entry (not 0) may be followed: the right kind for a table of that
+ * level, to space of the right state. The callers of table_word() check what they
+ * find in level 0 words. */
+bool table_entry_is_right(const struct volume *vol, struct tx *tx, uint64_t entry, int level);
+
+/* More runs than that no file has; for walks over tables that may be malformed. */
+uint64_t table_steps_max(const struct volume *vol, const struct dxf_inode *inode);
+
 /* How many separate pieces the data has on the device. */
 int table_count_extents(const struct volume *vol, const struct dxf_inode *inode, uint32_t *ret_count);
 
