@@ -6,11 +6,13 @@
  * one (POSIX 1003.1e draft 17, section 23.1.6).
  */
 #include <errno.h>
+#include <linux/limits.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 #include <stdlib.h>
 #include <sys/xattr.h>
 
+#include "daxfuse/base/cleanup.h"
 #include "daxfuse/core/internal.h"
 #include "daxfuse/media/xattr.h"
 
@@ -76,15 +78,22 @@ static uint32_t acl_mode(struct acl *acl, size_t count)
 
 int acl_set(const void *value, size_t size, bool access, struct dxf_inode *inode, bool *ret_minimal)
 {
-	struct acl *acl = (void *)value;
+	CLEANUP_FREE struct acl *acl = NULL;
 	size_t count;
 
+	if (size > XATTR_SIZE_MAX)
+		return -E2BIG;
+	acl = malloc(size + 1); /* a copy, as value may lie anywhere */
+	if (!acl)
+		return -ENOMEM;
+	memcpy(acl, value, size);
 	*ret_minimal = false;
 	if (S_ISLNK(inode->mode))
 		return -EOPNOTSUPP;
 	if (!access && !S_ISDIR(inode->mode))
 		return -EACCES;
-	if (size == sizeof(acl->header) && !access) {
+	if (size == sizeof(acl->header) && !access &&
+	    acl->header.a_version == POSIX_ACL_XATTR_VERSION) {
 		*ret_minimal = true; /* an empty default ACL is none */
 		return 0;
 	}

@@ -49,21 +49,43 @@ int fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_att
 	return err;
 }
 
+/* Free an orphan that nobody has open; locked exclusively. */
+static void reap(struct fs *fs, struct inode *inode)
+{
+	if (inode->orphan && orphan_free(fs, inode) == 0) {
+		inode->orphan = false;
+		inode_put(fs, inode); /* the orphan's own reference */
+	}
+}
+
+/* Nobody has it open any more. */
+static void last_close(struct fs *fs, struct inode *inode)
+{
+	pthread_rwlock_wrlock(&inode->lock);
+	if (!inode->gone && !__atomic_load_n(&inode->opens, __ATOMIC_RELAXED)) {
+		if (inode->forgotten)
+			reap(fs, inode);
+		else if (inode->trim)
+			trim_inode(fs, inode);
+	}
+	pthread_rwlock_unlock(&inode->lock);
+}
+
 void fs_release(struct fs *fs, uint64_t ino)
 {
 	struct inode *inode;
+	uint32_t opens;
 
 	if (inode_get(fs, ino, &inode))
 		return;
-	if (__atomic_load_n(&inode->opens, __ATOMIC_RELAXED)) {
-		if (__atomic_fetch_sub(&inode->opens, 1, __ATOMIC_ACQ_REL) == 1 && inode->trim) {
-			pthread_rwlock_wrlock(&inode->lock);
-			if (!inode->gone && !__atomic_load_n(&inode->opens, __ATOMIC_RELAXED))
-				trim_inode(fs, inode);
-			pthread_rwlock_unlock(&inode->lock);
-		}
+	opens = __atomic_load_n(&inode->opens, __ATOMIC_RELAXED);
+	while (opens && !__atomic_compare_exchange_n(&inode->opens, &opens, opens - 1, false,
+						     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		;
+	if (opens == 1)
+		last_close(fs, inode);
+	if (opens)
 		inode_put(fs, inode);
-	}
 	inode_put(fs, inode);
 }
 
@@ -85,10 +107,11 @@ void fs_forget(struct fs *fs, uint64_t ino)
 
 	if (fs->options.read_only || inode_lock(fs, ino, true, &inode))
 		return;
-	if (inode->orphan && !inode->opens && orphan_free(fs, inode) == 0) {
-		inode->orphan = false;
-		inode_put(fs, inode); /* the orphan's own reference */
-	}
+	/* a close may be on its way still, behind what nobody waits for */
+	if (__atomic_load_n(&inode->opens, __ATOMIC_RELAXED))
+		inode->forgotten = inode->orphan;
+	else
+		reap(fs, inode);
 	inode_unlock(fs, inode);
 }
 
@@ -299,18 +322,19 @@ int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, stru
 off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence)
 {
 	struct inode *inode;
-	uint64_t size;
+	uint64_t size, steps;
 	off_t result = -ENXIO;
 	int err = inode_lock(fs, ino, false, &inode);
 
 	if (err)
 		return err;
 	size = inode->media->size;
+	steps = table_steps_max(fs->vol, inode->media);
 	err = whence == SEEK_DATA || whence == SEEK_HOLE ? read_check(inode->media) : -EINVAL;
 	while (!err && offset < size) {
 		struct fs_iomap map;
 
-		err = iomap_locked(fs, inode->media, offset, size - offset, &map);
+		err = steps-- ? iomap_locked(fs, inode->media, offset, size - offset, &map) : -EUCLEAN;
 		if (!err && (map.kind == FS_IOMAP_MAPPED) == (whence == SEEK_DATA)) {
 			result = (off_t)offset;
 			break;

@@ -176,7 +176,8 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie,
 int fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr);
 /* The last one trims what growth reserved. */
 void fs_release(struct fs *fs, uint64_t ino);
-/* Nobody can reach ino but by its names: free it if it has none and is not open. */
+/* Nobody can reach ino but by its names: free it if it has none, now or when the
+ * last one releases it. */
 void fs_forget(struct fs *fs, uint64_t ino);
 /* Whether ino has no name left and waits for fs_forget(). */
 bool fs_is_orphan(struct fs *fs, uint64_t ino);

@@ -76,7 +76,11 @@ static int make_inode(struct fs *fs, uint32_t ino, struct inode **ret_inode)
 	err = pmem_read(fs->pm, &copy, media, sizeof(copy));
 	if (err)
 		return err;
-	if (!inode_is_valid(&copy, ino))
+	/* if it was freed meanwhile, its chunk may have become anything */
+	if (ialloc_inode(fs->vol, ino) != media)
+		return -ESTALE;
+	if (!inode_is_valid(&copy, ino) ||
+	    (S_ISDIR(copy.mode) && copy.size > fs->vol->super.pool_size))
 		return -EUCLEAN;
 	inode = calloc(1, sizeof(*inode));
 	if (!inode)
@@ -181,20 +185,22 @@ void inode_forget(struct fs *fs, struct inode *inode)
 int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode)
 {
 	struct inode *inode;
-	int err = inode_get(fs, ino, &inode);
+	int err;
 
-	if (err)
-		return err;
-	if (exclusive)
-		pthread_rwlock_wrlock(&inode->lock);
-	else
-		pthread_rwlock_rdlock(&inode->lock);
-	if (inode->gone) {
+	/* an object that is gone can't be found again: the next round sees the slot
+	 * free, or the object of a new inode */
+	while (!(err = inode_get(fs, ino, &inode))) {
+		if (exclusive)
+			pthread_rwlock_wrlock(&inode->lock);
+		else
+			pthread_rwlock_rdlock(&inode->lock);
+		if (!inode->gone) {
+			*ret_inode = inode;
+			return 0;
+		}
 		inode_unlock(fs, inode);
-		return -ESTALE;
 	}
-	*ret_inode = inode;
-	return 0;
+	return err;
 }
 
 void inode_unlock(struct fs *fs, struct inode *inode)
@@ -203,11 +209,23 @@ void inode_unlock(struct fs *fs, struct inode *inode)
 	inode_put(fs, inode);
 }
 
+bool inode_is_dir(const struct inode *inode)
+{
+	return S_ISDIR(__atomic_load_n(&inode->media->mode, __ATOMIC_RELAXED));
+}
+
+static bool locked_before(const struct inode *a, const struct inode *b)
+{
+	if (inode_is_dir(a) != inode_is_dir(b))
+		return inode_is_dir(a);
+	return a->ino < b->ino;
+}
+
 void inode_lock_two(struct inode *a, struct inode *b)
 {
 	if (a == b)
 		b = NULL;
-	if (a && b && b->ino < a->ino) {
+	if (a && b && locked_before(b, a)) {
 		struct inode *swap = a;
 
 		a = b;

@@ -4,7 +4,9 @@
  *
  * Lock order (a lock on the left is taken before one on the right):
  *
- *   rename_lock                  renames from one directory to another
+ *   rename_lock                  renames from one directory to another, and of a
+ *                                directory to the name of another one: the only
+ *                                ones that hold unrelated directories
  *   -> directory locks           an ancestor before what is below it; two that
  *                                are unrelated (rename only): lower number first
  *   -> other inodes' locks       lower number first
@@ -51,6 +53,7 @@ struct inode {
 	pthread_rwlock_t lock;
 	uint32_t opens;          /* atomic */
 	bool orphan;             /* no name left; holds a reference to itself */
+	bool forgotten;          /* an orphan that goes when the last one closes it */
 	bool gone;               /* freed on media */
 	bool trim;               /* may hold a unit that growth reserved */
 };
@@ -70,7 +73,10 @@ void inode_forget(struct fs *fs, struct inode *inode);
 int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode);
 /* Unlock and put. */
 void inode_unlock(struct fs *fs, struct inode *inode);
-/* Lock two (either may be NULL or both the same), lower number first. */
+/* Whether it is a directory; needs no lock, as that never changes. */
+bool inode_is_dir(const struct inode *inode);
+/* Lock two (either may be NULL or both the same): a directory before what is
+ * none, lower number first. */
 void inode_lock_two(struct inode *a, struct inode *b);
 void inode_unlock_two(struct inode *a, struct inode *b);
 

@@ -63,6 +63,8 @@ int name_may_go(const struct inode *dir, const struct inode *child)
 {
 	uint32_t keep = DXF_FLAG_IMMUTABLE | DXF_FLAG_APPEND;
 
+	if (!child->media->nlink)
+		return -EUCLEAN; /* it has a name, after all */
 	return (dir->media->flags & keep) || (child->media->flags & keep) ? -EPERM : 0;
 }
 
@@ -136,7 +138,7 @@ ssize_t fs_readlink(struct fs *fs, uint64_t ino, char *buf, size_t size)
 	else
 		err = table_find(fs->vol, NULL, inode->media, 0, 1, &run);
 	if (!err && inode->media->data_format != DXF_DATA_INLINE)
-		err = run.offset ? pmem_read(fs->pm, buf, pmem_at(fs->pm, run.offset), (size_t)n) : -EUCLEAN;
+		err = run.written ? pmem_read(fs->pm, buf, pmem_at(fs->pm, run.offset), (size_t)n) : -EUCLEAN;
 	inode_unlock(fs, inode);
 	return err ? err : n;
 }
@@ -184,7 +186,7 @@ int fs_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, stru
 		return err;
 	/* a directory is refused before it is locked: it may lie above */
 	err = inode_get(fs, ino, &inode);
-	if (!err && S_ISDIR(inode->media->mode)) {
+	if (!err && inode_is_dir(inode)) {
 		inode_put(fs, inode);
 		err = -EPERM;
 	}
@@ -201,7 +203,7 @@ int fs_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, stru
 	if (!err) {
 		fill_attr(fs, inode->media, ret_attr);
 		if (inode->orphan) {
-			inode->orphan = false;
+			inode->orphan = inode->forgotten = false;
 			inode_put(fs, inode); /* the orphan's own reference */
 		}
 	}

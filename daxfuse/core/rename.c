@@ -3,8 +3,10 @@
  * Rename, in one transaction: the new name, the old name, parents, link counts.
  *
  * The locks: renames between directories are one at a time, so that nobody can
- * move a directory below itself while another checks; see internal.h for the
- * order of the four inodes.
+ * move a directory below itself while another checks. So are those of a directory
+ * to the name of another one: they lock two that are unrelated, which only one
+ * thread may do, or the order of the tree would not be enough for the others.
+ * See internal.h for the order of the four inodes.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -12,6 +14,7 @@
 
 #include "daxfuse/core/internal.h"
 #include "daxfuse/core/names.h"
+#include "daxfuse/media/ialloc.h"
 
 struct rename {
 	struct fs *fs;
@@ -19,6 +22,7 @@ struct rename {
 	const char *name, *new_name;
 	unsigned flags;
 	bool cross;             /* from one directory to another */
+	bool serial;            /* rename_lock is held */
 	struct inode *dir, *new_dir;
 	struct inode *source;   /* what moves */
 	struct inode *target;   /* what has the new name now, or NULL */
@@ -29,14 +33,17 @@ struct rename {
 static int is_above(struct fs *fs, uint32_t a, uint32_t b, bool *ret_above)
 {
 	uint32_t root = fs->vol->super.root_ino;
+	uint64_t left, max;
 
-	for (uint64_t depth = 0; a != b && b != root; depth++) {
+	ialloc_count(fs->vol, &left, &max);
+	while (a != b && b != root) {
 		struct inode *dir;
-		int err = depth < UINT32_MAX ? inode_get(fs, b, &dir) : -EUCLEAN;
+		/* deeper than there are inodes: in circles */
+		int err = left-- ? inode_get(fs, b, &dir) : -EUCLEAN;
 
 		if (err)
-			return err;
-		b = dir->media->parent;
+			return err == -ESTALE ? -ENOENT : err; /* it was removed, and its parent */
+		b = __atomic_load_n(&dir->media->parent, __ATOMIC_RELAXED);
 		inode_put(fs, dir);
 	}
 	*ret_above = a == b;
@@ -45,7 +52,7 @@ static int is_above(struct fs *fs, uint32_t a, uint32_t b, bool *ret_above)
 
 static bool is_dir(const struct inode *inode)
 {
-	return inode && S_ISDIR(inode->media->mode);
+	return inode && inode_is_dir(inode);
 }
 
 /* Whether new_dir must be locked before dir: an ancestor first, else by number. */
@@ -247,7 +254,9 @@ static int rename_commit(struct rename *r)
 	return err;
 }
 
-/* The directories are locked. */
+enum { AGAIN_SERIAL = 1 };
+
+/* The directories are locked. AGAIN_SERIAL: rename_lock is needed. */
 static int rename_locked(struct rename *r)
 {
 	int err = dir_may_change(r->dir);
@@ -256,12 +265,18 @@ static int rename_locked(struct rename *r)
 		err = dir_may_change(r->new_dir);
 	if (!err)
 		err = find_both(r);
+	if (err == -ESTALE)
+		return -EUCLEAN; /* a name of nothing */
 	if (err || r->source == r->target)
 		return err; /* two names of one inode: nothing to do */
+	if (r->source == r->dir || r->target == r->new_dir)
+		return -EUCLEAN; /* a directory in itself */
 	if (r->source == r->new_dir)
 		return -EINVAL;
 	if (r->target == r->dir)
 		return r->flags & RENAME_EXCHANGE ? -EINVAL : -ENOTEMPTY;
+	if (is_dir(r->source) && is_dir(r->target) && !r->serial)
+		return AGAIN_SERIAL;
 	err = check_topology(r);
 	if (err)
 		return err;
@@ -273,11 +288,38 @@ static int rename_locked(struct rename *r)
 	return err;
 }
 
+static void put_all(struct rename *r)
+{
+	inode_put(r->fs, r->source);
+	inode_put(r->fs, r->target);
+	inode_put(r->fs, r->dir);
+	inode_put(r->fs, r->new_dir);
+	r->source = r->target = r->dir = r->new_dir = NULL;
+}
+
+static int try_rename(struct rename *r, uint64_t parent, uint64_t new_parent)
+{
+	int err;
+
+	if (r->serial)
+		pthread_mutex_lock(&r->fs->rename_lock);
+	err = lock_dirs(r, parent, new_parent);
+	if (!err) {
+		err = r->dir->gone || r->new_dir->gone ? -ESTALE : rename_locked(r);
+		unlock_dirs(r);
+	}
+	if (r->serial)
+		pthread_mutex_unlock(&r->fs->rename_lock);
+	put_all(r);
+	return err;
+}
+
 int fs_rename(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
 	      uint64_t new_parent, const char *new_name, unsigned flags)
 {
+	bool cross = parent != new_parent;
 	struct rename r = {.fs = fs, .cred = cred, .name = name, .new_name = new_name,
-			   .flags = flags, .cross = parent != new_parent};
+			   .flags = flags, .cross = cross, .serial = cross};
 	int err = name_check(name);
 
 	if (!err)
@@ -289,18 +331,10 @@ int fs_rename(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const 
 		return -EINVAL;
 	if (fs->options.read_only)
 		return -EROFS;
-	if (r.cross)
-		pthread_mutex_lock(&fs->rename_lock);
-	err = lock_dirs(&r, parent, new_parent);
-	if (!err) {
-		err = r.dir->gone || r.new_dir->gone ? -ESTALE : rename_locked(&r);
-		unlock_dirs(&r);
+	err = try_rename(&r, parent, new_parent);
+	if (err == AGAIN_SERIAL) {
+		r.serial = true;
+		err = try_rename(&r, parent, new_parent);
 	}
-	if (r.cross)
-		pthread_mutex_unlock(&fs->rename_lock);
-	inode_put(fs, r.source);
-	inode_put(fs, r.target);
-	inode_put(fs, r.dir);
-	inode_put(fs, r.new_dir);
 	return err;
 }

@@ -95,9 +95,10 @@ static int free_some(struct fs *fs, struct inode *inode, uint64_t from, bool *re
 	*ret_done = true;
 	if (di->data_format != DXF_DATA_INLINE)
 		err = table_prune(tx, di, from, UINT64_MAX, PRUNE_BUDGET, ret_done);
-	if (!err && *ret_done && di->nlink) {
+	if (!err && *ret_done) {
 		di->flags &= ~DXF_FLAG_TRUNCATING;
-		ialloc_set_orphan(tx, inode->ino, false);
+		if (di->nlink)
+			ialloc_set_orphan(tx, inode->ino, false);
 		if (!di->size && S_ISREG(di->mode) && di->data_format == DXF_DATA_DIRECT)
 			di->data_format = DXF_DATA_INLINE;
 	}
@@ -141,7 +142,11 @@ int orphan_free(struct fs *fs, struct inode *inode)
 	}
 	tx_count_inode(tx, inode->media, -1);
 	ialloc_put(tx, inode->ino);
-	inode->gone = true;
-	inode_forget(fs, inode);
-	return tx_commit(tx);
+	err = tx_commit(tx);
+	if (!err) {
+		/* under the lock still: whoever found the object waits, and looks again */
+		inode->gone = true;
+		inode_forget(fs, inode);
+	}
+	return err;
 }

@@ -105,8 +105,11 @@ static int write_blocks(struct writing *w, uint64_t first, uint64_t end)
 	unsigned holes = 0, next = 0;
 	int err = block_words(w->tx, w->di, first, end, &word);
 
-	for (uint64_t i = 0; !err && i < end - first; i++)
+	for (uint64_t i = 0; !err && i < end - first; i++) {
 		holes += !word[i];
+		if (word[i] && !table_entry_is_right(w->fs->vol, w->tx, word[i], 0))
+			err = -EUCLEAN;
+	}
 	if (!err && holes)
 		err = alloc_blocks(w->tx, holes, offsets);
 	for (uint64_t i = 0; !err && i < end - first; i++) {
