@@ -21,6 +21,7 @@ struct arguments {
 	long replay;
 	bool tight;
 	bool no_recovery;
+	bool every;
 };
 
 struct list {
@@ -72,7 +73,7 @@ static void list_pairs(struct list *list, const struct arguments *args)
 
 	for (i = 0; i < workload_count; i++)
 		for (j = 0; j < workload_count; j++)
-			if (workloads[i].flags & workloads[j].flags & WORKLOAD_PAIR)
+			if (args->every || workloads[i].flags & workloads[j].flags & WORKLOAD_PAIR)
 				add_job(list, args,
 					(struct job){ &workloads[i], &workloads[j], -1 });
 }
@@ -230,7 +231,8 @@ static void usage(FILE *to)
 	      "  --filter TEXT    only jobs whose name contains TEXT\n"
 	      "  --replay STATE   explain that state of the job\n"
 	      "  --no-tight       not on pools that are nearly full\n"
-	      "  --no-recovery    do not crash recovery itself\n",
+	      "  --no-recovery    do not crash recovery itself\n"
+	      "  --every          pairs of all operations, not of the 56 only\n",
 	      to);
 }
 
@@ -245,6 +247,7 @@ static int parse(int argc, char **argv, struct arguments *args)
 		{ "replay", required_argument, NULL, 'r' },
 		{ "no-tight", no_argument, NULL, 't' },
 		{ "no-recovery", no_argument, NULL, 'R' },
+		{ "every", no_argument, NULL, 'e' },
 		{ 0 },
 	};
 	int option;
@@ -273,6 +276,9 @@ static int parse(int argc, char **argv, struct arguments *args)
 			break;
 		case 't':
 			args->tight = false;
+			break;
+		case 'e':
+			args->every = true;
 			break;
 		case 'R':
 			args->no_recovery = true;

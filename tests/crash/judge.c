@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "daxfuse/check/check.h"
 #include "tests/crash/compare.h"
 
 static const struct fs_cred cred = { .uid = 0, .gid = 0, .in_group = true };
@@ -215,6 +216,28 @@ static int mount(struct judge *judge, struct fs **ret_fs, const char *when)
 	return err ? fails(judge, "%s mount says %d: %s", when, err, report.what) : 0;
 }
 
+static void found(const struct check_finding *finding, void *arg)
+{
+	struct judge *judge = arg;
+
+	if (finding->problem == CHECK_SUPER && judge->super_differs)
+		return;
+	judge->problems++;
+	fails(judge, "check: %s", finding->text);
+}
+
+/* The checker, which knows the format alone, has nothing to say. */
+static int check(struct judge *judge)
+{
+	struct check_options check_options = { .settled = true, .found = found, .arg = judge };
+	struct check_result result = { 0 };
+	int err;
+
+	judge->problems = 0;
+	err = check_pool(&judge->image->pm, &check_options, &result);
+	return err ? fails(judge, "check says %d", err) : judge->problems ? -1 : 0;
+}
+
 /* What was recovered needs no second recovery, and can be used. */
 static int mount_again(struct judge *judge)
 {
@@ -245,7 +268,7 @@ unsigned judge_state(struct judge *judge)
 	if (err == 0) {
 		verdict = look(judge, fs);
 		fs_unmount(fs);
-		if (verdict && mount_again(judge))
+		if (verdict && (check(judge) || mount_again(judge)))
 			verdict = 0;
 	}
 	image_rollback(judge->image, mark);

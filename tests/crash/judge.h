@@ -25,6 +25,8 @@ struct judge {
 	int64_t read_time;
 	uint64_t inode_units;
 	uint64_t empty_blocks;   /* free ones of an empty pool */
+	bool super_differs;      /* of the superblocks only one may be current */
+	unsigned problems;       /* that the checker found */
 	bool tight;              /* space may run out while it is used */
 	struct log *recovery;    /* what the first mount stores; NULL: not wanted */
 	char diff[640];

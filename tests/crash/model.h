@@ -107,6 +107,8 @@ void model_read(const struct model_node *node, uint64_t offset, uint8_t *buf, si
 void model_write(struct model_node *node, uint64_t offset, const uint8_t *buf, size_t length);
 void model_zero(struct model_node *node, uint64_t offset, uint64_t length);
 void model_truncate(struct model_node *node, uint64_t size);
+/* There is a page at index, if only of zeroes. */
+void model_materialize(struct model_node *node, uint64_t index);
 /* offset and length are multiples of MODEL_PAGE. */
 void model_collapse(struct model_node *node, uint64_t offset, uint64_t length);
 void model_insert(struct model_node *node, uint64_t offset, uint64_t length);

@@ -71,6 +71,11 @@ static uint8_t *page_edit(struct model_node *node, uint64_t index)
 	return own->bytes;
 }
 
+void model_materialize(struct model_node *node, uint64_t index)
+{
+	page_edit(node, index);
+}
+
 /* Forget the pages [from, to). */
 static void drop(struct model_node *node, uint64_t from, uint64_t to)
 {

@@ -126,6 +126,7 @@ static void set_judge(struct runner *runner, const struct op *op,
 
 	judge->model = model;
 	judge->models = models;
+	judge->super_differs = op->kind == OP_LABEL;
 	judge->torn_anywhere = op->kind == OP_FALLOCATE;
 	judge->read_time = op_reads(op) ? runner->state.now : 0;
 	judge->tight = runner->job->left >= 0 || runner->state.model->quotas;
@@ -165,6 +166,28 @@ static uint64_t directory_space(struct runner *runner, const char *path)
 	return attr.size + (attr.blocks << 32);
 }
 
+/*
+ * Zeroes that lie on written blocks are overwritten in place like any data; the
+ * model, which knows them as holes, is told where.
+ */
+static void materialize(struct runner *runner, struct model *before, const struct op *op)
+{
+	unsigned id = runner->judge.torn_node;
+	const char *path = op->kind == OP_COPY_RANGE ? op->b : op->a;
+	uint64_t at = op->kind == OP_COPY_RANGE ? op->arg : op->off;
+	uint64_t ino = runner->state.open_ino;
+	uint64_t end = at + op->len;
+	struct fs_iomap map;
+
+	if (id == MODEL_NONE ||
+	    (op->kind != OP_WRITE_OPEN && op_resolve(runner->state.fs, path, &ino)))
+		return;
+	for (at = at / MODEL_PAGE * MODEL_PAGE; at < end; at += MODEL_PAGE)
+		if (fs_iomap(runner->state.fs, ino, at, MODEL_PAGE, &map) == 0 &&
+		    map.kind == FS_IOMAP_MAPPED && at < model_at(before, id)->size)
+			model_materialize(model_edit(before, id), at / MODEL_PAGE);
+}
+
 /* Perform op and judge its crash states; of a series (dir) only some. */
 static int judge_op(struct runner *runner, const struct op *op, const char *dir)
 {
@@ -174,6 +197,7 @@ static int judge_op(struct runner *runner, const struct op *op, const char *dir)
 	int err;
 
 	runner->judge.torn_node = op_torn_node(&runner->state, op);
+	materialize(runner, before, op);
 	err = workload_do(&runner->state, op, runner->job->left >= 0, why, sizeof(why));
 	if (err)
 		runner_violation(runner, "%s", why);
