@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 UNIT = 2 << 20
 BOOT_LIMIT = 180
 RUN_LIMIT = 300
+MAKE_NAMESPACE = "ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M"
 
 
 class GuestError(Exception):
@@ -54,11 +55,11 @@ def libraries(binary):
 
 
 def make_payload(path, programs, folders=()):
-    """A tar for the guest: programs into /usr/local/bin with their libraries where the
-    host has them, and folders as (source, name in the guest)."""
+    """A tar for the guest: programs into /daxfuse/bin with their libraries where the host has
+    them, and folders as (source, name in the guest)."""
     wanted = {}
     for program in programs:
-        wanted[f"usr/local/bin/{pathlib.Path(program).name}"] = program
+        wanted[f"daxfuse/bin/{pathlib.Path(program).name}"] = program
         for library in libraries(program):
             wanted[library.lstrip("/")] = library
     with tarfile.open(path, "w", dereference=True) as tar:

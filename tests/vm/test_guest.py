@@ -3,6 +3,8 @@
 
 import json
 
+from guest import MAKE_NAMESPACE
+
 TOUCH = """
 import mmap, os, resource
 fd = os.open("/dev/dax0.0", os.O_RDWR)
@@ -43,7 +45,7 @@ def test_contents_outlive_the_guest(make_guest, tmp_path):
     store = ("python3 -c 'import mmap, os;"
              "m = mmap.mmap(os.open(\"/dev/dax0.0\", os.O_RDWR), 2 << 20);{}'")
     with make_guest(tmp_path) as machine:
-        machine.run("ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M")
+        machine.run(MAKE_NAMESPACE)
         machine.run(store.format("m[4096:4101] = b\"alive\""))
         machine.run("echo acknowledged > /run/port/acks")
         machine.kill()

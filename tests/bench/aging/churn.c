@@ -218,4 +218,9 @@ void churn_add_totals(const struct churn *churn, struct churn_totals *totals)
 	totals->removed += churn->totals.removed;
 	totals->refused += churn->totals.refused;
 	totals->files += churn->count;
+	for (uint64_t i = 0; i < churn->count; i++)
+		totals->bytes += churn->files[i].size;
+	for (unsigned i = 0; i < STREAMS; i++)
+		if (churn->streams[i].target)
+			totals->bytes += churn->streams[i].file.size;
 }

@@ -22,6 +22,7 @@ struct churn_totals {
 	uint64_t created, appended, truncated, removed;
 	uint64_t refused; /* writes that met a full pool */
 	uint64_t files;   /* now */
+	uint64_t bytes;   /* now, in all files */
 };
 void churn_add_totals(const struct churn *churn, struct churn_totals *totals);
 

@@ -121,10 +121,13 @@ static void add_space(struct json_object *object, struct fs *fs, uint64_t writte
 	json_object_object_add(object, "free_units", json_object_new_uint64(space.free_units));
 	json_object_object_add(object, "broken_units", json_object_new_uint64(space.broken_units));
 	json_object_object_add(object, "whole_share", json_object_new_double(space.whole));
+	json_object_object_add(object, "whole_share_of_runs",
+			       json_object_new_double(space.whole_of_runs));
 }
 
 static void add_totals(struct json_object *object, const struct churn_totals *totals)
 {
+	json_object_object_add(object, "file_bytes", json_object_new_uint64(totals->bytes));
 	json_object_object_add(object, "files", json_object_new_uint64(totals->files));
 	json_object_object_add(object, "created", json_object_new_uint64(totals->created));
 	json_object_object_add(object, "appended", json_object_new_uint64(totals->appended));

@@ -26,10 +26,39 @@ double survey_fullness(struct fs *fs)
 	return 1 - (double)free_bytes(&space) / (double)(space.units * DXF_UNIT_SIZE);
 }
 
+/* A block of a unit, as media says; taken if the unit holds no blocks. */
+static bool is_free(const struct dxf_super *super, const struct pmem *pm, uint64_t unit,
+		    uint64_t block)
+{
+	const uint64_t *words = pmem_at(pm, super->unit_offset);
+	const uint64_t *bitmap = pmem_at(pm, super->bitmap_offset + unit * DXF_UNIT_BLOCKS / 8);
+
+	if (words[unit] == DXF_UNIT_BROKEN)
+		return !(bitmap[block / 64] >> block % 64 & 1);
+	return words[unit] == DXF_UNIT_FREE;
+}
+
+/* Blocks in free runs of at least a unit's length. */
+static uint64_t blocks_in_runs(struct fs *fs)
+{
+	const struct dxf_super *super = fs_super(fs);
+	uint64_t units = super->pool_size / DXF_UNIT_SIZE, run = 0, sum = 0;
+
+	for (uint64_t i = super->data_offset / DXF_BLOCK_SIZE; i < units * DXF_UNIT_BLOCKS; i++) {
+		if (is_free(super, fs_pmem(fs), i / DXF_UNIT_BLOCKS, i % DXF_UNIT_BLOCKS)) {
+			run++;
+			continue;
+		}
+		sum += run >= DXF_UNIT_BLOCKS ? run : 0;
+		run = 0;
+	}
+	return sum;
+}
+
 void survey_space(struct fs *fs, struct survey_space *ret_space)
 {
 	struct fs_space space;
-	uint64_t best;
+	uint64_t best, runs = blocks_in_runs(fs);
 
 	fs_get_space(fs, &space);
 	best = free_bytes(&space) / DXF_UNIT_SIZE;
@@ -38,6 +67,7 @@ void survey_space(struct fs *fs, struct survey_space *ret_space)
 		.free_bytes = free_bytes(&space),
 		.free_units = space.free_units,
 		.broken_units = space.broken_units,
+		.whole_of_runs = runs ? (double)space.free_units * DXF_UNIT_BLOCKS / (double)runs : 1,
 		.whole = best ? (double)space.free_units / (double)best : 1,
 	};
 }

@@ -16,6 +16,9 @@ struct survey_space {
 	/* free_units, as a share of the whole units that the free space would
 	 * make if it lay together: 1 is the best that can be. */
 	double whole;
+	/* Free space that lies together in runs of a unit's length and more,
+	 * wherever they begin: the share of it that is whole units. */
+	double whole_of_runs;
 };
 void survey_space(struct fs *fs, struct survey_space *ret_space);
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,6 +56,9 @@ static void open_device(struct bench_pool *pool, const char *path, uint64_t size
 	if (!err)
 		err = device_map(pool->dev, &pool->pm, &error);
 	bench_check(err, err ? error.what : path);
+	/* The kernel's zeroing of new memory is not what is measured. */
+	bench_check(madvise(pool->pm->base, pool->pm->size, MADV_POPULATE_WRITE) < 0 ? -errno : 0,
+		    "memory for the pool");
 }
 
 void bench_pool_open(struct bench_pool *pool, const char *path, uint64_t size)

@@ -13,7 +13,8 @@ struct bench_pool {
 
 /*
  * Make an empty file system and mount it. path NULL: size bytes of anonymous
- * memory; else the image or device, which is formatted, whatever it holds.
+ * memory, sparse; else the image or device, which is formatted, whatever it holds,
+ * and all of whose memory is made first.
  * Prints why and exits when it fails: a bench has nothing else to do.
  */
 void bench_pool_open(struct bench_pool *pool, const char *path, uint64_t size);

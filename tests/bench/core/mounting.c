@@ -76,6 +76,37 @@ struct json_object *bench_many_files(const char *path, uint64_t files)
 	return object;
 }
 
+static uint64_t free_bytes(struct fs *fs)
+{
+	struct fs_space space;
+
+	fs_get_space(fs, &space);
+	return space.free_units * DXF_UNIT_SIZE + space.free_blocks * DXF_BLOCK_SIZE;
+}
+
+struct json_object *bench_small_files(const char *path, uint64_t files, uint64_t bytes)
+{
+	uint64_t size = (UINT64_C(512) << 20) + files * (bytes + 8192) / DXF_UNIT_SIZE *
+							DXF_UNIT_SIZE;
+	struct json_object *object = json_object_new_object();
+	struct bench_pool pool;
+	struct worker worker;
+	uint64_t before;
+
+	bench_pool_open(&pool, path, size);
+	worker_init(&worker, pool.fs, "small");
+	before = free_bytes(pool.fs);
+	for (uint64_t i = 0; i < files; i++)
+		worker_make_small(&worker, i, bytes);
+	json_object_object_add(object, "files", json_object_new_uint64(files));
+	json_object_object_add(object, "file_bytes", json_object_new_uint64(bytes));
+	json_object_object_add(object, "taken_bytes",
+			       json_object_new_uint64(before - free_bytes(pool.fs)));
+	worker_free(&worker);
+	bench_pool_close(&pool);
+	return object;
+}
+
 struct json_object *bench_large_pool(uint64_t size)
 {
 	struct json_object *object = json_object_new_object();

@@ -8,6 +8,8 @@
 
 /* A directory of `files` names: create, look up, mount, memory. */
 struct json_object *bench_many_files(const char *path, uint64_t files);
+/* Files of `bytes` each in one directory: what they take of the pool. */
+struct json_object *bench_small_files(const char *path, uint64_t files, uint64_t bytes);
 /* A sparse, empty pool of `size` bytes in anonymous memory: mkfs, mount, memory. */
 struct json_object *bench_large_pool(uint64_t size);
 

@@ -116,23 +116,15 @@ static uint64_t random_block(struct worker *worker)
 	       DXF_BLOCK_SIZE;
 }
 
-/* What the hardware takes for the same 4 KiB at the same place of the pool. */
+/* What the hardware takes for the same 4 KiB at the same places of the pool. */
 static void operation_copy(void *context, uint64_t i)
 {
 	struct worker *worker = context;
 	const struct pmem *pm = fs_pmem(worker->fs);
-	struct fs_iomap iomap;
+	uint64_t at = random_block(worker);
 
-	/* One translation for many copies: it is not what is measured here. */
-	static __thread uint64_t unit_offset, unit_of = UINT64_MAX;
-
-	if (unit_of != worker->file) {
-		bench_check(fs_iomap(worker->fs, worker->file, 0, DXF_UNIT_SIZE, &iomap), "iomap");
-		unit_offset = iomap.device_offset;
-		unit_of = worker->file;
-	}
-	pmem_copy_nt(pm, pmem_at(pm, unit_offset + random_block(worker) % DXF_UNIT_SIZE),
-		     worker->buffer, DXF_BLOCK_SIZE);
+	pmem_copy_nt(pm, worker->units[at / DXF_UNIT_SIZE] + at % DXF_UNIT_SIZE, worker->buffer,
+		     DXF_BLOCK_SIZE);
 	pmem_fence(pm);
 }
 
@@ -213,8 +205,13 @@ void worker_init(struct worker *worker, struct fs *fs, const char *name)
 	unit = calloc(1, DXF_UNIT_SIZE);
 	bench_check(worker->buffer && worker->line && unit ? 0 : -ENOMEM, "memory");
 	memset(worker->buffer, 0x5a, DXF_BLOCK_SIZE);
-	for (uint64_t at = 0; at < WORKER_FILE_SIZE; at += DXF_UNIT_SIZE)
+	for (uint64_t at = 0; at < WORKER_FILE_SIZE; at += DXF_UNIT_SIZE) {
+		struct fs_iomap iomap;
+
 		bench_check(fs_write(fs, worker->file, unit, DXF_UNIT_SIZE, at, 0), "write");
+		bench_check(fs_iomap(fs, worker->file, at, DXF_UNIT_SIZE, &iomap), "iomap");
+		worker->units[at / DXF_UNIT_SIZE] = pmem_at(fs_pmem(fs), iomap.device_offset);
+	}
 	free(unit);
 }
 
@@ -224,4 +221,13 @@ void worker_free(struct worker *worker)
 	fs_release(worker->fs, worker->log);
 	free(worker->buffer);
 	free(worker->line);
+}
+
+void worker_make_small(struct worker *worker, uint64_t i, uint64_t bytes)
+{
+	struct name name = name_of('s', i);
+	uint64_t ino = make_file(worker, name.text);
+
+	bench_check(fs_write(worker->fs, ino, worker->buffer, bytes, 0, 0), "write");
+	fs_release(worker->fs, ino);
 }

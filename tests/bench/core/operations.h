@@ -13,6 +13,7 @@ struct worker {
 	struct fs *fs;
 	uint64_t directory;  /* holds what create makes */
 	uint64_t file;       /* WORKER_FILE_SIZE bytes, in whole units */
+	char *units[WORKER_FILE_SIZE / DXF_UNIT_SIZE]; /* where they lie */
 	uint64_t log;        /* what append fills */
 	uint64_t random;
 	char *buffer;        /* a block */
@@ -35,6 +36,8 @@ extern const unsigned operation_count;
 /* Makes the worker's directory and files below the root; exits if it fails. */
 void worker_init(struct worker *worker, struct fs *fs, const char *name);
 void worker_free(struct worker *worker);
+/* Create, write (at most a block) and close file number i, as a program would. */
+void worker_make_small(struct worker *worker, uint64_t i, uint64_t bytes);
 
 /* Parts of the table that the bench of the large directory uses on its own. */
 void operation_create(void *context, uint64_t i);

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""daxfuse on a real /dev/dax0.0, in one guest."""
+
+import json
+
+import pytest
+
+UNIT = 2 << 20
+DEVICE = "/dev/dax0.0"
+# What differs from an image: the mapping, units, the lock, and the kernel's side of FUSE.
+FUNCTIONAL = ["test_files.py", "test_directories.py", "test_rename.py", "test_sparse.py",
+              "test_unlinked.py", "test_xattrs.py"]
+
+
+@pytest.fixture
+def mounted(guest):
+    """A new pool on the device, mounted on /mnt."""
+    guest.run(f"mkfs.daxfuse -q -f {DEVICE}; daxfuse {DEVICE} /mnt")
+    yield guest
+    guest.run("daxfuse umount --wait /mnt")
+    guest.run(f"fsck.daxfuse -n {DEVICE}")
+
+
+def mappings(smaps, path):
+    """The fields of each mapping of a file in /proc/PID/smaps, in kB."""
+    found, fields = [], None
+    for line in smaps.splitlines():
+        words = line.split()
+        if "-" in words[0] and not words[0].endswith(":"):
+            fields = {}
+            if words[-1] == path:
+                found.append(fields)
+        elif len(words) == 3 and words[2] == "kB":
+            fields[words[0].rstrip(":")] = int(words[1])
+    return found
+
+
+def test_list_shows_the_device(guest):
+    (device,) = json.loads(guest.run("daxfuse list"))
+    assert device["device"] == DEVICE
+    assert device["mode"] == "devdax"
+    assert device["align"] == UNIT
+    assert device["size"] % UNIT == 0
+    (of_daxctl,) = json.loads(guest.run("daxctl list"))
+    assert device["size"] == of_daxctl["size"]
+
+
+def test_daemon_maps_in_units(mounted):
+    """The pool is one mapping of 2 MiB pages."""
+    mounted.run("dd if=/dev/zero of=/mnt/file bs=1M count=64 status=none")
+    pool = mappings(mounted.run("cat /proc/$(pgrep -x daxfuse)/smaps"), DEVICE)
+    assert [mapping["KernelPageSize"] for mapping in pool] == [2048]
+    (of_daxctl,) = json.loads(mounted.run("daxctl list"))
+    assert pool[0]["Size"] << 10 == of_daxctl["size"]
+
+
+def test_large_file_lies_in_aligned_units(mounted):
+    mounted.run("dd if=/dev/urandom of=/mnt/file bs=1M count=32 status=none")
+    extents = json.loads(mounted.run("daxfuse map /mnt/file"))["extents"]
+    assert sum(extent["length"] for extent in extents) == 32 << 20
+    for extent in extents:
+        assert extent["file_offset"] % UNIT == 0
+        assert extent["device_offset"] % UNIT == 0
+        assert extent["length"] % UNIT == 0
+
+
+def test_map_is_true(mounted):
+    """What `daxfuse map` says is where the bytes are on the device."""
+    mounted.run("dd if=/dev/urandom of=/mnt/file bs=1M count=5 status=none")
+    extents = json.loads(mounted.run("daxfuse map /mnt/file"))["extents"]
+    mounted.run("sha256sum < /mnt/file > /run/sum; daxfuse umount --wait /mnt")
+    mounted.run(f"""cat > /run/read.py <<'END'
+import mmap, os, sys
+device = mmap.mmap(os.open("{DEVICE}", os.O_RDWR), {max(
+    -(-(e["device_offset"] + e["length"]) // UNIT) * UNIT for e in extents)})
+for offset, length in {[(e["device_offset"], e["length"]) for e in extents]}:
+    sys.stdout.buffer.write(device[offset:offset + length])
+END
+python3 /run/read.py | head -c 5M | sha256sum | cmp - /run/sum; daxfuse {DEVICE} /mnt""")
+
+
+def test_contents_after_remount(mounted):
+    mounted.run("""cp -a /usr/lib/python3/dist-packages/_pytest /mnt/
+        (cd /mnt && find . -type f -exec sha256sum {} +) > /run/sums
+        daxfuse umount --wait /mnt; daxfuse /dev/dax0.0 /mnt
+        cd /mnt && sha256sum --quiet -c /run/sums && test $(wc -l < /run/sums) -gt 50""")
+
+
+def test_second_user_is_refused(mounted):
+    for command in (f"mkfs.daxfuse -f {DEVICE}", f"daxfuse {DEVICE} /tmp",
+                    f"fsck.daxfuse -y {DEVICE}"):
+        result = mounted.try_run(command)
+        assert result.status != 0, command
+        assert DEVICE in result.stderr, command
+
+
+@pytest.mark.parametrize("module", FUNCTIONAL)
+def test_functional(guest, module):
+    """The functional tests on the device."""
+    guest.run(f"cd /daxfuse/tests && DAXFUSE_BIN=/daxfuse/bin DAXFUSE_DEVICE={DEVICE} "
+              f"python3 -m pytest -q -p no:cacheprovider functional/{module} 1>&2", limit=600)
