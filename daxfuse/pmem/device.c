@@ -184,10 +184,11 @@ static int missing(const char *path, struct device_error *ret_error)
 
 static int describe(const char *path, struct device_info *ret_info, struct device_error *ret_error)
 {
+	CLEANUP_FREE char *real = realpath(path, NULL);
 	struct stat st;
 	int err;
 
-	if (strlen(path) >= sizeof(ret_info->path))
+	if (strlen(real ? real : path) >= sizeof(ret_info->path))
 		return fail(ret_error, -ENAMETOOLONG, "is too long a name\ngive a shorter one");
 	if (stat(path, &st) < 0)
 		return errno == ENOENT ? missing(path, ret_error) :
@@ -201,7 +202,7 @@ static int describe(const char *path, struct device_info *ret_info, struct devic
 		err = -ENODEV;
 	if (err)
 		return not_a_pool(path, &st, ret_error);
-	snprintf(ret_info->path, sizeof(ret_info->path), "%s", path);
+	snprintf(ret_info->path, sizeof(ret_info->path), "%s", real ? real : path);
 	return refuse_mode(ret_info, ret_error);
 }
 

@@ -12,7 +12,7 @@ enum device_kind { DEVICE_DAX, DEVICE_IMAGE };
 
 struct device_info {
 	enum device_kind kind;
-	char path[4096];        /* as given */
+	char path[4096];        /* absolute, without symlinks */
 	char name[64];          /* dax0.0, or the file's last component */
 	char mode[16];          /* "devdax", "system-ram", "disabled", "image" */
 	uint64_t size;          /* bytes */

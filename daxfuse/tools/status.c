@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "daxfuse/base/bits.h"
 #include "daxfuse/ioctl.h"
 #include "daxfuse/tools/command.h"
 #include "daxfuse/tools/mounts.h"
@@ -75,7 +76,7 @@ static void print_value(const char *key, struct json_object *value)
 	else if (json_object_is_type(value, json_type_boolean))
 		printf("%s", json_object_get_boolean(value) ? "yes" : "no");
 	else
-		printf("%s", json_object_get_string(value));
+		printf("%s", *json_object_get_string(value) ? json_object_get_string(value) : "-");
 }
 
 /* Keys are words joined by "_"; objects become indented paragraphs. */
@@ -96,6 +97,58 @@ static void print_object(struct json_object *object, int indent)
 		print_value(key, value);
 		printf("\n");
 	}
+}
+
+static uint64_t get(struct json_object *object, const char *key)
+{
+	return json_object_get_uint64(json_object_object_get(object, key));
+}
+
+#define BAR_WIDTH 50u
+
+/* At least one character for what is not nothing. */
+static unsigned bar_part(uint64_t part, uint64_t whole)
+{
+	if (!part || !whole)
+		return 0;
+	return MAX(1u, (unsigned)((double)part / (double)whole * BAR_WIDTH));
+}
+
+static void draw(const char *glyph, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		printf("%s", glyph);
+}
+
+/* The pool's units: whole ones in use, broken ones, free ones. */
+static void print_bar(struct json_object *space)
+{
+	uint64_t units = get(space, "units"), broken = get(space, "broken_units");
+	uint64_t unused = get(space, "free_units");
+	unsigned pieces = bar_part(broken, units);
+	unsigned whole = bar_part(units - MIN(units, broken + unused), units);
+	unsigned taken = MIN(whole + pieces, BAR_WIDTH);
+
+	printf("  ");
+	draw("█", whole);
+	draw("▒", pieces);
+	draw("·", BAR_WIDTH - taken);
+	printf("  %llu of %llu units are free\n", (unsigned long long)unused,
+	       (unsigned long long)units);
+	printf("  █ whole units in use  ▒ broken into 4 KiB blocks  · free\n\n");
+}
+
+static void print_human(struct json_object *object)
+{
+	struct json_object *space = json_object_object_get(object, "space");
+	char size[HUMAN_SIZE], unused[HUMAN_SIZE];
+
+	printf("%s: %s, %s free\n", json_object_get_string(json_object_object_get(object, "device")),
+	       human_size(get(object, "size"), size, sizeof(size)),
+	       human_size(get(space, "free"), unused, sizeof(unused)));
+	if (get(space, "units"))
+		print_bar(space);
+	print_object(object, 0);
 }
 
 struct all {
@@ -121,7 +174,7 @@ static void print_all(struct json_object *list)
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		if (i)
 			printf("\n");
-		print_object(json_object_array_get_idx(list, i), 0);
+		print_human(json_object_array_get_idx(list, i));
 	}
 	if (!json_object_array_length(list))
 		printf("nothing is mounted\n");
@@ -155,7 +208,7 @@ int status_main(int argc, char **argv)
 	if (err)
 		return report(argv[optind], err);
 	if (human)
-		print_object(object, 0);
+		print_human(object);
 	else
 		report_json(object);
 	return 0;

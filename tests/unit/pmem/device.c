@@ -91,6 +91,22 @@ static void test_maps_whole_units(void **state)
 	device_close(dev);
 }
 
+static void test_path_is_absolute(void **state)
+{
+	static char absolute[4096];
+	char link[80];
+	struct device *dev;
+
+	make_image(16 * MIB);
+	snprintf(link, sizeof(link), "%s/link", folder);
+	assert_int_equal(symlink("image", link), 0);
+	assert_int_equal(device_open(link, DEVICE_READ, &dev, NULL), 0);
+	assert_non_null(realpath(path, absolute));
+	assert_string_equal(device_info(dev)->path, absolute);
+	device_close(dev);
+	unlink(link);
+}
+
 static void test_peek(void **state)
 {
 	uint64_t word = 0;
@@ -198,6 +214,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_maps_whole_units),
+		cmocka_unit_test(test_path_is_absolute),
 		cmocka_unit_test(test_peek),
 		cmocka_unit_test(test_read_only_mapping),
 		cmocka_unit_test(test_writer_excludes),
