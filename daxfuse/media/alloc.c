@@ -46,7 +46,8 @@ struct arena {
 	_Alignas(64) pthread_mutex_t lock;
 	uint64_t first, end; /* units */
 	uint64_t cursor;     /* next fit */
-	uint64_t free_units, broken_units, free_blocks, bad_blocks;
+	uint64_t free_units, broken_units, bad_blocks;
+	uint64_t free_blocks; /* stored atomically: others have a look without the lock */
 	/* lists of broken units by how many blocks are free, 0 to 512 */
 	struct broken *list[DXF_UNIT_BLOCKS + 1];
 	uint64_t filled[FREE_WORDS + 1]; /* which lists are not empty */
@@ -107,7 +108,7 @@ static struct broken *pick_broken(struct arena *a, unsigned want)
 
 static bool unit_is_free(const struct alloc *al, uint64_t unit)
 {
-	return al->free[unit / 64] >> unit % 64 & 1;
+	return __atomic_load_n(&al->free[unit / 64], __ATOMIC_RELAXED) >> unit % 64 & 1;
 }
 
 static void unit_mark(struct alloc *al, uint64_t unit, bool is_free)
@@ -121,6 +122,11 @@ static void unit_mark(struct alloc *al, uint64_t unit, bool is_free)
 		__atomic_fetch_and(&al->free[unit / 64], ~bit, __ATOMIC_RELAXED);
 }
 
+static void count_blocks_locked(struct arena *a, int64_t delta)
+{
+	__atomic_store_n(&a->free_blocks, a->free_blocks + (uint64_t)delta, __ATOMIC_RELAXED);
+}
+
 static bool take_unit_locked(struct alloc *al, struct arena *a, uint64_t *ret_unit)
 {
 	if (!a->free_units)
@@ -128,7 +134,8 @@ static bool take_unit_locked(struct alloc *al, struct arena *a, uint64_t *ret_un
 	for (uint64_t n = a->end - a->first, unit = a->cursor; n; n--, unit++) {
 		if (unit >= a->end)
 			unit = a->first;
-		if (unit % 64 == 0 && n >= 64 && unit + 64 <= a->end && !al->free[unit / 64]) {
+		if (unit % 64 == 0 && n >= 64 && unit + 64 <= a->end &&
+		    !__atomic_load_n(&al->free[unit / 64], __ATOMIC_RELAXED)) {
 			unit += 63;
 			n -= 63;
 			continue;
@@ -182,7 +189,7 @@ static int mend_unit_locked(struct alloc *al, struct arena *a, struct broken *b)
 		return err;
 	list_remove(a, b);
 	a->broken_units--;
-	a->free_blocks -= b->free;
+	count_blocks_locked(a, -(int64_t)b->free);
 	al->broken[b->unit] = NULL;
 	free(b);
 	return 0;
@@ -222,7 +229,7 @@ static int break_unit_locked(struct alloc *al, struct arena *a)
 	b->free = DXF_UNIT_BLOCKS;
 	al->broken[unit] = b;
 	a->broken_units++;
-	a->free_blocks += b->free;
+	count_blocks_locked(a, b->free);
 	list_add(a, b);
 	return 0;
 }
@@ -275,7 +282,7 @@ static unsigned take_blocks_locked(struct arena *a, struct broken *b, unsigned w
 		}
 	}
 	b->free = (uint16_t)(b->free - got);
-	a->free_blocks -= got;
+	count_blocks_locked(a, -(int64_t)got);
 	list_add(a, b);
 	return got;
 }
@@ -399,7 +406,7 @@ static void release_block_locked(struct alloc *al, struct arena *a, uint64_t off
 	list_remove(a, b);
 	b->taken[block / 64] &= ~bit;
 	b->free++;
-	a->free_blocks++;
+	count_blocks_locked(a, 1);
 	list_add(a, b);
 	other = b->next ? b->next : b->prev;
 	if (b->free == DXF_UNIT_BLOCKS && other) {
@@ -478,7 +485,7 @@ static int load_broken(struct alloc *al, struct arena *a, uint64_t unit)
 		b->free = (uint16_t)(b->free + bits_count(~b->taken[w]));
 	al->broken[unit] = b;
 	a->broken_units++;
-	a->free_blocks += b->free;
+	count_blocks_locked(a, b->free);
 	list_add(a, b);
 	return 0;
 }

@@ -25,9 +25,9 @@ enum { CPUS = 16, WORDS = DXF_CHUNK_INODES / 64, SHARE_BELOW_UNITS = 512 };
 struct chunk {
 	pthread_mutex_t lock;
 	uint64_t offset; /* 0: not there (any more) */
-	unsigned free;
+	unsigned free; /* stored atomically: others have a look without the lock */
 	unsigned cursor;
-	int owner; /* the CPU that prefers it, or -1 */
+	int owner; /* the CPU that prefers it, or -1; atomic, a hint */
 	uint64_t used[WORDS];
 };
 
@@ -67,9 +67,9 @@ static void chunk_reset(struct chunk *c, uint64_t offset)
 {
 	memset(c->used, 0, sizeof(c->used));
 	c->used[0] = (UINT64_C(1) << DXF_CHUNK_FIRST) - 1;
-	c->free = SLOTS;
 	c->cursor = DXF_CHUNK_FIRST;
-	c->owner = -1;
+	__atomic_store_n(&c->free, SLOTS, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->owner, -1, __ATOMIC_RELAXED);
 	__atomic_store_n(&c->offset, offset, __ATOMIC_RELEASE);
 }
 
@@ -156,7 +156,7 @@ static unsigned take_slot(struct chunk *c)
 		for (slot = c->cursor; c->used[slot / 64] >> slot % 64 & 1;)
 			slot = slot + 1 == DXF_CHUNK_INODES ? DXF_CHUNK_FIRST : slot + 1;
 		c->used[slot / 64] |= UINT64_C(1) << slot % 64;
-		c->free--;
+		__atomic_store_n(&c->free, c->free - 1, __ATOMIC_RELAXED);
 		c->cursor = slot + 1 == DXF_CHUNK_INODES ? DXF_CHUNK_FIRST : slot + 1;
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -284,7 +284,7 @@ void ialloc_release(struct volume *vol, uint32_t ino)
 	pthread_mutex_lock(&c->lock);
 	if (c->used[slot / 64] & bit) {
 		c->used[slot / 64] &= ~bit;
-		c->free++;
+		__atomic_store_n(&c->free, c->free + 1, __ATOMIC_RELAXED);
 		__atomic_fetch_sub(&vol->ialloc->used, 1, __ATOMIC_RELAXED);
 		if (c->free == SLOTS && ino >= DXF_CHUNK_INODES)
 			drop_chunk_locked(vol, c, ino / DXF_CHUNK_INODES);
