@@ -15,7 +15,25 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def bin_dir():
-    return ROOT / "build" / os.environ.get("DAXFUSE_PRESET", "dev") / "bin"
+    """Where the programs are: DAXFUSE_BIN, or the build of DAXFUSE_PRESET."""
+    preset = ROOT / "build" / os.environ.get("DAXFUSE_PRESET", "dev") / "bin"
+    return Path(os.environ.get("DAXFUSE_BIN", preset))
+
+
+@pytest.fixture(scope="session")
+def huge_dir():
+    """A folder in memory that is mapped in 2 MiB pages where we may mount one; all users reach it."""
+    path = Path(tempfile.mkdtemp(prefix="daxfuse-", dir="/tmp" if os.geteuid() == 0 else "/dev/shm"))
+    path.chmod(0o755)
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "huge=always,mode=755", "daxfuse-tests", path],
+        capture_output=True).returncode == 0
+    yield path
+    if mounted:
+        subprocess.run(["umount", path], check=True)
+        path.rmdir()
+    else:
+        shutil.rmtree(path)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+A pool in memory, its daemon, and what must hold when it is put away: the daemon
+lives until it is unmounted, leaves no core, says nothing suspicious, and
+fsck.daxfuse finds nothing.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import resource
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+MIB = 1 << 20
+HANG = 180  # seconds after which a daemon that keeps a test waiting is shot
+SUSPICIOUS = re.compile(
+    r"error|warning|exception|sanitizer|assert|abort|segv|fault|leak|corrupt|damage|unexpected"
+    r"|invalid|poison|fsck", re.I)
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def is_mounted(point):
+    """As /proc sees it: never asks the daemon."""
+    with open("/proc/self/mountinfo") as table:
+        return any(line.split()[4] == str(point) for line in table)
+
+
+class Pool:
+    """mkfs, mount, umount, kill, fsck of one image; `point` is where it is mounted."""
+
+    def __init__(self, bin_dir, folder, size=256 * MIB, mkfs=(), device=None):
+        self.bin_dir = Path(bin_dir)
+        self.folder = Path(folder)
+        self.folder.mkdir(mode=0o755, parents=True)
+        self.point = self.folder / "mnt"
+        self.point.mkdir()
+        self.log = self.folder / "log"
+        self.log.touch()
+        self.daemon = None
+        self.options = ()
+        self.hung = False
+        if device is None:
+            self.image = self.folder / "pool"
+            with open(self.image, "wb") as file:
+                file.truncate(size)
+        else:
+            self.image = Path(device)
+        self.run("mkfs.daxfuse", "-q", *(("-f",) if device else ()), *mkfs, self.image)
+
+    def run(self, program, *args, code=0):
+        """One of our programs; its stdout."""
+        done = subprocess.run([self.bin_dir / program, *map(str, args)], capture_output=True,
+                              text=True, stdin=subprocess.DEVNULL, timeout=HANG)
+        assert code is None or done.returncode == code, (
+            f"{program} {args}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    # ---- the daemon
+
+    def mount(self, *options, user=None):
+        """Start the daemon in the foreground and wait until the mount answers."""
+        assert self.daemon is None
+        self.options = options
+        command = [self.bin_dir / "daxfuse", self.image, self.point, "-f"]
+        if options:
+            command += ["-o", ",".join(options)]
+        with open(self.log, "ab") as log:
+            self.daemon = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, user=user,
+                group=user, extra_groups=[] if user else None,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (2 ** 30, 2 ** 30)))
+        while not is_mounted(self.point):
+            if self.daemon.poll() is not None:
+                self.daemon = None
+                raise AssertionError("daxfuse cannot mount:\n" + self.log.read_text())
+            time.sleep(0.002)
+        os.statvfs(self.point)
+        return self.point
+
+    def is_alive(self):
+        return self.daemon is not None and self.daemon.poll() is None
+
+    def umount(self):
+        """Unmount, wait for the daemon, look at how it ended."""
+        self._umount()
+        status = self.daemon.wait(HANG)
+        self.daemon = None
+        self.check_log()
+        assert status == 0, f"daemon ended with {status}"
+
+    def _umount(self):
+        tool = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
+        for _ in range(500):
+            done = subprocess.run([*tool, self.point], capture_output=True, text=True)
+            if done.returncode == 0:
+                return
+            # A process that ended a moment ago may still let go of its files.
+            time.sleep(0.01)
+        raise AssertionError(done.stderr)
+
+    def kill(self):
+        """SIGKILL the daemon and drop the dead mount."""
+        self.daemon.send_signal(signal.SIGKILL)
+        self.daemon.wait()
+        self.daemon = None
+        self.detach()
+
+    def detach(self):
+        subprocess.run(["umount", "-l", self.point] if os.geteuid() == 0 else
+                       ["fusermount3", "-uz", self.point], check=True, capture_output=True)
+
+    def remount(self, *options):
+        self.umount()
+        return self.mount(*(options or self.options))
+
+    def revive(self):
+        """After a test that has lost its daemon: why, and a new one for the next test."""
+        status = self.daemon.wait()
+        self.daemon = None
+        if is_mounted(self.point):
+            self.detach()
+        text = self.log.read_text()
+        self.log.write_text("")
+        for core in self.folder.glob("core*"):
+            core.unlink()
+        hung, self.hung = self.hung, False
+        self.mount(*self.options)
+        return f"the daemon {'hung' if hung else 'died'} (status {status}):\n{text[-10000:]}"
+
+    @contextlib.contextmanager
+    def watched(self):
+        """Programs that wait for a daemon that hangs can't be interrupted: end the daemon."""
+        def shoot():
+            self.hung = True
+            if self.is_alive():
+                self.daemon.send_signal(signal.SIGKILL)
+        timer = threading.Timer(HANG, shoot)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    # ---- what must hold
+
+    def check_log(self):
+        lines = self.log.read_text(errors="replace").splitlines()
+        bad = [line for line in lines if SUSPICIOUS.search(line)]
+        assert not bad, "suspicious lines in the daemon's log:\n" + "\n".join(lines[-100:])
+        assert not list(self.folder.glob("core*")), "the daemon left a core file"
+
+    def fsck(self):
+        done = subprocess.run([self.bin_dir / "fsck.daxfuse", "-n", "-f", self.image],
+                              capture_output=True, text=True, timeout=HANG)
+        assert done.returncode == 0, f"fsck: {done.returncode}\n{done.stdout}{done.stderr}"
+
+    def free(self):
+        """Free blocks and inodes."""
+        now = os.statvfs(self.point)
+        return now.f_bfree, now.f_ffree
+
+    def close(self):
+        """Put it away; everything is checked."""
+        if self.daemon is not None:
+            self.umount()
+        self.check_log()
+        self.fsck()
+
+    def abandon(self):
+        """Put it away after a failure, at all costs."""
+        if self.daemon is not None:
+            self.daemon.kill()
+            self.daemon.wait()
+            self.daemon = None
+        while is_mounted(self.point):
+            self.detach()
