@@ -17,7 +17,8 @@
  * take, most files never get there, and those that do are likely to fill it. In
  * a sparse region the same point counts, with the holes below the last used
  * block zeroed. When the last one closes a file that stayed well below a unit,
- * trim_inode() brings it back to blocks.
+ * trim_inode() brings it back to blocks: always below TRIM_ALWAYS, and below
+ * TRIM_BELOW if there are holes to take it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@
 #include "daxfuse/media/quota.h"
 #include "daxfuse/media/table.h"
 
-enum { GROW_BLOCKS = 64, TRIM_BELOW = 448, CHUNK_BYTES = 1 << 20, LINE = 64 };
+enum { GROW_BLOCKS = 64, TRIM_BELOW = 448, TRIM_ALWAYS = 128, CHUNK_BYTES = 1 << 20, LINE = 64 };
 
 /* One write, of at most CHUNK_BYTES: one transaction. */
 struct writing {
@@ -486,6 +487,10 @@ void trim_inode(struct fs *fs, struct inode *inode)
 	if (media->data_format != DXF_DATA_TABLE || media->table_level || !(root & DXF_ENTRY_UNIT) ||
 	    !blocks || blocks >= TRIM_BELOW || (root & DXF_ENTRY_WRITTEN) != blocks ||
 	    ((media->flags & DXF_FLAG_EXTSIZE) && media->extsize >= DXF_UNIT_SIZE))
+		return;
+	/* A file of some size goes into holes that there are, and not into the last ones: a
+	 * unit broken for it would give up one to gain one. */
+	if (blocks >= TRIM_ALWAYS && alloc_holes(fs->vol) < blocks + DXF_UNIT_BLOCKS)
 		return;
 	if (!alloc_is_unit(fs->vol, root & DXF_ENTRY_OFFSET) || tx_begin(fs->vol, &tx))
 		return;

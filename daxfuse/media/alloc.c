@@ -338,6 +338,24 @@ static unsigned reserve_blocks(struct alloc *al, unsigned want, uint64_t *offset
 	return got;
 }
 
+uint64_t alloc_holes(struct volume *vol)
+{
+	struct alloc *al = vol->alloc;
+	unsigned first = my_arena(al);
+	uint64_t holes = 0;
+
+	for (unsigned i = 0; i < al->count; i++) {
+		uint64_t blocks = __atomic_load_n(&al->arena[i].free_blocks, __ATOMIC_RELAXED);
+
+		/* as reserve_blocks() takes them */
+		if (i == first)
+			holes += blocks;
+		else if (blocks > DXF_UNIT_BLOCKS)
+			holes += blocks - DXF_UNIT_BLOCKS;
+	}
+	return holes;
+}
+
 static uint64_t *bitmap_word(struct volume *vol, uint64_t offset, uint64_t *ret_mask)
 {
 	uint64_t block = offset % DXF_UNIT_SIZE / DXF_BLOCK_SIZE;

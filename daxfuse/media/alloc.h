@@ -30,6 +30,9 @@ bool alloc_is_block(const struct volume *vol, uint64_t offset);
 bool alloc_is_taken(const struct volume *vol, uint64_t offset);
 bool alloc_is_unit(const struct volume *vol, uint64_t offset);
 
+/* Blocks that the calling thread can have without a unit being broken; a hint. */
+uint64_t alloc_holes(struct volume *vol);
+
 struct alloc_space {
 	uint64_t units, free_units, broken_units, free_blocks, bad_blocks;
 };
