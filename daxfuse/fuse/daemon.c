@@ -1,310 +1,287 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The daemon: opens and locks the device, recovers and mounts the pool, serves
- * the kernel until it is unmounted.
+ * The daemon's life. The process that was called forks first; the child opens
+ * the device (whose lock is then its own), mounts the pool and serves; the
+ * parent waits on a pipe for the exit status, which comes when the kernel has
+ * greeted the child, that is when the mount is usable. If the child dies before,
+ * the pipe closes, and that is a failure.
  *
- * In the background the child does all of that; the parent waits for its word on
- * a pipe (the exit status, and then nothing more of it is needed), so it returns
- * when the mount is usable, with the real result. Whatever goes wrong before is
- * said on the parent's stderr by the child, which shares it until then.
+ * SIGTERM and SIGINT unmount. Loops keep serving meanwhile, since unmounting
+ * writes back what was stored through mappings; if the mount is busy, it is
+ * detached and those who still use it get ENOTCONN.
  */
 #include "daxfuse/fuse/daemon.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <unistd.h>
 
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/fuse/deferred.h"
+#include "daxfuse/fuse/log.h"
 #include "daxfuse/fuse/session.h"
+#include "daxfuse/fuse/state.h"
 
-enum { EXIT_USAGE = 1, EXIT_MOUNT = 32, WRITE_BYTES = 1 << 20, BACKGROUND = 256, BUSY_TRIES = 40 };
+enum { EXIT_USAGE = 1, EXIT_MOUNT = 32 };
 
-static bool to_syslog;
+static int ready_fd = -1; /* the parent waits at its other end */
 
-static void say(const char *format, ...)
+static void complain(const char *device, const char *what, int err, const char *advice)
 {
-	va_list args;
-
-	va_start(args, format);
-	if (to_syslog)
-		vsyslog(LOG_ERR, format, args);
-	else
-		vfprintf(stderr, format, args);
-	va_end(args);
-}
-
-static void say_error(const char *device, const char *what, const char *advice)
-{
-	say("daxfuse: %s: %s\n", device, what);
+	log_error("daxfuse: %s: %s%s%s\n", device, what, err ? ": " : "",
+		  err ? strerror(-err) : "");
 	if (advice && *advice)
-		say("%s\n", advice);
+		log_error("%s\n", advice);
 }
 
-static void fuse_log_handler(enum fuse_log_level level, const char *format, va_list args)
+/* ---- being ready ------------------------------------------------------------ */
+
+static void detach_stdio(void)
 {
-	if (to_syslog)
-		vsyslog(level <= FUSE_LOG_ERR ? LOG_ERR : LOG_DEBUG, format, args);
-	else
-		vfprintf(stderr, format, args);
+	CLEANUP_FD int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; fd >= 0 && i < 3; i++)
+		dup2(fd, i);
 }
 
-/* ---- what is agreed with the kernel --------------------------------------- */
-
-static void want(struct fuse_conn_info *conn, uint64_t capability)
+static void tell_parent(int status)
 {
-	if (fuse_get_feature_flag(conn, capability))
-		fuse_set_feature_flag(conn, capability);
+	char byte = (char)status;
+	ssize_t n;
+
+	if (ready_fd < 0)
+		return;
+	n = write(ready_fd, &byte, 1);
+	(void)n; /* the parent may have been killed; the mount is as good */
+	close(ready_fd);
+	ready_fd = -1;
 }
 
-static void op_init(void *userdata, struct fuse_conn_info *conn)
+static void be_ready(void)
 {
-	static const uint64_t wanted[] = {
-		FUSE_CAP_ASYNC_READ, FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_EXPORT_SUPPORT,
-		FUSE_CAP_DONT_MASK, FUSE_CAP_IOCTL_DIR, FUSE_CAP_AUTO_INVAL_DATA,
-		FUSE_CAP_READDIRPLUS, FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ASYNC_DIO,
-		FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_POSIX_ACL, FUSE_CAP_CACHE_SYMLINKS,
-		FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
-	};
-
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-		want(conn, wanted[i]);
-	/* without, the kernel asks for security.capability before each write */
-	if (LIBFUSE_KILL_SUIDGID)
-		want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
-	/* a write is durable when it returns, so it can't wait in the kernel; and
-	 * pipes cost more than the copy they save, as data must reach the pool */
-	fuse_unset_feature_flag(conn, FUSE_CAP_WRITEBACK_CACHE);
-	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
-	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_WRITE);
-	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_MOVE);
-	/* their locks are the kernel's own: it knows all users of the mount */
-	fuse_unset_feature_flag(conn, FUSE_CAP_POSIX_LOCKS);
-	fuse_unset_feature_flag(conn, FUSE_CAP_FLOCK_LOCKS);
-	conn->max_write = WRITE_BYTES;
-	conn->max_readahead = WRITE_BYTES;
-	conn->max_background = BACKGROUND;
-	conn->congestion_threshold = BACKGROUND * 3 / 4;
-	conn->time_gran = 1;
+	if (ready_fd < 0)
+		return;
+	log_to_syslog();
+	detach_stdio();
+	tell_parent(0);
 }
 
-static void fill_ops(struct fuse_lowlevel_ops *ops)
+/* ---- signals ---------------------------------------------------------------- */
+
+static void stop_signals(sigset_t *ret_set)
 {
-	memset(ops, 0, sizeof(*ops));
-	ops->init = op_init;
-	attr_ops(ops);
-	namespace_ops(ops);
-	directory_ops(ops);
-	data_ops(ops);
-	ioctl_ops(ops);
+	sigemptyset(ret_set);
+	sigaddset(ret_set, SIGTERM);
+	sigaddset(ret_set, SIGINT);
+	sigaddset(ret_set, SIGHUP);
+	sigaddset(ret_set, SIGUSR1); /* ours: never mind, the mount is gone */
 }
 
-/* ---- mounting ------------------------------------------------------------- */
-
-/* A comma in the device's name would end the option. */
-static void add_escaped(char *text, size_t size, const char *value)
+static int run_fusermount(const char *mountpoint)
 {
-	size_t used = strlen(text);
+	pid_t child = fork();
+	int status;
 
-	for (; *value && used + 3 < size; value++) {
-		if (*value == ',' || *value == '\\')
-			text[used++] = '\\';
-		text[used++] = *value;
+	if (child == 0) {
+		execlp("fusermount3", "fusermount3", "-u", "-q", "--", mountpoint, (char *)NULL);
+		_exit(127);
 	}
-	text[used] = '\0';
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EBUSY;
 }
 
-static void add_option(char *text, size_t size, const char *option)
+static int unmount(const char *mountpoint)
 {
-	size_t used = strlen(text);
-
-	snprintf(text + used, size - used, ",%s", option);
+	if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	return errno == EPERM ? run_fusermount(mountpoint) : -errno;
 }
 
-static void mount_options(const struct options *o, char *text, size_t size)
+static void *wait_for_signal(void *arg)
 {
-	char path[4096];
+	struct state *s = arg;
+	sigset_t set;
+	int number, fd;
 
-	snprintf(text, size, "subtype=daxfuse,default_permissions,fsname=");
-	add_escaped(text, size, realpath(o->device, path) ? path : o->device);
-	if (o->allow_other)
-		add_option(text, size, "allow_other");
-	if (o->fs.read_only)
-		add_option(text, size, "ro");
-	add_option(text, size, o->no_suid || geteuid() ? "nosuid" : "suid");
-	add_option(text, size, o->no_dev || geteuid() ? "nodev" : "dev");
-	for (unsigned i = 0; i < o->kernel_count; i++)
-		add_option(text, size, o->kernel[i]);
-	if (o->io_uring)
-		add_option(text, size, "io_uring");
+	stop_signals(&set);
+	if (sigwait(&set, &number) || number == SIGUSR1)
+		return NULL;
+	/* a busy mount can't be unmounted, but nothing of it shall be lost */
+	fd = open(s->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		syncfs(fd);
+		close(fd);
+	}
+	if (unmount(s->mountpoint))
+		fuse_session_exit(s->se); /* session_close() detaches it */
+	return NULL;
 }
 
-static int new_session(struct session *s)
-{
-	char text[8192], name[] = "daxfuse", dash_o[] = "-o", debug[] = "-d";
-	char *argv[] = {name, dash_o, text, s->options->debug ? debug : NULL, NULL};
-	struct fuse_args args = FUSE_ARGS_INIT(s->options->debug ? 4 : 3, argv);
-	static struct fuse_lowlevel_ops ops;
+/* ---- serving ---------------------------------------------------------------- */
 
-	mount_options(s->options, text, sizeof(text));
-	fill_ops(&ops);
-	s->fuse = fuse_session_new(&args, &ops, sizeof(ops), s);
-	fuse_opt_free_args(&args);
-	s->clone_fd = s->options->clone_fd && !s->options->io_uring;
-	s->io_uring = s->options->io_uring;
-	return s->fuse ? 0 : -EINVAL;
-}
-
-/* umount(8) returns before the daemon has let go of the device, so one that is
- * busy is given a moment. */
-static int open_device(struct session *s, struct device_error *error)
+static int open_pool(struct state *s)
 {
 	unsigned access = s->options->fs.read_only ? DEVICE_READ : DEVICE_WRITE;
-	struct timespec pause = {.tv_nsec = 50000000};
-	int err;
-
-	for (int tries = 0; tries < BUSY_TRIES; tries++) {
-		memset(error, 0, sizeof(*error));
-		err = device_open(s->options->device, access, &s->device, error);
-		if (err != -EBUSY)
-			break;
-		nanosleep(&pause, NULL);
-	}
-	return err;
-}
-
-static int open_pool(struct session *s)
-{
-	const struct options *o = s->options;
-	struct device_error error = {0};
+	struct device_error error = { 0 };
 	struct pmem *pm;
-	int err = open_device(s, &error);
+	int err = device_open(s->device, access, &s->dev, &error);
 
 	if (!err)
-		err = device_map(s->device, &pm, &error);
+		err = device_map(s->dev, &pm, &error);
 	if (err) {
-		say_error(o->device, error.what[0] ? error.what : strerror(-err), error.advice);
+		complain(s->device, error.what[0] ? error.what : "cannot be opened", err,
+			 error.advice);
 		return err;
 	}
-	err = fs_mount(pm, &o->fs, &s->fs, &s->report);
+	err = pmem_poison_init();
+	if (!err)
+		err = fs_mount(pm, &s->options->fs, &s->fs, &s->report);
 	if (err)
-		say_error(o->device, s->report.what, s->report.advice);
-	else if (s->report.spare_super)
-		say("daxfuse: %s: the first superblock is damaged, its spare is used; "
-		    "fsck.daxfuse -y repairs it\n", o->device);
+		complain(s->device,
+			 s->report.what[0] ? s->report.what : "the pool cannot be mounted", err,
+			 s->report.advice);
 	return err;
 }
 
-static void close_pool(struct session *s)
+static int mount_session(struct state *s)
 {
-	fs_unmount(s->fs);
-	device_close(s->device);
+	int err = session_mount(s);
+
+	if (err) {
+		const char *reason = log_held_back();
+
+		log_error("daxfuse: %s: cannot be mounted on %s: %s\n", s->device, s->mountpoint,
+			  *reason ? reason : strerror(-err));
+		log_error("%s\n", geteuid() == 0 ?
+			  "is there /dev/fuse? modprobe fuse loads it" :
+			  "users need fusermount3 (Debian: apt install fuse3) and a folder of "
+			  "their own");
+		return err;
+	}
+	err = deferred_start(s, &s->deferred);
+	if (err)
+		complain(s->device, "no thread", err, NULL);
+	return err;
 }
 
-/* ---- life ----------------------------------------------------------------- */
-
-static int serve(struct session *s)
+static int serve(struct state *s)
 {
-	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	pthread_t signals;
+	sigset_t set;
 	int err;
 
-	fuse_loop_cfg_set_clone_fd(config, s->clone_fd);
-	fuse_loop_cfg_set_max_threads(config, s->options->max_threads);
-	fuse_loop_cfg_set_idle_threads(config, s->options->max_threads);
-	err = fuse_session_loop_mt(s->fuse, config);
-	fuse_loop_cfg_destroy(config);
+	stop_signals(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	err = mount_session(s);
+	if (err)
+		return err;
+	err = -pthread_create(&signals, NULL, wait_for_signal, s);
+	if (err) {
+		complain(s->device, "no thread", err, NULL);
+		return err;
+	}
+	if (s->report.replayed || s->report.orphans)
+		log_info("daxfuse: %s: recovered: %u records, %llu orphans\n", s->device,
+			 s->report.replayed, (unsigned long long)s->report.orphans);
+	if (s->report.spare_super)
+		log_error("daxfuse: %s: the first superblock is damaged, the second one is used\n"
+			  "repair it when it is unmounted: fsck.daxfuse -y %s\n",
+			  s->device, s->device);
+	err = session_serve(s);
+	pthread_kill(signals, SIGUSR1);
+	pthread_join(signals, NULL);
+	if (err)
+		complain(s->device, "serving ended", err, NULL);
 	return err;
 }
 
-/* Tell the parent, and leave its terminal. */
-static int go_background(int ready_fd)
+/* The whole life of the serving process; its exit status. */
+static int live(struct state *s)
 {
-	char status = 0;
-	int null = open("/dev/null", O_RDWR);
+	int err = open_pool(s);
 
-	if (null < 0)
-		return -errno;
-	if (chdir("/") || dup2(null, 0) < 0 || dup2(null, 1) < 0)
-		return -errno;
-	openlog("daxfuse", LOG_PID, LOG_DAEMON);
-	to_syslog = true;
-	dup2(null, 2);
-	if (null > 2)
-		close(null);
-	if (write(ready_fd, &status, 1) != 1)
-		return -EPIPE;
-	close(ready_fd);
-	return 0;
+	if (!err)
+		err = serve(s);
+	session_close(s);
+	deferred_stop(s->deferred);
+	if (s->fs)
+		fs_unmount(s->fs);
+	device_close(s->dev);
+	tell_parent(err ? EXIT_MOUNT : 0);
+	return err ? EXIT_MOUNT : 0;
 }
 
-/* ready_fd: -1 in the foreground. The exit status. */
-static int run(const struct options *options, int ready_fd)
+/* In the parent: what the child says; in the child: -1. */
+static int go_to_background(void)
 {
-	struct session s = {.options = options};
-	int status = EXIT_MOUNT;
-
-	fuse_set_log_func(fuse_log_handler);
-	if (open_pool(&s) == 0 && (options->fake || new_session(&s) == 0)) {
-		if (options->fake) {
-			status = 0;
-		} else if (fuse_set_signal_handlers(s.fuse) == 0) {
-			if (fuse_session_mount(s.fuse, options->mountpoint) == 0) {
-				status = orphans_start(&s) || (ready_fd >= 0 && go_background(ready_fd)) ?
-					 EXIT_MOUNT : 0;
-				if (!status && serve(&s) < 0)
-					status = EXIT_MOUNT;
-				orphans_stop(&s);
-				fuse_session_unmount(s.fuse);
-			}
-			fuse_remove_signal_handlers(s.fuse);
-		}
-	}
-	if (s.fuse)
-		fuse_session_destroy(s.fuse);
-	close_pool(&s);
-	return status;
-}
-
-/* The child's word, or how it died. */
-static int wait_for(pid_t child, int fd)
-{
-	char status;
-	int how;
-
-	if (read(fd, &status, 1) == 1)
-		return status;
-	if (waitpid(child, &how, 0) == child && WIFEXITED(how))
-		return WEXITSTATUS(how);
-	say("daxfuse: the daemon died before it had mounted\n");
-	return EXIT_MOUNT;
-}
-
-static int run_in_background(const struct options *options)
-{
-	int fds[2];
+	int ends[2];
 	pid_t child;
+	char status;
+	ssize_t n;
 
-	if (pipe2(fds, O_CLOEXEC)) {
-		say("daxfuse: pipe: %s\n", strerror(errno));
+	if (pipe2(ends, O_CLOEXEC))
 		return EXIT_MOUNT;
-	}
+	fflush(NULL);
 	child = fork();
 	if (child < 0) {
-		say("daxfuse: fork: %s\n", strerror(errno));
+		perror("daxfuse: fork");
 		return EXIT_MOUNT;
 	}
 	if (child == 0) {
-		close(fds[0]);
+		close(ends[0]);
+		ready_fd = ends[1];
 		setsid();
-		_exit(run(options, fds[1]));
+		return -1;
 	}
-	close(fds[1]);
-	return wait_for(child, fds[0]);
+	close(ends[1]);
+	do {
+		n = read(ends[0], &status, 1);
+	} while (n < 0 && errno == EINTR);
+	return n == 1 ? status : EXIT_MOUNT;
+}
+
+static int find_paths(const struct options *options, struct state *s)
+{
+	s->device = realpath(options->device, NULL);
+	if (!s->device) {
+		complain(options->device, "cannot be opened", -errno,
+			 "see what there is: daxfuse list");
+		return EXIT_MOUNT;
+	}
+	s->mountpoint = realpath(options->mountpoint, NULL);
+	if (!s->mountpoint) {
+		log_error("daxfuse: %s: cannot be mounted on %s: %s\n", s->device,
+			  options->mountpoint, strerror(errno));
+		log_error("make the folder first: mkdir -p %s\n", options->mountpoint);
+		return EXIT_MOUNT;
+	}
+	return 0;
+}
+
+static int run(const struct options *options)
+{
+	struct state s = { .options = options, .ready = be_ready };
+	int status = find_paths(options, &s);
+
+	if (!status && !options->fake) {
+		status = options->foreground ? -1 : go_to_background();
+		if (status < 0 && chdir("/"))
+			status = EXIT_MOUNT;
+		if (status < 0)
+			status = live(&s);
+	}
+	free(s.device);
+	free(s.mountpoint);
+	return status;
 }
 
 int daemon_main(int argc, char **argv)
@@ -312,16 +289,18 @@ int daemon_main(int argc, char **argv)
 	struct options options;
 	char error[256];
 
+	log_init();
 	if (options_parse(argc, argv, &options, error, sizeof(error))) {
-		say("daxfuse: %s\ntry daxfuse --help\n", error);
+		fprintf(stderr, "daxfuse: %s\nsee daxfuse --help\n", error);
 		return EXIT_USAGE;
 	}
-	if (options.help || options.version) {
-		if (options.help)
-			options_print_help();
-		else
-			printf("daxfuse %s\n", DAXFUSE_VERSION);
+	if (options.help) {
+		options_print_help();
 		return 0;
 	}
-	return options.foreground ? run(&options, -1) : run_in_background(&options);
+	if (options.version) {
+		printf("daxfuse %s (libfuse %s)\n", DAXFUSE_VERSION, fuse_pkgversion());
+		return 0;
+	}
+	return run(&options);
 }

@@ -1,123 +1,107 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Listing directories; the cookies are the core's. */
+/* Reading directories. The cookies are the core's, so nothing is kept open. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "daxfuse/fuse/session.h"
-
-enum { LIST_BYTES_MAX = 1 << 20 };
+#include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/fuse/state.h"
 
 struct listing {
 	fuse_req_t req;
-	struct session *session;
+	struct fs *fs;
 	char *buf;
-	size_t size, used;
-	bool plus;
+	size_t size;
+	size_t used;
 };
-
-static int emit(const struct fs_dirent *entry, void *arg)
-{
-	struct listing *l = arg;
-	struct stat st = {.st_ino = ino_node(entry->ino), .st_mode = (mode_t)entry->type << 12};
-	size_t n = fuse_add_direntry(l->req, l->buf + l->used, l->size - l->used, entry->name, &st,
-				     (off_t)entry->next);
-
-	if (n > l->size - l->used)
-		return 1;
-	l->used += n;
-	return 0;
-}
 
 static bool is_dot(const char *name)
 {
 	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-/* An entry with its attributes; one that went meanwhile, and the dots, come
- * without (node id 0). */
-static int emit_plus(const struct fs_dirent *entry, void *arg)
+static int take(struct listing *l, size_t length)
 {
-	struct listing *l = arg;
-	struct fuse_entry_param param = {0};
-	struct fs_attr attr;
-	size_t n;
-
-	if (!is_dot(entry->name) && fs_getattr(l->session->fs, entry->ino, &attr) == 0 && attr.nlink)
-		attr_to_entry(&attr, &param);
-	if (!param.ino) {
-		param.attr.st_ino = ino_node(entry->ino);
-		param.attr.st_mode = (mode_t)entry->type << 12;
-	}
-	n = fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used, entry->name, &param,
-				   (off_t)entry->next);
-	if (n > l->size - l->used)
+	if (length > l->size - l->used)
 		return 1;
-	l->used += n;
+	l->used += length;
 	return 0;
 }
 
-static void list(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie, bool plus)
+static int emit_name(const struct fs_dirent *entry, void *arg)
 {
-	struct listing l = {.req = req, .session = session_of(req), .plus = plus,
-			    .size = size < LIST_BYTES_MAX ? size : LIST_BYTES_MAX};
+	struct listing *l = arg;
+	struct stat st = { .st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12 };
+
+	return take(l, fuse_add_direntry(l->req, l->buf + l->used, l->size - l->used, entry->name,
+					 &st, (off_t)entry->next));
+}
+
+/* With attributes. An entry without a node (one that has just gone, "." and
+ * "..") is a name only, and not counted as a lookup. */
+static int emit_entry(const struct fs_dirent *entry, void *arg)
+{
+	struct listing *l = arg;
+	struct fuse_entry_param param;
+	struct fs_attr attr;
+
+	if (!is_dot(entry->name) && fs_getattr(l->fs, entry->ino, &attr) == 0)
+		attr_to_entry(&attr, &param);
+	else
+		param = (struct fuse_entry_param){
+			.attr = { .st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12 },
+		};
+	return take(l, fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used,
+					      entry->name, &param, (off_t)entry->next));
+}
+
+static void list(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
+		 int (*emit)(const struct fs_dirent *entry, void *arg))
+{
+	CLEANUP_FREE char *buf = NULL;
+	struct listing l = {
+		.req = req,
+		.fs = state_of(req)->fs,
+		.size = MIN(size, (size_t)STATE_IO_MAX),
+	};
 	int err;
 
-	l.buf = malloc(l.size + 1);
-	if (!l.buf) {
-		reply_err(req, -ENOMEM);
+	buf = l.buf = malloc(l.size);
+	if (!buf) {
+		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	err = cookie < 0 ? -EINVAL : fs_readdir(l.session->fs, node_ino(node), (uint64_t)cookie,
-						plus ? emit_plus : emit, &l);
-	if (err)
-		reply_err(req, err);
+	err = fs_readdir(l.fs, node_to_ino(node), (uint64_t)cookie, emit, &l);
+	if (err < 0 && !l.used)
+		fuse_reply_err(req, -err);
 	else
-		fuse_reply_buf(req, l.buf, l.used);
-	free(l.buf);
+		fuse_reply_buf(req, buf, l.used);
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
 		       struct fuse_file_info *fi)
 {
-	list(req, node, size, cookie, false);
+	list(req, node, size, cookie, emit_name);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
 			   struct fuse_file_info *fi)
 {
-	list(req, node, size, cookie, true);
+	list(req, node, size, cookie, emit_entry);
 }
 
+/* ENOSYS tells the kernel once and for all that directories need no open; it
+ * then also keeps what it has read of them until they change. */
 static void op_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
-	struct session *s = session_of(req);
-	int err = fs_open(s->fs, node_ino(node), 0, NULL);
-
-	if (err) {
-		reply_err(req, err);
-		return;
-	}
-	fi->fh = 0;
-	fi->keep_cache = 1;
-	fi->cache_readdir = 1;
-	if (fuse_reply_open(req, fi) == -ENOENT)
-		fs_release(s->fs, node_ino(node));
+	fuse_reply_err(req, ENOSYS);
 }
 
-static void op_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
-{
-	struct session *s = session_of(req);
-
-	fs_release(s->fs, node_ino(node));
-	orphans_check(s, node_ino(node));
-	fuse_reply_err(req, 0);
-}
-
+/* Every change was durable when its call returned; the kernel need not ask. */
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
 {
-	reply_err(req, fs_fsync(session_of(req)->fs, node_ino(node)));
+	fuse_reply_err(req, ENOSYS);
 }
 
 void directory_ops(struct fuse_lowlevel_ops *ops)
@@ -125,6 +109,5 @@ void directory_ops(struct fuse_lowlevel_ops *ops)
 	ops->opendir = op_opendir;
 	ops->readdir = op_readdir;
 	ops->readdirplus = op_readdirplus;
-	ops->releasedir = op_releasedir;
 	ops->fsyncdir = op_fsyncdir;
 }

@@ -1,43 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ioctls: the kernel's own (flags, project ids, extent size hints), so that
- * lsattr, chattr and xfs_io work, and those of <daxfuse/ioctl.h>. All are of a
- * fixed size, so the kernel has copied their arguments.
+ * ioctls: FS_IOC_{GET,SET}FLAGS and FS_IOC_FS{GET,SET}XATTR, for which the
+ * kernel has checked the permission, and those of include/daxfuse/ioctl.h, for
+ * which this file does. Sizes are the caller's claim and checked here, too.
  */
+#include "daxfuse/ioctl.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "daxfuse/fuse/session.h"
-#include "daxfuse/ioctl.h"
-
-#ifndef FS_DAX_FL
-#define FS_DAX_FL 0x02000000
-#endif
-
-static const struct {
-	uint32_t flag; /* DXF_FLAG_* */
-	uint32_t xflag; /* FS_XFLAG_* */
-	uint32_t fl;    /* FS_*_FL, 0: not shown there */
-} flag_map[] = {
-	{DXF_FLAG_DAX, FS_XFLAG_DAX, FS_DAX_FL},
-	{DXF_FLAG_IMMUTABLE, FS_XFLAG_IMMUTABLE, FS_IMMUTABLE_FL},
-	{DXF_FLAG_APPEND, FS_XFLAG_APPEND, FS_APPEND_FL},
-	{DXF_FLAG_PROJINHERIT, FS_XFLAG_PROJINHERIT, FS_PROJINHERIT_FL},
-	{DXF_FLAG_EXTSIZE, FS_XFLAG_EXTSIZE, 0},
-	{DXF_FLAG_EXTSZINHERIT, FS_XFLAG_EXTSZINHERIT, 0},
-	{DXF_FLAG_NODUMP, FS_XFLAG_NODUMP, FS_NODUMP_FL},
-	{DXF_FLAG_NOATIME, FS_XFLAG_NOATIME, FS_NOATIME_FL},
-	{DXF_FLAG_SYNC, FS_XFLAG_SYNC, FS_SYNC_FL},
-};
-#define FLAG_COUNT (sizeof(flag_map) / sizeof(flag_map[0]))
+#include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/fuse/deferred.h"
+#include "daxfuse/fuse/state.h"
+#include "daxfuse/fuse/status.h"
 
 struct call {
 	fuse_req_t req;
-	struct session *session;
+	struct state *s;
+	fuse_ino_t node;
 	uint64_t ino;
+	uint64_t fh;
 	const void *in;
 	size_t in_size, out_size;
 };
@@ -45,175 +32,164 @@ struct call {
 static void reply(const struct call *c, int err, const void *out, size_t size)
 {
 	if (err)
-		reply_err(c->req, err);
+		fuse_reply_err(c->req, -err);
 	else
-		fuse_reply_ioctl(c->req, 0, out, size);
+		fuse_reply_ioctl(c->req, 0, out, MIN(size, c->out_size));
 }
 
-/* Immutable and append-only are root's to change; whoever owns the file may the
- * rest. */
-static int may_set(const struct call *c, uint32_t old, uint32_t new)
-{
-	uint32_t root_only = DXF_FLAG_IMMUTABLE | DXF_FLAG_APPEND;
-	uid_t uid = fuse_req_ctx(c->req)->uid;
-	struct fs_attr attr;
-	int err = fs_getattr(c->session->fs, c->ino, &attr);
+/* ---- flags ------------------------------------------------------------------ */
 
-	if (err)
-		return err;
-	if (uid && (uid != attr.uid || ((old ^ new) & root_only)))
-		return -EPERM;
-	return 0;
-}
-
-static int set_xflags(const struct call *c, const struct fs_xflags *old, struct fs_xflags *new)
-{
-	int err = may_set(c, old->flags, new->flags);
-
-	if (!err && fuse_req_ctx(c->req)->uid && new->project != old->project)
-		err = -EPERM;
-	if (!err)
-		err = fs_set_xflags(c->session->fs, c->ino, new);
-	if (!err) /* whether it is DAX, and what stat shows, may have changed */
-		fuse_lowlevel_notify_inval_inode(c->session->fuse, ino_node(c->ino), -1, 0);
-	return err;
-}
+static const struct {
+	uint32_t core, fs_flag, xflag;
+} flag_table[] = {
+	{ DXF_FLAG_DAX, FS_DAX_FL, FS_XFLAG_DAX },
+	{ DXF_FLAG_IMMUTABLE, FS_IMMUTABLE_FL, FS_XFLAG_IMMUTABLE },
+	{ DXF_FLAG_APPEND, FS_APPEND_FL, FS_XFLAG_APPEND },
+	{ DXF_FLAG_PROJINHERIT, FS_PROJINHERIT_FL, FS_XFLAG_PROJINHERIT },
+	{ DXF_FLAG_EXTSIZE, 0, FS_XFLAG_EXTSIZE },
+	{ DXF_FLAG_EXTSZINHERIT, 0, FS_XFLAG_EXTSZINHERIT },
+	{ DXF_FLAG_NODUMP, FS_NODUMP_FL, FS_XFLAG_NODUMP },
+	{ DXF_FLAG_NOATIME, FS_NOATIME_FL, FS_XFLAG_NOATIME },
+	{ DXF_FLAG_SYNC, FS_SYNC_FL, FS_XFLAG_SYNC },
+};
 
 static void get_flags(const struct call *c)
 {
-	struct fs_xflags x;
-	uint32_t fl = 0;
-	int err = fs_get_xflags(c->session->fs, c->ino, &x);
+	struct fs_xflags xflags;
+	uint64_t flags = 0; /* 4 bytes, or 8 as the ioctl's number says */
+	int err = fs_get_xflags(c->s->fs, c->ino, &xflags);
 
-	for (size_t i = 0; !err && i < FLAG_COUNT; i++)
-		if (x.flags & flag_map[i].flag)
-			fl |= flag_map[i].fl;
-	reply(c, err, &fl, sizeof(fl));
+	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
+		if (xflags.flags & flag_table[i].core)
+			flags |= flag_table[i].fs_flag;
+	}
+	reply(c, err, &flags, sizeof(flags));
 }
 
 static void set_flags(const struct call *c)
 {
-	struct fs_xflags old, x;
-	uint32_t fl, known = 0;
-	int err = fs_get_xflags(c->session->fs, c->ino, &old);
+	struct fs_xflags xflags;
+	uint32_t flags;
+	int err;
 
-	memcpy(&fl, c->in, sizeof(fl));
-	x = old;
-	for (size_t i = 0; i < FLAG_COUNT; i++) {
-		known |= flag_map[i].fl;
-		if (flag_map[i].fl)
-			x.flags = fl & flag_map[i].fl ? x.flags | flag_map[i].flag : x.flags & ~flag_map[i].flag;
+	if (c->in_size < sizeof(flags)) {
+		reply(c, -EINVAL, NULL, 0);
+		return;
 	}
-	if (!err && (fl & ~known))
+	memcpy(&flags, c->in, sizeof(flags));
+	err = fs_get_xflags(c->s->fs, c->ino, &xflags);
+	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
+		if (!flag_table[i].fs_flag)
+			continue;
+		xflags.flags &= ~flag_table[i].core;
+		if (flags & flag_table[i].fs_flag)
+			xflags.flags |= flag_table[i].core;
+		flags &= ~flag_table[i].fs_flag;
+	}
+	if (!err && flags)
 		err = -EOPNOTSUPP;
 	if (!err)
-		err = set_xflags(c, &old, &x);
+		err = fs_set_xflags(c->s->fs, c->ino, &xflags);
 	reply(c, err, NULL, 0);
 }
 
-static void get_xattr(const struct call *c)
+static void get_xflags(const struct call *c)
 {
-	struct fs_xflags x;
-	struct fsxattr fsx = {0};
-	int err = fs_get_xflags(c->session->fs, c->ino, &x);
+	struct fs_xflags xflags;
+	struct fsxattr out = { 0 };
+	int err = fs_get_xflags(c->s->fs, c->ino, &xflags);
 
-	for (size_t i = 0; !err && i < FLAG_COUNT; i++)
-		if (x.flags & flag_map[i].flag)
-			fsx.fsx_xflags |= flag_map[i].xflag;
 	if (!err) {
-		fsx.fsx_extsize = x.extsize;
-		fsx.fsx_nextents = x.extents;
-		fsx.fsx_projid = x.project;
+		out.fsx_extsize = xflags.extsize;
+		out.fsx_nextents = xflags.extents;
+		out.fsx_projid = xflags.project;
+		for (size_t i = 0; i < ARRAY_SIZE(flag_table); i++) {
+			if (xflags.flags & flag_table[i].core)
+				out.fsx_xflags |= flag_table[i].xflag;
+		}
 	}
-	reply(c, err, &fsx, sizeof(fsx));
+	reply(c, err, &out, sizeof(out));
 }
 
-static void set_xattr(const struct call *c)
+static void set_xflags(const struct call *c)
 {
-	struct fsxattr fsx;
-	struct fs_xflags old, x = {0};
-	uint32_t known = FS_XFLAG_HASATTR | FS_XFLAG_PREALLOC;
-	int err = fs_get_xflags(c->session->fs, c->ino, &old);
+	struct fs_xflags xflags = { 0 };
+	struct fsxattr in;
 
-	memcpy(&fsx, c->in, sizeof(fsx));
-	for (size_t i = 0; i < FLAG_COUNT; i++) {
-		known |= flag_map[i].xflag;
-		if (fsx.fsx_xflags & flag_map[i].xflag)
-			x.flags |= flag_map[i].flag;
+	if (c->in_size < sizeof(in)) {
+		reply(c, -EINVAL, NULL, 0);
+		return;
 	}
-	x.project = fsx.fsx_projid;
-	x.extsize = fsx.fsx_extsize;
-	if (!err && (fsx.fsx_xflags & ~known))
-		err = -EOPNOTSUPP;
-	if (!err)
-		err = set_xflags(c, &old, &x);
-	reply(c, err, NULL, 0);
+	memcpy(&in, c->in, sizeof(in));
+	for (size_t i = 0; i < ARRAY_SIZE(flag_table); i++) {
+		if (in.fsx_xflags & flag_table[i].xflag)
+			xflags.flags |= flag_table[i].core;
+		in.fsx_xflags &= ~flag_table[i].xflag;
+	}
+	/* FS_XFLAG_HASATTR is an answer, and comes back with what was read */
+	if (in.fsx_xflags & ~(uint32_t)FS_XFLAG_HASATTR) {
+		reply(c, -EOPNOTSUPP, NULL, 0);
+		return;
+	}
+	xflags.project = in.fsx_projid;
+	xflags.extsize = in.fsx_extsize;
+	reply(c, fs_set_xflags(c->s->fs, c->ino, &xflags), NULL, 0);
 }
 
-/* ---- ours ----------------------------------------------------------------- */
+/* ---- of daxfuse ------------------------------------------------------------- */
 
-/* Collect up to DXF_IOC_EXTENT_COUNT extents, joining what is contiguous. */
-static int collect_extents(const struct call *c, uint64_t size, struct dxf_ioc_extents *x)
+static int collect_extents(const struct call *c, struct dxf_ioc_extents *e)
 {
-	uint64_t at = x->start;
-	int err = 0;
+	struct fs_attr attr;
+	uint64_t at = e->start;
+	int err = fs_getattr(c->s->fs, c->ino, &attr);
 
-	x->count = 0;
-	while (!err && at < size) {
-		struct dxf_ioc_extent *last = x->count ? &x->extent[x->count - 1] : NULL;
+	e->count = 0;
+	while (!err && at < attr.size && e->count < DXF_IOC_EXTENT_COUNT) {
 		struct fs_iomap map;
-		uint64_t flags;
 
-		err = fs_iomap(c->session->fs, c->ino, at, size - at, &map);
-		if (err)
+		err = fs_iomap(c->s->fs, c->ino, at, attr.size - at, &map);
+		if (err || !map.length)
 			break;
-		flags = (map.kind == FS_IOMAP_UNWRITTEN ? DXF_EXTENT_UNWRITTEN : 0) |
-			(map.unit ? DXF_EXTENT_UNIT : 0);
 		if (map.kind != FS_IOMAP_HOLE) {
-			if (last && last->flags == flags && last->file_offset + last->length == at &&
-			    last->device_offset + last->length == map.device_offset) {
-				last->length += map.length;
-			} else {
-				if (x->count == DXF_IOC_EXTENT_COUNT) {
-					x->start = at;
-					return 0;
-				}
-				x->extent[x->count++] = (struct dxf_ioc_extent){
-					at, map.device_offset, map.length, flags};
-			}
+			e->extent[e->count++] = (struct dxf_ioc_extent){
+				.file_offset = map.file_offset,
+				.device_offset = map.device_offset,
+				.length = map.length,
+				.flags = (map.kind == FS_IOMAP_UNWRITTEN ?
+					  DXF_EXTENT_UNWRITTEN : 0) |
+					 (map.unit ? DXF_EXTENT_UNIT : 0),
+			};
 		}
 		at += map.length;
 	}
-	x->start = ~UINT64_C(0);
+	e->start = at < attr.size ? at : ~UINT64_C(0);
 	return err;
 }
 
-static void extents(const struct call *c)
+static void get_extents(const struct call *c)
 {
-	struct dxf_ioc_extents *x = malloc(sizeof(*x));
-	struct fs_attr attr;
-	int err = x ? fs_getattr(c->session->fs, c->ino, &attr) : -ENOMEM;
+	CLEANUP_FREE struct dxf_ioc_extents *extents = calloc(1, sizeof(*extents));
 
-	if (!err) {
-		memcpy(x, c->in, sizeof(*x));
-		err = collect_extents(c, attr.size, x);
+	if (!extents) {
+		reply(c, -ENOMEM, NULL, 0);
+		return;
 	}
-	reply(c, err, x, sizeof(*x));
-	free(x);
+	memcpy(extents, c->in, sizeof(*extents));
+	reply(c, collect_extents(c, extents), extents, sizeof(*extents));
 }
 
-static void status(const struct call *c)
+static void get_status(const struct call *c)
 {
-	struct dxf_ioc_status *s = calloc(1, sizeof(*s));
-	int err = s ? status_json(c->session, s->json, sizeof(s->json)) : -ENOMEM;
+	CLEANUP_FREE struct dxf_ioc_status *status = calloc(1, sizeof(*status));
+	int err = status ? status_json(c->s, status->json, sizeof(status->json)) : -ENOMEM;
 
-	reply(c, err, s, sizeof(*s));
-	free(s);
+	reply(c, err, status, sizeof(*status));
 }
 
-static void show_quota(const struct fs_quota *from, struct dxf_ioc_quota *q)
+static void fill_quota(const struct fs_quota *from, struct dxf_ioc_quota *to)
 {
-	*q = (struct dxf_ioc_quota){
+	*to = (struct dxf_ioc_quota){
 		.project = from->project,
 		.byte_limit = from->block_limit * DXF_BLOCK_SIZE,
 		.inode_limit = from->inode_limit,
@@ -222,130 +198,150 @@ static void show_quota(const struct fs_quota *from, struct dxf_ioc_quota *q)
 	};
 }
 
-static void quota_get(const struct call *c)
+static void get_quota(const struct call *c)
 {
-	struct dxf_ioc_quota q;
+	struct dxf_ioc_quota quota;
 	struct fs_quota found;
 	int err;
 
-	memcpy(&q, c->in, sizeof(q));
-	err = fs_quota_get(c->session->fs, q.project, &found);
+	memcpy(&quota, c->in, sizeof(quota));
+	err = fs_quota_get(c->s->fs, quota.project, &found);
 	if (!err)
-		show_quota(&found, &q);
-	reply(c, err, &q, sizeof(q));
+		fill_quota(&found, &quota);
+	reply(c, err, &quota, sizeof(quota));
 }
 
-static void quota_set(const struct call *c)
+static void set_quota(const struct call *c)
 {
-	struct dxf_ioc_quota q;
-	int err = -EPERM;
+	struct dxf_ioc_quota quota;
+	uint64_t blocks;
 
-	memcpy(&q, c->in, sizeof(q));
-	if (fuse_req_ctx(c->req)->uid == 0)
-		err = fs_quota_set(c->session->fs, q.project,
-				   q.byte_limit / DXF_BLOCK_SIZE + (q.byte_limit % DXF_BLOCK_SIZE != 0),
-				   q.inode_limit);
-	reply(c, err, NULL, 0);
+	memcpy(&quota, c->in, sizeof(quota));
+	blocks = quota.byte_limit / DXF_BLOCK_SIZE + (quota.byte_limit % DXF_BLOCK_SIZE != 0);
+	reply(c, fs_quota_set(c->s->fs, quota.project, blocks, quota.inode_limit), NULL, 0);
 }
 
-struct next {
+struct next_quota {
 	uint32_t from;
 	bool found;
-	struct fs_quota best;
+	struct fs_quota quota;
 };
 
-static int next_quota(const struct fs_quota *quota, void *arg)
+static int lower_quota(const struct fs_quota *quota, void *arg)
 {
-	struct next *n = arg;
+	struct next_quota *next = arg;
 
-	if (quota->project >= n->from && (!n->found || quota->project < n->best.project)) {
-		n->best = *quota;
-		n->found = true;
+	if (quota->project >= next->from &&
+	    (!next->found || quota->project < next->quota.project)) {
+		next->quota = *quota;
+		next->found = true;
 	}
 	return 0;
 }
 
-static void quota_next(const struct call *c)
+static void get_next_quota(const struct call *c)
 {
-	struct dxf_ioc_quota q;
-	struct next n = {0};
+	struct dxf_ioc_quota quota;
+	struct next_quota next = { 0 };
 	int err;
 
-	memcpy(&q, c->in, sizeof(q));
-	n.from = q.project;
-	err = fs_quota_list(c->session->fs, next_quota, &n);
-	if (!err && !n.found)
+	memcpy(&quota, c->in, sizeof(quota));
+	next.from = quota.project;
+	err = fs_quota_list(c->s->fs, lower_quota, &next);
+	if (!err && !next.found)
 		err = -ENOENT;
 	if (!err)
-		show_quota(&n.best, &q);
-	reply(c, err, &q, sizeof(q));
+		fill_quota(&next.quota, &quota);
+	reply(c, err, &quota, sizeof(quota));
 }
 
-static void range(const struct call *c)
+static void change_range(const struct call *c)
 {
-	struct dxf_ioc_range r;
-	struct fs_attr attr;
-	uid_t uid = fuse_req_ctx(c->req)->uid;
-	int err = fs_getattr(c->session->fs, c->ino, &attr);
+	struct dxf_ioc_range in;
 
-	memcpy(&r, c->in, sizeof(r));
-	if (!err && r.mode != FALLOC_FL_COLLAPSE_RANGE && r.mode != FALLOC_FL_INSERT_RANGE)
-		err = -EOPNOTSUPP;
-	/* the ioctl comes on any descriptor: only the owner's way of writing is sure */
-	if (!err && uid && (uid != attr.uid || !(attr.mode & S_IWUSR)))
-		err = -EACCES;
-	if (!err)
-		err = fs_fallocate(c->session->fs, c->ino, (int)r.mode, r.offset, r.length);
-	if (!err)
-		fuse_lowlevel_notify_inval_inode(c->session->fuse, ino_node(c->ino), 0, 0);
-	reply(c, err, NULL, 0);
+	memcpy(&in, c->in, sizeof(in));
+	if (c->fh != O_WRONLY && c->fh != O_RDWR)
+		reply(c, -EBADF, NULL, 0);
+	else if (in.mode != FALLOC_FL_COLLAPSE_RANGE && in.mode != FALLOC_FL_INSERT_RANGE)
+		reply(c, -EOPNOTSUPP, NULL, 0);
+	else
+		deferred_fallocate(c->s->deferred, &(struct deferred_range){
+			.req = c->req,
+			.node = c->node,
+			.mode = (int)in.mode,
+			.offset = in.offset,
+			.length = in.length,
+		});
 }
 
 static void set_label(const struct call *c)
 {
-	struct dxf_ioc_label l;
-	int err = -EPERM;
+	struct dxf_ioc_label label;
 
-	memcpy(&l, c->in, sizeof(l));
-	if (fuse_req_ctx(c->req)->uid == 0)
-		err = l.label[sizeof(l.label) - 1] ? -EINVAL : fs_set_label(c->session->fs, l.label);
-	reply(c, err, NULL, 0);
+	memcpy(&label, c->in, sizeof(label));
+	if (!memchr(label.label, '\0', sizeof(label.label)))
+		reply(c, -EINVAL, NULL, 0);
+	else
+		reply(c, fs_set_label(c->s->fs, label.label), NULL, 0);
 }
 
+/* ---- all -------------------------------------------------------------------- */
+
 static const struct {
-	unsigned command;
-	void (*handle)(const struct call *call);
-	size_t in, out;
-} ioctls[] = {
-	{(unsigned)FS_IOC_GETFLAGS, get_flags, 0, sizeof(uint32_t)},
-	{(unsigned)FS_IOC_SETFLAGS, set_flags, sizeof(uint32_t), 0},
-	{(unsigned)FS_IOC_FSGETXATTR, get_xattr, 0, sizeof(struct fsxattr)},
-	{(unsigned)FS_IOC_FSSETXATTR, set_xattr, sizeof(struct fsxattr), 0},
-	{DXF_IOC_EXTENTS, extents, sizeof(struct dxf_ioc_extents), sizeof(struct dxf_ioc_extents)},
-	{DXF_IOC_STATUS, status, 0, sizeof(struct dxf_ioc_status)},
-	{DXF_IOC_QUOTA_GET, quota_get, sizeof(struct dxf_ioc_quota), sizeof(struct dxf_ioc_quota)},
-	{DXF_IOC_QUOTA_SET, quota_set, sizeof(struct dxf_ioc_quota), 0},
-	{DXF_IOC_QUOTA_NEXT, quota_next, sizeof(struct dxf_ioc_quota), sizeof(struct dxf_ioc_quota)},
-	{DXF_IOC_RANGE, range, sizeof(struct dxf_ioc_range), 0},
-	{DXF_IOC_SET_LABEL, set_label, sizeof(struct dxf_ioc_label), 0},
+	unsigned cmd;
+	void (*run)(const struct call *c);
+	bool privileged;
+} table[] = {
+	{ FS_IOC_GETFLAGS, get_flags, false },
+	{ FS_IOC32_GETFLAGS, get_flags, false },
+	{ FS_IOC_SETFLAGS, set_flags, false },
+	{ FS_IOC32_SETFLAGS, set_flags, false },
+	{ FS_IOC_FSGETXATTR, get_xflags, false },
+	{ FS_IOC_FSSETXATTR, set_xflags, false },
+	{ DXF_IOC_EXTENTS, get_extents, false },
+	{ DXF_IOC_STATUS, get_status, false },
+	{ DXF_IOC_QUOTA_GET, get_quota, false },
+	{ DXF_IOC_QUOTA_SET, set_quota, true },
+	{ DXF_IOC_QUOTA_NEXT, get_next_quota, false },
+	{ DXF_IOC_RANGE, change_range, false },
+	{ DXF_IOC_SET_LABEL, set_label, true },
 };
 
-static void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned command, void *arg,
-		     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
-		     size_t out_size)
+/* Whether what came, and what is expected back, has the size of the command. */
+static bool has_its_size(unsigned cmd, const struct call *c)
 {
-	struct call call = {req, session_of(req), node_ino(node), in, in_size, out_size};
+	return _IOC_TYPE(cmd) != DXF_IOC_TYPE ||
+	       ((!(_IOC_DIR(cmd) & _IOC_WRITE) || (c->in && c->in_size == _IOC_SIZE(cmd))) &&
+		(!(_IOC_DIR(cmd) & _IOC_READ) || c->out_size >= _IOC_SIZE(cmd)));
+}
 
-	for (size_t i = 0; i < sizeof(ioctls) / sizeof(ioctls[0]); i++) {
-		if (ioctls[i].command != command)
+static void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
+		     struct fuse_file_info *fi, unsigned flags, const void *in_buf,
+		     size_t in_size, size_t out_size)
+{
+	struct call call = {
+		.req = req,
+		.s = state_of(req),
+		.node = node,
+		.ino = node_to_ino(node),
+		.fh = fi->fh,
+		.in = in_buf,
+		.in_size = in_size,
+		.out_size = out_size,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		if (table[i].cmd != cmd)
 			continue;
-		if ((flags & FUSE_IOCTL_COMPAT) || in_size < ioctls[i].in || out_size < ioctls[i].out)
-			reply_err(req, -EINVAL);
+		if (table[i].privileged && !is_privileged(req))
+			reply(&call, -EPERM, NULL, 0);
+		else if (!has_its_size(cmd, &call))
+			reply(&call, -EINVAL, NULL, 0);
 		else
-			ioctls[i].handle(&call);
+			table[i].run(&call);
 		return;
 	}
-	reply_err(req, -ENOTTY);
+	fuse_reply_err(req, ENOTTY);
 }
 
 void ioctl_ops(struct fuse_lowlevel_ops *ops)

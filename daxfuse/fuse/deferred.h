@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Work that must not be done in a request's handler, because it asks the kernel
+ * something for which the kernel may need a handler: one thread, one queue.
+ *
+ * Above all: freeing orphans. An inode without a name is freed when the kernel
+ * does not know it any more. Lookup counts are not kept, the kernel is asked:
+ * invalidating an inode that it does not know fails with ENOENT.
+ */
+#ifndef DAXFUSE_FUSE_DEFERRED_H
+#define DAXFUSE_FUSE_DEFERRED_H
+
+#include "daxfuse/fuse/state.h"
+
+int deferred_start(struct state *s, struct deferred **ret_deferred);
+/* Finish the queue and the thread. After the session's loop has ended, so the
+ * kernel knows nothing any more. NULL is fine. */
+void deferred_stop(struct deferred *d);
+
+/* The kernel has let go of ino, in part at least: free it if it is an orphan
+ * that nobody can reach. */
+void deferred_forget(struct deferred *d, uint64_t ino);
+
+/* No orphan is freed between the two. */
+void deferred_hold_orphans(struct deferred *d);
+void deferred_release_orphans(struct deferred *d);
+
+/* fs_fallocate() of a range that the kernel may have cached: its pages are
+ * written back before and dropped after. Answers req. */
+struct deferred_range {
+	fuse_req_t req;
+	fuse_ino_t node;
+	int mode;
+	uint64_t offset, length;
+};
+void deferred_fallocate(struct deferred *d, const struct deferred_range *range);
+
+#endif

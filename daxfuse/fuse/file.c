@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Open files: open, create, O_TMPFILE, release. */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "daxfuse/fuse/deferred.h"
+#include "daxfuse/fuse/state.h"
+
+static int truncate_open(struct state *s, uint64_t ino, const struct fuse_file_info *fi,
+			 struct fs_attr *attr)
+{
+	struct fs_setattr set = {
+		.valid = FS_SET_SIZE | (libfuse_kills_suidgid(fi) ? FS_SET_KILL_SUIDGID : 0),
+	};
+	uint32_t mode = attr->mode;
+	int err = fs_setattr(s->fs, ino, &set, attr);
+
+	if (!err && attr->mode != mode)
+		fuse_lowlevel_notify_inval_inode(s->se, ino_to_node(ino), -1, 0);
+	return err;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct state *s = state_of(req);
+	uint64_t ino = node_to_ino(node);
+	struct fs_attr attr;
+	int err = fs_open(s->fs, ino, fi->flags, &attr);
+
+	if (!err && (fi->flags & O_TRUNC) && (fi->flags & O_ACCMODE) != O_RDONLY) {
+		err = truncate_open(s, ino, fi, &attr);
+		if (err)
+			fs_release(s->fs, ino);
+	}
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	open_reply_flags(s, &attr, fi);
+	/* -ENOENT: the open was interrupted, so nobody will release it */
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		fs_release(s->fs, ino);
+}
+
+static void reply_created(fuse_req_t req, const struct fs_attr *attr, struct fuse_file_info *fi)
+{
+	struct state *s = state_of(req);
+	struct fuse_entry_param entry;
+
+	attr_to_entry(attr, &entry);
+	open_reply_flags(s, attr, fi);
+	if (fuse_reply_create(req, &entry, fi) == -ENOENT) {
+		fs_release(s->fs, attr->ino);
+		deferred_forget(s->deferred, attr->ino);
+	}
+}
+
+/* The open flags of a file that was just made: its mode does not bind them. */
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
+{
+	struct state *s = state_of(req);
+	struct fs_cred cred = cred_of(req);
+	struct fs_attr attr;
+	int err = fs_mknod(s->fs, &cred, node_to_ino(parent), name, (mode & 07777) | S_IFREG, 0,
+			   &attr);
+
+	if (!err)
+		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		reply_created(req, &attr, fi);
+}
+
+static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+	struct state *s = state_of(req);
+	struct fs_cred cred = cred_of(req);
+	struct fs_attr attr;
+	int err;
+
+	/* it is an orphan from the start: not to be taken for one to free */
+	deferred_hold_orphans(s->deferred);
+	err = fs_tmpfile(s->fs, &cred, node_to_ino(parent), (mode & 07777) | S_IFREG, &attr);
+	if (!err)
+		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);
+	deferred_release_orphans(s->deferred);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		reply_created(req, &attr, fi);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct state *s = state_of(req);
+
+	fs_release(s->fs, node_to_ino(node));
+	deferred_forget(s->deferred, node_to_ino(node));
+	fuse_reply_err(req, 0);
+}
+
+/* Every write was durable when it returned; the kernel need not ask again. What
+ * was stored through mappings it has written before it asks. */
+static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, ENOSYS);
+}
+
+void file_ops(struct fuse_lowlevel_ops *ops)
+{
+	ops->open = op_open;
+	ops->create = op_create;
+	ops->tmpfile = op_tmpfile;
+	ops->release = op_release;
+	ops->fsync = op_fsync;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Of the room: what one mount consists of, and translations that all requests
+ * share. The handlers translate only: decode, one call into the core, reply.
+ *
+ * Nothing that the kernel holds depends on this process: a node id is the inode
+ * number, a file handle is the access mode of open(2), a directory cookie is
+ * the core's.
+ */
+#ifndef DAXFUSE_FUSE_STATE_H
+#define DAXFUSE_FUSE_STATE_H
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "daxfuse/core/fs.h"
+#include "daxfuse/fuse/libfuse.h"
+#include "daxfuse/fuse/options.h"
+#include "daxfuse/pmem/device.h"
+
+/* The daemon is the only writer: what the kernel knows stays true. Seconds. */
+#define STATE_TIMEOUT 3600.0
+#define STATE_IO_MAX (1 << 20) /* bytes in one READ or WRITE */
+
+struct deferred;
+
+struct state {
+	const struct options *options;
+	struct device *dev;
+	struct fs *fs;
+	struct fs_report report;   /* of the mount */
+	struct fuse_session *se;
+	struct deferred *deferred;
+	char *device;              /* canonical */
+	char *mountpoint;          /* canonical */
+	bool killpriv;             /* OPEN, CREATE, WRITE say when suid must go */
+	bool io_uring;
+	uint64_t capabilities;     /* FUSE_CAP_* in use */
+	void (*ready)(void);       /* once, when the kernel has said hello */
+};
+
+static inline struct state *state_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* ---- translate.c ---------------------------------------------------------- */
+
+/* FUSE's root is node 1; every other node is its inode number. */
+uint64_t node_to_ino(fuse_ino_t node);
+fuse_ino_t ino_to_node(uint64_t ino);
+
+void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
+void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
+struct fs_cred cred_of(fuse_req_t req);
+/* Whether the caller may do what root of this mount may. */
+bool is_privileged(fuse_req_t req);
+/* How a file is opened: cached by the kernel or not. */
+void open_reply_flags(const struct state *s, const struct fs_attr *attr, struct fuse_file_info *fi);
+
+/* The core's result, as a positive errno for fuse_reply_err(). */
+static inline int errno_of(ssize_t result)
+{
+	return result < 0 ? (int)-result : 0;
+}
+
+/* ---- the handlers, by theme ------------------------------------------------ */
+
+void namespace_ops(struct fuse_lowlevel_ops *ops); /* namespace.c */
+void directory_ops(struct fuse_lowlevel_ops *ops); /* directory.c */
+void file_ops(struct fuse_lowlevel_ops *ops);      /* file.c */
+void data_ops(struct fuse_lowlevel_ops *ops);      /* data.c */
+void attr_ops(struct fuse_lowlevel_ops *ops);      /* attr.c */
+void xattr_ops(struct fuse_lowlevel_ops *ops);     /* xattr.c */
+void ioctl_ops(struct fuse_lowlevel_ops *ops);     /* ioctl.c */
+
+#endif

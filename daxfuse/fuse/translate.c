@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "daxfuse/fuse/state.h"
+
+#define NSEC INT64_C(1000000000)
+#define DAY (24 * 60 * 60 * NSEC)
+
+/* Inode numbers below DXF_ROOT_INO are never in use, so 1 is free for the root. */
+uint64_t node_to_ino(fuse_ino_t node)
+{
+	return node == FUSE_ROOT_ID ? DXF_ROOT_INO : node;
+}
+
+fuse_ino_t ino_to_node(uint64_t ino)
+{
+	return ino == DXF_ROOT_INO ? FUSE_ROOT_ID : ino;
+}
+
+static struct timespec to_timespec(int64_t ns)
+{
+	struct timespec ts = { .tv_sec = ns / NSEC, .tv_nsec = ns % NSEC };
+
+	if (ts.tv_nsec < 0) {
+		ts.tv_sec--;
+		ts.tv_nsec += NSEC;
+	}
+	return ts;
+}
+
+void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat)
+{
+	*ret_stat = (struct stat){
+		.st_ino = attr->ino,
+		.st_mode = attr->mode,
+		.st_nlink = attr->nlink,
+		.st_uid = attr->uid,
+		.st_gid = attr->gid,
+		.st_rdev = makedev(attr->rdev >> 20, attr->rdev & 0xfffff),
+		.st_size = (off_t)attr->size,
+		.st_blocks = (blkcnt_t)attr->blocks,
+		.st_blksize = DXF_BLOCK_SIZE,
+		.st_atim = to_timespec(attr->atime),
+		.st_mtim = to_timespec(attr->mtime),
+		.st_ctim = to_timespec(attr->ctime),
+	};
+}
+
+void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry)
+{
+	*ret_entry = (struct fuse_entry_param){
+		.ino = ino_to_node(attr->ino),
+		.generation = attr->generation,
+		.attr_timeout = STATE_TIMEOUT,
+		.entry_timeout = STATE_TIMEOUT,
+	};
+	attr_to_stat(attr, &ret_entry->attr);
+}
+
+/* The kernel drops sgid from the mode before it asks, where group membership
+ * demands that; so the core may believe the mode. */
+struct fs_cred cred_of(fuse_req_t req)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	return (struct fs_cred){
+		.uid = ctx->uid,
+		.gid = ctx->gid,
+		.umask = ctx->umask,
+		.in_group = true,
+	};
+}
+
+bool is_privileged(fuse_req_t req)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+
+	return uid == 0 || uid == geteuid();
+}
+
+/*
+ * A read that the page cache answers never comes here, and so would never move
+ * the access time. Where it is due, the cache is dropped at open, and the first
+ * read comes.
+ */
+static bool atime_is_due(const struct state *s, const struct fs_attr *attr)
+{
+	if (s->options->fs.read_only || (attr->flags & DXF_FLAG_NOATIME))
+		return false;
+	switch (s->options->fs.atime) {
+	case FS_ATIME_NEVER:
+		return false;
+	case FS_ATIME_STRICT:
+		return true;
+	case FS_ATIME_RELATIVE:
+		break;
+	}
+	return attr->atime <= attr->mtime || attr->atime <= attr->ctime ||
+	       fs_clock() - attr->atime >= DAY;
+}
+
+void open_reply_flags(const struct state *s, const struct fs_attr *attr, struct fuse_file_info *fi)
+{
+	bool reads = (fi->flags & O_ACCMODE) != O_WRONLY;
+
+	fi->fh = (uint64_t)(fi->flags & O_ACCMODE);
+	fi->noflush = 1;
+	fi->direct_io = attr->dax;
+	fi->parallel_direct_writes = attr->dax; /* the core locks */
+	fi->keep_cache = !attr->dax && !(reads && atime_is_due(s, attr));
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Extended attributes, and through them ACLs. */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/fuse/state.h"
+
+#define GROUPS_MAX 65536
+
+/* The answer of get and list alike: the length, or the bytes. */
+static void reply_value(fuse_req_t req, ssize_t n, const char *value, size_t size)
+{
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else if (!size)
+		fuse_reply_xattr(req, (size_t)n);
+	else
+		fuse_reply_buf(req, value, (size_t)n);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
+{
+	CLEANUP_FREE char *value = NULL;
+	size_t room = MIN(size, (size_t)DXF_XATTR_MAX);
+
+	if (room && !(value = malloc(room))) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	reply_value(req, fs_getxattr(state_of(req)->fs, node_to_ino(node), name, value, room),
+		    value, room);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
+{
+	CLEANUP_FREE char *names = NULL;
+	size_t room = MIN(size, (size_t)DXF_XATTR_MAX);
+
+	if (room && !(names = malloc(room))) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	reply_value(req, fs_listxattr(state_of(req)->fs, node_to_ino(node), names, room), names,
+		    room);
+}
+
+static bool is_member(fuse_req_t req, uint32_t gid)
+{
+	CLEANUP_FREE gid_t *groups = NULL;
+	int count;
+
+	if (fuse_req_ctx(req)->gid == gid)
+		return true;
+	groups = calloc(GROUPS_MAX, sizeof(*groups));
+	count = groups ? fuse_req_getgroups(req, GROUPS_MAX, groups) : 0;
+	for (int i = 0; i < MIN(count, GROUPS_MAX); i++) {
+		if (groups[i] == gid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whoever is not in the file's group loses sgid by setting its ACL, as with
+ * chmod(2). The kernel says so in a flag that libfuse does not hand on.
+ */
+static int drop_sgid(fuse_req_t req, uint64_t ino)
+{
+	struct state *s = state_of(req);
+	struct fs_setattr set = { .valid = FS_SET_MODE };
+	struct fs_attr attr;
+	int err = fs_getattr(s->fs, ino, &attr);
+
+	if (err || !(attr.mode & S_ISGID) || is_privileged(req) || is_member(req, attr.gid))
+		return err;
+	set.mode = attr.mode & 07777 & ~(uint32_t)S_ISGID;
+	return fs_setattr(s->fs, ino, &set, &attr);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value,
+			size_t size, int flags)
+{
+	uint64_t ino = node_to_ino(node);
+	int err = 0;
+
+	if (!strcmp(name, "system.posix_acl_access"))
+		err = drop_sgid(req, ino);
+	if (!err)
+		err = fs_setxattr(state_of(req)->fs, ino, name, value, size, flags);
+	fuse_reply_err(req, -err);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
+{
+	fuse_reply_err(req, errno_of(fs_removexattr(state_of(req)->fs, node_to_ino(node), name)));
+}
+
+void xattr_ops(struct fuse_lowlevel_ops *ops)
+{
+	ops->getxattr = op_getxattr;
+	ops->setxattr = op_setxattr;
+	ops->listxattr = op_listxattr;
+	ops->removexattr = op_removexattr;
+}
