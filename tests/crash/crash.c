@@ -24,6 +24,8 @@ struct arguments {
 	bool every;
 };
 
+#define JSON_FORMAT (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE)
+
 struct list {
 	struct job *job;
 	unsigned count, room;
@@ -128,12 +130,11 @@ static void job_died(unsigned task, int signal, void *arg)
 static void print_summary(struct json_object *summary, time_t start)
 {
 	json_object_object_add(summary, "seconds", json_object_new_int64(time(NULL) - start));
-	puts(json_object_to_json_string_ext(summary, JSON_C_TO_STRING_PRETTY));
+	puts(json_object_to_json_string_ext(summary, JSON_FORMAT));
 	json_object_put(summary);
 }
 
-static int run_judged(const struct arguments *args, struct list *list, const char *mode,
-		      const struct enumerate_limit *limit)
+static int run_judged(const struct arguments *args, struct list *list, const char *mode)
 {
 	struct json_object *summary = json_object_new_object();
 	struct json_object *messages = json_object_new_array();
@@ -148,7 +149,8 @@ static int run_judged(const struct arguments *args, struct list *list, const cha
 	unsigned i;
 	int err;
 
-	run.config = (struct runner_config){ .limit = *limit,
+	run.config = (struct runner_config){ .limit = strcmp(mode, "pairs") ? single_limit :
+									      pair_limit,
 					     .recovery_limit = recovery_limit,
 					     .crash_recovery = !args->no_recovery,
 					     .replay = args->replay };
@@ -198,7 +200,7 @@ static unsigned count_fences(struct runner *runner, const struct job *job)
 	return fences;
 }
 
-static int run_fences(const struct arguments *args, struct list *list)
+static int run_fences(const struct list *list)
 {
 	struct json_object *summary = json_object_new_object();
 	struct tally tally = { 0 };
@@ -216,7 +218,7 @@ static int run_fences(const struct arguments *args, struct list *list)
 			json_object_new_int((int)count_fences(runner, &list->job[i])));
 	}
 	runner_destroy(runner);
-	puts(json_object_to_json_string_ext(summary, JSON_C_TO_STRING_PRETTY));
+	puts(json_object_to_json_string_ext(summary, JSON_FORMAT));
 	json_object_put(summary);
 	return tally.violations ? EXIT_FAILURE : EXIT_SUCCESS;
 }
@@ -290,13 +292,37 @@ static int parse(int argc, char **argv, struct arguments *args)
 	return optind == argc - 1 && args->jobs ? 0 : -1;
 }
 
+static int run_mode(const char *mode, struct arguments *args, struct list *list)
+{
+	char name[256];
+	unsigned i;
+
+	if (strcmp(mode, "single") == 0)
+		return run_judged(args, list, mode);
+	args->no_recovery = true;
+	if (strcmp(mode, "pairs") == 0)
+		return run_judged(args, list, mode);
+	if (strcmp(mode, "mutants") == 0)
+		return run_mutants(args, list);
+	if (strcmp(mode, "fences") == 0)
+		return run_fences(list);
+	if (strcmp(mode, "list") != 0) {
+		usage(stderr);
+		return 2;
+	}
+	for (i = 0; i < list->count; i++) {
+		job_name(&list->job[i], name, sizeof(name));
+		puts(name);
+	}
+	return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments args = { .jobs = 2, .shards = 1, .replay = -1, .tight = true };
 	struct list list = { 0 };
 	const char *mode;
-	char name[256];
-	unsigned i;
+	int code;
 
 	if (parse(argc, argv, &args)) {
 		usage(stderr);
@@ -310,18 +336,7 @@ int main(int argc, char **argv)
 	else
 		list_singles(&list, &args);
 	choose(&list, &args);
-	if (strcmp(mode, "single") == 0)
-		return run_judged(&args, &list, mode, &single_limit);
-	args.no_recovery = true;
-	if (strcmp(mode, "pairs") == 0)
-		return run_judged(&args, &list, mode, &pair_limit);
-	if (strcmp(mode, "mutants") == 0)
-		return run_mutants(&args, &list);
-	if (strcmp(mode, "fences") == 0)
-		return run_fences(&args, &list);
-	for (i = 0; strcmp(mode, "list") == 0 && i < list.count; i++) {
-		job_name(&list.job[i], name, sizeof(name));
-		puts(name);
-	}
-	return 0;
+	code = run_mode(mode, &args, &list);
+	free(list.job);
+	return code;
 }

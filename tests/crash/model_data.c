@@ -83,6 +83,8 @@ static void drop(struct model_node *node, uint64_t from, uint64_t to)
 	size_t last = find(node, to);
 	size_t i;
 
+	if (first == last)
+		return;
 	for (i = first; i < last; i++)
 		page_put(node->extent[i].page);
 	memmove(&node->extent[first], &node->extent[last],
@@ -177,11 +179,13 @@ void model_data_share(struct model_node *node)
 	size_t i;
 
 	node->extent = must(malloc((node->extents + 1) * sizeof(*extent)));
-	memcpy(node->extent, extent, node->extents * sizeof(*extent));
+	if (node->extents)
+		memcpy(node->extent, extent, node->extents * sizeof(*extent));
 	for (i = 0; i < node->extents; i++)
 		node->extent[i].page->refs++;
 	node->xattr = must(malloc((node->xattrs + 1) * sizeof(*xattr)));
-	memcpy(node->xattr, xattr, node->xattrs * sizeof(*xattr));
+	if (node->xattrs)
+		memcpy(node->xattr, xattr, node->xattrs * sizeof(*xattr));
 	for (i = 0; i < node->xattrs; i++) {
 		node->xattr[i].value = must(malloc(xattr[i].size + 1));
 		memcpy(node->xattr[i].value, xattr[i].value, xattr[i].size);

@@ -36,8 +36,11 @@
 #define P_LINK(from, to) \
 	{ "link " from " " to, WORKLOAD_PAIR, { .kind = OP_LINK, .a = from, .b = to }, \
 	  NEED_FILE, NEED_ABSENT, NULL }
+#define OVER_NEED_ABSENT ""
+#define OVER_NEED_FILE " over a file"
+#define OVER_NEED_DIR " over a directory"
 #define P_RENAME(from, to, need_from, need_to) \
-	{ "rename " from " " to " " #need_to, WORKLOAD_PAIR, \
+	{ "rename " from " " to OVER_##need_to, WORKLOAD_PAIR, \
 	  { .kind = OP_RENAME, .a = from, .b = to }, need_from, need_to, NULL }
 #define P_PATH(what, path, kind_, need, mode) \
 	{ what " " path, WORKLOAD_PAIR, { .kind = kind_, .a = path, .arg = mode }, need, \
@@ -157,7 +160,7 @@ const struct workload workloads[] = {
 	       { .kind = OP_RELEASE, .a = "foo" }),
 
 	/* data */
-	S_EMPTY("write inline", WORKLOAD_TIGHT | WORKLOAD_FENCES, NULL, WRITE("foo", 0, 77)),
+	S_EMPTY("write inline", WORKLOAD_TIGHT, NULL, WRITE("foo", 0, 77)),
 	S_EMPTY("write inline over", 0, OPS(WRITE("foo", 0, 100)), WRITE("foo", 13, 50)),
 	S_EMPTY("write out of inline", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, 100)),
 		WRITE("foo", 90, 300)),
@@ -167,7 +170,7 @@ const struct workload workloads[] = {
 	S_EMPTY("write one byte", 0, NULL, WRITE("foo", 4095, 1)),
 	S_FILE("append", WORKLOAD_TIGHT, NULL, { .kind = OP_APPEND, .a = "foo", .len = 4096 }),
 	S_FILE("append byte", 0, NULL, { .kind = OP_APPEND, .a = "foo", .len = 1 }),
-	S_FILE("overwrite block", WORKLOAD_TIGHT | WORKLOAD_FENCES, NULL, WRITE("foo", 4096, 4096)),
+	S_FILE("overwrite block", WORKLOAD_TIGHT, NULL, WRITE("foo", 4096, 4096)),
 	S_FILE("overwrite unaligned", WORKLOAD_TIGHT, NULL, WRITE("foo", 4001, 333)),
 	S_FILE("write over and past", WORKLOAD_TIGHT, NULL, WRITE("foo", 6001, 12000)),
 	S_EMPTY("write past 16 blocks", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, K(64))),
@@ -239,7 +242,7 @@ const struct workload workloads[] = {
 	{ "copy range to new", 0,
 	  { .kind = OP_COPY_RANGE, .a = "foo", .b = "A/bar", .off = 0, .arg = 4096, .len = 8192 },
 	  NEED_FILE, NEED_EMPTY, NULL },
-	S_FILE("fsync", WORKLOAD_FENCES, NULL, { .kind = OP_FSYNC, .a = "foo" }),
+	S_FILE("fsync", 0, NULL, { .kind = OP_FSYNC, .a = "foo" }),
 	S_FILE("read", 0, NULL, { .kind = OP_READ, .a = "foo" }),
 
 	/* attributes */

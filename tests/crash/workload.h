@@ -25,7 +25,6 @@ enum {
 	WORKLOAD_UNTIL = 4,   /* op is a series; judged where the space of its directory changes */
 	WORKLOAD_SLOW = 8,    /* each state is costly: few of them */
 	WORKLOAD_CHUNK = 16,  /* a second unit of inodes may appear */
-	WORKLOAD_FENCES = 32, /* its count of fences is in the table of docs/design/journal.md */
 };
 
 struct workload {
