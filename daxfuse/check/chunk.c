@@ -72,16 +72,38 @@ static void write_header(struct check *c, uint64_t offset, uint32_t index)
 	check_overwrite(c, offset, line, sizeof(line));
 }
 
-static int check_map_word(struct check *c, uint32_t index, uint64_t offset)
+/* Whether the header's own index is the better guess: the map has this chunk
+ * there, too, or nothing. */
+static bool belongs_elsewhere(struct check *c, uint64_t offset, uint32_t index)
+{
+	uint64_t word;
+
+	return index < c->chunks && check_read(c, &word, map_offset(c, index), sizeof(word)) == 0 &&
+	       (!word || word == offset);
+}
+
+static bool chunk_can_be(struct check *c, uint32_t index, uint64_t offset, bool *ret_named)
 {
 	const struct dxf_super *super = &c->vol.super;
-	bool inside = is_aligned(offset, DXF_UNIT_SIZE) && offset >= super->data_offset &&
-		      offset < super->pool_size - DXF_UNIT_SIZE;
-	uint32_t says = 0;
-	bool named = inside && header_says(c, offset, &says) && says == index;
+	uint32_t says;
+	bool has_header;
 
-	if (!inside || (!named && unit_word(c, offset) != DXF_UNIT_INODES) ||
-	    ck_space_claim_unit(c, offset, DXF_UNIT_INODES) != CLAIM_OK) {
+	if (!is_aligned(offset, DXF_UNIT_SIZE) || offset < super->data_offset ||
+	    offset >= super->pool_size - DXF_UNIT_SIZE)
+		return false;
+	has_header = header_says(c, offset, &says);
+	*ret_named = has_header && says == index;
+	if (!*ret_named && ((has_header && belongs_elsewhere(c, offset, says)) ||
+			    unit_word(c, offset) != DXF_UNIT_INODES))
+		return false;
+	return ck_space_claim_unit(c, offset, DXF_UNIT_INODES) == CLAIM_OK;
+}
+
+static int check_map_word(struct check *c, uint32_t index, uint64_t offset)
+{
+	bool named;
+
+	if (!chunk_can_be(c, index, offset, &named)) {
 		if (check_found(c, CHECK_CHUNK_MAP, 0, "inode chunk %" PRIu32
 				" can't be at %" PRIu64, index, offset))
 			check_store64(c, map_offset(c, index), 0);

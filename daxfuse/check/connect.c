@@ -28,8 +28,7 @@ static int make_lost_found(struct check *c)
 	ck_dir_find(c, DXF_ROOT_INO)->rebuild = true;
 	*ck_inode_state(c, ino) = DT_DIR | INODE_NAMED | INODE_REACHED;
 	*ck_inode_links(c, ino) = 0;
-	*ck_inode_links(c, DXF_ROOT_INO) += 1;
-	return 0;
+	return ck_inode_add_links(c, DXF_ROOT_INO, 1);
 }
 
 /* Whether lost+found can take something. */
@@ -45,6 +44,7 @@ static int connect(struct check *c, uint32_t ino, const char *what)
 	bool is_dir = (*ck_inode_state(c, ino) & INODE_TYPE) == DT_DIR;
 	bool repair = check_found(c, CHECK_LOST, ino, "%s", what);
 	uint32_t *lost;
+	int err;
 
 	if (repair && !have_lost_found(c)) {
 		check_not_repaired(c);
@@ -62,18 +62,21 @@ static int connect(struct check *c, uint32_t ino, const char *what)
 	ck_dir_find(c, c->lost_found)->rebuild = true;
 	if (!is_dir)
 		return 0;
-	++*ck_inode_links(c, c->lost_found);
 	ck_dir_find(c, ino)->parent = c->lost_found;
-	return ck_inode_set_parent(c, ino, c->lost_found);
+	err = ck_inode_set_parent(c, ino, c->lost_found);
+	return err ? err : ck_inode_add_links(c, c->lost_found, 1);
 }
 
-/* Leave the directory's name behind, which is part of a circle. */
-static void cut_circle(struct check *c, struct dir *dir)
+/* A directory of a circle: its name goes when its parent is written anew. */
+static int connect_circle(struct check *c, uint32_t ino)
 {
-	struct dir *parent = ck_dir_find(c, dir->parent);
+	uint32_t parent = ck_dir_find(c, ino)->parent;
+	int err = connect(c, ino, "a directory in a circle");
 
-	parent->rebuild = true;
-	--*ck_inode_links(c, parent->ino);
+	if (err || ck_dir_find(c, ino)->parent == parent)
+		return err;
+	ck_dir_find(c, parent)->rebuild = true;
+	return ck_inode_add_links(c, parent, -1);
 }
 
 /*
@@ -107,19 +110,16 @@ static void mark_reached(struct check *c, uint32_t ino)
 	}
 }
 
-/* lost+found itself must be reached first: circles through it end at the root. */
 static int reach(struct check *c, size_t i)
 {
 	uint32_t ino = c->dirs.item[i].ino, top = climb(c, ino);
-	struct dir *dir = top ? ck_dir_find(c, top) : NULL;
+	uint8_t state = top ? *ck_inode_state(c, top) : 0;
 	int err = 0;
 
-	if (top && *ck_inode_state(c, top) & INODE_NAMED) {
-		cut_circle(c, dir);
-		err = connect(c, top, "a directory in a circle");
-	} else if (top && !(*ck_inode_state(c, top) & INODE_ORPHAN && !dir->entries)) {
+	if (top && state & INODE_NAMED)
+		err = connect_circle(c, top);
+	else if (top && !(state & INODE_ORPHAN && !ck_dir_find(c, top)->entries))
 		err = connect(c, top, "a directory without a name");
-	}
 	if (!err)
 		mark_reached(c, ino);
 	return err;

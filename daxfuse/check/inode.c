@@ -46,6 +46,15 @@ int ck_inode_set_parent(struct check *c, uint32_t ino, uint32_t parent)
 	return err ? err : ck_inode_store(c, &inode);
 }
 
+int ck_inode_add_links(struct check *c, uint32_t ino, int32_t links)
+{
+	struct dxf_inode inode;
+	int err = ck_inode_load(c, ino, &inode);
+
+	inode.nlink += (uint32_t)links;
+	return err ? err : ck_inode_store(c, &inode);
+}
+
 /* ---- fields --------------------------------------------------------------- */
 
 static bool type_is_known(uint32_t mode)

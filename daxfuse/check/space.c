@@ -208,7 +208,6 @@ int ck_space_pass(struct check *c, bool quiet)
 			check_unit(c, unit + i, words[i], quiet);
 	}
 	count_use(c);
-	c->space_known = true;
 	return 0;
 }
 

@@ -97,7 +97,6 @@ struct check {
 	struct volume vol; /* only what journal.h needs: pm, super, journals */
 	struct journal_view *view;
 	bool hands_off; /* preen met what it must not repair */
-	bool space_known;
 
 	uint64_t units;
 	uint8_t *unit_use;        /* enum dxf_unit_state that the claims make it */
@@ -192,6 +191,8 @@ int ck_inode_free_slot(struct check *c, uint32_t *ret_ino);
 int ck_inode_make_directory(struct check *c, uint32_t ino, uint32_t mode);
 /* Set a directory's parent on media. */
 int ck_inode_set_parent(struct check *c, uint32_t ino, uint32_t parent);
+/* A repair gives a directory so many more children: change its links on media. */
+int ck_inode_add_links(struct check *c, uint32_t ino, int32_t links);
 
 /* An inode under inspection: a copy, changed by repairs and stored at the end. */
 struct subject {

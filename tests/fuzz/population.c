@@ -91,7 +91,7 @@ static int make_directories(struct fs *fs)
 	int err = fs_mkdir(fs, &cred, ROOT, "many", 0755, &many);
 
 	for (unsigned i = 0; !err && i < NAMES; i++) {
-		snprintf(name, sizeof(name), "%0*u", i % 7 ? 8 : (int)(i % 200) + 50, i);
+		snprintf(name, sizeof(name), "%0*u", i % 2 ? 8 : (int)(i % 200) + 50, i);
 		err = fs_mknod(fs, &cred, many.ino, name, S_IFREG | 0644, 0, &attr);
 	}
 	if (!err)
