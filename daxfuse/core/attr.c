@@ -147,6 +147,8 @@ int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct
 	if (err)
 		return err;
 	err = may_set(inode->media, set);
+	if (!err && (set->valid & FS_SET_SIZE) && (inode->media->flags & DXF_FLAG_TRUNCATING))
+		err = truncate_finish(fs, inode);
 	if (!err)
 		err = tx_begin(fs->vol, &tx);
 	if (!err)

@@ -13,6 +13,7 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 
+#include "daxfuse/base/cleanup.h"
 #include "daxfuse/core/internal.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/table.h"
@@ -62,10 +63,19 @@ static int reserve_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, ui
 	return reserve_blocks(tx, di, first, end);
 }
 
+/* Whether there is no way to find that many blocks: then none is taken. */
+static bool is_too_much(struct fs *fs, const struct inode *inode, uint64_t blocks)
+{
+	struct fs_space space;
+
+	fs_get_space(fs, &space);
+	return blocks > inode->media->blocks + space.free_units * DXF_UNIT_BLOCKS + space.free_blocks;
+}
+
 static int reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t length)
 {
 	uint64_t block = offset / DXF_BLOCK_SIZE, end = blocks_of(offset + length);
-	int err = 0;
+	int err = is_too_much(fs, inode, end - block) ? -ENOSPC : 0;
 
 	while (!err && block < end) {
 		uint64_t stop = MIN(end, (block / DXF_UNIT_BLOCKS + 1) * DXF_UNIT_BLOCKS);
@@ -94,16 +104,23 @@ static int reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t
 /* Zero what is written of [from, to), in place. */
 static int zero_written(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t from, uint64_t to)
 {
+	uint64_t steps = table_steps_max(fs->vol, di);
+
 	while (from < to) {
 		uint64_t block = from / DXF_BLOCK_SIZE, in = from % DXF_BLOCK_SIZE, n;
 		struct run run;
-		int err = table_find(fs->vol, tx, di, block, blocks_of(to) - block, &run);
+		int err = steps-- ? table_find(fs->vol, tx, di, block, blocks_of(to) - block, &run) : -EUCLEAN;
 
 		if (err)
 			return err;
 		n = MIN(run.count * DXF_BLOCK_SIZE - in, to - from);
 		if (run.written) {
-			pmem_zero_nt(fs->pm, (char *)pmem_at(fs->pm, run.offset) + in, n);
+			char *dst = (char *)pmem_at(fs->pm, run.offset) + in;
+
+			err = probe_range(fs->pm, dst, n);
+			if (err)
+				return err;
+			pmem_zero_nt(fs->pm, dst, n);
 			tx_wrote_data(tx);
 		}
 		from += n;
@@ -186,6 +203,7 @@ static int zero_range(struct fs *fs, struct inode *inode, uint64_t from, uint64_
 static int punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
 {
 	uint64_t first = blocks_of(from), end = to / DXF_BLOCK_SIZE;
+	uint64_t steps = table_steps_max(fs->vol, inode->media);
 	int err = 0;
 
 	if (inode->media->data_format == DXF_DATA_INLINE)
@@ -201,7 +219,7 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
 		struct run run;
 
 		/* skip what is a hole anyway, it may be large */
-		err = table_find(fs->vol, NULL, inode->media, first, end - first, &run);
+		err = steps-- ? table_find(fs->vol, NULL, inode->media, first, end - first, &run) : -EUCLEAN;
 		if (!err && !run.offset) {
 			first += run.count;
 			continue;
@@ -215,10 +233,23 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
 
 /* ---- collapse and insert -------------------------------------------------- */
 
-/* Copy [from, to) of in to out at `at`; holes stay holes. out is nobody else's. */
-static int copy_shifted(struct fs *fs, uint64_t in, uint64_t out, uint64_t from, uint64_t to, uint64_t at)
+static int may_allocate(const struct dxf_inode *inode, int mode)
 {
-	char *buf = malloc(COPY_BYTES);
+	if (!S_ISREG(inode->mode))
+		return S_ISDIR(inode->mode) ? -EISDIR : -ENODEV;
+	if ((inode->flags & DXF_FLAG_IMMUTABLE) ||
+	    ((inode->flags & DXF_FLAG_APPEND) && (mode & ~FALLOC_FL_KEEP_SIZE)))
+		return -EPERM;
+	return 0;
+}
+
+/* Copy [from, to) of in, which is locked, to out at `at`; holes stay holes. out is
+ * nobody else's. */
+static int copy_shifted(struct fs *fs, const struct inode *in, uint64_t out, uint64_t from, uint64_t to,
+			uint64_t at)
+{
+	CLEANUP_FREE char *buf = malloc(COPY_BYTES);
+	uint64_t steps = table_steps_max(fs->vol, in->media) + (to - from) / COPY_BYTES;
 	int err = buf ? 0 : -ENOMEM;
 
 	while (!err && from < to) {
@@ -226,21 +257,19 @@ static int copy_shifted(struct fs *fs, uint64_t in, uint64_t out, uint64_t from,
 		ssize_t n;
 
 		/* the rest of the file: a hole may be as large as that */
-		err = fs_iomap(fs, in, from, to - from, &map);
-		if (err)
-			break;
-		if (map.kind == FS_IOMAP_MAPPED) {
+		err = steps-- ? iomap_locked(fs, in->media, from, to - from, &map) : -EUCLEAN;
+		if (!err && map.kind == FS_IOMAP_MAPPED) {
 			map.length = MIN(map.length, (uint64_t)COPY_BYTES);
-			n = fs_pread(fs, in, buf, map.length, from);
-			if (n >= 0)
-				n = fs_write(fs, out, buf, (size_t)n, at, 0);
+			err = pmem_read(fs->pm, buf, pmem_at(fs->pm, map.device_offset), map.length);
+			n = err ? err : fs_write(fs, out, buf, map.length, at, 0);
 			if (n < 0 || (uint64_t)n < map.length)
 				err = n < 0 ? (int)n : -ENOSPC;
 		}
-		from += map.length;
-		at += map.length;
+		if (!err) {
+			from += map.length;
+			at += map.length;
+		}
 	}
-	free(buf);
 	return err;
 }
 
@@ -256,11 +285,15 @@ static void swap_bytes(void *a, void *b, size_t n)
 	}
 }
 
+static uint64_t xattr_blocks(const struct dxf_inode *di)
+{
+	return di->xattr_bytes <= DXF_XATTR_INLINE ? 0 : blocks_of(di->xattr_bytes);
+}
+
 /* The two files exchange data, size and blocks (but not xattrs). */
 static int exchange_data(struct fs *fs, struct inode *inode, struct inode *other)
 {
-	unsigned xattr_blocks = inode->media->xattr_bytes <= DXF_XATTR_INLINE ? 0 :
-				(unsigned)blocks_of(inode->media->xattr_bytes);
+	uint64_t own = xattr_blocks(inode->media), others = xattr_blocks(other->media);
 	struct dxf_inode *a, *b;
 	struct tx *tx;
 	int err = tx_begin(fs->vol, &tx);
@@ -272,64 +305,68 @@ static int exchange_data(struct fs *fs, struct inode *inode, struct inode *other
 	swap_bytes(a->data, b->data, sizeof(a->data));
 	swap_bytes(&a->size, &b->size, sizeof(a->size));
 	swap_bytes(&a->data_format, &b->data_format, 2); /* and table_level */
-	a->blocks -= xattr_blocks;
 	swap_bytes(&a->blocks, &b->blocks, sizeof(a->blocks));
-	a->blocks += xattr_blocks;
+	a->blocks += own - others;
+	b->blocks += others - own;
 	a->mtime = a->ctime = fs_clock();
 	return tx_commit(tx);
 }
 
-/* Replace the file's data by that of a nameless one, which goes. */
-static int adopt_data(struct fs *fs, uint64_t ino, uint64_t with, uint64_t expected_size)
+/* Replace the data of the inode, which is locked, by that of a nameless one. */
+static int adopt_data(struct fs *fs, struct inode *inode, uint64_t with)
 {
-	struct inode *inode, *other;
-	int err = inode_get(fs, ino, &inode);
+	struct inode *other;
+	int err = inode_lock(fs, with, true, &other);
 
 	if (err)
 		return err;
-	err = inode_get(fs, with, &other);
-	if (!err) {
-		inode_lock_two(inode, other);
-		if (inode->gone)
-			err = -ESTALE;
-		else if (inode->media->size != expected_size)
-			err = -EAGAIN; /* written to meanwhile */
-		else
-			err = exchange_data(fs, inode, other);
-		inode_unlock_two(inode, other);
-		inode_put(fs, other);
-	}
-	inode_put(fs, inode);
+	err = exchange_data(fs, inode, other);
+	inode_unlock(fs, other);
 	return err;
+}
+
+/* The inode stays locked from the first byte copied to the exchange. The nameless
+ * one is locked inside, in no order: nobody else knows it. */
+static int shift_locked(struct fs *fs, struct inode *inode, bool collapse, uint64_t offset,
+			uint64_t length, uint64_t temporary)
+{
+	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	uint64_t size = inode->media->size, from = collapse ? offset + length : offset;
+	int err;
+
+	if (offset >= size || (collapse && length >= size - offset))
+		return -EINVAL;
+	if (!collapse && length > DXF_FILE_MAX - size)
+		return -EFBIG;
+	set.size = collapse ? size - length : size + length;
+	err = copy_shifted(fs, inode, temporary, 0, offset, 0);
+	if (!err)
+		err = copy_shifted(fs, inode, temporary, from, size, collapse ? offset : offset + length);
+	if (!err)
+		err = fs_setattr(fs, temporary, &set, NULL);
+	return err ? err : adopt_data(fs, inode, temporary);
 }
 
 static int shift(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
 {
-	bool collapse = mode == FALLOC_FL_COLLAPSE_RANGE;
-	struct fs_setattr set = {.valid = FS_SET_SIZE};
 	struct fs_cred cred = {0};
-	struct fs_attr attr, temporary;
-	int err = fs_getattr(fs, ino, &attr);
+	struct fs_attr temporary;
+	struct inode *inode;
+	int err;
 
-	if (err)
-		return err;
-	if (offset % DXF_BLOCK_SIZE || length % DXF_BLOCK_SIZE || offset >= attr.size ||
-	    (collapse && length >= attr.size - offset))
+	if (offset % DXF_BLOCK_SIZE || length % DXF_BLOCK_SIZE)
 		return -EINVAL;
-	if (!collapse && length > DXF_FILE_MAX - attr.size)
-		return -EFBIG;
 	err = fs_tmpfile(fs, &cred, fs->vol->super.root_ino, 0, &temporary);
 	if (err)
 		return err;
-	set.size = collapse ? attr.size - length : attr.size + length;
-	err = copy_shifted(fs, ino, temporary.ino, 0, offset, 0);
-	if (!err)
-		err = collapse ? copy_shifted(fs, ino, temporary.ino, offset + length, attr.size, offset) :
-				 copy_shifted(fs, ino, temporary.ino, offset, attr.size, offset + length);
-	if (!err)
-		err = fs_setattr(fs, temporary.ino, &set, NULL);
-	if (!err)
-		err = adopt_data(fs, ino, temporary.ino, attr.size);
+	err = inode_lock(fs, ino, true, &inode);
+	if (!err) {
+		err = may_allocate(inode->media, mode);
+		if (!err)
+			err = shift_locked(fs, inode, mode == FALLOC_FL_COLLAPSE_RANGE, offset, length,
+					   temporary.ino);
+		inode_unlock(fs, inode);
+	}
 	fs_forget(fs, temporary.ino);
 	return err;
 }
@@ -385,7 +422,6 @@ static bool mode_is_known(int mode)
 
 int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
 {
-	bool shifts = mode == FALLOC_FL_COLLAPSE_RANGE || mode == FALLOC_FL_INSERT_RANGE;
 	struct inode *inode;
 	int err;
 
@@ -397,18 +433,18 @@ int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_
 		return -EFBIG;
 	if (fs->options.read_only)
 		return -EROFS;
+	if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE))
+		return shift(fs, ino, mode, offset, length);
 	err = inode_lock(fs, ino, true, &inode);
 	if (err)
 		return err;
-	if (!S_ISREG(inode->media->mode))
-		err = S_ISDIR(inode->media->mode) ? -EISDIR : -ENODEV;
-	else if ((inode->media->flags & DXF_FLAG_IMMUTABLE) ||
-		 ((inode->media->flags & DXF_FLAG_APPEND) && (mode & ~FALLOC_FL_KEEP_SIZE)))
-		err = -EPERM;
-	if (!err && !shifts)
+	err = may_allocate(inode->media, mode);
+	if (!err && (inode->media->flags & DXF_FLAG_TRUNCATING))
+		err = truncate_finish(fs, inode);
+	if (!err)
 		err = fallocate_locked(fs, inode, mode, offset, length);
 	inode_unlock(fs, inode);
-	return !err && shifts ? shift(fs, ino, mode, offset, length) : err;
+	return err;
 }
 
 ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t out,
@@ -418,7 +454,9 @@ ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t o
 	size_t done = 0;
 	ssize_t n = buf ? 0 : -ENOMEM;
 
-	if (in == out && in_offset < out_offset + length && out_offset < in_offset + length)
+	if (length > DXF_FILE_MAX || in_offset > DXF_FILE_MAX || out_offset > DXF_FILE_MAX)
+		n = n ? n : -EFBIG;
+	else if (in == out && in_offset < out_offset + length && out_offset < in_offset + length)
 		n = -EINVAL;
 	while (!n && done < length) {
 		n = fs_pread(fs, in, buf, MIN(length - done, (size_t)COPY_BYTES), in_offset + done);

@@ -197,6 +197,9 @@ static int collect(struct fs *fs, const struct dxf_inode *inode, uint64_t offset
 		if (err)
 			return err;
 		n = MIN(run.count * DXF_BLOCK_SIZE - in, end - offset);
+		err = run.written ? probe_range(fs->pm, pmem_at(fs->pm, run.offset + in), n) : 0;
+		if (err)
+			return err;
 		if (run.written ? !add_piece(p, pmem_at(fs->pm, run.offset + in), n) : !add_zeroes(p, n))
 			return 0;
 		offset += n;
@@ -274,8 +277,8 @@ ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t
 
 /* ---- where it lies -------------------------------------------------------- */
 
-static int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset,
-			uint64_t length, struct fs_iomap *ret_iomap)
+int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, uint64_t length,
+		 struct fs_iomap *ret_iomap)
 {
 	uint64_t block = offset / DXF_BLOCK_SIZE, in = offset % DXF_BLOCK_SIZE;
 	struct run run;

@@ -138,12 +138,26 @@ bool quota_has_unit(struct fs *fs, const struct dxf_inode *di);
 /* Bring a region that growth made a unit back to blocks, if that saves enough. */
 void trim_inode(struct fs *fs, struct inode *inode);
 
+/* ---- file.c --------------------------------------------------------------- */
+
+/* As fs_iomap(), the inode being locked. */
+int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, uint64_t length,
+		 struct fs_iomap *ret_iomap);
+
 /* ---- small ones ----------------------------------------------------------- */
 
 static inline uint64_t blocks_of(uint64_t bytes)
 {
 	return bytes / DXF_BLOCK_SIZE + (bytes % DXF_BLOCK_SIZE != 0);
 }
+
+/*
+ * Before bytes are handed out or stored over: -EIO if one of their pages answers
+ * with SIGBUS. A byte a page is enough: what the kernel knows to be poisoned is not
+ * mapped at all. The last line is looked at, too, as the CPU reads it when it is
+ * stored in part.
+ */
+int probe_range(const struct pmem *pm, const void *dst, uint64_t n);
 
 /* attr.c */
 void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_attr *ret_attr);

@@ -20,6 +20,7 @@ int zero_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t
 {
 	uint64_t size = di->size, in = size % DXF_BLOCK_SIZE, end;
 	struct run run;
+	char *tail;
 	int err;
 
 	if (!in || di->data_format == DXF_DATA_INLINE)
@@ -28,7 +29,11 @@ int zero_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t
 	if (err || !run.written)
 		return err;
 	end = MIN(upto, size - in + DXF_BLOCK_SIZE);
-	pmem_zero_nt(fs->pm, (char *)pmem_at(fs->pm, run.offset) + in, end - size);
+	tail = (char *)pmem_at(fs->pm, run.offset) + in;
+	err = probe_range(fs->pm, tail, end - size);
+	if (err)
+		return err;
+	pmem_zero_nt(fs->pm, tail, end - size);
 	tx_wrote_data(tx);
 	return 0;
 }
@@ -72,7 +77,13 @@ int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dx
 		    uint64_t size)
 {
 	bool done = true;
-	int err = size > di->size ? grow(fs, tx, di, size) : shrink(inode, tx, di, size, &done);
+	int err;
+
+	/* an earlier truncation that met an error has left blocks past the end */
+	if (di->flags & DXF_FLAG_TRUNCATING)
+		err = -EIO;
+	else
+		err = size > di->size ? grow(fs, tx, di, size) : shrink(inode, tx, di, size, &done);
 
 	if (err) {
 		tx_abort(tx);

@@ -42,17 +42,36 @@ struct writing {
 
 /* ---- stores --------------------------------------------------------------- */
 
-/* Over data that is there: a line that is written in part is read by the CPU,
- * so poison is looked for first. Whole lines need no look, and heal. */
+int probe_range(const struct pmem *pm, const void *dst, uint64_t n)
+{
+	const char *p = dst, *end = p + n;
+	int err = 0;
+
+	while (!err && p < end) {
+		err = pmem_probe(pm, p, 1);
+		p += DXF_BLOCK_SIZE - (uintptr_t)p % DXF_BLOCK_SIZE;
+	}
+	if (!err && n && (uintptr_t)end % LINE)
+		err = pmem_probe(pm, end - 1, 1);
+	return err;
+}
+
+/* Over data that is there, or will be. */
 static int store_over(struct fs *fs, char *dst, const void *src, size_t n)
 {
-	size_t head = (uintptr_t)dst % LINE, tail = ((uintptr_t)dst + n) % LINE;
-	int err = head ? pmem_probe(fs->pm, dst, 1) : 0;
+	int err = probe_range(fs->pm, dst, n);
 
-	if (!err && tail)
-		err = pmem_probe(fs->pm, dst + n - 1, 1);
 	if (!err)
 		pmem_copy_nt(fs->pm, dst, src, n);
+	return err;
+}
+
+static int zero_over(struct fs *fs, char *dst, size_t n)
+{
+	int err = probe_range(fs->pm, dst, n);
+
+	if (!err)
+		pmem_zero_nt(fs->pm, dst, n);
 	return err;
 }
 
@@ -133,34 +152,24 @@ static int write_blocks(struct writing *w, uint64_t first, uint64_t end)
 /* The blocks [first, end) of the region that begins at block base. */
 static int write_unit(struct writing *w, uint64_t *word, uint64_t first, uint64_t end)
 {
-	const struct pmem *pm = w->fs->pm;
 	uint64_t base = first / DXF_UNIT_BLOCKS * DXF_UNIT_BLOCKS;
 	uint64_t had = *word & DXF_ENTRY_WRITTEN, start = base * DXF_BLOCK_SIZE;
 	uint64_t from = MAX(w->from, start), to = MIN(w->to, end * DXF_BLOCK_SIZE);
 	uint64_t fresh = start + had * DXF_BLOCK_SIZE; /* nothing is written from here on */
-	char *unit = pmem_at(pm, *word & DXF_ENTRY_OFFSET);
-	int err;
+	char *unit = pmem_at(w->fs->pm, *word & DXF_ENTRY_OFFSET);
+	uint64_t stop = end * DXF_BLOCK_SIZE;
+	int err = 0;
 
 	if (from > fresh)
-		pmem_zero_nt(pm, unit + (fresh - start), from - fresh);
-	if (from < fresh) {
-		uint64_t n = MIN(to, fresh) - from;
-
-		err = store_over(w->fs, unit + (from - start), source(w, from), n);
-		if (err)
-			return err;
-		from += n;
-	}
-	if (to > from)
-		pmem_copy_nt(pm, unit + (from - start), source(w, from), to - from);
-	if (end - base > had) {
-		uint64_t stop = end * DXF_BLOCK_SIZE;
-
+		err = zero_over(w->fs, unit + (fresh - start), from - fresh);
+	if (!err)
+		err = store_over(w->fs, unit + (from - start), source(w, from), to - from);
+	if (!err && end - base > had) {
 		if (stop > to)
-			pmem_zero_nt(pm, unit + (to - start), stop - to);
+			err = zero_over(w->fs, unit + (to - start), stop - to);
 		*word = (*word & ~DXF_ENTRY_WRITTEN) | (end - base);
 	}
-	return 0;
+	return err;
 }
 
 bool quota_has_unit(struct fs *fs, const struct dxf_inode *di)
@@ -405,8 +414,15 @@ static bool must_kill(const struct dxf_inode *media, unsigned flags)
 static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf, size_t length,
 			    uint64_t offset, unsigned flags)
 {
-	size_t done = 0, chunk = CHUNK_BYTES;
+	size_t done = 0, chunk = CHUNK_BYTES, at;
 
+	if (inode->media->flags & DXF_FLAG_TRUNCATING) {
+		/* growth must not bring back what a truncation could not free */
+		int err = truncate_finish(fs, inode);
+
+		if (err)
+			return err;
+	}
 	while (done < length) {
 		size_t n = MIN(length - done, chunk);
 		int err = write_chunk(fs, inode, buf + done, offset + done, offset + done + n,
@@ -416,9 +432,13 @@ static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf,
 			done += n;
 			continue;
 		}
-		if ((err != -ENOSPC && err != -EDQUOT) || n <= DXF_BLOCK_SIZE)
+		/* what still fits is written, to the block */
+		at = (offset + done) % DXF_BLOCK_SIZE;
+		if ((err != -ENOSPC && err != -EDQUOT) || at + n <= DXF_BLOCK_SIZE)
 			return done ? (ssize_t)done : err;
-		chunk = n / 2; /* what still fits is written */
+		chunk = MAX(n / 2, (size_t)(DXF_BLOCK_SIZE - at));
+		if (n <= 2 * DXF_BLOCK_SIZE)
+			chunk = DXF_BLOCK_SIZE - at;
 	}
 	return (ssize_t)done;
 }

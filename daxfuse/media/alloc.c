@@ -364,11 +364,44 @@ static uint64_t *bitmap_word(struct volume *vol, uint64_t offset, uint64_t *ret_
 	return &vol->bitmap[offset / DXF_UNIT_SIZE][block / 64];
 }
 
+/* A reserved block turned out to be poisoned: it stays taken until the unmount. */
+static void retire_block(struct alloc *al, uint64_t offset)
+{
+	struct arena *a = arena_of(al, offset / DXF_UNIT_SIZE);
+	uint64_t block = offset % DXF_UNIT_SIZE / DXF_BLOCK_SIZE;
+
+	pthread_mutex_lock(&a->lock);
+	al->broken[offset / DXF_UNIT_SIZE]->bad[block / 64] |= UINT64_C(1) << block % 64;
+	a->bad_blocks++;
+	pthread_mutex_unlock(&a->lock);
+}
+
+/* Reserve blocks that can be touched. */
+static unsigned reserve_good(struct volume *vol, unsigned want, uint64_t *offsets)
+{
+	unsigned got = 0, more;
+
+	do {
+		unsigned end = got + reserve_blocks(vol->alloc, want - got, offsets + got);
+
+		more = end - got;
+		for (unsigned i = got; i < end; i++) {
+			uint64_t offset = offsets[i];
+
+			if (pmem_probe(vol->pm, pmem_at(vol->pm, offset), 1))
+				retire_block(vol->alloc, offset);
+			else
+				offsets[got++] = offset;
+		}
+	} while (got < want && more);
+	return got;
+}
+
 int alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets)
 {
 	struct volume *vol = tx_volume(tx);
 	uint64_t offsets[DXF_UNIT_BLOCKS], mask;
-	unsigned got = reserve_blocks(vol->alloc, count, offsets);
+	unsigned got = reserve_good(vol, count, offsets);
 
 	if (got < count) {
 		while (got)
