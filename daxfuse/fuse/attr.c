@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "daxfuse/fuse/deferred.h"
 #include "daxfuse/fuse/state.h"
 
 #define NSEC INT64_C(1000000000)
@@ -77,7 +78,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int val
 		.gid = st->st_gid,
 		.size = (uint64_t)st->st_size,
 	};
+	struct state *s = state_of(req);
 	struct fs_attr attr;
+	int err;
 
 	if ((valid & FUSE_SET_ATTR_SIZE) && st->st_size < 0) {
 		fuse_reply_err(req, EINVAL);
@@ -86,7 +89,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int val
 	for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++)
 		set.valid |= valid & bits[i].fuse ? bits[i].core : 0;
 	decode_times(st, valid, &set);
-	reply_attr(req, fs_setattr(state_of(req)->fs, node_to_ino(node), &set, &attr), &attr);
+	do {
+		err = fs_setattr(s->fs, node_to_ino(node), &set, &attr);
+	} while (deferred_frees(s->deferred, err));
+	reply_attr(req, err, &attr);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t node)

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
@@ -29,7 +30,7 @@
 #include "daxfuse/fuse/session.h"
 #include "daxfuse/fuse/state.h"
 
-enum { EXIT_USAGE = 1, EXIT_MOUNT = 32 };
+enum { EXIT_USAGE = 1, EXIT_MOUNT = 32, BUSY_TRIES = 40 };
 
 static int ready_fd = -1; /* the parent waits at its other end */
 
@@ -127,12 +128,29 @@ static void *wait_for_signal(void *arg)
 
 /* ---- serving ---------------------------------------------------------------- */
 
-static int open_pool(struct state *s)
+/* umount(8) returns before the daemon has let go of the device, so one that is
+ * busy is given a moment. */
+static int open_device(struct state *s, struct device_error *ret_error)
 {
 	unsigned access = s->options->fs.read_only ? DEVICE_READ : DEVICE_WRITE;
-	struct device_error error = { 0 };
+	const struct timespec pause = { .tv_nsec = 50000000 };
+	int err;
+
+	for (int i = 0; i < BUSY_TRIES; i++) {
+		*ret_error = (struct device_error){ 0 };
+		err = device_open(s->device, access, &s->dev, ret_error);
+		if (err != -EBUSY)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return err;
+}
+
+static int open_pool(struct state *s)
+{
+	struct device_error error;
 	struct pmem *pm;
-	int err = device_open(s->device, access, &s->dev, &error);
+	int err = open_device(s, &error);
 
 	if (!err)
 		err = device_map(s->dev, &pm, &error);

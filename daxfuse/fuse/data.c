@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Data. Reads are answered straight from the mapped pool: /dev/fuse copies from
- * it to the reader's pages, and poison on the way is the reader's EIO. Writes
- * are copied once, from the request to the pool.
+ * it to the reader's pages. Writes are copied once, from the request to the pool.
  */
 #include <errno.h>
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/fuse/deferred.h"
 #include "daxfuse/fuse/state.h"
 
 struct answer {
@@ -15,10 +15,34 @@ struct answer {
 	bool sent;
 };
 
+/*
+ * Poison must be met here, where it is a SIGBUS that is caught, and not by the
+ * kernel that copies from the same memory. Of an image the kernel knows what is
+ * poisoned, by the page; on a device any line may turn out to be.
+ */
+static int probe_piece(const struct state *s, const struct iovec *piece)
+{
+	const struct pmem *pm = fs_pmem(s->fs);
+	const char *p = piece->iov_base;
+	int err = 0;
+
+	if (device_info(s->dev)->kind == DEVICE_DAX)
+		return pmem_probe(pm, p, piece->iov_len);
+	for (size_t at = 0; !err && at < piece->iov_len; at += DXF_BLOCK_SIZE)
+		err = pmem_probe(pm, p + at, 1);
+	return err ? err : pmem_probe(pm, p + piece->iov_len - 1, 1);
+}
+
 static ssize_t send_pieces(const struct iovec *iov, int count, size_t bytes, void *arg)
 {
 	struct answer *answer = arg;
 
+	for (int i = 0; i < count; i++) {
+		int err = probe_piece(state_of(answer->req), &iov[i]);
+
+		if (err)
+			return err;
+	}
 	answer->sent = true;
 	fuse_reply_iov(answer->req, iov, count);
 	return (ssize_t)bytes;
@@ -95,8 +119,10 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 	}
 	if (kills && (fs_getattr(s->fs, node_to_ino(node), &attr) || !(attr.mode & 06000)))
 		kills = false;
-	n = fs_write(s->fs, node_to_ino(node), buf, size, (uint64_t)offset,
-		     kills ? FS_WRITE_KILL_SUIDGID : 0);
+	do {
+		n = fs_write(s->fs, node_to_ino(node), buf, size, (uint64_t)offset,
+			     kills ? FS_WRITE_KILL_SUIDGID : 0);
+	} while (deferred_frees(s->deferred, n));
 	if (kills)
 		tell_mode(s, node, attr.mode);
 	if (n < 0)
@@ -108,12 +134,16 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
 			 struct fuse_file_info *fi)
 {
-	if (offset < 0 || length <= 0)
-		fuse_reply_err(req, EINVAL);
-	else
-		fuse_reply_err(req, errno_of(fs_fallocate(state_of(req)->fs, node_to_ino(node),
-							  mode, (uint64_t)offset,
-							  (uint64_t)length)));
+	struct state *s = state_of(req);
+	int err = -EINVAL;
+
+	if (offset >= 0 && length > 0) {
+		do {
+			err = fs_fallocate(s->fs, node_to_ino(node), mode, (uint64_t)offset,
+					   (uint64_t)length);
+		} while (deferred_frees(s->deferred, err));
+	}
+	fuse_reply_err(req, -err);
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence,
@@ -132,14 +162,17 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset,
 			       struct fuse_file_info *in_fi, fuse_ino_t out, off_t out_offset,
 			       struct fuse_file_info *out_fi, size_t length, int flags)
 {
+	struct state *s = state_of(req);
 	ssize_t n;
 
 	if (in_offset < 0 || out_offset < 0 || flags) {
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	n = fs_copy_range(state_of(req)->fs, node_to_ino(in), (uint64_t)in_offset, node_to_ino(out),
-			  (uint64_t)out_offset, length);
+	do {
+		n = fs_copy_range(s->fs, node_to_ino(in), (uint64_t)in_offset, node_to_ino(out),
+				  (uint64_t)out_offset, length);
+	} while (deferred_frees(s->deferred, n));
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else

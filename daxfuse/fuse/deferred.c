@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/queue.h>
+#include <time.h>
 
 struct job {
 	STAILQ_ENTRY(job) link;
@@ -29,7 +30,8 @@ struct deferred {
 	pthread_mutex_t lock; /* of all below but `orphans` */
 	pthread_cond_t wake;
 	STAILQ_HEAD(, job) jobs;
-	bool stopping;
+	uint64_t rounds; /* jobs done, ever */
+	bool busy, stopping;
 	pthread_rwlock_t orphans; /* read: one may be made; write: one is freed */
 };
 
@@ -77,6 +79,7 @@ static void *run(void *arg)
 			break;
 		STAILQ_REMOVE_HEAD(&d->jobs, link);
 		stopping = d->stopping;
+		d->busy = true;
 		pthread_mutex_unlock(&d->lock);
 		if (job->is_range)
 			change_range(d, &job->range);
@@ -84,6 +87,8 @@ static void *run(void *arg)
 			free_orphan(d, job, !stopping);
 		free(job);
 		pthread_mutex_lock(&d->lock);
+		d->busy = false;
+		d->rounds++;
 	}
 	pthread_mutex_unlock(&d->lock);
 	return NULL;
@@ -124,6 +129,34 @@ void deferred_fallocate(struct deferred *d, const struct deferred_range *range)
 	job->is_range = true;
 	job->range = *range;
 	push(d, job);
+}
+
+/*
+ * A forget may be on its way still: some milliseconds are waited even when there
+ * is no job. And a job may wait for requests that our caller's thread should
+ * answer: so never longer than a second.
+ */
+bool deferred_drain(struct deferred *d)
+{
+	const struct timespec pause = { .tv_nsec = 500000 };
+	uint64_t rounds;
+	bool pending;
+
+	pthread_mutex_lock(&d->lock);
+	rounds = d->rounds;
+	pthread_mutex_unlock(&d->lock);
+	for (int i = 0; i < 2000; i++) {
+		bool done;
+
+		pthread_mutex_lock(&d->lock);
+		pending = d->busy || !STAILQ_EMPTY(&d->jobs);
+		done = d->rounds != rounds;
+		pthread_mutex_unlock(&d->lock);
+		if (!pending && (done || i >= 10))
+			return done;
+		nanosleep(&pause, NULL);
+	}
+	return false;
 }
 
 void deferred_hold_orphans(struct deferred *d)

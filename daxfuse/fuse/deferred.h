@@ -10,6 +10,8 @@
 #ifndef DAXFUSE_FUSE_DEFERRED_H
 #define DAXFUSE_FUSE_DEFERRED_H
 
+#include <errno.h>
+
 #include "daxfuse/fuse/state.h"
 
 int deferred_start(struct state *s, struct deferred **ret_deferred);
@@ -20,6 +22,17 @@ void deferred_stop(struct deferred *d);
 /* The kernel has let go of ino, in part at least: free it if it is an orphan
  * that nobody can reach. */
 void deferred_forget(struct deferred *d, uint64_t ino);
+
+/*
+ * Out of space (or quota): whether it is worth trying again, because orphans
+ * were freed just now. Waits for those that are about to be, but never for long.
+ */
+bool deferred_drain(struct deferred *d);
+
+static inline bool deferred_frees(struct deferred *d, ssize_t err)
+{
+	return (err == -ENOSPC || err == -EDQUOT) && deferred_drain(d);
+}
 
 /* No orphan is freed between the two. */
 void deferred_hold_orphans(struct deferred *d);

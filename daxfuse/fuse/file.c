@@ -62,9 +62,12 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct state *s = state_of(req);
 	struct fs_cred cred = cred_of(req);
 	struct fs_attr attr;
-	int err = fs_mknod(s->fs, &cred, node_to_ino(parent), name, (mode & 07777) | S_IFREG, 0,
-			   &attr);
+	int err;
 
+	do {
+		err = fs_mknod(s->fs, &cred, node_to_ino(parent), name, (mode & 07777) | S_IFREG, 0,
+			       &attr);
+	} while (deferred_frees(s->deferred, err));
 	if (!err)
 		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);
 	if (err)

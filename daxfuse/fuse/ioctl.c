@@ -138,6 +138,29 @@ static void set_xflags(const struct call *c)
 
 /* ---- of daxfuse ------------------------------------------------------------- */
 
+/* Add a mapped piece, joined to the last extent if it continues that. */
+static int add_extent(struct dxf_ioc_extents *e, const struct fs_iomap *map)
+{
+	struct dxf_ioc_extent *last = e->count ? &e->extent[e->count - 1] : NULL;
+	uint64_t flags = (map->kind == FS_IOMAP_UNWRITTEN ? DXF_EXTENT_UNWRITTEN : 0) |
+			 (map->unit ? DXF_EXTENT_UNIT : 0);
+
+	if (last && last->flags == flags && last->file_offset + last->length == map->file_offset &&
+	    last->device_offset + last->length == map->device_offset) {
+		last->length += map->length;
+		return 0;
+	}
+	if (e->count == DXF_IOC_EXTENT_COUNT)
+		return -ENOSPC;
+	e->extent[e->count++] = (struct dxf_ioc_extent){
+		.file_offset = map->file_offset,
+		.device_offset = map->device_offset,
+		.length = map->length,
+		.flags = flags,
+	};
+	return 0;
+}
+
 static int collect_extents(const struct call *c, struct dxf_ioc_extents *e)
 {
 	struct fs_attr attr;
@@ -145,22 +168,14 @@ static int collect_extents(const struct call *c, struct dxf_ioc_extents *e)
 	int err = fs_getattr(c->s->fs, c->ino, &attr);
 
 	e->count = 0;
-	while (!err && at < attr.size && e->count < DXF_IOC_EXTENT_COUNT) {
+	while (!err && at < attr.size) {
 		struct fs_iomap map;
 
 		err = fs_iomap(c->s->fs, c->ino, at, attr.size - at, &map);
 		if (err || !map.length)
 			break;
-		if (map.kind != FS_IOMAP_HOLE) {
-			e->extent[e->count++] = (struct dxf_ioc_extent){
-				.file_offset = map.file_offset,
-				.device_offset = map.device_offset,
-				.length = map.length,
-				.flags = (map.kind == FS_IOMAP_UNWRITTEN ?
-					  DXF_EXTENT_UNWRITTEN : 0) |
-					 (map.unit ? DXF_EXTENT_UNIT : 0),
-			};
-		}
+		if (map.kind != FS_IOMAP_HOLE && add_extent(e, &map))
+			break; /* full: to be continued here */
 		at += map.length;
 	}
 	e->start = at < attr.size ? at : ~UINT64_C(0);

@@ -41,40 +41,56 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
+	struct state *s = state_of(req);
 	struct fs_cred cred = cred_of(req);
 	struct fs_attr attr;
+	int err;
 	/* the kernel's encoding: 12 bits of major at 8, 20 of minor around them */
 	uint32_t dev = (uint32_t)rdev;
 	uint32_t packed = ((dev >> 8 & 0xfff) << 20) | (dev >> 12 & 0xfff00) | (dev & 0xff);
 
-	reply_entry(req, fs_mknod(state_of(req)->fs, &cred, node_to_ino(parent), name, mode, packed,
-				  &attr), &attr);
+	do {
+		err = fs_mknod(s->fs, &cred, node_to_ino(parent), name, mode, packed, &attr);
+	} while (deferred_frees(s->deferred, err));
+	reply_entry(req, err, &attr);
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
+	struct state *s = state_of(req);
 	struct fs_cred cred = cred_of(req);
 	struct fs_attr attr;
+	int err;
 
-	reply_entry(req, fs_mkdir(state_of(req)->fs, &cred, node_to_ino(parent), name, mode, &attr),
-		    &attr);
+	do {
+		err = fs_mkdir(s->fs, &cred, node_to_ino(parent), name, mode, &attr);
+	} while (deferred_frees(s->deferred, err));
+	reply_entry(req, err, &attr);
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
+	struct state *s = state_of(req);
 	struct fs_cred cred = cred_of(req);
 	struct fs_attr attr;
+	int err;
 
-	reply_entry(req, fs_symlink(state_of(req)->fs, &cred, node_to_ino(parent), name, target,
-				    &attr), &attr);
+	do {
+		err = fs_symlink(s->fs, &cred, node_to_ino(parent), name, target, &attr);
+	} while (deferred_frees(s->deferred, err));
+	reply_entry(req, err, &attr);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *name)
 {
+	struct state *s = state_of(req);
 	struct fs_attr attr;
+	int err;
 
-	reply_entry(req, fs_link(state_of(req)->fs, node_to_ino(node), node_to_ino(parent), name,
-				 &attr), &attr);
+	do {
+		err = fs_link(s->fs, node_to_ino(node), node_to_ino(parent), name, &attr);
+	} while (deferred_frees(s->deferred, err));
+	reply_entry(req, err, &attr);
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -90,10 +106,15 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 		      const char *new_name, unsigned int flags)
 {
+	struct state *s = state_of(req);
 	struct fs_cred cred = cred_of(req);
+	int err;
 
-	fuse_reply_err(req, errno_of(fs_rename(state_of(req)->fs, &cred, node_to_ino(parent), name,
-					       node_to_ino(new_parent), new_name, flags)));
+	do {
+		err = fs_rename(s->fs, &cred, node_to_ino(parent), name, node_to_ino(new_parent),
+				new_name, flags);
+	} while (deferred_frees(s->deferred, err));
+	fuse_reply_err(req, -err);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t node)

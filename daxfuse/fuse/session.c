@@ -43,7 +43,6 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		fuse_unset_feature_flag(conn, unwanted[i]);
 	if (LIBFUSE_KILL_SUIDGID)
 		fuse_set_feature_flag(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
-	s->killpriv = fuse_get_feature_flag(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
 #ifdef HAVE_FUSE_IO_URING
 	s->io_uring = s->options->io_uring &&
 		      fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
@@ -57,7 +56,6 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
 	conn->no_interrupt = 1;
-	s->capabilities = conn->want_ext;
 	s->ready();
 }
 

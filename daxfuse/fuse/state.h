@@ -33,9 +33,7 @@ struct state {
 	struct deferred *deferred;
 	char *device;              /* canonical */
 	char *mountpoint;          /* canonical */
-	bool killpriv;             /* OPEN, CREATE, WRITE say when suid must go */
 	bool io_uring;
-	uint64_t capabilities;     /* FUSE_CAP_* in use */
 	void (*ready)(void);       /* once, when the kernel has said hello */
 };
 

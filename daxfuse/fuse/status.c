@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/status.h"
-
+/* The state of a mount, as one JSON object (DXF_IOC_STATUS, `daxfuse status`). */
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -8,92 +7,80 @@
 #include <unistd.h>
 #include <uuid/uuid.h>
 
-static void add_text(struct json_object *to, const char *key, const char *text)
+#include "daxfuse/fuse/status.h"
+
+static void add_string(struct json_object *o, const char *key, const char *value)
 {
-	json_object_object_add(to, key, json_object_new_string(text));
+	json_object_object_add(o, key, json_object_new_string(value));
 }
 
-static void add_number(struct json_object *to, const char *key, uint64_t number)
+static void add_number(struct json_object *o, const char *key, uint64_t value)
 {
-	json_object_object_add(to, key, json_object_new_uint64(number));
+	json_object_object_add(o, key, json_object_new_uint64(value));
 }
 
-static void add_bool(struct json_object *to, const char *key, bool value)
+static void add_bool(struct json_object *o, const char *key, bool value)
 {
-	json_object_object_add(to, key, json_object_new_boolean(value));
+	json_object_object_add(o, key, json_object_new_boolean(value));
 }
 
-static struct json_object *add_object(struct json_object *to, const char *key)
-{
-	struct json_object *object = json_object_new_object();
-
-	json_object_object_add(to, key, object);
-	return object;
-}
-
-/* "cache_line" on a device whose caches survive a power failure is "byte". */
-static const char *flush_policy(const char *granularity)
-{
-	if (!strcmp(granularity, "byte"))
-		return "none (caches are flushed by the platform)";
-	if (!strcmp(granularity, "cache_line"))
-		return "cache lines (clwb and non-temporal stores)";
-	return "cache lines (not durable: the media is the page cache)";
-}
-
-static void add_device(struct json_object *to, const struct state *s)
+static void add_device(struct json_object *o, const struct state *s)
 {
 	const struct device_info *info = device_info(s->dev);
-	struct json_object *device = add_object(to, "device");
 
-	add_text(device, "path", s->device);
-	add_text(device, "mode", info->mode);
-	add_number(device, "size", info->size);
-	add_number(device, "align", info->align);
+	add_string(o, "device", info->path);
+	add_string(o, "mode", info->mode);
+	add_number(o, "align", info->align);
 	if (info->numa_node >= 0)
-		add_number(device, "numa_node", (uint64_t)info->numa_node);
-	add_text(device, "persistence", info->persistence);
-	if (info->kind == DEVICE_IMAGE)
-		add_text(device, "filesystem", info->filesystem);
-	add_text(device, "granularity", device_granularity(s->dev));
-	add_text(device, "flush", flush_policy(device_granularity(s->dev)));
+		add_number(o, "numa_node", (uint64_t)info->numa_node);
+	add_string(o, "persistence", info->persistence);
+	add_string(o, "granularity", device_granularity(s->dev));
+	add_string(o, "durability", device_durability(s->dev));
 }
 
-static void add_pool(struct json_object *to, const struct state *s)
+static void add_pool(struct json_object *o, const struct state *s)
 {
 	const struct dxf_super *super = fs_super(s->fs);
-	struct json_object *pool = add_object(to, "pool");
-	char uuid[UUID_STR_LEN];
+	char uuid[37];
 
-	uuid_unparse(super->uuid, uuid);
-	add_text(pool, "uuid", uuid);
-	add_text(pool, "label", (const char *)super->label);
-	add_number(pool, "size", super->pool_size);
-	add_number(pool, "replayed_records", s->report.replayed);
-	add_number(pool, "completed_orphans", s->report.orphans);
-	add_bool(pool, "spare_super", s->report.spare_super);
-	add_number(pool, "poison_met", pmem_poison_count());
+	uuid_unparse_lower(super->uuid, uuid);
+	add_string(o, "uuid", uuid);
+	add_string(o, "label", (const char *)super->label);
+	add_number(o, "size", super->pool_size);
 }
 
-static void add_space(struct json_object *to, const struct state *s)
+static struct json_object *space_object(const struct state *s)
 {
-	struct json_object *space = add_object(to, "space");
-	struct fs_space now;
+	struct json_object *o = json_object_new_object();
+	struct fs_space space;
 
-	fs_get_space(s->fs, &now);
-	add_number(space, "total_bytes", now.units * DXF_UNIT_SIZE);
-	add_number(space, "free_bytes",
-		   now.free_units * DXF_UNIT_SIZE + now.free_blocks * DXF_BLOCK_SIZE);
-	add_number(space, "units", now.units);
-	add_number(space, "free_units", now.free_units);
-	add_number(space, "broken_units", now.broken_units);
-	add_number(space, "free_blocks", now.free_blocks);
-	add_number(space, "bad_blocks", now.bad_blocks);
-	add_number(space, "inodes", now.inodes);
-	add_number(space, "inodes_max", now.inodes_max);
+	fs_get_space(s->fs, &space);
+	add_number(o, "units", space.units);
+	add_number(o, "free_units", space.free_units);
+	add_number(o, "broken_units", space.broken_units);
+	add_number(o, "free_blocks_in_broken_units", space.free_blocks);
+	add_number(o, "bad_blocks", space.bad_blocks);
+	add_number(o, "free", space.free_units * DXF_UNIT_SIZE + space.free_blocks * DXF_BLOCK_SIZE);
+	add_number(o, "inodes", space.inodes);
+	add_number(o, "inodes_max", space.inodes_max);
+	return o;
 }
 
-static void add_options(struct json_object *to, const struct state *s)
+static struct json_object *counters_object(const struct state *s)
+{
+	struct json_object *o = json_object_new_object();
+	struct fs_counters counters;
+
+	fs_get_counters(s->fs, &counters);
+	add_number(o, "transactions", counters.transactions);
+	add_number(o, "transaction_bytes", counters.transaction_bytes);
+	add_number(o, "units_promoted", counters.units_promoted);
+	add_number(o, "units_trimmed", counters.units_trimmed);
+	add_number(o, "poison_met", pmem_poison_count());
+	return o;
+}
+
+static struct json_object *mount_object(const struct state *s)
 {
 	static const char *const dax[] = {
 		[FS_DAX_INODE] = "inode", [FS_DAX_ALWAYS] = "always", [FS_DAX_NEVER] = "never",
@@ -102,62 +89,47 @@ static void add_options(struct json_object *to, const struct state *s)
 		[FS_ATIME_RELATIVE] = "relatime", [FS_ATIME_STRICT] = "strictatime",
 		[FS_ATIME_NEVER] = "noatime",
 	};
-	struct json_object *options = add_object(to, "options");
+	struct json_object *o = json_object_new_object();
 
-	add_text(options, "dax", dax[s->options->fs.dax]);
-	add_text(options, "atime", atime[s->options->fs.atime]);
-	add_bool(options, "read_only", s->options->fs.read_only);
-	add_bool(options, "allow_other", s->options->allow_other);
+	add_string(o, "dax", dax[s->options->fs.dax]);
+	add_string(o, "atime", atime[s->options->fs.atime]);
+	add_bool(o, "read_only", s->options->fs.read_only);
+	add_string(o, "transport", s->io_uring ? "io_uring" : s->options->clone_fd ? "clone_fd" : "fuse");
+	add_number(o, "max_threads", s->options->max_threads);
+	add_number(o, "pid", (uint64_t)getpid());
+	add_string(o, "version", DAXFUSE_VERSION);
+	add_string(o, "libfuse", fuse_pkgversion());
+	return o;
 }
 
-static void add_transport(struct json_object *to, const struct state *s)
+static struct json_object *recovery_object(const struct state *s)
 {
-	struct json_object *transport = add_object(to, "transport");
-	char capabilities[24];
+	struct json_object *o = json_object_new_object();
 
-	snprintf(capabilities, sizeof(capabilities), "0x%llx",
-		 (unsigned long long)s->capabilities);
-	add_text(transport, "libfuse", fuse_pkgversion());
-	add_bool(transport, "io_uring", s->io_uring);
-	add_bool(transport, "clone_fd", s->options->clone_fd);
-	add_number(transport, "max_threads", s->options->max_threads);
-	add_number(transport, "max_io_bytes", STATE_IO_MAX);
-	add_text(transport, "capabilities", capabilities);
-}
-
-static void add_counters(struct json_object *to, const struct state *s)
-{
-	struct json_object *object = add_object(to, "counters");
-	struct fs_counters counters;
-
-	fs_get_counters(s->fs, &counters);
-	add_number(object, "transactions", counters.transactions);
-	add_number(object, "transaction_bytes", counters.transaction_bytes);
-	add_number(object, "units_promoted", counters.units_promoted);
-	add_number(object, "units_trimmed", counters.units_trimmed);
+	add_number(o, "journal_records", s->report.replayed);
+	add_number(o, "orphans", s->report.orphans);
+	add_bool(o, "spare_superblock", s->report.spare_super);
+	return o;
 }
 
 int status_json(const struct state *s, char *ret_json, size_t size)
 {
-	struct json_object *all = json_object_new_object();
+	struct json_object *o = json_object_new_object();
 	const char *text;
 	int err = 0;
 
-	add_text(all, "mountpoint", s->mountpoint);
-	add_text(all, "version", DAXFUSE_VERSION);
-	add_number(all, "pid", (uint64_t)getpid());
-	add_device(all, s);
-	add_pool(all, s);
-	add_space(all, s);
-	add_options(all, s);
-	add_transport(all, s);
-	add_counters(all, s);
-	add_text(all, "durability", "synchronous");
-	text = json_object_to_json_string_ext(all, JSON_C_TO_STRING_PLAIN);
-	if (strlen(text) < size)
-		strcpy(ret_json, text);
-	else
+	add_string(o, "mountpoint", s->mountpoint);
+	add_device(o, s);
+	add_pool(o, s);
+	json_object_object_add(o, "space", space_object(s));
+	json_object_object_add(o, "mount", mount_object(s));
+	json_object_object_add(o, "counters", counters_object(s));
+	json_object_object_add(o, "recovery", recovery_object(s));
+	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	if (strlen(text) >= size)
 		err = -ENOSPC;
-	json_object_put(all);
+	else
+		memcpy(ret_json, text, strlen(text) + 1);
+	json_object_put(o);
 	return err;
 }

@@ -7,6 +7,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/fuse/deferred.h"
 #include "daxfuse/fuse/state.h"
 
 #define GROUPS_MAX 65536
@@ -84,13 +85,17 @@ static int drop_sgid(fuse_req_t req, uint64_t ino)
 static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value,
 			size_t size, int flags)
 {
+	struct state *s = state_of(req);
 	uint64_t ino = node_to_ino(node);
 	int err = 0;
 
 	if (!strcmp(name, "system.posix_acl_access"))
 		err = drop_sgid(req, ino);
-	if (!err)
-		err = fs_setxattr(state_of(req)->fs, ino, name, value, size, flags);
+	if (!err) {
+		do {
+			err = fs_setxattr(s->fs, ino, name, value, size, flags);
+		} while (deferred_frees(s->deferred, err));
+	}
 	fuse_reply_err(req, -err);
 }
 
