@@ -80,8 +80,8 @@ static int connect_circle(struct check *c, uint32_t ino)
 }
 
 /*
- * Mark the path from ino upwards until it meets a reached one, and return where
- * it ends instead: an unnamed directory or one that was met before. 0: reached.
+ * Where the path of parents from ino ends that does not end at a reached
+ * directory: one without a name, or one of a circle. 0: it ends at a reached one.
  */
 static uint32_t climb(struct check *c, uint32_t ino)
 {
@@ -97,12 +97,23 @@ static uint32_t climb(struct check *c, uint32_t ino)
 	}
 }
 
+static void leave_path(struct check *c, uint32_t ino)
+{
+	uint8_t *state = ck_inode_state(c, ino);
+
+	while (*state & INODE_ON_PATH) {
+		*state &= (uint8_t)~INODE_ON_PATH;
+		ino = ck_dir_find(c, ino)->parent;
+		state = ck_inode_state(c, ino);
+	}
+}
+
 static void mark_reached(struct check *c, uint32_t ino)
 {
 	uint8_t *state = ck_inode_state(c, ino);
 
 	while (!(*state & INODE_REACHED)) {
-		*state = (uint8_t)((*state & ~INODE_ON_PATH) | INODE_REACHED);
+		*state |= INODE_REACHED;
 		if (!(*state & INODE_NAMED))
 			break;
 		ino = ck_dir_find(c, ino)->parent;
@@ -116,6 +127,7 @@ static int reach(struct check *c, size_t i)
 	uint8_t state = top ? *ck_inode_state(c, top) : 0;
 	int err = 0;
 
+	leave_path(c, ino);
 	if (top && state & INODE_NAMED)
 		err = connect_circle(c, top);
 	else if (top && !(state & INODE_ORPHAN && !ck_dir_find(c, top)->entries))
