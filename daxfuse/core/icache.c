@@ -27,9 +27,13 @@ struct icache {
 	struct shard shard[SHARDS];
 };
 
+/* Each inode chunk has 64 of the shards: threads make their inodes in chunks of
+ * their own, and meet in no shard then. */
 static struct shard *shard_of(struct fs *fs, uint64_t ino)
 {
-	return &fs->icache->shard[(ino * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
+	uint64_t chunk = ino / DXF_CHUNK_INODES;
+
+	return &fs->icache->shard[(chunk * UINT64_C(0x9e3779b97f4a7c15) >> 60 << 6) | (ino & 63)];
 }
 
 int icache_open(struct fs *fs)
