@@ -64,7 +64,7 @@ def pool(request, make_pool_in):
 @pytest.fixture
 def mnt(request, pool):
     """An empty folder for one test; its daemon must be alive at the end."""
-    path = pool.point / re.sub(r"[^\w]+", "-", request.node.name)
+    path = pool.point / re.sub(r"[^\w]+", "-", request.node.name)[:100]
     with pool.watched():
         path.mkdir()
         yield path

@@ -72,7 +72,7 @@ def test_types_in_listing(mnt):
 
 
 def test_ten_thousand_entries(mnt, pool):
-    names = [f"{i:x}" * (1 + i % 9) for i in range(10_000)]
+    names = [f"{i:x}-" * (1 + i % 9) for i in range(10_000)]
     for name in names:
         os.mknod(mnt / name)
     assert sorted(os.listdir(mnt)) == sorted(names)
@@ -81,7 +81,7 @@ def test_ten_thousand_entries(mnt, pool):
     rng = random.Random(3)
     for name in rng.sample(names, 500):
         assert (mnt / name).stat().st_size == 0
-        assert not os.path.exists(mnt / (name + "-"))
+        assert not os.path.exists(mnt / (name + "x"))
     rng.shuffle(names)
     for name in names[:9_000]:
         os.unlink(mnt / name)
@@ -205,7 +205,8 @@ def test_removed_while_open(mnt):
     (mnt / "d").mkdir()
     fd = os.open(mnt / "d", os.O_RDONLY)
     os.rmdir(mnt / "d")
-    assert [name for name in names_of(fd) if name not in (".", "..")] == []
+    with fails("ENOENT"):
+        getdents(fd, 1000)
     with fails("ENOENT"):
         os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
     with fails("ENOENT"):

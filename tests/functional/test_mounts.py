@@ -180,7 +180,7 @@ def test_second_daemon_is_refused(make_pool):
 
 @pytest.mark.parametrize("damage, words", [
     (lambda file: (file.seek(0), file.write(bytes(4096)), file.seek(62 * MIB), file.write(bytes(4096))),
-     "no pool"),
+     "no daxfuse pool"),
     (lambda file: file.truncate(40 * MIB), "")], ids=["blank", "truncated"])
 def test_refused_images(make_pool, damage, words):
     pool = make_pool(64 * MIB)
@@ -189,11 +189,11 @@ def test_refused_images(make_pool, damage, words):
     with open(pool.image, "r+b") as file:
         damage(file)
     done = subprocess.run([pool.bin_dir / "daxfuse", pool.image, pool.point], capture_output=True, text=True)
+    pool.image.write_bytes(good)
     lines = done.stderr.splitlines()
     assert done.returncode == 32 and done.stdout == ""
     assert lines[0].startswith(f"daxfuse: {pool.image}: ") and words in lines[0] and len(lines) == 2
     assert not is_mounted(pool.point)
-    pool.image.write_bytes(good)
 
 
 @pytest.mark.parametrize("arguments, code", [
@@ -253,10 +253,10 @@ def test_nosuid_and_noexec(make_pool):
 def test_remount_read_only_by_mount(make_pool):
     pool = make_pool()
     mnt = pool.mount()
-    subprocess.run(["mount", "-o", "remount,ro", mnt], check=True, capture_output=True)
+    subprocess.run(["mount", "-i", "-o", "remount,ro", mnt], check=True, capture_output=True)
     with fails("EROFS"):
         (mnt / "f").touch()
-    subprocess.run(["mount", "-o", "remount,rw", mnt], check=True, capture_output=True)
+    subprocess.run(["mount", "-i", "-o", "remount,rw", mnt], check=True, capture_output=True)
     (mnt / "f").touch()
 
 

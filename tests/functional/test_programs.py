@@ -2,6 +2,7 @@
 """Ordinary programs at work: git, sqlite, tar, rsync, gcc, fio."""
 
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -25,12 +26,16 @@ def run(*command, **kwargs):
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory):
-    """Some two thousand files of all sizes, links among them."""
+    """Some eight hundred files of all sizes (20 MiB), links among them."""
     path = tmp_path_factory.mktemp("tree") / "tree"
-    run("cp", "-a", "/usr/include", path)
-    for i, entry in enumerate(sorted(path.rglob("*.h"))):
-        if i > 2500:
-            entry.unlink()
+    rng = random.Random(1)
+    for i in range(800):
+        folder = path / f"dir{i % 11}" / f"sub{i % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / ("name" * rng.randrange(1, 20) + str(i))
+        file.write_bytes(rng.randbytes(min(int(rng.lognormvariate(9, 2)), 3_000_000)))
+        os.utime(file, (i * 1000, i * 1000))
+        file.chmod(rng.choice([0o644, 0o600, 0o755, 0o444]))
     shutil.copy("/bin/bash", path / "program")
     os.symlink("program", path / "symlink")
     os.link(path / "program", path / "hardlink")
