@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Poisoned pages: mapped from an empty file, so that a touch is a SIGBUS, as the
+ * kernel answers where the media is bad. Whatever lies there is EIO, and nothing
+ * else is; no store to such a page may be made either.
+ */
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pool.h"
+
+enum { UNITS = 24 };
+
+static char buf[3 << 20];
+
+static int setup(void **state)
+{
+	struct pool *pool = calloc(1, sizeof(*pool));
+
+	pool_make(pool, UNITS);
+	memset(buf, 'x', sizeof(buf));
+	*state = pool;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	pool_free(*state);
+	free(*state);
+	return 0;
+}
+
+static void map_page(struct pool *pool, uint64_t offset, int fd, uint64_t at)
+{
+	offset -= offset % DXF_BLOCK_SIZE;
+	assert_ptr_not_equal(mmap(pmem_at(pool->pm, offset), DXF_BLOCK_SIZE, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, fd, (off_t)at), MAP_FAILED);
+}
+
+static void poison(struct pool *pool, uint64_t offset)
+{
+	int fd = memfd_create("poison", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pmem_poison_init(), 0); /* cmocka has put its own handler before */
+	map_page(pool, offset, fd, 0);
+	close(fd);
+}
+
+static void heal(struct pool *pool, uint64_t offset)
+{
+	map_page(pool, offset, pmem_memory_fd(pool->pm), offset - offset % DXF_BLOCK_SIZE);
+}
+
+static uint64_t device_offset(struct pool *pool, uint64_t ino, uint64_t at)
+{
+	struct fs_iomap map;
+
+	assert_int_equal(fs_iomap(pool->fs, ino, at, 1, &map), 0);
+	assert_int_equal(map.kind, FS_IOMAP_MAPPED);
+	return map.device_offset;
+}
+
+static void check_data(struct pool *pool, uint64_t size)
+{
+	struct fs *fs = pool->fs;
+	uint64_t ino = make_file(pool, "data"), at = size / 2 / DXF_BLOCK_SIZE * DXF_BLOCK_SIZE, bad;
+	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = at + 100};
+	struct fs_attr attr;
+
+	assert_int_equal(fs_write(fs, ino, buf, size, 0, 0), size);
+	bad = device_offset(pool, ino, at);
+	poison(pool, bad);
+	assert_int_equal(fs_pread(fs, ino, buf, 10, at + 5), -EIO);
+	assert_int_equal(fs_pread(fs, ino, buf, at, 0), at);
+	assert_int_equal(fs_pread(fs, ino, buf, 10, at + DXF_BLOCK_SIZE), 10);
+	assert_int_equal(fs_write(fs, ino, buf, 10, at + 5, 0), -EIO);
+	assert_int_equal(fs_write(fs, ino, buf, DXF_BLOCK_SIZE, at, 0), -EIO);
+	assert_int_equal(fs_fallocate(fs, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at + 1, 10), -EIO);
+	assert_int_equal(fs_fallocate(fs, ino, FALLOC_FL_COLLAPSE_RANGE, 0, DXF_BLOCK_SIZE), -EIO);
+	assert_int_equal(fs_setattr(fs, ino, &set, &attr), 0);
+	assert_int_equal(fs_write(fs, ino, buf, 10, size, 0), -EIO); /* the tail can't be zeroed */
+	set.size = 100;
+	assert_int_equal(fs_setattr(fs, ino, &set, &attr), 0);
+	assert_int_equal(fs_write(fs, ino, buf, 10, 50, 0), 10);
+	remove_file(pool, ROOT, "data", ino);
+	heal(pool, bad);
+}
+
+static void test_data(void **state)
+{
+	check_data(*state, 5 * DXF_BLOCK_SIZE);
+	check_data(*state, 40 * DXF_BLOCK_SIZE); /* a table */
+	check_data(*state, 2 << 20);             /* a unit */
+}
+
+/* What is free and bad is noticed when it is about to be given out. */
+static void test_new_space(void **state)
+{
+	struct pool *pool = *state;
+	uint64_t ino = make_file(pool, "a"), other = make_file(pool, "b"), bad[4];
+
+	assert_int_equal(fs_write(pool->fs, ino, buf, sizeof(bad) / 8 * DXF_BLOCK_SIZE, 0, 0),
+			 sizeof(bad) / 8 * DXF_BLOCK_SIZE);
+	for (unsigned i = 0; i < 4; i++)
+		bad[i] = device_offset(pool, ino, i * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	remove_file(pool, ROOT, "a", ino);
+	for (unsigned i = 0; i < 4; i++)
+		poison(pool, bad[i]);
+	assert_int_equal(fs_write(pool->fs, other, buf, 60 * DXF_BLOCK_SIZE, 0, 0), 60 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_pread(pool->fs, other, buf, 60 * DXF_BLOCK_SIZE, 0), 60 * DXF_BLOCK_SIZE);
+	for (unsigned i = 0; i < 4; i++)
+		heal(pool, bad[i]);
+}
+
+/* A directory's bucket. */
+static void test_bucket(void **state)
+{
+	struct pool *pool = *state;
+	uint64_t dir = make_dir(pool, ROOT, "dir"), entry, bad;
+	const struct dxf_inode *inode;
+	struct fs_attr attr;
+
+	make_dir(pool, dir, "child");
+	inode = pmem_at(pool->pm, fs_super(pool->fs)->data_offset + dir * DXF_INODE_SIZE);
+	memcpy(&entry, inode->data, 8);
+	bad = entry & DXF_ENTRY_OFFSET;
+	poison(pool, bad);
+	assert_int_equal(fs_lookup(pool->fs, dir, "child", &attr), -EIO);
+	assert_int_equal(fs_unlink(pool->fs, dir, "child"), -EIO);
+	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "new", S_IFREG | 0644, 0, &attr), -EIO);
+	assert_int_equal(fs_rename(pool->fs, &root_cred, dir, "child", ROOT, "x", 0), -EIO);
+	assert_int_equal(fs_lookup(pool->fs, ROOT, "dir", &attr), 0);
+	heal(pool, bad);
+	assert_int_equal(fs_lookup(pool->fs, dir, "child", &attr), 0);
+}
+
+/* Inodes: eight of them lie in a page. */
+static void test_inode(void **state)
+{
+	struct pool *pool = *state;
+	uint64_t bad = fs_super(pool->fs)->data_offset + 16 * DXF_INODE_SIZE;
+	struct fs_attr attr;
+	char name[8];
+
+	for (unsigned i = 0; i < 16; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		make_file(pool, name);
+	}
+	fs_unmount(pool->fs);
+	pool_mount(pool, false);
+	poison(pool, bad);
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned ino = DXF_ROOT_INO + 1 + i;
+
+		snprintf(name, sizeof(name), "%u", i);
+		assert_int_equal(fs_lookup(pool->fs, ROOT, name, &attr), ino >= 16 ? -EIO : 0);
+	}
+	heal(pool, bad);
+}
+
+/* A table of blocks, and an xattr's block. */
+static void test_table(void **state)
+{
+	struct pool *pool = *state;
+	uint64_t ino = make_file(pool, "file"), entry, bad;
+	const struct dxf_inode *inode;
+	struct fs_attr attr;
+
+	assert_int_equal(fs_write(pool->fs, ino, buf, 100, 30 * DXF_BLOCK_SIZE, 0), 100);
+	assert_int_equal(fs_setxattr(pool->fs, ino, "user.a", buf, 3000, 0), 0);
+	inode = pmem_at(pool->pm, fs_super(pool->fs)->data_offset + ino * DXF_INODE_SIZE);
+	memcpy(&entry, inode->data, 8);
+	assert_true(entry & DXF_ENTRY_TABLE);
+	bad = entry & DXF_ENTRY_OFFSET;
+	poison(pool, bad);
+	assert_int_equal(fs_pread(pool->fs, ino, buf, 100, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, ino, buf, 100, 0, 0), -EIO);
+	assert_int_equal(fs_unlink(pool->fs, ROOT, "file"), 0);
+	fs_forget(pool->fs, ino);
+	assert_int_equal(fs_getattr(pool->fs, ino, &attr), 0); /* an orphan, until it can be freed */
+	heal(pool, bad);
+	memcpy(&entry, inode->xattr, 8);
+	bad = entry & DXF_ENTRY_OFFSET;
+	poison(pool, bad);
+	assert_int_equal(fs_getxattr(pool->fs, ino, "user.a", buf, 3000), -EIO);
+	heal(pool, bad);
+	fs_forget(pool->fs, ino);
+	assert_int_equal(fs_getattr(pool->fs, ino, &attr), -ESTALE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_data, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_new_space, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bucket, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_inode, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_table, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
