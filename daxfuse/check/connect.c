@@ -53,6 +53,8 @@ static int connect(struct check *c, uint32_t ino, const char *what)
 	if (!(*ck_inode_state(c, ino) & INODE_NAMED))
 		*ck_inode_links(c, ino) += is_dir ? 2 : 1;
 	*ck_inode_state(c, ino) |= INODE_NAMED;
+	if (is_dir) /* without repair: as if it were in the root */
+		ck_dir_find(c, ino)->parent = repair ? c->lost_found : DXF_ROOT_INO;
 	if (!repair)
 		return 0;
 	lost = VECTOR_ADD(&c->lost);
@@ -62,7 +64,6 @@ static int connect(struct check *c, uint32_t ino, const char *what)
 	ck_dir_find(c, c->lost_found)->rebuild = true;
 	if (!is_dir)
 		return 0;
-	ck_dir_find(c, ino)->parent = c->lost_found;
 	err = ck_inode_set_parent(c, ino, c->lost_found);
 	return err ? err : ck_inode_add_links(c, c->lost_found, 1);
 }
@@ -73,7 +74,7 @@ static int connect_circle(struct check *c, uint32_t ino)
 	uint32_t parent = ck_dir_find(c, ino)->parent;
 	int err = connect(c, ino, "a directory in a circle");
 
-	if (err || ck_dir_find(c, ino)->parent == parent)
+	if (err || !check_may_repair(c) || ck_dir_find(c, ino)->parent == parent)
 		return err;
 	ck_dir_find(c, parent)->rebuild = true;
 	return ck_inode_add_links(c, parent, -1);
