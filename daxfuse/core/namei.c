@@ -254,10 +254,10 @@ static int remove_name(struct fs *fs, uint64_t parent, const char *name, bool di
 	}
 	if (directory != S_ISDIR(child->media->mode))
 		err = directory ? -ENOTDIR : -EISDIR;
-	else if (directory && child->media->entries)
-		err = -ENOTEMPTY;
 	else
 		err = name_may_go(dir, child);
+	if (!err && directory && child->media->entries)
+		err = -ENOTEMPTY;
 	if (!err)
 		err = unlink_locked(fs, dir, child, &found);
 	inode_unlock(fs, child);
