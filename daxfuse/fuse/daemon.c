@@ -269,6 +269,8 @@ static int go_to_background(void)
 
 static int find_paths(const struct options *options, struct state *s)
 {
+	struct stat st;
+
 	s->device = realpath(options->device, NULL);
 	if (!s->device) {
 		complain(options->device, "cannot be opened", -errno,
@@ -276,10 +278,15 @@ static int find_paths(const struct options *options, struct state *s)
 		return EXIT_MOUNT;
 	}
 	s->mountpoint = realpath(options->mountpoint, NULL);
+	if (s->mountpoint && (stat(s->mountpoint, &st) || !S_ISDIR(st.st_mode))) {
+		errno = ENOTDIR;
+		free(s->mountpoint);
+		s->mountpoint = NULL;
+	}
 	if (!s->mountpoint) {
 		log_error("daxfuse: %s: cannot be mounted on %s: %s\n", s->device,
 			  options->mountpoint, strerror(errno));
-		log_error("make the folder first: mkdir -p %s\n", options->mountpoint);
+		log_error("it must be a folder: mkdir -p %s\n", options->mountpoint);
 		return EXIT_MOUNT;
 	}
 	return 0;

@@ -36,17 +36,35 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_
 		    value, room);
 }
 
+/* Names that begin with "trusted." are root's to see; the length without them. */
+static size_t drop_trusted(char *names, size_t length)
+{
+	size_t kept = 0;
+
+	for (size_t at = 0; at < length;) {
+		size_t n = strnlen(names + at, length - at - 1) + 1;
+
+		if (strncmp(names + at, "trusted.", 8)) {
+			memmove(names + kept, names + at, n);
+			kept += n;
+		}
+		at += n;
+	}
+	return kept;
+}
+
 static void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
 {
-	CLEANUP_FREE char *names = NULL;
-	size_t room = MIN(size, (size_t)DXF_XATTR_MAX);
+	CLEANUP_FREE char *names = malloc(DXF_XATTR_MAX);
+	ssize_t n = -ENOMEM;
 
-	if (room && !(names = malloc(room))) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	reply_value(req, fs_listxattr(state_of(req)->fs, node_to_ino(node), names, room), names,
-		    room);
+	if (names)
+		n = fs_listxattr(state_of(req)->fs, node_to_ino(node), names, DXF_XATTR_MAX);
+	if (n > 0 && fuse_req_ctx(req)->uid != 0)
+		n = (ssize_t)drop_trusted(names, (size_t)n);
+	if (size && n > (ssize_t)size)
+		n = -ERANGE;
+	reply_value(req, n, names, size);
 }
 
 static bool is_member(fuse_req_t req, uint32_t gid)
