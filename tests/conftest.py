@@ -30,7 +30,7 @@ def huge_dir():
         capture_output=True).returncode == 0
     yield path
     if mounted:
-        subprocess.run(["umount", path], check=True)
+        subprocess.run(["umount", "-R", path], check=True)
         path.rmdir()
     else:
         shutil.rmtree(path)
