@@ -106,12 +106,14 @@ static int unmount(const char *mountpoint)
 	return errno == EPERM ? run_fusermount(mountpoint) : -errno;
 }
 
+/* The thread beside those that serve. */
 static void *wait_for_signal(void *arg)
 {
 	struct state *s = arg;
 	sigset_t set;
 	int number, fd;
 
+	session_set_readahead(s);
 	stop_signals(&set);
 	if (sigwait(&set, &number) || number == SIGUSR1)
 		return NULL;

@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/base/cleanup.h"
 #include "daxfuse/fuse/log.h"
 
 /* ---- what is agreed with the kernel ---------------------------------------- */
@@ -112,27 +114,22 @@ static int add_arguments(const struct state *s, struct fuse_args *args)
 
 /*
  * The kernel reads ahead 128 KiB on a FUSE mount and can't be told otherwise
- * through FUSE; root may set it from outside, to one whole READ.
+ * through FUSE; root may set it from outside, to one whole READ. Its answer to
+ * our greeting would set it back, so that must have come first: statfs() waits
+ * for it.
  */
-static void set_readahead(const char *mountpoint)
+void session_set_readahead(const struct state *s)
 {
-	CLEANUP_FILE FILE *mounts = fopen("/proc/self/mountinfo", "re");
-	CLEANUP_FREE char *line = NULL;
-	char device[32] = "", path[64];
-	size_t size = 0;
+	struct statfs ignored;
+	struct stat st;
+	char path[64];
 	FILE *file;
 
-	while (mounts && getline(&line, &size, mounts) > 0) {
-		char number[32];
-		int at = 0;
-
-		if (sscanf(line, "%*s %*s %31s %*s %n", number, &at) == 1 && at &&
-		    !strncmp(line + at, mountpoint, strlen(mountpoint)) &&
-		    line[at + (int)strlen(mountpoint)] == ' ')
-			strcpy(device, number);
-	}
-	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", device);
-	file = *device ? fopen(path, "we") : NULL;
+	if (geteuid() || statfs(s->mountpoint, &ignored) || stat(s->mountpoint, &st))
+		return;
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
+		 minor(st.st_dev));
+	file = fopen(path, "we");
 	if (file) {
 		fprintf(file, "%d", STATE_IO_MAX >> 10);
 		fclose(file);
@@ -156,8 +153,6 @@ int session_mount(struct state *s)
 		err = -EIO;
 	log_hold_back(false);
 	fuse_opt_free_args(&args);
-	if (!err && geteuid() == 0)
-		set_readahead(s->mountpoint);
 	return err;
 }
 
