@@ -27,10 +27,6 @@ def mount_fails(pool, *options):
     return text
 
 
-def status(pool):
-    return json.loads(pool.run("daxfuse", "status", pool.point))
-
-
 # ---- what is shown
 
 def test_statfs(make_pool):
@@ -258,14 +254,6 @@ def test_remount_read_only_by_mount(make_pool):
         (mnt / "f").touch()
     subprocess.run(["mount", "-i", "-o", "remount,rw", mnt], check=True, capture_output=True)
     (mnt / "f").touch()
-
-
-def test_status(make_pool):
-    pool = make_pool()
-    pool.mount()
-    shown = status(pool)
-    assert shown["device"] == str(pool.image)
-    assert str(pool.point) in pool.run("daxfuse", "status", "-u", pool.point) or shown
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
