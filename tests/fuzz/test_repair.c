@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "daxfuse/check/check.h"
+#include "daxfuse/core/fs.h"
 #include "daxfuse/format.h"
 #include "daxfuse/media/inode.h"
 #include "tests/fuzz/exercise.h"
@@ -299,6 +300,66 @@ static void cut_short_counts(void **state)
 	cut_short(damage_counts);
 }
 
+/* ---- no space ------------------------------------------------------------- */
+
+static void fill_pool(void)
+{
+	static const struct fs_cred cred;
+	static char buf[1 << 20];
+	struct fs_options options = {0};
+	struct fs_attr attr;
+	size_t step = sizeof(buf);
+	uint64_t end = 0;
+	struct fs *fs;
+
+	assert_int_equal(fs_mount(&pool, &options, &fs, NULL), 0);
+	assert_int_equal(fs_mknod(fs, &cred, DXF_ROOT_INO, "full", S_IFREG | 0600, 0, &attr), 0);
+	while (step >= DXF_BLOCK_SIZE) {
+		ssize_t n = fs_write(fs, attr.ino, buf, step, end, 0);
+
+		if (n > 0)
+			end += (uint64_t)n;
+		else
+			step /= 2;
+	}
+	fs_unmount(fs);
+}
+
+/* The later one of two files loses the block, the other one keeps it. */
+static void shared_without_space(void **state)
+{
+	struct dxf_inode *sparse, *direct;
+	uint64_t *first, blocks;
+
+	fill_pool();
+	sparse = named("sparse");
+	direct = named("direct");
+	first = (uint64_t *)(void *)sparse->data;
+	assert_int_equal(sparse->data_format, DXF_DATA_DIRECT);
+	assert_int_equal(*first, 0);
+	blocks = sparse->blocks;
+	memcpy(first, direct->data, sizeof(*first));
+	sparse->blocks++;
+	sparse->crc = inode_crc(sparse);
+	assert_int_equal(check(true).found, 1);
+	assert_int_equal(check(false).found, 0);
+	assert_int_equal(*first, 0);
+	assert_int_equal(sparse->blocks, blocks);
+	assert_int_not_equal(*(uint64_t *)(void *)direct->data, 0);
+}
+
+/* What needs space that there is not is left as it is, and said. */
+static void directory_without_space(void **state)
+{
+	struct check_result result;
+
+	fill_pool();
+	root_bucket()->slot[0].type ^= 1;
+	result = check(true);
+	assert_true(result.repaired < result.found);
+	assert_int_equal(check(false).found, 1);
+}
+
 #define ON_A_COPY(test) cmocka_unit_test_setup(test, fresh_copy)
 
 int main(void)
@@ -313,7 +374,8 @@ int main(void)
 		ON_A_COPY(poisoned_bucket),       ON_A_COPY(poisoned_quota),
 		ON_A_COPY(poisoned_data_is_left_alone),
 		ON_A_COPY(cut_short_lost_files),  ON_A_COPY(cut_short_shared),
-		ON_A_COPY(cut_short_counts),
+		ON_A_COPY(cut_short_counts),      ON_A_COPY(shared_without_space),
+		ON_A_COPY(directory_without_space),
 	};
 
 	return cmocka_run_group_tests(tests, make_pool, NULL);
