@@ -212,7 +212,8 @@ static int read_check(const struct dxf_inode *inode)
 	return S_ISREG(inode->mode) ? 0 : S_ISDIR(inode->mode) ? -EISDIR : -EINVAL;
 }
 
-ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit, void *arg)
+static ssize_t read_pieces(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, bool touch,
+			   fs_emit emit, void *arg)
 {
 	struct pieces pieces;
 	struct inode *inode;
@@ -228,11 +229,24 @@ ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_
 	if (!n && offset < size)
 		n = collect(fs, inode->media, offset, offset + MIN(length, size - offset), &pieces);
 	if (!n) {
+		/* before emit: whoever has the bytes may ask for the time at once */
+		if (touch)
+			update_atime(fs, inode);
 		n = emit(pieces.iov, pieces.count, pieces.bytes, arg);
-		update_atime(fs, inode);
 	}
 	inode_unlock(fs, inode);
 	return n;
+}
+
+ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit, void *arg)
+{
+	return read_pieces(fs, ino, offset, length, true, emit, arg);
+}
+
+ssize_t fs_read_noatime(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit,
+			void *arg)
+{
+	return read_pieces(fs, ino, offset, length, false, emit, arg);
 }
 
 struct target {

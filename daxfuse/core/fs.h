@@ -191,7 +191,10 @@ bool fs_is_orphan(struct fs *fs, uint64_t ino);
  */
 typedef ssize_t (*fs_emit)(const struct iovec *iov, int count, size_t bytes, void *arg);
 ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit, void *arg);
-/* The same into a buffer. */
+/* The same, but as of a reader with O_NOATIME. */
+ssize_t fs_read_noatime(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit,
+			void *arg);
+/* fs_read() into a buffer. */
 ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t offset);
 
 enum {

@@ -4,6 +4,7 @@
  * it to the reader's pages. Writes are copied once, from the request to the pool.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
@@ -49,27 +50,36 @@ static ssize_t send_pieces(const struct iovec *iov, int count, size_t bytes, voi
 }
 
 #ifdef HAVE_FUSE_IO_URING
-/* The reply's buffer is the daemon's, so it is the daemon that must not trip
- * over poison: the core's guarded copy. False: not a request of a ring. */
-static bool read_to_ring(fuse_req_t req, uint64_t ino, size_t size, uint64_t offset)
+/* The buffer of a ring's reply is the daemon's: a copy that is guarded. */
+static ssize_t copy_to_ring(const struct iovec *iov, int count, size_t bytes, void *arg)
 {
+	struct answer *answer = arg;
+	const struct pmem *pm = fs_pmem(state_of(answer->req)->fs);
+	size_t room, at = 0;
 	char *payload;
-	size_t room;
-	ssize_t n;
 
-	if (!fuse_req_is_uring(req) || fuse_req_get_payload(req, &payload, &room, NULL))
-		return false;
-	n = fs_pread(state_of(req)->fs, ino, payload, MIN(size, room), offset);
-	if (n < 0)
-		fuse_reply_err(req, (int)-n);
-	else
-		fuse_reply_buf(req, payload, (size_t)n);
-	return true;
+	if (fuse_req_get_payload(answer->req, &payload, &room, NULL) || bytes > room)
+		return -EIO;
+	for (int i = 0; i < count; i++) {
+		int err = pmem_read(pm, payload + at, iov[i].iov_base, iov[i].iov_len);
+
+		if (err)
+			return err;
+		at += iov[i].iov_len;
+	}
+	answer->sent = true;
+	fuse_reply_buf(answer->req, payload, bytes);
+	return (ssize_t)bytes;
+}
+
+static fs_emit emit_for(fuse_req_t req)
+{
+	return fuse_req_is_uring(req) ? copy_to_ring : send_pieces;
 }
 #else
-static bool read_to_ring(fuse_req_t req, uint64_t ino, size_t size, uint64_t offset)
+static fs_emit emit_for(fuse_req_t req)
 {
-	return false;
+	return send_pieces;
 }
 #endif
 
@@ -77,16 +87,19 @@ static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset,
 		    struct fuse_file_info *fi)
 {
 	struct answer answer = { .req = req };
+	struct fs *fs = state_of(req)->fs;
 	ssize_t n;
 
 	if (offset < 0) {
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	if (read_to_ring(req, node_to_ino(node), size, (uint64_t)offset))
-		return;
-	n = fs_read(state_of(req)->fs, node_to_ino(node), (uint64_t)offset,
-		    MIN(size, (size_t)STATE_IO_MAX), send_pieces, &answer);
+	size = MIN(size, (size_t)STATE_IO_MAX);
+	if (fi->flags & O_NOATIME)
+		n = fs_read_noatime(fs, node_to_ino(node), (uint64_t)offset, size, emit_for(req),
+				    &answer);
+	else
+		n = fs_read(fs, node_to_ino(node), (uint64_t)offset, size, emit_for(req), &answer);
 	if (!answer.sent)
 		fuse_reply_err(req, n < 0 ? (int)-n : EIO);
 }

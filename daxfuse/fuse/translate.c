@@ -105,11 +105,11 @@ static bool atime_is_due(const struct state *s, const struct fs_attr *attr)
 
 void open_reply_flags(const struct state *s, const struct fs_attr *attr, struct fuse_file_info *fi)
 {
-	bool reads = (fi->flags & O_ACCMODE) != O_WRONLY;
+	bool touches = (fi->flags & O_ACCMODE) != O_WRONLY && !(fi->flags & O_NOATIME);
 
 	fi->fh = (uint64_t)(fi->flags & O_ACCMODE);
 	fi->noflush = 1;
 	fi->direct_io = attr->dax;
 	fi->parallel_direct_writes = attr->dax; /* the core locks */
-	fi->keep_cache = !attr->dax && !(reads && atime_is_due(s, attr));
+	fi->keep_cache = !attr->dax && !(touches && atime_is_due(s, attr));
 }
