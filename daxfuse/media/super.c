@@ -91,21 +91,25 @@ static bool usable(int err)
 	return err == 0 || err == -EROFS;
 }
 
-/* The second copy lies in the last unit of the pool. If the first one can't say
- * where that is, the pool is taken to fill the device. */
+/*
+ * The second copy lies in the last unit of the pool. If the first one is torn or
+ * poisoned and can't say where that is, the pool is taken to fill the device. If
+ * it is not there at all, a second copy is what a former pool left behind:
+ * mkfs of others leaves the end of a device as it was.
+ */
 int super_load(const struct pmem *pm, struct dxf_super *ret_super, bool *ret_spare)
 {
 	struct dxf_super first, second;
 	int err1 = read_copy(pm, 0, &first), err2;
 	uint64_t end = usable(err1) ? first.pool_size : pm->size / DXF_UNIT_SIZE * DXF_UNIT_SIZE;
 
-	if (err1 == -EFBIG || err1 == -EOPNOTSUPP)
+	if (err1 == -EINVAL || err1 == -EFBIG || err1 == -EOPNOTSUPP)
 		return err1;
 	err2 = end < DXF_POOL_MIN ? -EINVAL : read_copy(pm, end - DXF_UNIT_SIZE, &second);
 	if (usable(err2) && second.pool_size != end)
 		err2 = -EUCLEAN;
 	if (!usable(err1) && !usable(err2))
-		return err1 == -EINVAL && err2 != -EINVAL ? err2 : err1;
+		return err1;
 	*ret_spare = !usable(err1);
 	if (!usable(err1) || (usable(err2) && second.generation > first.generation)) {
 		*ret_super = second;

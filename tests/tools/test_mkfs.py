@@ -83,7 +83,7 @@ def test_foreign_signature(tool, image, command, name):
     assert probe(tool, path)["content"] == "pool"
 
 
-def test_foreign_over_old_pool(tool, image):
+def test_foreign_over_old_pool(tool, image, tmp_path):
     """Others leave our spare superblock at the end of the device."""
     path = image(512 * MIB)
     tool("mkfs.daxfuse", path)
@@ -98,6 +98,11 @@ def test_foreign_over_old_pool(tool, image):
         file.write(spare)
     assert probe(tool, path, code=2)["type"] == "ext4"
     tool("mkfs.daxfuse", path, code=8)
+    before = path.read_bytes()
+    (tmp_path / "mnt").mkdir()
+    tool("daxfuse", path, tmp_path / "mnt", code=32)
+    tool("fsck.daxfuse", "-y", path, code=8)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("offset", [0, 100 * 1024, 2 * MIB - 1, 64 * MIB - 1])

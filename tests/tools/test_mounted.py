@@ -21,7 +21,9 @@ def test_status(tool, image, mount):
     assert status["durability"] == "process" and status["granularity"] == "page"
     human = tool("daxfuse", "status", "-u", point).stdout
     assert status["uuid"] in human and "{" not in human
-    assert status["uuid"] in [entry["uuid"] for entry in tool("daxfuse", "status").json]
+    # Somebody else's mounts may be there, and may not answer.
+    everything = tool("daxfuse", "status", code=None).json
+    assert status["uuid"] in [entry["uuid"] for entry in everything]
 
 
 def test_map_agrees_with_the_device(tool, image, mount):
