@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The allocator at mount: arenas are filled from the unit words and the bitmaps of
+ * broken units, without what is known to be poisoned. Nothing is stored.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/media/alloc.h"
+#include "daxfuse/media/arena.h"
+
+enum { ARENAS_MAX = 16, ARENA_UNITS_MIN = 16 };
+
+/* Blocks of b that are known to be bad and not in use are never given out. */
+static void mark_bad_blocks(struct alloc *al, struct arena *a, struct broken *b)
+{
+	const struct pmem *pm = al->vol->pm;
+
+	for (size_t i = 0; i < pm->bad_count; i++) {
+		for (unsigned block = 0; block < DXF_UNIT_BLOCKS; block++) {
+			uint64_t at = b->unit * DXF_UNIT_SIZE + block * DXF_BLOCK_SIZE;
+			uint64_t bit = UINT64_C(1) << block % 64;
+
+			if (pm->bad[i].offset >= at + DXF_BLOCK_SIZE ||
+			    pm->bad[i].offset + pm->bad[i].length <= at)
+				continue;
+			if (!(b->taken[block / 64] & bit)) {
+				b->taken[block / 64] |= bit;
+				a->bad_blocks++;
+			}
+			b->bad[block / 64] |= bit;
+		}
+	}
+}
+
+static int load_broken(struct alloc *al, struct arena *a, uint64_t unit)
+{
+	struct broken *b = calloc(1, sizeof(*b));
+	int err;
+
+	if (!b)
+		return -ENOMEM;
+	err = pmem_read(al->vol->pm, b->taken, al->vol->bitmap[unit], sizeof(b->taken));
+	if (err) {
+		free(b);
+		return err;
+	}
+	b->unit = (uint32_t)unit;
+	if (arena_unit_is_bad(al, unit))
+		mark_bad_blocks(al, a, b);
+	for (unsigned w = 0; w < FREE_WORDS; w++)
+		b->free = (uint16_t)(b->free + bits_count(~b->taken[w]));
+	al->broken[unit] = b;
+	a->broken_units++;
+	arena_count_blocks(a, b->free);
+	arena_list(a, b);
+	return 0;
+}
+
+static int load_unit(struct alloc *al, struct arena *a, uint64_t unit, uint64_t word)
+{
+	switch (word) {
+	case DXF_UNIT_FREE:
+		arena_release_unit(al, a, unit);
+		return 0;
+	case DXF_UNIT_BROKEN:
+		return load_broken(al, a, unit);
+	case DXF_UNIT_DATA:
+	case DXF_UNIT_INODES:
+		return 0;
+	}
+	return -EUCLEAN;
+}
+
+static int load_arena(struct alloc *al, struct arena *a)
+{
+	const struct volume *vol = al->vol;
+	uint64_t words[DXF_BLOCK_SIZE / 8];
+
+	for (uint64_t unit = a->first; unit < a->end;) {
+		uint64_t n = MIN(a->end - unit, (uint64_t)ARRAY_SIZE(words));
+		int err = pmem_read(vol->pm, words, &vol->unit_word[unit], n * 8);
+
+		for (uint64_t i = 0; !err && i < n; i++)
+			err = load_unit(al, a, unit + i, words[i]);
+		if (err)
+			return err;
+		unit += n;
+	}
+	return 0;
+}
+
+static unsigned arenas_wanted(uint64_t units)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t most = units / ARENA_UNITS_MIN;
+
+	if (cpus < 1)
+		cpus = 1;
+	if (cpus > ARENAS_MAX)
+		cpus = ARENAS_MAX;
+	return most < 1 ? 1 : most < (uint64_t)cpus ? (unsigned)most : (unsigned)cpus;
+}
+
+int alloc_open(struct volume *vol)
+{
+	uint64_t first = vol->super.data_offset / DXF_UNIT_SIZE, last = vol->units - 1;
+	struct alloc *al = calloc(1, sizeof(*al));
+	int err = 0;
+
+	if (!al)
+		return -ENOMEM;
+	vol->alloc = al;
+	al->vol = vol;
+	al->count = arenas_wanted(last - first);
+	al->units_per_arena = vol->units / al->count;
+	al->arena = aligned_alloc(64, al->count * sizeof(*al->arena));
+	al->free = calloc(vol->units / 64 + 1, 8);
+	al->broken = calloc(vol->units, sizeof(*al->broken));
+	if (!al->arena || !al->free || !al->broken) {
+		al->count = 0;
+		return -ENOMEM;
+	}
+	memset(al->arena, 0, al->count * sizeof(*al->arena));
+	for (unsigned i = 0; i < al->count; i++)
+		pthread_mutex_init(&al->arena[i].lock, NULL);
+	for (unsigned i = 0; !err && i < al->count; i++) {
+		struct arena *a = &al->arena[i];
+
+		a->first = MAX(i * al->units_per_arena, first);
+		a->end = i + 1 == al->count ? last : MAX((i + 1) * al->units_per_arena, first);
+		a->cursor = a->first;
+		err = load_arena(al, a);
+	}
+	return err;
+}
+
+void alloc_close(struct volume *vol)
+{
+	struct alloc *al = vol->alloc;
+
+	if (!al)
+		return;
+	for (uint64_t i = 0; al->broken && i < vol->units; i++)
+		free(al->broken[i]);
+	for (unsigned i = 0; i < al->count; i++)
+		pthread_mutex_destroy(&al->arena[i].lock);
+	free(al->broken);
+	free(al->free);
+	free(al->arena);
+	free(al);
+}

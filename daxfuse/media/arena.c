@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Arenas, see arena.h, and alloc.c for what they are good for. Broken units stand
+ * in lists by how many of their blocks are free, so that the fullest one with
+ * enough room is found in a few words.
+ */
+#include <sched.h>
+#include <string.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/media/arena.h"
+
+void arena_list(struct arena *a, struct broken *b)
+{
+	b->prev = NULL;
+	b->next = a->list[b->free];
+	if (b->next)
+		b->next->prev = b;
+	a->list[b->free] = b;
+	a->filled[b->free / 64] |= UINT64_C(1) << b->free % 64;
+}
+
+void arena_unlist(struct arena *a, struct broken *b)
+{
+	if (b->next)
+		b->next->prev = b->prev;
+	if (b->prev)
+		b->prev->next = b->next;
+	else
+		a->list[b->free] = b->next;
+	if (!a->list[b->free])
+		a->filled[b->free / 64] &= ~(UINT64_C(1) << b->free % 64);
+}
+
+struct broken *arena_pick(struct arena *a, unsigned want)
+{
+	for (unsigned i = want; i <= DXF_UNIT_BLOCKS; i = (i / 64 + 1) * 64) {
+		uint64_t word = a->filled[i / 64] & (~UINT64_C(0) << i % 64);
+
+		if (word)
+			return a->list[i / 64 * 64 + bits_first(word)];
+	}
+	for (unsigned i = FREE_WORDS + 1; i-- > 0;) {
+		uint64_t word = i ? a->filled[i] : a->filled[0] & ~UINT64_C(1);
+
+		if (word)
+			return a->list[i * 64 + bits_last(word)];
+	}
+	return NULL;
+}
+
+static bool unit_is_free(const struct alloc *al, uint64_t unit)
+{
+	return __atomic_load_n(&al->free[unit / 64], __ATOMIC_RELAXED) >> unit % 64 & 1;
+}
+
+static void unit_mark(struct alloc *al, uint64_t unit, bool is_free)
+{
+	uint64_t bit = UINT64_C(1) << unit % 64;
+
+	/* two arenas may share a word */
+	if (is_free)
+		__atomic_fetch_or(&al->free[unit / 64], bit, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_and(&al->free[unit / 64], ~bit, __ATOMIC_RELAXED);
+}
+
+void arena_count_blocks(struct arena *a, int64_t delta)
+{
+	__atomic_store_n(&a->free_blocks, a->free_blocks + (uint64_t)delta, __ATOMIC_RELAXED);
+}
+
+bool arena_take_unit(struct alloc *al, struct arena *a, uint64_t *ret_unit)
+{
+	if (!a->free_units)
+		return false;
+	for (uint64_t n = a->end - a->first, unit = a->cursor; n; n--, unit++) {
+		if (unit >= a->end)
+			unit = a->first;
+		if (unit % 64 == 0 && n >= 64 && unit + 64 <= a->end &&
+		    !__atomic_load_n(&al->free[unit / 64], __ATOMIC_RELAXED)) {
+			unit += 63;
+			n -= 63;
+			continue;
+		}
+		if (unit_is_free(al, unit)) {
+			unit_mark(al, unit, false);
+			a->free_units--;
+			a->cursor = unit;
+			*ret_unit = unit;
+			return true;
+		}
+	}
+	return false;
+}
+
+struct arena *arena_of(struct alloc *al, uint64_t unit)
+{
+	uint64_t i = unit / al->units_per_arena;
+
+	return &al->arena[i < al->count ? i : al->count - 1];
+}
+
+unsigned arena_mine(const struct alloc *al)
+{
+	return (unsigned)sched_getcpu() % al->count;
+}
+
+unsigned arena_take_blocks(struct arena *a, struct broken *b, unsigned want, uint64_t *offsets)
+{
+	unsigned got = 0;
+
+	arena_unlist(a, b);
+	for (unsigned w = 0; w < FREE_WORDS && got < want; w++) {
+		while (~b->taken[w] && got < want) {
+			unsigned bit = bits_first(~b->taken[w]);
+
+			b->taken[w] |= UINT64_C(1) << bit;
+			offsets[got++] = b->unit * DXF_UNIT_SIZE + (w * 64 + bit) * DXF_BLOCK_SIZE;
+		}
+	}
+	b->free = (uint16_t)(b->free - got);
+	arena_count_blocks(a, -(int64_t)got);
+	arena_list(a, b);
+	return got;
+}
+bool arena_unit_is_bad(const struct alloc *al, uint64_t unit)
+{
+	const struct pmem *pm = al->vol->pm;
+	uint64_t offset = unit * DXF_UNIT_SIZE;
+
+	for (size_t i = 0; i < pm->bad_count; i++)
+		if (pm->bad[i].offset < offset + DXF_UNIT_SIZE &&
+		    pm->bad[i].offset + pm->bad[i].length > offset)
+			return true;
+	return false;
+}
+
+void arena_release_unit(struct alloc *al, struct arena *a, uint64_t unit)
+{
+	if (arena_unit_is_bad(al, unit)) {
+		a->bad_blocks += DXF_UNIT_BLOCKS;
+		return;
+	}
+	if (unit_is_free(al, unit))
+		return; /* freed twice: cross-linked on media, a matter for fsck */
+	unit_mark(al, unit, true);
+	a->free_units++;
+}

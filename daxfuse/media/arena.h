@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Of the allocator: arenas, what memory knows of free units and broken ones. No
+ * stores, no transactions; what ends in _locked, or changes an arena, wants its
+ * lock (reading counts without it is fine for a hint).
+ */
+#ifndef DAXFUSE_MEDIA_ARENA_H
+#define DAXFUSE_MEDIA_ARENA_H
+
+#include "daxfuse/media/volume.h"
+
+enum { FREE_WORDS = DXF_UNIT_BLOCKS / 64 };
+
+struct broken {
+	struct broken *next, *prev; /* in its arena's list for `free` */
+	uint32_t unit;
+	uint16_t free;
+	uint64_t taken[FREE_WORDS]; /* reserved or in use or bad */
+	uint64_t bad[FREE_WORDS];
+};
+
+struct arena {
+	_Alignas(64) pthread_mutex_t lock;
+	uint64_t first, end; /* units */
+	uint64_t cursor;     /* next fit */
+	uint64_t free_units, broken_units, bad_blocks;
+	uint64_t free_blocks; /* stored atomically: others have a look without the lock */
+	/* lists of broken units by how many blocks are free, 0 to 512 */
+	struct broken *list[DXF_UNIT_BLOCKS + 1];
+	uint64_t filled[FREE_WORDS + 1]; /* which lists are not empty */
+};
+
+struct alloc {
+	struct volume *vol;
+	unsigned count;
+	struct arena *arena;
+	uint64_t units_per_arena;
+	uint64_t *free;         /* a bit for each unit that is free and not bad */
+	struct broken **broken; /* by unit */
+};
+
+/* The arena that a unit belongs to, and the calling CPU's. */
+struct arena *arena_of(struct alloc *al, uint64_t unit);
+unsigned arena_mine(const struct alloc *al);
+
+/* Put a broken unit into the list for its free blocks, or out of it. */
+void arena_list(struct arena *a, struct broken *b);
+void arena_unlist(struct arena *a, struct broken *b);
+/* The fullest broken unit with at least `want` free blocks, else the emptiest. */
+struct broken *arena_pick(struct arena *a, unsigned want);
+void arena_count_blocks(struct arena *a, int64_t delta);
+/* Up to `want` free blocks of b, lowest first; how many. */
+unsigned arena_take_blocks(struct arena *a, struct broken *b, unsigned want, uint64_t *offsets);
+
+/* Reserve a free unit; false if there is none. */
+bool arena_take_unit(struct alloc *al, struct arena *a, uint64_t *ret_unit);
+/* A unit is free (again); one with known poison counts as bad. */
+void arena_release_unit(struct alloc *al, struct arena *a, uint64_t unit);
+bool arena_unit_is_bad(const struct alloc *al, uint64_t unit);
+
+#endif
