@@ -39,28 +39,30 @@ static int check_model(struct judge *judge, struct fs *fs, const struct model *m
 	return compare_run(&compare, diff, diff_size);
 }
 
-/* The models from the last to the first; what is torn lies between neighbours. */
+void judge_add(struct judge *judge, const struct model *model, const struct model *other,
+	       unsigned verdict)
+{
+	if (judge->candidates < JUDGE_CANDIDATES_MAX)
+		judge->candidate[judge->candidates++] =
+			(struct judge_candidate){ model, other, verdict };
+}
+
+/* Why it is not the first candidate, and not the last, is what people ask. */
 static unsigned look(struct judge *judge, struct fs *fs)
 {
-	const struct model *const *model = judge->model;
-	unsigned last = judge->models - 1;
-	char after[256], before[256] = "";
+	char first[256] = "", last[256] = "";
 	unsigned i;
 
-	if (check_model(judge, fs, model[last], NULL, after, sizeof(after)) == 0)
-		return JUDGE_AFTER;
-	for (i = last; i > 0; i--)
-		if (check_model(judge, fs, model[i], model[i - 1], before, sizeof(before)) == 0 ||
-		    (i < last && check_model(judge, fs, model[i], model[i + 1], before,
-					     sizeof(before)) == 0)) {
-			fails(judge, "only in part (%s)", after);
-			return JUDGE_BETWEEN;
+	for (i = 0; i < judge->candidates; i++) {
+		const struct judge_candidate *candidate = &judge->candidate[i];
+
+		if (check_model(judge, fs, candidate->model, candidate->other, i ? last : first,
+				sizeof(last)) == 0) {
+			fails(judge, "not what it must be (%s)", first);
+			return candidate->verdict;
 		}
-	if (check_model(judge, fs, model[0], model[1], before, sizeof(before)) == 0) {
-		fails(judge, "still as before (%s)", after);
-		return JUDGE_BEFORE;
 	}
-	fails(judge, "neither after (%s) nor before (%s)", after, before);
+	fails(judge, "neither after (%s) nor before (%s)", first, last);
 	return 0;
 }
 

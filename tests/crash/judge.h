@@ -9,17 +9,18 @@
 #include "tests/crash/image.h"
 #include "tests/crash/model.h"
 
-enum {
-	JUDGE_BEFORE = 1, /* it is the model before the operation */
-	JUDGE_AFTER = 2,  /* it is the model after it */
-	JUDGE_BETWEEN = 4, /* torn where it may be, or one of its steps */
+/* What a state may be: tried in order, the first that it is gives the verdict. */
+struct judge_candidate {
+	const struct model *model;
+	const struct model *other; /* torn between these two; NULL: not torn */
+	unsigned verdict;          /* one bit, of the caller's choice */
 };
+#define JUDGE_CANDIDATES_MAX 72
 
 struct judge {
 	struct image *image;
-	/* before the operation, after each of its steps (most have one) */
-	const struct model *const *model;
-	unsigned models;
+	struct judge_candidate candidate[JUDGE_CANDIDATES_MAX];
+	unsigned candidates;
 	unsigned torn_node;      /* see struct compare */
 	bool torn_anywhere;
 	int64_t read_time;
@@ -32,8 +33,10 @@ struct judge {
 	char diff[640];
 };
 
-/* JUDGE_* bits; 0: a violation, judge->diff says which. */
+/* The verdict of what it is; 0: a violation, judge->diff says which. */
 unsigned judge_state(struct judge *judge);
+void judge_add(struct judge *judge, const struct model *model, const struct model *other,
+	       unsigned verdict);
 /* Free blocks when nothing but the root is there; fills judge->empty_blocks. */
 int judge_calibrate(struct judge *judge);
 

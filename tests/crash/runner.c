@@ -119,13 +119,10 @@ static void check_live(struct runner *runner)
 		runner_violation(runner, "without any crash: %s", diff);
 }
 
-static void set_judge(struct runner *runner, const struct op *op,
-		      const struct model *const *model, unsigned models)
+static void set_judge(struct runner *runner, const struct op *op)
 {
 	struct judge *judge = &runner->judge;
 
-	judge->model = model;
-	judge->models = models;
 	judge->super_differs = op->kind == OP_LABEL;
 	judge->torn_anywhere = op->kind == OP_FALLOCATE;
 	judge->read_time = op_reads(op) ? runner->state.now : 0;
@@ -134,6 +131,26 @@ static void set_judge(struct runner *runner, const struct op *op,
 	runner->judge_again = *judge;
 	runner->judge_again.image = runner->again;
 	runner->judge_again.recovery = NULL;
+}
+
+static unsigned accept_from(const struct log_event *mark, unsigned accept)
+{
+	return mark->mark == MARK_RETURNED ? VERDICT_AFTER : accept;
+}
+
+/* The models from the last to the first; what is torn lies between neighbours. */
+static void add_candidates(struct judge *judge, const struct model *const *model, unsigned last)
+{
+	unsigned i;
+
+	judge->candidates = 0;
+	judge_add(judge, model[last], NULL, VERDICT_AFTER);
+	for (i = last; i > 0; i--) {
+		judge_add(judge, model[i], model[i - 1], VERDICT_BETWEEN);
+		if (i < last)
+			judge_add(judge, model[i], model[i + 1], VERDICT_BETWEEN);
+	}
+	judge_add(judge, model[0], model[1], VERDICT_BEFORE);
 }
 
 /* Judge what op left in the log: the models before it and after each step. */
@@ -148,13 +165,15 @@ static void judge_steps(struct runner *runner, const struct op *op, const struct
 	for (i = 1; i < steps; i++)
 		model[i] = step[i] = op_model_step(&runner->state, before, op, bytes[i - 1]);
 	model[steps] = runner->state.model;
-	set_judge(runner, op, model, steps + 1);
+	add_candidates(&runner->judge, model, steps);
+	set_judge(runner, op);
+	runner->accept_from = accept_from;
 	runner_judge_log(runner);
 	for (i = 1; i < steps; i++)
 		model_free(step[i]);
 }
 
-/* Whether a directory's space differs between two looks. */
+/* What changes when a directory takes or gives back space. */
 static uint64_t directory_space(struct runner *runner, const char *path)
 {
 	struct fs_attr attr;

@@ -22,6 +22,13 @@ struct job {
 	int left;                     /* blocks left in the pool; -1: plenty */
 };
 
+/* Verdicts where one operation runs. */
+enum {
+	VERDICT_BEFORE = 1,
+	VERDICT_AFTER = 2,
+	VERDICT_BETWEEN = 4, /* torn where it may be, or one of its steps */
+};
+
 /* Results; the supervisor keeps it in memory shared by its workers. */
 struct tally {
 	unsigned long jobs, states, judged, recoveries, violations, mounts_crashed;
@@ -57,10 +64,12 @@ struct runner {
 	const struct job *job;
 	const char *mode;      /* "cached" or "ordered" */
 	unsigned fence;        /* since the operation began */
-	bool returned;
+	unsigned accept;       /* verdicts that are right at this moment */
 	unsigned outer;        /* verdict of the state whose recovery is crashed */
 	unsigned long state_number, job_violations;
 	bool dry;              /* only run, judge nothing */
+	/* What is accepted from this mark of the log on. */
+	unsigned (*accept_from)(const struct log_event *mark, unsigned accept);
 };
 
 int runner_create(const struct runner_config *config, struct tally *tally,

@@ -178,11 +178,12 @@ static void judge_image(struct runner *runner, uint64_t hash, const inflight_cho
 		else if (choice && runner->config.crash_recovery && recovery_is_new(runner))
 			crash_recovery(runner, verdict, choice);
 	}
-	if (verdict && runner->returned && !(verdict & JUDGE_AFTER))
-		runner_violation(runner, "returned, but %s", runner->judge.diff);
+	if (verdict && !(verdict & runner->accept))
+		runner_violation(runner, "verdict %u, accepted are %#x: %s", verdict,
+				 runner->accept, runner->judge.diff);
 	if (explain)
-		fprintf(stderr, "state %lu: verdict %u, returned %d: %s\n", runner->state_number,
-			verdict, runner->returned, runner->judge.diff);
+		fprintf(stderr, "state %lu: verdict %u, accepted are %#x: %s\n", runner->state_number,
+			verdict, runner->accept, runner->judge.diff);
 }
 
 static void explain_choice(const struct runner *runner, const inflight_choice *choice)
@@ -309,7 +310,7 @@ static void judge_ordered(struct runner *runner)
 
 		runner->fence += event->kind == LOG_FENCE;
 		if (event->kind == LOG_MARK) {
-			runner->returned |= event->mark == MARK_RETURNED;
+			runner->accept = runner->accept_from(event, runner->accept);
 			judge_image(runner, hash, NULL);
 		}
 		if (event->kind > LOG_ZERO_NT)
@@ -328,7 +329,8 @@ static void judge_cached(struct runner *runner)
 	for (i = 0; i < runner->log.count; i++) {
 		const struct log_event *event = &runner->log.event[i];
 
-		runner->returned |= event->kind == LOG_MARK && event->mark == MARK_RETURNED;
+		if (event->kind == LOG_MARK)
+			runner->accept = runner->accept_from(event, runner->accept);
 		if (event->kind == LOG_FENCE || event->kind == LOG_MARK)
 			judge_states(runner);
 		if (runner->config.stop_at_first && runner->job_violations)
@@ -343,7 +345,7 @@ static void start(struct runner *runner, const char *mode)
 {
 	runner->mode = mode;
 	runner->fence = 0;
-	runner->returned = false;
+	runner->accept = ~0u;
 }
 
 void runner_judge_log(struct runner *runner)
