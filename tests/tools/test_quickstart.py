@@ -31,7 +31,7 @@ def test_image_twice(image, point, tool):
         done = quickstart(path, point)
         assert done.returncode == 0, done.stdout + done.stderr
         assert os.path.ismount(point)
-        assert (point / "tour/large").stat().st_size == 64 * MIB
+        assert (point / "tour/large").stat().st_size == 32 * MIB
         assert f"umount --wait {point}" in done.stdout
     (point / "mine").write_text("kept")
     tool("daxfuse", "umount", "--wait", point)
