@@ -60,12 +60,12 @@ static void list_singles(struct list *list, const struct arguments *args)
 	unsigned i, j;
 
 	for (i = 0; i < workload_count; i++)
-		add_job(list, args, (struct job){ NULL, &workloads[i], -1 });
+		add_job(list, args, (struct job){ .last = &workloads[i], .left = -1 });
 	for (i = 0; i < workload_count && args->tight; i++) {
 		if (!(workloads[i].flags & (WORKLOAD_TIGHT | WORKLOAD_PAIR)))
 			continue;
 		for (j = 0; j < 3; j++)
-			add_job(list, args, (struct job){ NULL, &workloads[i], left[j] });
+			add_job(list, args, (struct job){ .last = &workloads[i], .left = left[j] });
 	}
 }
 
@@ -77,7 +77,26 @@ static void list_pairs(struct list *list, const struct arguments *args)
 		for (j = 0; j < workload_count; j++)
 			if (args->every || workloads[i].flags & workloads[j].flags & WORKLOAD_PAIR)
 				add_job(list, args,
-					(struct job){ &workloads[i], &workloads[j], -1 });
+					(struct job){ &workloads[i], &workloads[j], -1, 0 });
+}
+
+/* Pairs that run at the same time; of the second nothing may be torn. */
+static void list_threads(struct list *list, const struct arguments *args)
+{
+	unsigned i, j, cut;
+
+	for (i = 0; i < workload_count; i++) {
+		for (j = 0; j < workload_count; j++) {
+			enum op_kind second = workloads[j].op.kind;
+
+			if (!(workloads[i].flags & workloads[j].flags & WORKLOAD_PAIR) ||
+			    second == OP_WRITE || second == OP_FALLOCATE)
+				continue;
+			for (cut = 1; cut <= 4; cut++)
+				add_job(list, args, (struct job){ &workloads[i], &workloads[j], -1,
+								  cut });
+		}
+	}
 }
 
 /* Of all jobs those of this shard, and of them a sample. */
@@ -149,8 +168,8 @@ static int run_judged(const struct arguments *args, struct list *list, const cha
 	unsigned i;
 	int err;
 
-	run.config = (struct runner_config){ .limit = strcmp(mode, "pairs") ? single_limit :
-									      pair_limit,
+	run.config = (struct runner_config){ .limit = strcmp(mode, "single") ? pair_limit :
+									       single_limit,
 					     .recovery_limit = recovery_limit,
 					     .crash_recovery = !args->no_recovery,
 					     .replay = args->replay };
@@ -166,6 +185,8 @@ static int run_judged(const struct arguments *args, struct list *list, const cha
 			       json_object_new_int64((int64_t)total.recoveries));
 	json_object_object_add(summary, "recovery_states",
 			       json_object_new_int64((int64_t)total.mounts_crashed));
+	json_object_object_add(summary, "overlaps",
+			       json_object_new_int64((int64_t)total.overlaps));
 	json_object_object_add(summary, "deaths", json_object_new_int((int)deaths));
 	json_object_object_add(summary, "violations",
 			       json_object_new_int64((int64_t)total.violations + deaths));
@@ -225,7 +246,7 @@ static int run_fences(const struct list *list)
 
 static void usage(FILE *to)
 {
-	fputs("usage: crash single|pairs|mutants|fences|list [options]\n"
+	fputs("usage: crash single|pairs|threads|mutants|fences|list [options]\n"
 	      "  --jobs N         worker processes (2)\n"
 	      "  --shard I/N      only every N-th job, from I on\n"
 	      "  --sample N       so many of them, by chance\n"
@@ -300,7 +321,7 @@ static int run_mode(const char *mode, struct arguments *args, struct list *list)
 	if (strcmp(mode, "single") == 0)
 		return run_judged(args, list, mode);
 	args->no_recovery = true;
-	if (strcmp(mode, "pairs") == 0)
+	if (strcmp(mode, "pairs") == 0 || strcmp(mode, "threads") == 0)
 		return run_judged(args, list, mode);
 	if (strcmp(mode, "mutants") == 0)
 		return run_mutants(args, list);
@@ -333,6 +354,8 @@ int main(int argc, char **argv)
 		args.tight = false;
 	if (strcmp(mode, "pairs") == 0)
 		list_pairs(&list, &args);
+	else if (strcmp(mode, "threads") == 0)
+		list_threads(&list, &args);
 	else
 		list_singles(&list, &args);
 	choose(&list, &args);

@@ -6,6 +6,7 @@
 #ifndef CRASH_LOG_H
 #define CRASH_LOG_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ struct log_event {
 };
 
 struct log {
+	pthread_mutex_t lock;
 	struct log_event *event;
 	size_t count, room;
 	uint8_t *bytes;
@@ -32,10 +34,12 @@ struct log {
 
 void log_clear(struct log *log);
 void log_free(struct log *log);
-struct log_event *log_add(struct log *log, enum log_kind kind, uint64_t offset, uint64_t length,
-			  const void *bytes, const void *site);
-/* The thread runs on this CPU from now on. */
+/* The calling thread has this number (1 if it does not say) in the log. */
+void log_set_thread(uint16_t number);
+/* It runs on this CPU from now on. */
 void log_set_cpu(unsigned number);
+/* Call fn before the count-th fence from now on of the calling thread; 0: don't. */
+void log_before_fence(unsigned count, void (*fn)(void *arg), void *arg);
 void log_add_mark(struct log *log, enum log_mark mark);
 /* Events of a kind in [from, log->count). */
 size_t log_count_kind(const struct log *log, size_t from, enum log_kind kind);

@@ -15,9 +15,14 @@ static enum log_mutation mutation;
 static const void *mutation_site;
 static struct log_event late_flush; /* of MUTATION_SWAP; length 0: none */
 
-static unsigned cpu; /* see sched_getcpu() */
-static uint16_t thread_count;
-static __thread uint16_t thread_number;
+/* Of the calling thread. */
+static __thread uint16_t thread_number = 1;
+static __thread unsigned cpu; /* see sched_getcpu() */
+static __thread struct {
+	unsigned left; /* fences until fn is called; 0: never */
+	void (*fn)(void *arg);
+	void *arg;
+} fence_hook;
 
 void log_clear(struct log *log)
 {
@@ -29,7 +34,9 @@ void log_free(struct log *log)
 {
 	free(log->event);
 	free(log->bytes);
-	memset(log, 0, sizeof(*log));
+	log->event = NULL;
+	log->bytes = NULL;
+	log->count = log->room = log->bytes_count = log->bytes_room = 0;
 }
 
 /*
@@ -57,16 +64,16 @@ static void *grow(void *array, size_t *room, size_t need, size_t size)
 	return array;
 }
 
-struct log_event *log_add(struct log *log, enum log_kind kind, uint64_t offset, uint64_t length,
-			  const void *bytes, const void *site)
+static void log_add(struct log *log, enum log_kind kind, enum log_mark mark, uint64_t offset,
+		    uint64_t length, const void *bytes, const void *site)
 {
 	struct log_event *event;
 
-	if (!thread_number)
-		thread_number = __atomic_add_fetch(&thread_count, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&log->lock);
 	log->event = grow(log->event, &log->room, log->count + 1, sizeof(*log->event));
 	event = &log->event[log->count++];
 	*event = (struct log_event){ .kind = (uint8_t)kind,
+				     .mark = (uint8_t)mark,
 				     .thread = thread_number,
 				     .offset = offset,
 				     .length = length,
@@ -77,12 +84,24 @@ struct log_event *log_add(struct log *log, enum log_kind kind, uint64_t offset, 
 		memcpy(log->bytes + log->bytes_count, bytes, length);
 		log->bytes_count += length;
 	}
-	return event;
+	pthread_mutex_unlock(&log->lock);
 }
 
 void log_add_mark(struct log *log, enum log_mark mark)
 {
-	log_add(log, LOG_MARK, 0, 0, NULL, NULL)->mark = (uint8_t)mark;
+	log_add(log, LOG_MARK, mark, 0, 0, NULL, NULL);
+}
+
+void log_set_thread(uint16_t number)
+{
+	thread_number = number;
+}
+
+void log_before_fence(unsigned count, void (*fn)(void *arg), void *arg)
+{
+	fence_hook.left = count;
+	fence_hook.fn = fn;
+	fence_hook.arg = arg;
 }
 
 size_t log_count_kind(const struct log *log, size_t from, enum log_kind kind)
@@ -120,7 +139,7 @@ static void store_locked(struct image *image, enum log_kind kind, void *dst, con
 	if (kind != LOG_STORE && mutation == MUTATION_CACHED && site == mutation_site)
 		kind = kind == LOG_NT ? LOG_STORE : LOG_ZERO;
 	if (image->log)
-		log_add(image->log, kind, offset, len, src, site);
+		log_add(image->log, kind, 0, offset, len, src, site);
 	if (src)
 		image_write(image, offset, src, len);
 	else
@@ -195,7 +214,7 @@ void pmem_flush(const struct pmem *pm, const void *p, size_t len)
 		return;
 	pthread_mutex_lock(&image->lock);
 	if (site != mutation_site || mutation == MUTATION_NONE)
-		log_add(image->log, LOG_FLUSH, flush.offset, len, NULL, site);
+		log_add(image->log, LOG_FLUSH, 0, flush.offset, len, NULL, site);
 	else if (mutation == MUTATION_SWAP)
 		late_flush = flush;
 	pthread_mutex_unlock(&image->lock);
@@ -208,11 +227,13 @@ void pmem_fence(const struct pmem *pm)
 
 	if (!image->log)
 		return;
+	if (fence_hook.left && --fence_hook.left == 0)
+		fence_hook.fn(fence_hook.arg);
 	pthread_mutex_lock(&image->lock);
 	if (site != mutation_site || mutation != MUTATION_DROP)
-		log_add(image->log, LOG_FENCE, 0, 0, NULL, site);
+		log_add(image->log, LOG_FENCE, 0, 0, 0, NULL, site);
 	if (late_flush.length) {
-		log_add(image->log, LOG_FLUSH, late_flush.offset, late_flush.length, NULL,
+		log_add(image->log, LOG_FLUSH, 0, late_flush.offset, late_flush.length, NULL,
 			late_flush.site);
 		late_flush.length = 0;
 	}

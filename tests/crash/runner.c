@@ -10,11 +10,17 @@
 
 #define START_TIME INT64_C(1700000000000000000)
 
-static struct op_state *clock_state;
+/* Of the operation that the thread performs; the judge uses START_TIME. */
+static __thread const struct op_state *clock_state;
 
 static int64_t crash_clock(void)
 {
-	return clock_state->now;
+	return clock_state ? clock_state->now : START_TIME;
+}
+
+void runner_set_clock(const struct op_state *state)
+{
+	clock_state = state;
 }
 
 static int make_pool(struct runner *runner)
@@ -71,7 +77,9 @@ int runner_create(const struct runner_config *config, struct tally *tally,
 		err = inflight_create(RUNNER_POOL_SIZE, &runner->inflight);
 	if (!err)
 		err = inflight_create(RUNNER_POOL_SIZE, &runner->inner);
-	clock_state = &runner->state;
+	pthread_mutex_init(&runner->log.lock, NULL);
+	pthread_mutex_init(&runner->recovery.lock, NULL);
+	runner_set_clock(&runner->state);
 	runner->state.now = START_TIME;
 	fs_clock = crash_clock;
 	if (!err)
@@ -119,7 +127,7 @@ static void check_live(struct runner *runner)
 		runner_violation(runner, "without any crash: %s", diff);
 }
 
-static void set_judge(struct runner *runner, const struct op *op)
+void runner_set_judge(struct runner *runner, const struct op *op)
 {
 	struct judge *judge = &runner->judge;
 
@@ -166,7 +174,7 @@ static void judge_steps(struct runner *runner, const struct op *op, const struct
 		model[i] = step[i] = op_model_step(&runner->state, before, op, bytes[i - 1]);
 	model[steps] = runner->state.model;
 	add_candidates(&runner->judge, model, steps);
-	set_judge(runner, op);
+	runner_set_judge(runner, op);
 	runner->accept_from = accept_from;
 	runner_judge_log(runner);
 	for (i = 1; i < steps; i++)
@@ -189,7 +197,7 @@ static uint64_t directory_space(struct runner *runner, const char *path)
  * Zeroes that lie on written blocks are overwritten in place like any data; the
  * model, which knows them as holes, is told where.
  */
-static void materialize(struct runner *runner, struct model *before, const struct op *op)
+void runner_materialize(struct runner *runner, struct model *before, const struct op *op)
 {
 	unsigned id = runner->judge.torn_node;
 	const char *path = op->kind == OP_COPY_RANGE ? op->b : op->a;
@@ -216,7 +224,7 @@ static int judge_op(struct runner *runner, const struct op *op, const char *dir)
 	int err;
 
 	runner->judge.torn_node = op_torn_node(&runner->state, op);
-	materialize(runner, before, op);
+	runner_materialize(runner, before, op);
 	err = workload_do(&runner->state, op, runner->job->left >= 0, why, sizeof(why));
 	if (err)
 		runner_violation(runner, "%s", why);
@@ -248,9 +256,11 @@ static int prepare(struct runner *runner, const struct job *job)
 	char why[256];
 	int err = 0;
 
-	if (job->first)
+	if (job->first && !job->cut)
 		err = workload_prepare(&runner->state, job->first, why, sizeof(why)) ||
 		      workload_do(&runner->state, &job->first->op, false, why, sizeof(why));
+	if (job->cut)
+		err = workload_prepare(&runner->state, job->first, why, sizeof(why));
 	if (!err)
 		err = workload_prepare(&runner->state, job->last, why, sizeof(why));
 	if (!err && job->left >= 0)
@@ -277,11 +287,15 @@ static void run_mounted(struct runner *runner, const struct job *job)
 	if (prepare(runner, job) == 0) {
 		if (!runner->dry)
 			runner_absorb(runner);
-		if (job->last->flags & WORKLOAD_UNTIL)
-			judge_series(runner, &job->last->op);
-		else
-			judge_op(runner, &job->last->op, NULL);
-		check_live(runner);
+		if (job->cut) {
+			runner_run_two(runner, job);
+		} else {
+			if (job->last->flags & WORKLOAD_UNTIL)
+				judge_series(runner, &job->last->op);
+			else
+				judge_op(runner, &job->last->op, NULL);
+			check_live(runner);
+		}
 	}
 	model_free(runner->state.model);
 }

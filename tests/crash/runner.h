@@ -20,6 +20,8 @@ struct job {
 	const struct workload *first; /* NULL: only one operation */
 	const struct workload *last;
 	int left;                     /* blocks left in the pool; -1: plenty */
+	unsigned cut;                 /* last starts before this fence of first, while that
+				       * is under way; 0: first is over by then */
 };
 
 /* Verdicts where one operation runs. */
@@ -32,6 +34,7 @@ enum {
 /* Results; the supervisor keeps it in memory shared by its workers. */
 struct tally {
 	unsigned long jobs, states, judged, recoveries, violations, mounts_crashed;
+	unsigned long overlaps; /* second operations that ended inside the first */
 	unsigned long progress; /* grows while anything happens */
 	unsigned messages;
 	char message[32][1024];
@@ -78,6 +81,13 @@ void runner_destroy(struct runner *runner);
 /* The number of violations. runner->log holds the last operation afterwards. */
 unsigned long runner_run(struct runner *runner, const struct job *job);
 
+/* Of runner.c, for threads.c: what the judge must know about op; see there. */
+void runner_set_judge(struct runner *runner, const struct op *op);
+void runner_materialize(struct runner *runner, struct model *before, const struct op *op);
+/* Of threads.c: both operations of the job at the same time. */
+void runner_run_two(struct runner *runner, const struct job *job);
+/* fs_clock() of the calling thread is state->now. */
+void runner_set_clock(const struct op_state *state);
 /* Of runner_states.c: judge what the log of one operation can leave. */
 void runner_judge_log(struct runner *runner);
 /* Feed the log to what is in flight, judge nothing, and clear it. */

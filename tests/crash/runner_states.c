@@ -17,8 +17,10 @@ void job_name(const struct job *job, char *name, size_t size)
 
 	if (job->left >= 0)
 		snprintf(left, sizeof(left), " (%d blocks left)", job->left);
+	if (job->cut)
+		snprintf(left, sizeof(left), " at fence %u", job->cut);
 	snprintf(name, size, "%s%s%s%s", job->first ? job->first->name : "",
-		 job->first ? " + " : "", job->last->name, left);
+		 job->cut ? " | " : job->first ? " + " : "", job->last->name, left);
 }
 
 void runner_violation(struct runner *runner, const char *format, ...)

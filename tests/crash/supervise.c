@@ -107,6 +107,7 @@ static void add_tally(struct tally *total, const struct tally *one)
 	total->recoveries += one->recoveries;
 	total->mounts_crashed += one->mounts_crashed;
 	total->violations += one->violations;
+	total->overlaps += one->overlaps;
 	for (i = 0; i < one->messages && i < room && total->messages < room; i++)
 		memcpy(total->message[total->messages++], one->message[i],
 		       sizeof(total->message[0]));

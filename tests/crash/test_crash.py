@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """All crash states of every operation, judged; and whether the judge sees anything.
 
-DAXFUSE_CRASH=full also runs what takes minutes: all pairs of the 56 operations, and every
-operation under sanitizers.
+DAXFUSE_CRASH=full also runs what takes minutes: all pairs of the 56 operations, one after the
+other and at the same time, and every operation under sanitizers.
 """
 
 import json
@@ -54,6 +54,15 @@ def test_some_pairs():
     assert_clean(crash("pairs", "--sample", 400, "--seed", seed), workloads=400, states=100_000)
 
 
+def test_some_operations_at_the_same_time():
+    """Of any two, one is held before each of its fences while the other runs."""
+    seed = random.SystemRandom().randrange(1 << 30)
+    print("seed", seed)
+    summary = crash("threads", "--sample", 300, "--seed", seed)
+    assert_clean(summary, workloads=300, states=100_000)
+    assert summary["overlaps"] >= 30
+
+
 def test_some_operations_under_sanitizers():
     seed = random.SystemRandom().randrange(1 << 30)
     print("seed", seed)
@@ -95,6 +104,13 @@ def test_fence_table():
 @full_only
 def test_all_pairs():
     assert_clean(crash("pairs"), workloads=3136, states=1_000_000)
+
+
+@full_only
+def test_all_operations_at_the_same_time():
+    summary = crash("threads")
+    assert_clean(summary, workloads=9000, states=3_000_000)
+    assert summary["overlaps"] >= 1000
 
 
 @full_only
