@@ -10,34 +10,38 @@ import time
 
 import pytest
 
-from guest import MAKE_NAMESPACE
+import load
+from guest import MAKE_NAMESPACE, RUN_LIMIT
 
 DEVICE = "/dev/dax0.0"
 WRITERS = 4
-START = "setsid python3 /daxfuse/tests/vm/load.py run /mnt/{} {} < /dev/null > /dev/null 2>&1 &"
+LEAST = 60  # operations of each writer before the end comes
+LOAD = "python3 /daxfuse/tests/vm/load.py"
+START = f"setsid {LOAD} run /mnt/{{}} {{}} < /dev/null > /dev/null 2>&1 &"
 
 
-def check_result(text, least):
+def check_result(text):
     """No loss, and every writer did enough for that to mean something."""
     result = json.loads(text)
     assert result["wrong"] == []
     assert len(result["operations"]) == WRITERS
-    assert min(result["operations"].values()) >= least, result["operations"]
+    assert min(result["operations"].values()) >= LEAST, result["operations"]
 
 
 @pytest.mark.parametrize("options", ["dax=never", "dax=always"])
 def test_daemon_is_killed(guest, options):
+    # What an earlier test may have left when it failed.
+    guest.try_run("umount -l /mnt; kill -9 $(pgrep -x daxfuse); sleep 1")
     guest.run(f"mkfs.daxfuse -q -f {DEVICE}")
     for number in range(2):
         guest.run(f"daxfuse {DEVICE} /mnt -o {options}; mkdir /mnt/{number}; rm -f /run/acks\n"
                   + START.format(number, "/run/acks"))
-        guest.run(f"until [ $(wc -l < /run/acks) -gt {400 + 100 * number} ]; do sleep 0.1; done\n"
+        guest.run(f"{LOAD} wait /run/acks {LEAST + 20 * number}\n"
                   "kill -9 $(pgrep -x daxfuse)\n"
                   "while pgrep -f load.py > /dev/null; do sleep 0.1; done\n"
                   "umount -l /mnt")
         guest.run(f"fsck.daxfuse -n {DEVICE}; daxfuse {DEVICE} /mnt -o {options}")
-        check_result(guest.run(f"python3 /daxfuse/tests/vm/load.py verify /mnt/{number} /run/acks"),
-                     10)
+        check_result(guest.run(f"{LOAD} verify /mnt/{number} /run/acks"))
         guest.run(f"daxfuse umount --wait /mnt; fsck.daxfuse -n {DEVICE}")
 
 
@@ -60,8 +64,8 @@ def test_machine_is_killed(make_guest, tmp_path):
         with make_guest(tmp_path) as guest:
             guest.run(f"daxfuse {DEVICE} /mnt; mkdir /mnt/{number}\n"
                       + START.format(number, "/run/port/acks"))
-            deadline = time.monotonic() + 120
-            while acks.read_bytes().count(b"\n") < 500 + 200 * number:
+            deadline = time.monotonic() + RUN_LIMIT
+            while not load.is_busy(acks, LEAST + 50 * number):
                 assert time.monotonic() < deadline, guest.log()
                 time.sleep(0.05)
             guest.kill()
@@ -71,6 +75,5 @@ def test_machine_is_killed(make_guest, tmp_path):
             guest.run(f"daxfuse {DEVICE} /mnt\ncat > /run/acks <<'END'\n{last}END\n")
             for earlier in range(number):
                 assert guest.run(f"ls /mnt/{earlier}")
-            check_result(guest.run(f"python3 /daxfuse/tests/vm/load.py verify /mnt/{number} "
-                                   "/run/acks"), 10)
+            check_result(guest.run(f"{LOAD} verify /mnt/{number} /run/acks"))
             guest.run(f"daxfuse umount --wait /mnt; fsck.daxfuse -n {DEVICE}")

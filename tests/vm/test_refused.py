@@ -24,7 +24,8 @@ def test_small_alignment(other_guest):
 
 
 def test_system_ram(other_guest):
-    other_guest.run(f"""ndctl destroy-namespace -f all >/dev/null; {MAKE_NAMESPACE}
+    other_guest.run(f"""{MAKE_NAMESPACE}
+        echo offline > /sys/devices/system/memory/auto_online_blocks
         daxctl reconfigure-device --no-online -m system-ram dax0.0""")
     for command, status in ((f"mkfs.daxfuse {DEVICE}", 8), (f"daxfuse {DEVICE} /mnt", 32)):
         result = other_guest.try_run(command)

@@ -146,10 +146,10 @@ def all_peers(build):
     """Every peer of the comparison, in the order of the table."""
     peers = [Peer("tmpfs", "kernel", _tmpfs), Peer("ext4", "kernel", _ext4),
              Peer("bindfs", "FUSE", _bindfs), Peer("fuse2fs", "FUSE", _fuse2fs),
-             Peer("daxfuse", "daxfuse", daxfuse(build, "no_io_uring")),
-             Peer("daxfuse, DAX", "daxfuse", daxfuse(build, "no_io_uring,dax=always"))]
+             Peer("daxfuse", "daxfuse", daxfuse(build, "dax=inode")),
+             Peer("daxfuse, DAX", "daxfuse", daxfuse(build, "dax=always"))]
     if URING.exists():
-        peers += [Peer("daxfuse, io_uring", "daxfuse", daxfuse(build, "io_uring")),
+        peers += [Peer("daxfuse, io_uring", "daxfuse", daxfuse(build, "io_uring,dax=inode")),
                   Peer("daxfuse, io_uring, DAX", "daxfuse",
                        daxfuse(build, "io_uring,dax=always"))]
     return peers
