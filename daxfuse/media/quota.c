@@ -89,11 +89,17 @@ static void sort_by_slot(struct quota_hold *hold)
 		}
 }
 
+/* A count that is too low already (a matter for fsck) ends at 0, not at 2^64. */
+static uint64_t moved(uint64_t count, int64_t by)
+{
+	return by < 0 && count < (uint64_t)-by ? 0 : count + (uint64_t)by;
+}
+
 static int edit_record(struct tx *tx, const struct quota_charge *charge)
 {
 	struct dxf_quota *record = tx_edit(tx, &tx_volume(tx)->quota[charge->slot], sizeof(*record));
-	uint64_t blocks = record->blocks + (uint64_t)charge->blocks;
-	uint64_t inodes = record->inodes + (uint64_t)charge->inodes;
+	uint64_t blocks = moved(record->blocks, charge->blocks);
+	uint64_t inodes = moved(record->inodes, charge->inodes);
 
 	if ((charge->blocks > 0 && record->block_limit && blocks > record->block_limit) ||
 	    (charge->inodes > 0 && record->inode_limit && inodes > record->inode_limit))

@@ -89,6 +89,20 @@ static void test_limits(void **state)
 	expect(pool, 5, 1000, 2);
 }
 
+/* What is given back was never counted: the count ends at 0. */
+static void test_underflow(void **state)
+{
+	struct pool *pool = *state;
+	struct dxf_inode *a = make_inode(pool, S_IFREG | 0644);
+
+	assert_int_equal(change(pool, a, 10, 5), 0);
+	for (uint32_t i = 0; i < pool->super.quota_count; i++)
+		if (pool->vol->quota[i].project == 5)
+			pool->vol->quota[i].blocks = 3;
+	assert_int_equal(change(pool, a, 2, 5), 0);
+	expect(pool, 5, 0, 1);
+}
+
 /* One transaction over several projects: all of it, or nothing. */
 static void test_several(void **state)
 {
@@ -141,6 +155,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_charge, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_underflow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_several, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_table, setup, teardown),
 	};
