@@ -16,6 +16,7 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/core/internal.h"
 #include "daxfuse/media/alloc.h"
+#include "daxfuse/media/quota.h"
 #include "daxfuse/media/table.h"
 
 enum { COPY_BYTES = 256 << 10 };
@@ -63,19 +64,25 @@ static int reserve_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, ui
 	return reserve_blocks(tx, di, first, end);
 }
 
-/* Whether there is no way to find that many blocks: then none is taken. */
-static bool is_too_much(struct fs *fs, const struct inode *inode, uint64_t blocks)
+/* If there is no way to find that many blocks none is taken. -ENOSPC, -EDQUOT. */
+static int check_room(struct fs *fs, const struct dxf_inode *di, uint64_t blocks)
 {
+	struct dxf_quota quota;
 	struct fs_space space;
 
 	fs_get_space(fs, &space);
-	return blocks > inode->media->blocks + space.free_units * DXF_UNIT_BLOCKS + space.free_blocks;
+	if (blocks > di->blocks + space.free_units * DXF_UNIT_BLOCKS + space.free_blocks)
+		return -ENOSPC;
+	if (di->project && !quota_read(fs->vol, di->project, &quota) && quota.block_limit &&
+	    blocks > di->blocks + quota.block_limit - MIN(quota.blocks, quota.block_limit))
+		return -EDQUOT;
+	return 0;
 }
 
 static int reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t length)
 {
 	uint64_t block = offset / DXF_BLOCK_SIZE, end = blocks_of(offset + length);
-	int err = is_too_much(fs, inode, end - block) ? -ENOSPC : 0;
+	int err = check_room(fs, inode->media, end - block);
 
 	while (!err && block < end) {
 		uint64_t stop = MIN(end, (block / DXF_UNIT_BLOCKS + 1) * DXF_UNIT_BLOCKS);

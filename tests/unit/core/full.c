@@ -197,6 +197,8 @@ static void test_block_quota(void **state)
 	assert_int_equal(fs_write(pool->fs, attr.ino, buf, 10, 0, 0), 10);
 	assert_int_equal(fs_setxattr(pool->fs, attr.ino, "user.a", buf, 1000, 0), -EDQUOT);
 	assert_int_equal(fs_fallocate(pool->fs, attr.ino, 0, 0, DXF_UNIT_SIZE), -EDQUOT);
+	assert_int_equal(fs_fallocate(pool->fs, attr.ino, 0, 0, UINT64_C(3) << 20), -EDQUOT);
+	check_used(pool, 20, 2);
 	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "b", S_IFREG | 0600, 0, &attr), 0);
 	assert_int_equal(before - free_space(pool), 20);
 	assert_int_equal(fs_lookup(pool->fs, dir, "a", &attr), 0);
