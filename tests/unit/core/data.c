@@ -222,9 +222,42 @@ static void test_random(void **state)
 		run(seed * UINT64_C(0x9e3779b97f4a7c15), 60);
 }
 
+/* A sparse region becomes a unit by a write that begins and ends within blocks that
+ * hold data: what it does not reach stays. */
+static void test_promotion(void **state)
+{
+	static const uint64_t edges[] = {0, 1, 100, DXF_BLOCK_SIZE - 1};
+	struct subject s = {.rng = 5, .want = calloc(1, SPAN), .got = malloc(SPAN)};
+	struct fs_attr attr;
+
+	pool_make(&s.pool, UNITS);
+	for (unsigned i = 0; i < ARRAY_SIZE(edges) * ARRAY_SIZE(edges); i++) {
+		uint64_t from = 10 * DXF_BLOCK_SIZE + edges[i % 4], to = 100 * DXF_BLOCK_SIZE + edges[i / 4];
+
+		memset(s.want, 0, SPAN);
+		s.size = 130 * DXF_BLOCK_SIZE;
+		s.ino = make_file(&s.pool, "file");
+		for (uint64_t block = 0; block < 130; block += 5) { /* every fifth one */
+			memset(s.want + block * DXF_BLOCK_SIZE, 'a' + (int)block % 26, DXF_BLOCK_SIZE);
+			assert_int_equal(fs_write(s.pool.fs, s.ino, s.want + block * DXF_BLOCK_SIZE,
+						  DXF_BLOCK_SIZE, block * DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
+		}
+		memset(s.want + from, 'Z', to - from);
+		assert_int_equal(fs_write(s.pool.fs, s.ino, s.want + from, to - from, from, 0), to - from);
+		s.size = 126 * DXF_BLOCK_SIZE;
+		check_all(&s);
+		assert_int_equal(fs_getattr(s.pool.fs, s.ino, &attr), 0);
+		assert_int_equal(attr.blocks, DXF_UNIT_SIZE / 512);
+		remove_file(&s.pool, ROOT, "file", s.ino);
+	}
+	pool_free(&s.pool);
+	free(s.want);
+	free(s.got);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_promotion)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
