@@ -3,8 +3,9 @@
  * Making an empty pool.
  *
  * Order: the old first superblock is wiped, fence; journals, unit words, maps,
- * the first inode chunk with the root, fence; the second superblock, fence; the
- * first one, fence. Whatever is interrupted leaves no superblock, or a pool.
+ * the first inode chunk with the root, and the second superblock, which counts
+ * for nothing without a first one, fence; the first one, fence. Whatever is
+ * interrupted leaves no superblock, or a pool.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -130,7 +131,6 @@ int fs_mkfs(const struct pmem *pm, const struct fs_format *format)
 	zero(pm, super.inode_map_offset, maps, &progress);
 	store_words(pm, &super, super.data_offset);
 	store_root(pm, &super, format, super.data_offset);
-	pmem_fence(pm);
 	super_store(pm, &super);
 	return 0;
 }

@@ -61,6 +61,8 @@ static void list_singles(struct list *list, const struct arguments *args)
 
 	for (i = 0; i < workload_count; i++)
 		add_job(list, args, (struct job){ .last = &workloads[i], .left = -1 });
+	add_job(list, args, (struct job){ .last = &workload_mkfs, .left = -1 });
+	add_job(list, args, (struct job){ .last = &workload_mkfs_over, .left = -1 });
 	for (i = 0; i < workload_count && args->tight; i++) {
 		if (!(workloads[i].flags & (WORKLOAD_TIGHT | WORKLOAD_PAIR)))
 			continue;

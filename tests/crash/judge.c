@@ -215,6 +215,7 @@ static int mount(struct judge *judge, struct fs **ret_fs, const char *when)
 	struct fs_report report;
 	int err = fs_mount(&judge->image->pm, &options, ret_fs, &report);
 
+	judge->mount_error = err;
 	return err ? fails(judge, "%s mount says %d: %s", when, err, report.what) : 0;
 }
 
@@ -267,6 +268,8 @@ unsigned judge_state(struct judge *judge)
 	judge->image->log = judge->recovery;
 	err = mount(judge, &fs, "the");
 	judge->image->log = NULL;
+	if (err && judge->no_pool && (judge->mount_error == -EINVAL || judge->mount_error == -EUCLEAN))
+		verdict = judge->no_pool;
 	if (err == 0) {
 		verdict = look(judge, fs);
 		fs_unmount(fs);

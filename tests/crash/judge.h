@@ -27,6 +27,8 @@ struct judge {
 	uint64_t inode_units;
 	uint64_t empty_blocks;   /* free ones of an empty pool */
 	bool super_differs;      /* of the superblocks only one may be current */
+	unsigned no_pool;        /* verdict where there is nothing to mount; 0: a violation */
+	int mount_error;         /* of the last mount */
 	unsigned problems;       /* that the checker found */
 	bool tight;              /* space may run out while it is used */
 	struct log *recovery;    /* what the first mount stores; NULL: not wanted */

@@ -300,12 +300,24 @@ static void run_mounted(struct runner *runner, const struct job *job)
 	model_free(runner->state.model);
 }
 
+static void mount_and_run(struct runner *runner, const struct job *job)
+{
+	struct fs_options options = { .atime = FS_ATIME_RELATIVE };
+	struct fs_report report;
+	int err = fs_mount(&runner->live->pm, &options, &runner->state.fs, &report);
+
+	if (err) {
+		runner_violation(runner, "mount says %d: %s", err, report.what);
+		return;
+	}
+	run_mounted(runner, job);
+	runner->live->log = NULL;
+	fs_unmount(runner->state.fs);
+}
+
 unsigned long runner_run(struct runner *runner, const struct job *job)
 {
 	struct runner_config config = runner->config;
-	struct fs_options options = { .atime = FS_ATIME_RELATIVE };
-	struct fs_report report;
-	int err;
 
 	runner->job = job;
 	runner->mode = "preparing";
@@ -321,14 +333,11 @@ unsigned long runner_run(struct runner *runner, const struct job *job)
 	log_clear(&runner->log);
 	adjust_limits(runner, job);
 	runner->live->log = &runner->log;
-	err = fs_mount(&runner->live->pm, &options, &runner->state.fs, &report);
-	if (err) {
-		runner_violation(runner, "mount says %d: %s", err, report.what);
-	} else {
-		run_mounted(runner, job);
-		runner->live->log = NULL;
-		fs_unmount(runner->state.fs);
-	}
+	if (job->last == &workload_mkfs || job->last == &workload_mkfs_over)
+		runner_run_mkfs(runner, job->last == &workload_mkfs_over);
+	else
+		mount_and_run(runner, job);
+	runner->live->log = NULL;
 	runner->config = config;
 	runner->tally->jobs++;
 	return runner->job_violations;

@@ -84,6 +84,9 @@ unsigned long runner_run(struct runner *runner, const struct job *job);
 /* Of runner.c, for threads.c: what the judge must know about op; see there. */
 void runner_set_judge(struct runner *runner, const struct op *op);
 void runner_materialize(struct runner *runner, struct model *before, const struct op *op);
+/* Of mkfs.c: mkfs, on blank memory or over a pool, in place of the job's operation. */
+extern const struct workload workload_mkfs, workload_mkfs_over;
+void runner_run_mkfs(struct runner *runner, bool over_pool);
 /* Of threads.c: both operations of the job at the same time. */
 void runner_run_two(struct runner *runner, const struct job *job);
 /* fs_clock() of the calling thread is state->now. */
