@@ -238,7 +238,7 @@ static void test_promotion(void **state)
 		s.size = 130 * DXF_BLOCK_SIZE;
 		s.ino = make_file(&s.pool, "file");
 		for (uint64_t block = 0; block < 130; block += 5) { /* every fifth one */
-			memset(s.want + block * DXF_BLOCK_SIZE, 'a' + (int)block % 26, DXF_BLOCK_SIZE);
+			memset(s.want + block * DXF_BLOCK_SIZE, 'a' + (int)(block + i) % 26, DXF_BLOCK_SIZE);
 			assert_int_equal(fs_write(s.pool.fs, s.ino, s.want + block * DXF_BLOCK_SIZE,
 						  DXF_BLOCK_SIZE, block * DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
 		}

@@ -193,6 +193,37 @@ static void test_table(void **state)
 	assert_int_equal(fs_getattr(pool->fs, ino, &attr), -ESTALE);
 }
 
+/* A truncation that can't free all of it: what it left must not come back when the
+ * file grows again. */
+static void test_truncation(void **state)
+{
+	struct pool *pool = *state;
+	uint64_t ino = make_file(pool, "file"), entry, bad;
+	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	const struct dxf_inode *inode;
+	char got[10];
+
+	for (unsigned i = 0; i < 120; i++) /* a table for each */
+		assert_int_equal(fs_write(pool->fs, ino, buf, 10, i * DXF_UNIT_SIZE, 0), 10);
+	inode = pmem_at(pool->pm, fs_super(pool->fs)->data_offset + ino * DXF_INODE_SIZE);
+	memcpy(&entry, inode->data, 8);
+	memcpy(&entry, pmem_at(pool->pm, (entry & DXF_ENTRY_OFFSET) + 10 * 8), 8);
+	bad = entry & DXF_ENTRY_OFFSET;
+	poison(pool, bad);
+	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), -EIO);
+	assert_int_equal(inode->size, 0);
+	assert_int_equal(fs_write(pool->fs, ino, buf, 1, 5 * DXF_UNIT_SIZE + 100, 0), -EIO);
+	set.size = 100 * DXF_UNIT_SIZE;
+	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), -EIO);
+	assert_int_equal(fs_fallocate(pool->fs, ino, 0, 0, 100 * DXF_UNIT_SIZE), -EIO);
+	heal(pool, bad);
+	assert_int_equal(fs_write(pool->fs, ino, buf, 1, 5 * DXF_UNIT_SIZE + 100, 0), 1);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(fs_pread(pool->fs, ino, got, 10, i * DXF_UNIT_SIZE), 10);
+		assert_memory_equal(got, "\0\0\0\0\0\0\0\0\0", 10);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +232,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bucket, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_inode, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_table, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_truncation, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
