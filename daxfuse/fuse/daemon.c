@@ -231,8 +231,9 @@ static int live(struct state *s)
 
 	if (!err)
 		err = serve(s);
-	session_close(s);
+	/* its thread uses the session */
 	deferred_stop(s->deferred);
+	session_close(s);
 	if (s->fs)
 		fs_unmount(s->fs);
 	device_close(s->dev);
