@@ -35,7 +35,7 @@ def make_guest(payload):
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def guest(make_guest, tmp_path_factory):
     """A guest with /dev/dax0.0."""
     with make_guest(tmp_path_factory.mktemp("guest")) as machine:
