@@ -3,6 +3,7 @@
  * while the table changes, colliding keys, malformed buckets. */
 #include <dirent.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/media/dir.h"
@@ -274,6 +275,85 @@ static void test_remove_when_full(void **state)
 	assert_int_equal(d->media->entries, 0);
 }
 
+static int add_name(struct dir *d, const char *name)
+{
+	struct tx *tx = begin(&d->pool);
+	int err = dir_add(tx, tx_edit_inode(tx, d->media), name, (unsigned)strlen(name), 5, DT_REG);
+
+	if (err)
+		tx_abort(tx);
+	else
+		commit(tx);
+	return err;
+}
+
+static int take_name(struct dir *d, const char *name)
+{
+	struct bucket_entry entry;
+	struct bucket_place place;
+	struct tx *tx = begin(&d->pool);
+	int err = dir_find(d->pool.vol, tx, d->media, name, (unsigned)strlen(name), &place, &entry);
+
+	if (!err)
+		err = dir_remove(tx, tx_edit_inode(tx, d->media), &entry, &place);
+	if (err)
+		tx_abort(tx);
+	else
+		commit(tx);
+	return err;
+}
+
+/* Which of two buckets a name belongs to: the upper bit of its hash says it. */
+static unsigned half_of(struct dir *d, const char *name)
+{
+	return (unsigned)(XXH64(name, strlen(name), d->pool.super.hash_seed) >> 63);
+}
+
+/*
+ * Two buckets are joined, and the slots that are free in the one that stays are
+ * nowhere five in a row, as a long name of the other one would need them.
+ */
+static void test_join_into_gaps(void **state)
+{
+	enum { COUNT = 60 };
+	struct dir *d = *state;
+	char names[COUNT][16], long_name[251];
+	struct dxf_bucket *bucket;
+	uint64_t offset;
+	struct run run;
+	struct tx *tx;
+
+	for (unsigned i = 0, n = 0; n < COUNT; i++) {
+		snprintf(names[n], sizeof(names[n]), "%u", i);
+		if (half_of(d, names[n]) == 0)
+			assert_int_equal(add_name(d, names[n++]), 0);
+	}
+	memset(long_name, 'l', 250);
+	long_name[250] = '\0';
+	while (half_of(d, long_name) == 0)
+		long_name[0]++;
+	assert_int_equal(add_name(d, long_name), 0);
+	assert_int_equal(d->media->size, 2 * DXF_BLOCK_SIZE);
+	assert_int_equal(table_find(d->pool.vol, NULL, d->media, 0, 1, &run), 0);
+	bucket = pmem_at(d->pool.pm, run.offset);
+	while (free_space(&d->pool)) {
+		tx = begin(&d->pool);
+		assert_int_equal(alloc_blocks(tx, 1, &offset), 0);
+		commit(tx);
+	}
+	for (unsigned gap = 1; gap < 4; gap++) {
+		for (unsigned slot = gap; slot < COUNT && d->media->size > DXF_BLOCK_SIZE; slot += 5) {
+			char name[16] = "";
+
+			assert_true(bucket->first >> slot & 1);
+			memcpy(name, bucket->slot[slot].name, bucket->slot[slot].name_length);
+			assert_int_equal(take_name(d, name), 0);
+		}
+	}
+	assert_int_equal(d->media->size, DXF_BLOCK_SIZE);
+	assert_int_equal(take_name(d, long_name), 0);
+}
+
 static void test_no_space(void **state)
 {
 	struct dir *d = *state;
@@ -370,6 +450,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_walk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_collisions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_remove_when_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_join_into_gaps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
 	};
