@@ -42,7 +42,8 @@ enum op_kind {
 	/* setup: a series of operations, judged only at its end */
 	OP_CREATE_MANY, /* a: directory; len: how many; off: of the first; arg: length of names */
 	OP_UNLINK_MANY,
-	OP_FILL,        /* files take all space but len blocks */
+	OP_WRITE_MANY,  /* a: file; len: how many writes; off: bytes from one to the next;
+			 * arg: length of each */
 };
 
 struct op {

@@ -36,6 +36,12 @@ struct op workload_series(const struct op *op, unsigned i, char name[512])
 {
 	struct op one = *op;
 
+	if (op->kind == OP_WRITE_MANY) {
+		one.kind = OP_WRITE;
+		one.off = op->off * i;
+		one.len = op->arg;
+		return one;
+	}
 	snprintf(name, 512, "%sn%0*u", op->a, (int)op->arg - 1, (unsigned)op->off + i);
 	one.kind = op->kind == OP_CREATE_MANY ? OP_CREATE : OP_UNLINK;
 	one.a = name;
@@ -49,7 +55,7 @@ static int run(struct preparation *p, const struct op *op)
 	char name[512];
 	unsigned i;
 
-	if (op->kind != OP_CREATE_MANY && op->kind != OP_UNLINK_MANY)
+	if (op->kind != OP_CREATE_MANY && op->kind != OP_UNLINK_MANY && op->kind != OP_WRITE_MANY)
 		return workload_do(p->state, op, false, p->why, p->why_size);
 	for (i = 0; i < op->len; i++) {
 		struct op one = workload_series(op, i, name);

@@ -225,7 +225,9 @@ static int judge_op(struct runner *runner, const struct op *op, const char *dir)
 
 	runner->judge.torn_node = op_torn_node(&runner->state, op);
 	runner_materialize(runner, before, op);
-	err = workload_do(&runner->state, op, runner->job->left >= 0, why, sizeof(why));
+	err = workload_do(&runner->state, op,
+			  runner->job->left >= 0 || runner->job->last->flags & WORKLOAD_LIMIT, why,
+			  sizeof(why));
 	if (err)
 		runner_violation(runner, "%s", why);
 	if (!err && !runner->dry && (!dir || directory_space(runner, dir) != space)) {

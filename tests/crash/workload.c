@@ -31,6 +31,8 @@
 	{ .kind = OP_CREATE_MANY, .a = path, .off = from, .len = count, .arg = length }
 #define FLAGS(path, flag, prj) \
 	{ .kind = OP_SET_XFLAGS, .a = path, .arg = flag, .off = prj }
+/* 70 tables of one block each. */
+#define TABLES { .kind = OP_WRITE_MANY, .a = "foo", .off = M(2), .len = 70, .arg = 100 }
 
 /* The 56: name, kind, path, path, needs. */
 #define P_LINK(from, to) \
@@ -296,6 +298,20 @@ const struct workload workloads[] = {
 	S_FILE("promote in project", 0, OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 },
 					    FLAGS("foo", 0, 42), WRITE("foo", 0, K(250))),
 	       WRITE("foo", K(250), K(16))),
+	S_FILE("write beyond quota", WORKLOAD_LIMIT,
+	       OPS(FLAGS("foo", 0, 42), { .kind = OP_QUOTA, .arg = 42, .off = 5, .len = 100 }),
+	       WRITE("foo", 6000, 30000)),
+	{ "create beyond quota", WORKLOAD_LIMIT,
+	  { .kind = OP_CREATE, .a = "B/foo", .arg = FILE_MODE }, NEED_ABSENT, NEED_NOTHING,
+	  OPS(FLAGS("B", DXF_FLAG_PROJINHERIT, 42),
+	      { .kind = OP_QUOTA, .arg = 42, .off = 5, .len = 1 }) },
+
+	/* more freed than one record holds */
+	S_EMPTY("truncate many tables", 0, OPS(TABLES), TRUNCATE("foo", 50)),
+	S_EMPTY("unlink many tables", 0, OPS(TABLES), { .kind = OP_UNLINK, .a = "foo" }),
+	S_EMPTY("punch many tables", 0, OPS(TABLES), FALLOC("foo", PUNCH, 0, M(200))),
+	{ "rename over many tables", 0, { .kind = OP_RENAME, .a = "bar", .b = "foo" }, NEED_FILE,
+	  NEED_EMPTY, OPS(TABLES) },
 
 	/* directories that grow and shrink */
 	{ "grow directory", WORKLOAD_UNTIL, MANY("A/", 0, 140, 12), NEED_NOTHING, NEED_NOTHING,

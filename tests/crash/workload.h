@@ -25,6 +25,7 @@ enum {
 	WORKLOAD_UNTIL = 4,   /* op is a series; judged where the space of its directory changes */
 	WORKLOAD_SLOW = 8,    /* each state is costly: few of them */
 	WORKLOAD_CHUNK = 16,  /* a second unit of inodes may appear */
+	WORKLOAD_LIMIT = 32,  /* a quota may say no */
 };
 
 struct workload {
@@ -45,7 +46,7 @@ int workload_fill(struct op_state *state, unsigned left, char *why, size_t why_s
 /* One operation, on both sides; tight: out of space is an answer. */
 int workload_do(struct op_state *state, const struct op *op, bool tight, char *why,
 		size_t why_size);
-/* The i-th operation of a series (CREATE_MANY, UNLINK_MANY); name is room for it. */
+/* The i-th operation of a series (OP_*_MANY); name is room for it. */
 struct op workload_series(const struct op *op, unsigned i, char name[512]);
 
 #endif
