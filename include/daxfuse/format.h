@@ -93,7 +93,7 @@ struct dxf_super {
 /*
  * A journal holds at most one record: a header and its operations, written
  * with one fence. A record counts if sequence is not 0 and the CRC is right; it
- * is retired by storing 0 in sequence. Records in different journals never
+ * is retired by storing 0 in magic and crc, then in sequence. Records in different journals never
  * touch the same word or bit, so they are replayed in any order, as often as
  * one likes.
  */
