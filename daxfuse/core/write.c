@@ -56,14 +56,15 @@ int probe_range(const struct pmem *pm, const void *dst, uint64_t n)
 	return err;
 }
 
-/* Over data that is there, or will be. */
+/* Over data that is there, or will be. Lines that are written in part are read by
+ * the CPU, so poison is looked for first; whole ones overwrite it, if they can. */
 static int store_over(struct fs *fs, char *dst, const void *src, size_t n)
 {
-	int err = probe_range(fs->pm, dst, n);
+	int err = n && (uintptr_t)dst % LINE ? pmem_probe(fs->pm, dst, 1) : 0;
 
-	if (!err)
-		pmem_copy_nt(fs->pm, dst, src, n);
-	return err;
+	if (!err && n && ((uintptr_t)dst + n) % LINE)
+		err = pmem_probe(fs->pm, dst + n - 1, 1);
+	return err || !n ? err : pmem_write_nt(fs->pm, dst, src, n);
 }
 
 static int zero_over(struct fs *fs, char *dst, size_t n)
@@ -411,10 +412,19 @@ static bool must_kill(const struct dxf_inode *media, unsigned flags)
 	return (flags & FS_WRITE_KILL_SUIDGID) && kill_suidgid(&copy);
 }
 
+/* What to try when n bytes at offset do not fit: about half, to the end of a block;
+ * 0: there is no less. */
+static size_t shorter(uint64_t offset, size_t n)
+{
+	uint64_t last = (offset + n - 1) / DXF_BLOCK_SIZE, first = offset / DXF_BLOCK_SIZE;
+
+	return last == first ? 0 : ((first + last + 1) / 2) * DXF_BLOCK_SIZE - offset;
+}
+
 static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf, size_t length,
 			    uint64_t offset, unsigned flags)
 {
-	size_t done = 0, chunk = CHUNK_BYTES, at;
+	size_t done = 0;
 
 	if (inode->media->flags & DXF_FLAG_TRUNCATING) {
 		/* growth must not bring back what a truncation could not free */
@@ -424,21 +434,21 @@ static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf,
 			return err;
 	}
 	while (done < length) {
-		size_t n = MIN(length - done, chunk);
-		int err = write_chunk(fs, inode, buf + done, offset + done, offset + done + n,
-				      must_kill(inode->media, flags));
+		size_t n = MIN(length - done, (size_t)CHUNK_BYTES);
+		bool cut = false;
+		int err;
 
-		if (!err) {
-			done += n;
-			continue;
+		for (;; n = shorter(offset + done, n), cut = true) {
+			err = write_chunk(fs, inode, buf + done, offset + done, offset + done + n,
+					  must_kill(inode->media, flags));
+			if ((err != -ENOSPC && err != -EDQUOT) || !shorter(offset + done, n))
+				break;
 		}
-		/* what still fits is written, to the block */
-		at = (offset + done) % DXF_BLOCK_SIZE;
-		if ((err != -ENOSPC && err != -EDQUOT) || at + n <= DXF_BLOCK_SIZE)
+		if (err)
 			return done ? (ssize_t)done : err;
-		chunk = MAX(n / 2, (size_t)(DXF_BLOCK_SIZE - at));
-		if (n <= 2 * DXF_BLOCK_SIZE)
-			chunk = DXF_BLOCK_SIZE - at;
+		done += n;
+		if (cut) /* one transaction a call, so that a crash shows all of it or none */
+			break;
 	}
 	return (ssize_t)done;
 }

@@ -338,20 +338,17 @@ bool op_reads(const struct op *op)
 
 unsigned op_steps(const struct op *op, int64_t result, uint64_t ret_bytes[OP_STEPS_MAX])
 {
-	uint64_t done = 0, step = STEP_BYTES;
+	uint64_t done = 0;
 	unsigned count = 0;
 
 	if (op->kind != OP_WRITE && op->kind != OP_APPEND)
 		return 1;
+	/* what did not fit was cut once, and the rest left to the next call */
 	while (count < OP_STEPS_MAX - 1 && (int64_t)done < result) {
-		uint64_t part = op->len - done < step ? op->len - done : step;
+		uint64_t left = (uint64_t)result - done;
 
-		if ((int64_t)(done + part) <= result) {
-			done += part;
-			ret_bytes[count++] = done;
-		} else {
-			step = part / 2; /* that did not fit: by halves */
-		}
+		done += left < STEP_BYTES ? left : STEP_BYTES;
+		ret_bytes[count++] = done;
 	}
 	return count ? count : 1;
 }
