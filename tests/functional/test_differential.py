@@ -13,11 +13,13 @@ import stat
 
 import pytest
 
-from support.pool import MIB
+from support.pool import MIB, io_uring_is_on
 from support.syscalls import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, RENAME_EXCHANGE, RENAME_NOREPLACE,
                               RENAME_WHITEOUT, fallocate, link_fd, renameat2)
 
 POOL_MODES = {"cached": ["dax=never"], "dax": ["dax=always"]}
+if io_uring_is_on():
+    POOL_MODES["io_uring"] = ["io_uring"]
 
 STEPS = 400
 SEEDS = [*range(6), *range(1000, 1000 + int(os.environ.get("DAXFUSE_SEEDS", 0)))]

@@ -31,8 +31,17 @@ def is_mounted(point):
         return any(line.split()[4] == str(point) for line in table)
 
 
+def io_uring_is_on():
+    """Whether the kernel lets FUSE daemons take requests through io_uring."""
+    setting = Path("/sys/module/fuse/parameters/enable_uring")
+    return setting.exists() and setting.read_text().strip() == "Y"
+
+
 class Pool:
-    """mkfs, mount, umount, kill, fsck of one image; `point` is where it is mounted."""
+    """
+    mkfs, mount, umount, kill, fsck of one image; `point` is where it is mounted.
+    DAXFUSE_OPTIONS="io_uring max_threads=2" adds to the options of each mount.
+    """
 
     def __init__(self, bin_dir, folder, size=256 * MIB, mkfs=(), device=None):
         self.bin_dir = Path(bin_dir)
@@ -68,8 +77,8 @@ class Pool:
         assert self.daemon is None
         self.options = options
         command = [self.bin_dir / "daxfuse", self.image, self.point, "-f"]
-        if options:
-            command += ["-o", ",".join(options)]
+        for option in [*os.environ.get("DAXFUSE_OPTIONS", "").split(), *options]:
+            command += ["-o", option]
         with open(self.log, "ab") as log:
             self.daemon = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, user=user,
