@@ -19,6 +19,7 @@
 #define THREADS 2
 /* Samples for the plot per pool's capacity written. */
 #define SAMPLES 4
+#define LARGE_FILE (UINT64_C(64) << 20)
 
 static const double stages[] = { 0.50, 0.75, 0.90 };
 #define STAGES (sizeof(stages) / sizeof(stages[0]))
@@ -27,7 +28,7 @@ static const char usage[] =
 	"usage: bench-aging [--pool PATH] [--size BYTES] [--rounds N]\n"
 	"\n"
 	"  --pool PATH   image or device to format and use (anonymous memory)\n"
-	"  --size BYTES  of the pool (2 GiB)\n"
+	"  --size BYTES  of the pool (4 GiB)\n"
 	"  --rounds N    at each of 50, 75 and 90 % full, write N times the size (4)\n";
 
 struct arguments {
@@ -65,7 +66,7 @@ static void parse(int argc, char **argv, struct arguments *ret_arguments)
 	};
 	int option;
 
-	*ret_arguments = (struct arguments){ NULL, UINT64_C(2) << 30, 4 };
+	*ret_arguments = (struct arguments){ NULL, UINT64_C(4) << 30, 4 };
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == 'p')
 			ret_arguments->pool = optarg;
@@ -158,7 +159,7 @@ static void run_stage(struct fs *fs, struct churner *churners, const struct argu
 			       json_object_new_double((double)(bench_now() - start) / 1e9));
 	add_space(row, fs, totals.written, arguments->size);
 	add_totals(row, &totals);
-	survey_large(fs, arguments->size / 32, &large);
+	survey_large(fs, arguments->size / 32 < LARGE_FILE ? arguments->size / 32 : LARGE_FILE, &large);
 	json_object_object_add(row, "large_file_bytes", json_object_new_uint64(large.size));
 	json_object_object_add(row, "large_files", json_object_new_uint64(large.files));
 	json_object_object_add(row, "large_files_aligned", json_object_new_uint64(large.aligned));

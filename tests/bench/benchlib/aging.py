@@ -2,6 +2,7 @@
 """bench-aging: how much stays in whole units as a pool ages."""
 
 import json
+import statistics
 
 from . import machine, tables
 
@@ -17,11 +18,19 @@ def measure(build, memory, quick):
     return figures
 
 
+def _median(figures, stage):
+    """Of the samples while a stage was churned."""
+    each = len(figures["samples"]) // len(figures["stages"])
+    samples = figures["samples"][stage * each:(stage + 1) * each]
+    return statistics.median(sample["whole_share"] for sample in samples)
+
+
 def _rows(figures):
-    for row in figures["stages"]:
+    for stage, row in enumerate(figures["stages"]):
         yield [f"{row['stage']:.0%}", f"{row['fullness']:.1%}", f"{row['written']:.1f}",
                f"{row['files']:,}", f"{row['free_bytes'] >> 20:,}", f"{row['free_units']:,}",
                f"{row['broken_units']:,}", f"{row['whole_share']:.1%}",
+               f"{_median(figures, stage):.1%}", f"{row['whole_share_of_runs']:.1%}",
                f"{row['large_files_aligned']} of {row['large_files']}"]
 
 
@@ -60,9 +69,13 @@ def report(figures, described):
         "Pareto tail (one file in 16,000, exponent 0.91), at most a 32nd of the pool "
         "(`tests/bench/aging/sizes.h`).", "",
         "`whole` is the number of free whole units over the number that the free space would "
-        f"make if it lay together. The last column writes new files of {large} MiB until there "
-        "are no whole units for another, and counts those that lie in whole aligned units only.",
+        "make if it lay together, at the end of the stage; `median` the same over all samples of "
+        "the stage. `of runs` looks at the free space that lies in runs of 2 MiB and more, "
+        "wherever they begin: how much of it is whole units. The last column writes new files "
+        f"of {large} MiB until there are no whole units for another, and counts those that lie "
+        "in whole aligned units only.",
         "",
         tables.table(["stage", "full", "written (pools)", "files", "free MiB", "free units",
-                      "broken units", "whole", "large files aligned"], _rows(figures)),
+                      "broken units", "whole", "median", "of runs",
+                      "large files aligned"], _rows(figures)),
         "![share of free space in whole units](aging.png)", ""])
