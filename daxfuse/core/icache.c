@@ -6,7 +6,8 @@
  * ids are inode numbers, good without us.
  *
  * An inode is read and verified once, when its object is made; after that the
- * media is used in place, under the object's lock.
+ * media is used in place, under the object's lock. Each operation has a look first
+ * whether its page is still there: the kernel takes poisoned ones away.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -101,6 +102,7 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 {
 	struct shard *s = shard_of(fs, ino);
 	struct inode *inode;
+	uint64_t word;
 	int err = 0;
 
 	if (ino > UINT32_MAX)
@@ -119,6 +121,10 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
+	if (!err && pmem_load64(fs->pm, (const uint64_t *)(const void *)inode->media, &word)) {
+		inode_put(fs, inode);
+		err = -EIO;
+	}
 	if (!err)
 		*ret_inode = inode;
 	return err;

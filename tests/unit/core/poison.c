@@ -151,16 +151,25 @@ static void test_inode(void **state)
 		snprintf(name, sizeof(name), "%u", i);
 		make_file(pool, name);
 	}
-	fs_unmount(pool->fs);
-	pool_mount(pool, false);
-	poison(pool, bad);
-	for (unsigned i = 0; i < 16; i++) {
-		unsigned ino = DXF_ROOT_INO + 1 + i;
+	/* once as they are in use, once as they are met for the first time */
+	for (unsigned round = 0; round < 2; round++) {
+		poison(pool, bad);
+		for (unsigned i = 0; i < 16; i++) {
+			unsigned ino = DXF_ROOT_INO + 1 + i;
+			int want = ino >= 16 ? -EIO : 0;
 
-		snprintf(name, sizeof(name), "%u", i);
-		assert_int_equal(fs_lookup(pool->fs, ROOT, name, &attr), ino >= 16 ? -EIO : 0);
+			snprintf(name, sizeof(name), "%u", i);
+			assert_int_equal(fs_lookup(pool->fs, ROOT, name, &attr), want);
+			assert_int_equal(fs_getattr(pool->fs, ino, &attr), want);
+			assert_int_equal(fs_write(pool->fs, ino, buf, 1, 0, 0), want ? want : 1);
+			assert_int_equal(fs_rename(pool->fs, &root_cred, ROOT, name, ROOT, "x", 0), want);
+			assert_int_equal(fs_rename(pool->fs, &root_cred, ROOT, "x", ROOT, name, 0),
+					 want ? -ENOENT : 0);
+		}
+		heal(pool, bad);
+		fs_unmount(pool->fs);
+		pool_mount(pool, false);
 	}
-	heal(pool, bad);
 }
 
 /* A table of blocks, and an xattr's block. */
