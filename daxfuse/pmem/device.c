@@ -101,7 +101,8 @@ static int describe_image(const char *path, const struct stat *st, struct device
 	info->kind = DEVICE_IMAGE;
 	snprintf(info->name, sizeof(info->name), "%.63s", last_component(path));
 	snprintf(info->mode, sizeof(info->mode), "image");
-	snprintf(info->filesystem, sizeof(info->filesystem), "%s", filesystem_name((long)fs.f_type));
+	snprintf(info->filesystem, sizeof(info->filesystem), "%s",
+		 filesystem_name((long)fs.f_type));
 	snprintf(info->persistence, sizeof(info->persistence), "%s",
 		 lies_in_ram(info) ? "none" : "unknown");
 	info->size = (uint64_t)st->st_size;
@@ -211,7 +212,8 @@ static int check_geometry(const struct device_info *info, struct device_error *r
 {
 	if (info->kind == DEVICE_DAX && info->align < DXF_UNIT_SIZE)
 		return fail(ret_error, -ENOTSUP,
-			    "has an alignment of %llu bytes, it cannot be mapped in pieces of 2 MiB\n"
+			    "has an alignment of %llu bytes, "
+			    "it cannot be mapped in pieces of 2 MiB\n"
 			    "recreate its namespace: "
 			    "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M",
 			    (unsigned long long)info->align);

@@ -95,7 +95,8 @@ static int add_json(const struct device_info *info, void *arg)
 	if (entry.readable)
 		json_object_object_add(object, "content", json_object_new_string(content(&entry)));
 	if (*entry.signature.uuid)
-		json_object_object_add(object, "uuid", json_object_new_string(entry.signature.uuid));
+		json_object_object_add(object, "uuid",
+				       json_object_new_string(entry.signature.uuid));
 	if (*entry.signature.label)
 		json_object_object_add(object, "label",
 				       json_object_new_string(entry.signature.label));

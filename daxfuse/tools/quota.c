@@ -26,7 +26,7 @@ static const struct command_option options[] = {
 static const struct command command = {
 	.name = "daxfuse quota",
 	.usage = "PATH [PROJECT]",
-	.summary = "Show or set limits of a project, or of all, on the mount that PATH lies on (JSON).",
+	.summary = "Show or set limits of projects on the mount that PATH lies on (JSON).",
 	.options = options,
 	.details = "A limit that is not given stays as it is. --assign sets the project of the\n"
 		   "directory itself and of what is made in it from then on:\n\n"

@@ -222,8 +222,8 @@ const char *signature_text(const struct signature *signature, char *buf, size_t 
 		snprintf(buf, size, "is blank");
 		break;
 	case SIGNATURE_POOL:
-		snprintf(buf, size, "holds a pool of daxfuse%s%s", *signature->uuid ? ", UUID " : "",
-			 signature->uuid);
+		snprintf(buf, size, "holds a pool of daxfuse%s%s",
+			 *signature->uuid ? ", UUID " : "", signature->uuid);
 		break;
 	case SIGNATURE_FOREIGN:
 		snprintf(buf, size, "holds a signature of %s%s%s", signature->type,

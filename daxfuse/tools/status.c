@@ -143,7 +143,8 @@ static void print_human(struct json_object *object)
 	struct json_object *space = json_object_object_get(object, "space");
 	char size[HUMAN_SIZE], unused[HUMAN_SIZE];
 
-	printf("%s: %s, %s free\n", json_object_get_string(json_object_object_get(object, "device")),
+	printf("%s: %s, %s free\n",
+	       json_object_get_string(json_object_object_get(object, "device")),
 	       human_size(get(object, "size"), size, sizeof(size)),
 	       human_size(get(space, "free"), unused, sizeof(unused)));
 	if (get(space, "units"))

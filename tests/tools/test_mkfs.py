@@ -181,7 +181,8 @@ def test_not_a_device(tool, tmp_path):
 
 def test_busy(tool, image):
     path = image()
-    with subprocess.Popen(["flock", "-x", path, "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE) as holder:
+    command = ["flock", "-x", path, "-c", "echo; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         refused = tool("mkfs.daxfuse", path, code=8)
         holder.kill()

@@ -60,7 +60,8 @@ def test_map_of_many_extents(tool, image, mount):
     offsets = [extent["file_offset"] for extent in extents]
     assert offsets == sorted(set(offsets))
     covered = {offset // 4096 for extent in extents
-               for offset in range(extent["file_offset"], extent["file_offset"] + extent["length"], 4096)}
+               for offset in range(extent["file_offset"],
+                                   extent["file_offset"] + extent["length"], 4096)}
     assert {i * 4 for i in range(1000)} <= covered
 
 

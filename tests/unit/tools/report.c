@@ -37,7 +37,8 @@ static void test_sizes_are_parsed(void **state)
 
 static void test_nonsense_is_refused(void **state)
 {
-	static const char *const bad[] = { "", "x", "-1", " 1", "+1", "1Q", "1KK", "1Mx", "1 M", "0x10" };
+	static const char *const bad[] = { "",   "x",   "-1",  " 1",  "+1",
+					   "1Q", "1KK", "1Mx", "1 M", "0x10" };
 	uint64_t bytes = 77;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
