@@ -2,6 +2,7 @@
 """The tools that ask a running daemon."""
 
 import fcntl
+import json
 import os
 import random
 import subprocess
@@ -21,9 +22,22 @@ def test_status(tool, image, mount):
     assert status["durability"] == "process" and status["granularity"] == "page"
     human = tool("daxfuse", "status", "-u", point).stdout
     assert status["uuid"] in human and "{" not in human
-    # Somebody else's mounts may be there, and may not answer.
-    everything = tool("daxfuse", "status", code=None).json
-    assert status["uuid"] in [entry["uuid"] for entry in everything]
+
+
+def test_status_of_all_mounts(bin_dir, tool, image, mount):
+    """Where others have mounts that may not answer, too: so where only ours are seen."""
+    points = [mount(image(name="one")), mount(image(name="two"))]
+    ours = "|".join(map(str, points))
+    script = f"""
+        for point in $(findmnt -rn -t fuse.daxfuse -o TARGET | grep -vxE '{ours}'); do
+            umount -l "$point"
+        done
+        exec {bin_dir}/daxfuse status
+    """
+    done = subprocess.run(["unshare", "--mount", "bash", "-c", script], check=True,
+                          capture_output=True, text=True, timeout=120)
+    shown = [entry["mountpoint"] for entry in json.loads(done.stdout)]
+    assert sorted(shown) == sorted(map(str, points))
 
 
 def test_map_agrees_with_the_device(tool, image, mount):
