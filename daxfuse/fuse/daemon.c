@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +26,7 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/fuse/deferred.h"
 #include "daxfuse/fuse/log.h"
+#include "daxfuse/fuse/outside.h"
 #include "daxfuse/fuse/session.h"
 #include "daxfuse/fuse/state.h"
 
@@ -85,45 +85,18 @@ static void stop_signals(sigset_t *ret_set)
 	sigaddset(ret_set, SIGUSR1); /* ours: never mind, the mount is gone */
 }
 
-static int run_fusermount(const char *mountpoint)
-{
-	pid_t child = fork();
-	int status;
-
-	if (child == 0) {
-		execlp("fusermount3", "fusermount3", "-u", "-q", "--", mountpoint, (char *)NULL);
-		_exit(127);
-	}
-	if (child < 0 || waitpid(child, &status, 0) < 0)
-		return -errno;
-	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EBUSY;
-}
-
-static int unmount(const char *mountpoint)
-{
-	if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0)
-		return 0;
-	return errno == EPERM ? run_fusermount(mountpoint) : -errno;
-}
-
 /* The thread beside those that serve. */
 static void *wait_for_signal(void *arg)
 {
 	struct state *s = arg;
 	sigset_t set;
-	int number, fd;
+	int number;
 
-	session_set_readahead(s);
+	outside_set_readahead(s);
 	stop_signals(&set);
 	if (sigwait(&set, &number) || number == SIGUSR1)
 		return NULL;
-	/* a busy mount can't be unmounted, but nothing of it shall be lost */
-	fd = open(s->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0) {
-		syncfs(fd);
-		close(fd);
-	}
-	if (unmount(s->mountpoint))
+	if (outside_unmount(s))
 		fuse_session_exit(s->se); /* session_close() detaches it */
 	return NULL;
 }

@@ -5,9 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
@@ -110,30 +107,6 @@ static int add_arguments(const struct state *s, struct fuse_args *args)
 	free(source);
 	free(words);
 	return err ? -ENOMEM : 0;
-}
-
-/*
- * The kernel reads ahead 128 KiB on a FUSE mount and can't be told otherwise
- * through FUSE; root may set it from outside, to one whole READ. Its answer to
- * our greeting would set it back, so that must have come first: statfs() waits
- * for it.
- */
-void session_set_readahead(const struct state *s)
-{
-	struct statfs ignored;
-	struct stat st;
-	char path[64];
-	FILE *file;
-
-	if (geteuid() || statfs(s->mountpoint, &ignored) || stat(s->mountpoint, &st))
-		return;
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
-		 minor(st.st_dev));
-	file = fopen(path, "we");
-	if (file) {
-		fprintf(file, "%d", STATE_IO_MAX >> 10);
-		fclose(file);
-	}
 }
 
 int session_mount(struct state *s)

@@ -7,8 +7,6 @@
 
 /* Mount. -EINVAL or -EIO; why: log_held_back(). */
 int session_mount(struct state *s);
-/* Not in a thread that serves. */
-void session_set_readahead(const struct state *s);
 /* Serve until unmounted; 0 or negative errno. */
 int session_serve(struct state *s);
 /* Free what session_mount() made; unmounts if that has not happened. */

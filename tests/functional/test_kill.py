@@ -231,6 +231,19 @@ def test_killed_while_mounting(make_pool):
     assert (mnt / "f").read_bytes() == b"x" * MIB
 
 
+def test_killed_right_after_mounting(make_pool):
+    """A daemon that uses its own mount can't be killed just then, and who looks at the mount hangs."""
+    pool = make_pool(16 * MIB)
+    for i in range(40):
+        daemon = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, pool.point, "-f"])
+        while not is_mounted(pool.point):
+            assert daemon.poll() is None
+        time.sleep(i % 10 / 2000)
+        daemon.kill()
+        daemon.wait(60)
+        pool.detach()
+
+
 def test_programs_see_an_error_not_a_hang(make_pool):
     pool = make_pool()
     mnt = pool.mount()
