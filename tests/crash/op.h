@@ -90,9 +90,8 @@ unsigned op_torn_node(const struct op_state *state, const struct op *op);
 /* Whether it reads files, whose atime it may move. */
 bool op_reads(const struct op *op);
 /*
- * Large writes, and those that meet the end of the space, are atomic in steps:
- * how many bytes of it are there after each. Returns the number of steps; the
- * last is not in ret_bytes.
+ * Large writes are atomic in steps: how many bytes of it are there after each.
+ * Returns the number of steps.
  */
 #define OP_STEPS_MAX 32
 unsigned op_steps(const struct op *op, int64_t result, uint64_t ret_bytes[OP_STEPS_MAX]);
