@@ -19,8 +19,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 UNIT = 2 << 20
-BOOT_LIMIT = 180
-RUN_LIMIT = 300
+BOOT_LIMIT = 600
+RUN_LIMIT = 600
 MAKE_NAMESPACE = "ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M"
 
 

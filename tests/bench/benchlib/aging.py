@@ -9,7 +9,7 @@ from . import machine, tables
 COLOURS = {"whole": "#1f6fb4", "full": "#999999"}
 
 
-def measure(build, memory, quick):
+def measure(build, memory, quick, _files):
     """Run it on an image in `memory`; returns its figures."""
     image = memory / "aging.pool"
     scale = ["--size", 256 << 20, "--rounds", 1] if quick else []

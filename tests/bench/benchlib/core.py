@@ -8,7 +8,7 @@ from . import machine, tables
 MIB = 1 << 20
 
 
-def measure(build, memory, quick):
+def measure(build, memory, quick, _files):
     """Run it on an image in `memory`; returns its figures."""
     image = memory / "core.pool"
     scale = ["--count", 2000, "--files", 20000, "--large", 1 << 34] if quick else []

@@ -26,10 +26,10 @@ FILE_ROWS = {"create": "create", "stat": "stat", "rename": "rename", "unlink": "
 class Scale:
     """How much each row does."""
 
-    def __init__(self, quick):
+    def __init__(self, quick, files):
         self.file_mib = 4 if quick else 256    # of each fio job's file
-        self.random_mib = 1 if quick else 64   # moved by each random job
-        self.files = 200 if quick else 100000
+        self.random_mib = 1 if quick else 32   # moved by each random job
+        self.files = 200 if quick else files
         self.tree = 50 if quick else 4000      # files of git clone and tar
         self.pool = (256 << 20) if quick else POOL
 
@@ -142,13 +142,13 @@ def _measure_mounts(build, memory, quick):
     return figures
 
 
-def measure(build, memory, quick):
+def measure(build, memory, quick, files):
     """All rows of all peers, and the mount times."""
-    scale = Scale(quick)
+    scale = Scale(quick, files)
     tree = memory / "tree"
     tree.mkdir()
     make_tree(tree, scale.tree)
-    figures = {"peers": {}, "kinds": {}}
+    figures = {"peers": {}, "kinds": {}, "scale": vars(scale)}
     for peer in peers.all_peers(build):
         figures["kinds"][peer.name] = peer.kind
         figures["peers"][peer.name] = _measure_peer(build, peer, memory, tree, scale)
@@ -208,7 +208,7 @@ def _mount_rows(mounts):
 
 def report(figures, described):
     """The text of docs/bench/mount.md."""
-    scale = Scale(False)
+    scale = figures["scale"]
     return "\n".join([
         "# Through the mount", "",
         described, "",
@@ -217,10 +217,10 @@ def report(figures, described):
         "tmpfs) and fuse2fs (image on tmpfs) are FUSE peers. Neither peer makes anything "
         "durable before fsync; daxfuse does, in each call. `DAX` is a mount with dax=always: "
         "reads and writes bypass the page cache. More is better in every row. fio: psync, "
-        f"files of {scale.file_mib} MiB, page cache dropped before each row, random rows move "
-        f"{scale.random_mib} MiB a job, writes end with an fsync. Files: {scale.files:,} in "
-        f"each row (`tests/bench/mount/files.c`). git clone and tar x: a tree of "
-        f"{scale.tree:,} source files. The two last columns set the best daxfuse beside the best "
+        f"files of {scale['file_mib']} MiB, page cache dropped before each row, random rows move "
+        f"{scale['random_mib']} MiB a job, writes end with an fsync. Files: {scale['files']:,}, a "
+        "thousand in each folder, (`tests/bench/mount/files.c`). git clone and tar x: a tree of "
+        f"{scale['tree']:,} source files. The two last columns set the best daxfuse beside the best "
         "FUSE peer and the best of the kernel's.", "",
         tables.table(["", "", *figures["peers"], "/ FUSE", "/ kernel"], _rows(figures)),
         "![times the best FUSE peer](mount.png)", "",

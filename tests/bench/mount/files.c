@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bench-files FOLDER COUNT JOBS: create, stat, append to, and unlink COUNT files
- * through the kernel, by JOBS processes each in a folder of its own. Prints JSON:
+ * through the kernel, by JOBS processes each in folders of its own. Prints JSON:
  * operations a second of all jobs together. "durable" writes 4 KiB and fsyncs,
  * "append" adds 4 KiB to one open file.
  */
@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #define BLOCK 4096
+/* Files in each folder: fuse2fs, for one, searches its folders from end to end. */
+#define FOLDER 1000
 
 static char block[BLOCK];
 
@@ -39,16 +41,25 @@ static double now(void)
 
 static void name_of(char *name, unsigned long i)
 {
-	sprintf(name, "f-%lu", i);
+	sprintf(name, "d-%lu/f-%lu", i / FOLDER, i);
+}
+
+static void folder_of(char *name, unsigned long i)
+{
+	sprintf(name, "d-%lu", i / FOLDER);
 }
 
 static void make_files(unsigned long count)
 {
-	char name[32];
+	char name[64];
 
 	for (unsigned long i = 0; i < count; i++) {
 		int fd;
 
+		if (i % FOLDER == 0) {
+			folder_of(name, i);
+			check(mkdir(name, 0755), name);
+		}
 		name_of(name, i);
 		fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0644);
 		check(fd, name);
@@ -58,7 +69,7 @@ static void make_files(unsigned long count)
 
 static void stat_files(unsigned long count)
 {
-	char name[32];
+	char name[64];
 	struct stat st;
 
 	for (unsigned long i = 0; i < count; i++) {
@@ -69,7 +80,7 @@ static void stat_files(unsigned long count)
 
 static void rename_files(unsigned long count)
 {
-	char name[32], other[40];
+	char name[64], other[80];
 
 	for (unsigned long i = 0; i < count; i++) {
 		name_of(name, i);
@@ -81,11 +92,15 @@ static void rename_files(unsigned long count)
 
 static void unlink_files(unsigned long count)
 {
-	char name[32];
+	char name[64];
 
 	for (unsigned long i = 0; i < count; i++) {
 		name_of(name, i);
 		check(unlink(name), name);
+		if (i % FOLDER == FOLDER - 1 || i == count - 1) {
+			folder_of(name, i);
+			check(rmdir(name), name);
+		}
 	}
 }
 
@@ -122,9 +137,9 @@ static const struct phase {
 } phases[] = {
 	{ "create", make_files, 1, 1 },
 	{ "stat", stat_files, 1, 1 },
-	{ "rename", rename_files, 4, 2 },
+	{ "rename", rename_files, 10, 2 },
 	{ "unlink", unlink_files, 1, 1 },
-	{ "append", append_blocks, 4, 1 },
+	{ "append", append_blocks, 10, 1 },
 	{ "durable", write_durably, 10, 1 },
 };
 #define PHASES (sizeof(phases) / sizeof(phases[0]))
