@@ -160,7 +160,7 @@ static int run_judged(const struct arguments *args, struct list *list, const cha
 	struct json_object *summary = json_object_new_object();
 	struct json_object *messages = json_object_new_array();
 	struct supervise run = { .workers = args->jobs,
-				 .hang_seconds = 60,
+				 .hang_seconds = 300,
 				 .tasks = list->count,
 				 .run = run_job,
 				 .died = job_died,

