@@ -93,11 +93,13 @@ int fs_quota_get(struct fs *fs, uint32_t project, struct fs_quota *ret_quota)
 int fs_quota_list(struct fs *fs, int (*fn)(const struct fs_quota *quota, void *arg), void *arg)
 {
 	for (uint32_t i = 0; i < fs->vol->super.quota_count; i++) {
-		uint32_t project = __atomic_load_n(&fs->vol->quota[i].project, __ATOMIC_RELAXED);
+		const uint64_t *record = (const void *)&fs->vol->quota[i]; /* project: the low half */
 		struct fs_quota quota;
+		uint64_t word;
 		int err;
 
-		if (!project || fs_quota_get(fs, project, &quota))
+		if (pmem_load64(fs->pm, record, &word) || !(uint32_t)word ||
+		    fs_quota_get(fs, (uint32_t)word, &quota))
 			continue;
 		err = fn(&quota, arg);
 		if (err)

@@ -38,16 +38,15 @@ static void mark_bad_blocks(struct alloc *al, struct arena *a, struct broken *b)
 static int load_broken(struct alloc *al, struct arena *a, uint64_t unit)
 {
 	struct broken *b = calloc(1, sizeof(*b));
-	int err;
 
 	if (!b)
 		return -ENOMEM;
-	err = pmem_read(al->vol->pm, b->taken, al->vol->bitmap[unit], sizeof(b->taken));
-	if (err) {
-		free(b);
-		return err;
-	}
 	b->unit = (uint32_t)unit;
+	if (pmem_read(al->vol->pm, b->taken, al->vol->bitmap[unit], sizeof(b->taken))) {
+		/* nobody knows what is free: nothing is, until fsck has healed it */
+		memset(b->taken, 0xff, sizeof(b->taken));
+		memset(b->bad, 0xff, sizeof(b->bad));
+	}
 	if (arena_unit_is_bad(al, unit))
 		mark_bad_blocks(al, a, b);
 	for (unsigned w = 0; w < FREE_WORDS; w++)

@@ -172,35 +172,64 @@ int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed)
 	return err;
 }
 
-/* A journal that nobody uses, this CPU's first. Locked. */
+static bool is_bad(const struct journal *j)
+{
+	return __atomic_load_n(&j->bad, __ATOMIC_RELAXED);
+}
+
+/* A journal that nobody uses, this CPU's first; else one that is in use. Locked;
+ * NULL: all are poisoned. */
 static struct journal *take_journal(struct volume *vol)
 {
 	uint32_t count = vol->super.journal_count, first = (uint32_t)sched_getcpu() % count;
 
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < 2 * count; i++) {
 		struct journal *j = &vol->journals[(first + i) % count];
 
-		if (pthread_mutex_trylock(&j->lock) == 0)
+		if (is_bad(j))
+			continue;
+		if (i >= count)
+			pthread_mutex_lock(&j->lock);
+		else if (pthread_mutex_trylock(&j->lock))
+			continue;
+		if (!is_bad(j))
 			return j;
+		pthread_mutex_unlock(&j->lock);
 	}
-	pthread_mutex_lock(&vol->journals[first].lock);
-	return &vol->journals[first];
+	return NULL;
 }
 
-void journal_commit(struct volume *vol, struct journal_record *record)
+static void seal(struct journal_record *record, uint64_t sequence)
 {
-	struct journal *j = take_journal(vol);
 	struct dxf_journal_header *header = &record->header;
 
-	header->sequence = ++j->sequence;
+	header->sequence = sequence;
 	header->magic = DXF_JOURNAL_MAGIC;
 	memset(header->reserved, 0, sizeof(header->reserved));
 	header->crc = record_crc(record);
-	pmem_copy_nt(vol->pm, j->header, record, sizeof(*header) + header->bytes);
+}
+
+int journal_commit(struct volume *vol, struct journal_record *record)
+{
+	size_t bytes = sizeof(record->header) + record->header.bytes;
+	struct journal *j;
+
+	for (;;) {
+		j = take_journal(vol);
+		if (!j)
+			return -EIO;
+		seal(record, ++j->sequence);
+		if (pmem_write_nt(vol->pm, j->header, record, bytes) == 0)
+			break;
+		/* what of it was stored lacks a part, so its CRC is wrong */
+		__atomic_store_n(&j->bad, true, __ATOMIC_RELAXED);
+		pthread_mutex_unlock(&j->lock);
+	}
 	pmem_fence(vol->pm);
 	apply(vol, record);
 	retire(vol, j->header);
 	j->commits++;
-	j->bytes += sizeof(*header) + header->bytes;
+	j->bytes += bytes;
 	pthread_mutex_unlock(&j->lock);
+	return 0;
 }

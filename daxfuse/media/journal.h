@@ -27,8 +27,9 @@ int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed);
 /*
  * Make a record durable and carry it out. The caller has filled in ops and
  * header.bytes, .opcode, .unique and .result.
- * Order: see journal.c. After it returns everything is durable in place.
+ * Order: see journal.c. After it returns everything is durable in place; -EIO: all
+ * journals are poisoned, nothing has happened.
  */
-void journal_commit(struct volume *vol, struct journal_record *record);
+int journal_commit(struct volume *vol, struct journal_record *record);
 
 #endif

@@ -14,15 +14,31 @@ static uint32_t project_at(const struct volume *vol, uint32_t slot)
 	return __atomic_load_n(&vol->quota[slot].project, __ATOMIC_ACQUIRE);
 }
 
-/* The slot of project, or the empty one where it belongs; -ENOSPC. */
+/* The same where the record may be poisoned. */
+static int load_project(const struct volume *vol, uint32_t slot, uint32_t *ret_project)
+{
+	uint64_t word;
+	int err;
+
+	static_assert(offsetof(struct dxf_quota, project) == 0, "low half of the first word");
+	err = pmem_load64(vol->pm, (const uint64_t *)(const void *)&vol->quota[slot], &word);
+	if (!err)
+		*ret_project = (uint32_t)word;
+	return err;
+}
+
+/* The slot of project, or the empty one where it belongs; -ENOSPC, -EIO. */
 static int find_slot(const struct volume *vol, uint32_t project, uint32_t *ret_slot)
 {
 	uint32_t count = vol->super.quota_count;
 	uint32_t first = (project * UINT32_C(0x9e3779b1)) & (count - 1);
 
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t slot = (first + i) & (count - 1), there = project_at(vol, slot);
+		uint32_t slot = (first + i) & (count - 1), there;
+		int err = load_project(vol, slot, &there);
 
+		if (err)
+			return err;
 		if (there == project || there == 0) {
 			*ret_slot = slot;
 			return 0;

@@ -176,10 +176,12 @@ static struct edit *new_edit(struct tx *tx, void *media, size_t len, enum edit_k
 	*e = (struct edit){.media = media, .shadow = tx->arena + tx->arena_used,
 			   .len = (uint32_t)len, .kind = kind};
 	tx->arena_used += (len + 63) & ~(size_t)63;
-	if (kind == EDIT_FRESH)
+	if (kind == EDIT_FRESH) {
 		memset(e->shadow, 0, len);
-	else
-		memcpy(e->shadow, media, len);
+	} else if (pmem_read(tx->vol->pm, e->shadow, media, len)) {
+		memset(e->shadow, 0, len);
+		tx->error = -EIO;
+	}
 	return e;
 }
 
@@ -365,10 +367,16 @@ static int log_bits(struct tx *tx, enum dxf_journal_type type)
 {
 	int err = 0;
 
-	for (unsigned i = 0; !err && i < tx->bits_count; i++)
-		if (tx->bits[i].type == type)
-			err = add_op(&tx->record, pmem_offset(tx->vol->pm, tx->bits[i].word), type,
-				     &tx->bits[i].mask, 8);
+	for (unsigned i = 0; !err && i < tx->bits_count; i++) {
+		const struct bits *b = &tx->bits[i];
+
+		if (b->type != type)
+			continue;
+		/* poison is found while the transaction can still be given up */
+		err = pmem_probe(tx->vol->pm, b->word, 8);
+		if (!err)
+			err = add_op(&tx->record, pmem_offset(tx->vol->pm, b->word), type, &b->mask, 8);
+	}
 	return err;
 }
 
@@ -455,7 +463,11 @@ int tx_commit(struct tx *tx)
 	}
 	write_fresh(tx);
 	if (tx->record.header.bytes)
-		journal_commit(tx->vol, &tx->record);
+		err = journal_commit(tx->vol, &tx->record);
+	if (err) {
+		tx_abort(tx);
+		return err;
+	}
 	quota_release(tx->vol, &tx->quota);
 	release(tx, tx->on_commit, tx->commit_count);
 	tx_end(tx);

@@ -52,7 +52,8 @@ void tx_wrote_data(struct tx *tx);
 /* How many bytes of record the edits may still add; a hint for chunking. */
 size_t tx_room(const struct tx *tx);
 
-/* 0, -EDQUOT, -EOVERFLOW. On error nothing has changed. */
+/* 0, -EDQUOT, -EOVERFLOW, -EIO (poison in what it would change). On error nothing
+ * has changed. */
 int tx_commit(struct tx *tx);
 void tx_abort(struct tx *tx);
 

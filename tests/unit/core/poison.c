@@ -233,6 +233,46 @@ static void test_truncation(void **state)
 	}
 }
 
+/* What would change a poisoned bitmap or quota record is EIO; another journal
+ * takes over from a poisoned one; a mount goes on without the bitmap's blocks. */
+static void test_accounts(void **state)
+{
+	struct pool *pool = *state;
+	const struct dxf_super *super = fs_super(pool->fs);
+	uint64_t ino = make_file(pool, "a"), other = make_file(pool, "b"), free_before;
+	struct fs_xflags x = {.project = 7};
+
+	assert_int_equal(fs_write(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	poison(pool, super->bitmap_offset);
+	assert_int_equal(fs_write(pool->fs, other, buf, DXF_BLOCK_SIZE, 0, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	fs_unmount(pool->fs);
+	assert_int_equal(fs_mount(pool->pm, NULL, &pool->fs, NULL), 0);
+	assert_int_equal(fs_pread(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
+	heal(pool, super->bitmap_offset);
+	pool_remount(pool);
+	free_before = free_space(pool);
+	assert_int_equal(fs_write(pool->fs, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(free_space(pool), free_before - 1);
+
+	super = fs_super(pool->fs);
+	assert_int_equal(fs_quota_set(pool->fs, 7, 100, 100), 0);
+	poison(pool, super->quota_offset + 7 * UINT32_C(0x9e3779b1) % super->quota_count * 64);
+	assert_int_equal(fs_set_xflags(pool->fs, ino, &x), -EIO);
+	heal(pool, super->quota_offset + 7 * UINT32_C(0x9e3779b1) % super->quota_count * 64);
+	assert_int_equal(fs_set_xflags(pool->fs, ino, &x), 0);
+
+	for (uint32_t i = 0; i + 1 < super->journal_count; i++)
+		poison(pool, super->journal_offset + i * DXF_JOURNAL_SIZE);
+	make_file(pool, "c");
+	poison(pool, super->journal_offset + (super->journal_count - 1) * DXF_JOURNAL_SIZE);
+	assert_int_equal(fs_unlink(pool->fs, ROOT, "c"), -EIO);
+	for (uint32_t i = 0; i < super->journal_count; i++)
+		heal(pool, super->journal_offset + i * DXF_JOURNAL_SIZE);
+	pool_remount(pool);
+	assert_int_equal(fs_unlink(pool->fs, ROOT, "c"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -242,6 +282,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_inode, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_table, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_truncation, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_accounts, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
