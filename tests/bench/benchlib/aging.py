@@ -45,7 +45,7 @@ def plot(folder, figures):
               linestyle="--", label="fullness")
     for row in figures["stages"]:
         axes.annotate(f"new large files aligned: {row['large_files_aligned']}"
-                      f"/{row['large_files']}", (row["written"], 100 * row["whole_share"]),
+                      f"/{row['large_files']}", (row["written"], 100 * row["fullness"]),
                       textcoords="offset points", xytext=(-4, -14), ha="right", fontsize=8)
     axes.axhline(95, color="#cc4444", linewidth=0.8, linestyle=":", label="target at 75 % full")
     axes.set_xlabel("written, in sizes of the pool")

@@ -40,7 +40,8 @@ def describe(root):
     today = datetime.date.today().isoformat()
     virtual = " (virtual)" if "hypervisor" in pathlib.Path("/proc/cpuinfo").read_text() else ""
     return (f"{today}, commit {commit}: {_cpu()}{virtual}, {os.cpu_count()} CPUs, "
-            f"{_memory_gib()} GiB DRAM, Linux {platform.release()}. "
+            f"{_memory_gib()} GiB DRAM, Linux {platform.release()}; load average at the start "
+            f"{os.getloadavg()[0]:.1f}. "
             "The pool is DRAM (a tmpfs mounted huge=always): what it costs to flush to real "
             "persistent memory is not in the figures, the flush and fence instructions are.")
 
