@@ -5,6 +5,7 @@
 #define DAXFUSE_TESTS_UNIT_MEDIA_POOL_H
 
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -70,8 +71,19 @@ static inline void pool_open(struct pool *pool)
 	assert_int_equal(volume_open(pool->pm, &pool->super, false, &pool->vol, &replayed), 0);
 }
 
+/* Which arena, chunk and journal is used depends on the CPU: stay on this one. */
+static inline void stay_on_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	assert_int_equal(sched_setaffinity(0, sizeof(set), &set), 0);
+}
+
 static inline void pool_make(struct pool *pool, unsigned units)
 {
+	stay_on_cpu();
 	pool_format(pool, units);
 	pool_open(pool);
 }
