@@ -44,11 +44,12 @@ class Side:
     # Each operation: takes a random generator in a given state, returns what a program would see.
 
     def create(self, rng, path, slot):
-        self._keep(slot, os.open(self.path(path), os.O_RDWR | os.O_CREAT | rng.choice([0, os.O_EXCL, os.O_TRUNC]),
-                                 rng.choice([0o644, 0o600, 0o755])))
+        flags = os.O_RDWR | os.O_CREAT | rng.choice([0, os.O_EXCL, os.O_TRUNC])
+        self._keep(slot, os.open(self.path(path), flags, rng.choice([0o644, 0o600, 0o755])))
 
     def open(self, rng, path, slot):
-        self._keep(slot, os.open(self.path(path), os.O_RDWR | rng.choice([0, os.O_APPEND, os.O_TRUNC, 0, 0])))
+        flags = os.O_RDWR | rng.choice([0, os.O_APPEND, os.O_TRUNC, 0, 0])
+        self._keep(slot, os.open(self.path(path), flags))
 
     def tmpfile(self, rng, path, slot):
         self._keep(slot, os.open(os.path.dirname(self.path(path)), os.O_TMPFILE | os.O_RDWR, 0o600))
@@ -65,14 +66,16 @@ class Side:
         self.fds[slot] = fd
 
     def write(self, rng, path, slot):
-        return os.pwrite(self.fds[slot], rng.randbytes(rng.choice(SIZES)), rng.choice(SIZES) + rng.choice([0, 0, 1, 77]))
+        data = rng.randbytes(rng.choice(SIZES))
+        return os.pwrite(self.fds[slot], data, rng.choice(SIZES) + rng.choice([0, 0, 1, 77]))
 
     def append(self, rng, path, slot):
         os.lseek(self.fds[slot], 0, os.SEEK_END)
         return os.write(self.fds[slot], rng.randbytes(rng.choice(SIZES[:9])))
 
     def read(self, rng, path, slot):
-        return os.pread(self.fds[slot], rng.choice(SIZES), rng.choice(SIZES) + rng.choice([0, 1, 77]))
+        offset = rng.choice(SIZES) + rng.choice([0, 1, 77])
+        return os.pread(self.fds[slot], rng.choice(SIZES), offset)
 
     def truncate(self, rng, path, slot):
         os.truncate(self.path(path), rng.choice(SIZES) + rng.choice([0, 0, 1, 50]))
@@ -81,7 +84,8 @@ class Side:
         os.ftruncate(self.fds[slot], rng.choice(SIZES))
 
     def allocate(self, rng, path, slot):
-        fallocate(self.fds[slot], rng.choice([0, FALLOC_KEEP_SIZE]), rng.choice(SIZES), rng.choice(SIZES))
+        fallocate(self.fds[slot], rng.choice([0, FALLOC_KEEP_SIZE]), rng.choice(SIZES),
+                  rng.choice(SIZES))
 
     def punch(self, rng, path, slot):
         fallocate(self.fds[slot], FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE,
@@ -126,15 +130,19 @@ class Side:
             os.chmod(self.path(path), rng.choice([0o644, 0o600, 0o4755, 0o2755, 0o1777, 0o444]))
 
     def chown(self, rng, path, slot):
-        os.chown(self.path(path), rng.choice([0, 1, 1000]), rng.choice([0, 1, 1000]), follow_symlinks=False)
+        os.chown(self.path(path), rng.choice([0, 1, 1000]), rng.choice([0, 1, 1000]),
+                 follow_symlinks=False)
 
     def utime(self, rng, path, slot):
-        os.utime(self.path(path), ns=(rng.randrange(10 ** 18), rng.randrange(10 ** 18)), follow_symlinks=False)
+        os.utime(self.path(path), ns=(rng.randrange(10 ** 18), rng.randrange(10 ** 18)),
+                 follow_symlinks=False)
         return os.lstat(self.path(path)).st_mtime_ns
 
     def setxattr(self, rng, path, slot):
-        os.setxattr(self.path(path), f"trusted.{rng.choice('abc')}", rng.randbytes(rng.choice([0, 10, 300, 5000])),
-                    rng.choice([0, 0, os.XATTR_CREATE, os.XATTR_REPLACE]), follow_symlinks=False)
+        value = rng.randbytes(rng.choice([0, 10, 300, 5000]))
+        flags = rng.choice([0, 0, os.XATTR_CREATE, os.XATTR_REPLACE])
+        os.setxattr(self.path(path), f"trusted.{rng.choice('abc')}", value, flags,
+                    follow_symlinks=False)
 
     def removexattr(self, rng, path, slot):
         os.removexattr(self.path(path), f"trusted.{rng.choice('abc')}", follow_symlinks=False)
@@ -146,9 +154,10 @@ class Side:
         return os.readlink(self.path(path))
 
 
-WEIGHTS = {"create": 8, "open": 6, "write": 12, "read": 6, "append": 5, "rename": 5, "rename2": 4, "mkdir": 5,
-           "unlink": 4, "link": 4, "punch": 3, "allocate": 3, "truncate": 4, "ftruncate": 3}
-OPERATIONS = [name for name in vars(Side) if not name.startswith("_") and name not in ("path", "close")]
+WEIGHTS = {"create": 8, "open": 6, "write": 12, "read": 6, "append": 5, "rename": 5,
+           "rename2": 4, "mkdir": 5, "unlink": 4, "link": 4, "punch": 3, "allocate": 3, "truncate": 4, "ftruncate": 3}
+OPERATIONS = [name for name in vars(Side)
+              if not name.startswith("_") and name not in ("path", "close")]
 
 
 def random_path(rng):
@@ -178,7 +187,9 @@ def tree(root):
             path = os.path.join(top, name)
             relative = os.path.relpath(path, root)
             info = os.lstat(path)
-            first = groups.setdefault(info.st_ino, relative) if not stat.S_ISDIR(info.st_mode) else relative
+            first = relative
+            if not stat.S_ISDIR(info.st_mode):
+                first = groups.setdefault(info.st_ino, relative)
             what = [info.st_mode, info.st_nlink, info.st_uid, info.st_gid, first, xattrs(path)]
             if stat.S_ISREG(info.st_mode):
                 with open(path, "rb") as file:

@@ -4,7 +4,6 @@
 import errno
 import os
 import random
-import shutil
 import time
 
 import pytest

@@ -110,7 +110,8 @@ def database_user(path, log):
             connection.execute("CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, value)")
             while True:
                 with connection:
-                    row = connection.execute("INSERT INTO item (value) VALUES (?)", ["x" * 500]).lastrowid
+                    row = connection.execute("INSERT INTO item (value) VALUES (?)",
+                                             ["x" * 500]).lastrowid
                 acknowledged.write(f"{row}\n")
         except sqlite3.Error:
             pass
@@ -128,7 +129,8 @@ def check_database(path, log):
 
 def git_user(folder):
     """Commits until the daemon is gone."""
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "gc.auto=0", "-c", "safe.directory=*"]
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "gc.auto=0",
+           "-c", "safe.directory=*"]
     repository = f"{folder}/repository"
     quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for i in range(100_000):
@@ -195,8 +197,8 @@ def test_killed_while_fio_writes(make_pool):
                "--ioengine=psync", "--verify=crc32c", "--fallocate=none", f"--aux-path={pool.folder}"]
         path.touch()
         os.truncate(path, 64 * MIB)
-        load = subprocess.Popen([*job, "--do_verify=0", "--verify_state_save=1"], stdout=subprocess.DEVNULL,
-                                stderr=subprocess.DEVNULL, cwd=pool.folder)
+        load = subprocess.Popen([*job, "--do_verify=0", "--verify_state_save=1"], cwd=pool.folder,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while path.stat().st_blocks < 10_000:
             assert load.poll() is None
             time.sleep(0.01)
@@ -232,7 +234,7 @@ def test_killed_while_mounting(make_pool):
 
 
 def test_killed_right_after_mounting(make_pool):
-    """A daemon that uses its own mount can't be killed just then, and who looks at the mount hangs."""
+    """A daemon that asks its own mount can't be killed just then, and all who look at it hang."""
     pool = make_pool(16 * MIB)
     for i in range(40):
         daemon = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, pool.point, "-f"])

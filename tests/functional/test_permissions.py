@@ -138,8 +138,8 @@ def write(path):
 
 
 @pytest.mark.parametrize("change", [
-    write, lambda path: os.truncate(path, 3), lambda path: os.close(os.open(path, os.O_WRONLY | os.O_TRUNC)),
-    lambda path: os.truncate(path, 100_000)], ids=["write", "shrink", "O_TRUNC", "grow"])
+    write, lambda path: os.truncate(path, 3),
+    lambda path: os.close(os.open(path, os.O_WRONLY | os.O_TRUNC)), lambda path: os.truncate(path, 100_000)], ids=["write", "shrink", "O_TRUNC", "grow"])
 @pytest.mark.parametrize("before, after", [(0o6777, 0o777), (0o4766, 0o766), (0o2777, 0o777)])
 def test_changes_by_others_drop_suid_and_sgid(mnt, change, before, after):
     (mnt / "f").write_text("content")

@@ -14,8 +14,8 @@ from support.process import Child
 
 POOL_MODES = {"cached": ["dax=never"], "dax": ["dax=always"]}
 
-GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "gc.auto=0", "-c", "init.defaultBranch=main",
-       "-c", "safe.directory=*"]
+GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "gc.auto=0",
+       "-c", "init.defaultBranch=main", "-c", "safe.directory=*"]
 
 
 def run(*command, **kwargs):
@@ -140,9 +140,10 @@ def test_gcc(mnt):
 
 @pytest.mark.parametrize("engine, direct", [("psync", 0), ("psync", 1), ("mmap", 0), ("libaio", 1)])
 def test_fio_verify(mnt, engine, direct):
-    out = run("fio", "--name=verify", f"--directory={mnt}", f"--ioengine={engine}", f"--direct={direct}",
-              "--rw=randwrite", "--bssplit=4k/60:16k/20:64k/20", "--size=8m", "--numjobs=2", "--verify=crc32c",
-              "--verify_fatal=1", "--do_verify=1", "--fallocate=none", "--group_reporting", "--iodepth=4",
+    out = run("fio", "--name=verify", f"--directory={mnt}", f"--ioengine={engine}",
+              f"--direct={direct}", "--rw=randwrite", "--bssplit=4k/60:16k/20:64k/20", "--size=8m",
+              "--numjobs=2", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1",
+              "--fallocate=none", "--group_reporting", "--iodepth=4",
               "--fsync_on_close=1", "--max_latency=0")
     assert "err= 0" in out
 
