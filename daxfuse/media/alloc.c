@@ -318,11 +318,15 @@ void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset)
 
 /* ---- questions ------------------------------------------------------------ */
 
+/* A word that can't be read is in no state: whoever asks meets an error. */
 static bool in_state(const struct volume *vol, uint64_t offset, enum dxf_unit_state state)
 {
+	uint64_t word;
+
 	return offset >= vol->super.data_offset &&
 	       offset < vol->super.pool_size - DXF_UNIT_SIZE &&
-	       __atomic_load_n(&vol->unit_word[offset / DXF_UNIT_SIZE], __ATOMIC_RELAXED) == state;
+	       pmem_load64(vol->pm, &vol->unit_word[offset / DXF_UNIT_SIZE], &word) == 0 &&
+	       word == state;
 }
 
 bool alloc_is_block(const struct volume *vol, uint64_t offset)

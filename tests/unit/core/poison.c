@@ -262,6 +262,12 @@ static void test_accounts(void **state)
 	heal(pool, super->quota_offset + 7 * UINT32_C(0x9e3779b1) % super->quota_count * 64);
 	assert_int_equal(fs_set_xflags(pool->fs, ino, &x), 0);
 
+	poison(pool, super->unit_offset);
+	assert_true(fs_pread(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0) < 0);
+	assert_true(fs_write(pool->fs, ino, buf, DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, 0) < 0);
+	heal(pool, super->unit_offset);
+	assert_int_equal(fs_pread(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
+
 	for (uint32_t i = 0; i + 1 < super->journal_count; i++)
 		poison(pool, super->journal_offset + i * DXF_JOURNAL_SIZE);
 	make_file(pool, "c");
