@@ -142,7 +142,7 @@ def test_gcc(mnt):
 def test_fio_verify(mnt, engine, direct):
     out = run("fio", "--name=verify", f"--directory={mnt}", f"--ioengine={engine}",
               f"--direct={direct}", "--rw=randwrite", "--bssplit=4k/60:16k/20:64k/20", "--size=8m",
-              "--numjobs=2", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1",
+              "--numjobs=2", "--verify=crc32c", "--verify_state_save=0", "--verify_fatal=1", "--do_verify=1",
               "--fallocate=none", "--group_reporting", "--iodepth=4",
               "--fsync_on_close=1", "--max_latency=0")
     assert "err= 0" in out
@@ -150,7 +150,7 @@ def test_fio_verify(mnt, engine, direct):
 
 def test_fio_mixed_and_growing(mnt):
     out = run("fio", "--name=grow", f"--directory={mnt}", "--ioengine=psync", "--rw=write", "--bs=7000",
-              "--size=6m", "--numjobs=2", "--verify=crc32c", "--file_append=1", "--fsync=64")
+              "--size=6m", "--numjobs=2", "--verify=crc32c", "--verify_state_save=0", "--file_append=1", "--fsync=64")
     assert "err= 0" in out
 
 
