@@ -8,6 +8,7 @@ time limits here only catch what hangs.
 """
 
 import base64
+import ctypes
 import os
 import pathlib
 import re
@@ -22,6 +23,15 @@ UNIT = 2 << 20
 BOOT_LIMIT = 600
 RUN_LIMIT = 600
 MAKE_NAMESPACE = "ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M"
+
+
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None)
+
+
+def die_with_parent():
+    """A test run that is killed must not leave QEMU behind."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class GuestError(Exception):
@@ -84,7 +94,8 @@ class Guest:
         self._socket.unlink(missing_ok=True)
         self._qemu = subprocess.Popen(
             self._command(cache, nvdimm, payload), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=open(self.folder / "qemu.log", "ab"))
+            stdout=subprocess.DEVNULL, stderr=open(self.folder / "qemu.log", "ab"),
+            preexec_fn=die_with_parent)
         try:
             self._wait_ready()
         except BaseException:
