@@ -369,11 +369,12 @@ static int log_bits(struct tx *tx, enum dxf_journal_type type)
 
 	for (unsigned i = 0; !err && i < tx->bits_count; i++) {
 		const struct bits *b = &tx->bits[i];
+		uint64_t seen;
 
 		if (b->type != type)
 			continue;
 		/* poison is found while the transaction can still be given up */
-		err = pmem_probe(tx->vol->pm, b->word, 8);
+		err = pmem_load64(tx->vol->pm, b->word, &seen);
 		if (!err)
 			err = add_op(&tx->record, pmem_offset(tx->vol->pm, b->word), type, &b->mask, 8);
 	}
