@@ -112,9 +112,9 @@ static void set_times(struct dxf_inode *di, const struct fs_setattr *set, int64_
 }
 
 /* Edits di, ends tx. */
-static int set_locked(struct fs *fs, struct inode *inode, struct tx *tx, const struct fs_setattr *set)
+static int set_locked(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		      const struct fs_setattr *set)
 {
-	struct dxf_inode *di = tx_edit_inode(tx, inode->media);
 	int err = 0;
 
 	if (set->valid & FS_SET_UID)
@@ -128,15 +128,14 @@ static int set_locked(struct fs *fs, struct inode *inode, struct tx *tx, const s
 		err = acl_chmod(fs, tx, di);
 	}
 	set_times(di, set, fs_clock());
-	if (err) {
-		tx_abort(tx);
-		return err;
-	}
-	return set->valid & FS_SET_SIZE ? truncate_commit(fs, inode, tx, di, set->size) : tx_commit(tx);
+	if (!err && (set->valid & FS_SET_SIZE))
+		return truncate_commit(fs, inode, tx, di, set->size);
+	return edit_end(tx, err);
 }
 
 int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr)
 {
+	struct dxf_inode *di;
 	struct inode *inode;
 	struct tx *tx;
 	int err;
@@ -150,9 +149,9 @@ int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct
 	if (!err && (set->valid & FS_SET_SIZE) && (inode->media->flags & DXF_FLAG_TRUNCATING))
 		err = truncate_finish(fs, inode);
 	if (!err)
-		err = tx_begin(fs->vol, &tx);
+		err = edit_begin(fs, inode, &tx, &di);
 	if (!err)
-		err = set_locked(fs, inode, tx, set);
+		err = set_locked(fs, inode, tx, di, set);
 	if (!err && ret_attr)
 		fill_attr(fs, inode->media, ret_attr);
 	inode_unlock(fs, inode);
@@ -199,6 +198,7 @@ static int check_xflags(const struct dxf_inode *inode, const struct fs_xflags *x
 
 int fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags)
 {
+	struct dxf_inode *di;
 	struct inode *inode;
 	struct tx *tx;
 	int err;
@@ -210,15 +210,13 @@ int fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags)
 		return err;
 	err = check_xflags(inode->media, xflags);
 	if (!err)
-		err = tx_begin(fs->vol, &tx);
+		err = edit_begin(fs, inode, &tx, &di);
 	if (!err) {
-		struct dxf_inode *di = tx_edit_inode(tx, inode->media);
-
 		di->flags = (di->flags & DXF_FLAG_TRUNCATING) | xflags->flags;
 		di->project = xflags->project;
 		di->extsize = xflags->extsize;
 		di->ctime = fs_clock();
-		err = tx_commit(tx);
+		err = edit_end(tx, 0);
 	}
 	inode_unlock(fs, inode);
 	return err;

@@ -89,18 +89,14 @@ static int reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t
 		struct dxf_inode *di;
 		struct tx *tx;
 
-		err = tx_begin(fs->vol, &tx);
+		err = edit_begin(fs, inode, &tx, &di);
 		if (err)
 			break;
-		di = tx_edit_inode(tx, inode->media);
 		if (di->data_format == DXF_DATA_INLINE)
 			err = leave_inline(fs, tx, di);
 		if (!err)
 			err = reserve_region(fs, tx, di, block, stop);
-		if (err)
-			tx_abort(tx);
-		else
-			err = tx_commit(tx);
+		err = edit_end(tx, err);
 		block = stop;
 	}
 	return err;
@@ -157,18 +153,14 @@ static int punch_region(struct fs *fs, struct inode *inode, uint64_t first, uint
 		struct dxf_inode *di;
 		struct tx *tx;
 
-		err = tx_begin(fs->vol, &tx);
+		err = edit_begin(fs, inode, &tx, &di);
 		if (err)
 			return err;
-		di = tx_edit_inode(tx, inode->media);
 		err = zero_in_unit(fs, tx, di, first, end);
 		if (!err)
 			err = table_prune(tx, di, first, end, PRUNE_BUDGET, &done);
 		di->mtime = di->ctime = fs_clock();
-		if (err)
-			tx_abort(tx);
-		else
-			err = tx_commit(tx);
+		err = edit_end(tx, err);
 	}
 	return err;
 }
@@ -177,15 +169,14 @@ static int zero_inline(struct fs *fs, struct inode *inode, uint64_t from, uint64
 {
 	struct dxf_inode *di;
 	struct tx *tx;
-	int err = tx_begin(fs->vol, &tx);
+	int err = edit_begin(fs, inode, &tx, &di);
 
 	if (err)
 		return err;
-	di = tx_edit_inode(tx, inode->media);
 	if (from < di->size)
 		memset(di->data + from, 0, MIN(to, di->size) - from);
 	di->mtime = di->ctime = fs_clock();
-	return tx_commit(tx);
+	return edit_end(tx, 0);
 }
 
 /* Zero [from, to) in place and move the times. */
@@ -193,18 +184,13 @@ static int zero_range(struct fs *fs, struct inode *inode, uint64_t from, uint64_
 {
 	struct dxf_inode *di;
 	struct tx *tx;
-	int err = tx_begin(fs->vol, &tx);
+	int err = edit_begin(fs, inode, &tx, &di);
 
 	if (err)
 		return err;
-	di = tx_edit_inode(tx, inode->media);
 	err = zero_written(fs, tx, di, from, to);
-	if (err) {
-		tx_abort(tx);
-		return err;
-	}
 	di->mtime = di->ctime = fs_clock();
-	return tx_commit(tx);
+	return edit_end(tx, err);
 }
 
 static int punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
@@ -303,11 +289,10 @@ static int exchange_data(struct fs *fs, struct inode *inode, struct inode *other
 	uint64_t own = xattr_blocks(inode->media), others = xattr_blocks(other->media);
 	struct dxf_inode *a, *b;
 	struct tx *tx;
-	int err = tx_begin(fs->vol, &tx);
+	int err = edit_begin(fs, inode, &tx, &a);
 
 	if (err)
 		return err;
-	a = tx_edit_inode(tx, inode->media);
 	b = tx_edit_inode(tx, other->media);
 	swap_bytes(a->data, b->data, sizeof(a->data));
 	swap_bytes(&a->size, &b->size, sizeof(a->size));
@@ -316,7 +301,7 @@ static int exchange_data(struct fs *fs, struct inode *inode, struct inode *other
 	a->blocks += own - others;
 	b->blocks += others - own;
 	a->mtime = a->ctime = fs_clock();
-	return tx_commit(tx);
+	return edit_end(tx, 0);
 }
 
 /* Replace the data of the inode, which is locked, by that of a nameless one. */
@@ -384,11 +369,10 @@ static int set_size(struct fs *fs, struct inode *inode, uint64_t size)
 {
 	struct dxf_inode *di;
 	struct tx *tx;
-	int err = tx_begin(fs->vol, &tx);
+	int err = edit_begin(fs, inode, &tx, &di);
 
 	if (err)
 		return err;
-	di = tx_edit_inode(tx, inode->media);
 	di->mtime = di->ctime = fs_clock();
 	return truncate_commit(fs, inode, tx, di, size);
 }

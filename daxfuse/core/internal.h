@@ -80,6 +80,15 @@ bool inode_is_dir(const struct inode *inode);
 void inode_lock_two(struct inode *a, struct inode *b);
 void inode_unlock_two(struct inode *a, struct inode *b);
 
+/* ---- edit.c --------------------------------------------------------------- */
+
+/* Begin a transaction that changes an inode, which is locked exclusively, and
+ * perhaps more; *ret_di is its shadow. Nothing has begun on error. */
+int edit_begin(struct fs *fs, struct inode *inode, struct tx **ret_tx, struct dxf_inode **ret_di);
+/* End a transaction whose edits went as err says: commit it, or abort it and
+ * return err. */
+int edit_end(struct tx *tx, int err);
+
 /* ---- create.c ------------------------------------------------------------- */
 
 struct new_inode {

@@ -157,21 +157,16 @@ static int link_locked(struct fs *fs, struct inode *dir, struct inode *inode, co
 		return -EMLINK;
 	if ((dir->media->flags & DXF_FLAG_PROJINHERIT) && dir->media->project != inode->media->project)
 		return -EXDEV;
-	err = tx_begin(fs->vol, &tx);
+	err = edit_begin(fs, dir, &tx, &parent);
 	if (err)
 		return err;
-	parent = tx_edit_inode(tx, dir->media);
 	di = tx_edit_inode(tx, inode->media);
 	err = dir_add(tx, parent, name, (unsigned)strlen(name), inode->ino,
 		      (uint8_t)IFTODT(inode->media->mode));
-	if (err) {
-		tx_abort(tx);
-		return err;
-	}
-	if (!di->nlink++)
+	if (!err && !di->nlink++)
 		ialloc_set_orphan(tx, inode->ino, false);
 	di->ctime = parent->mtime = parent->ctime = fs_clock();
-	return tx_commit(tx);
+	return edit_end(tx, err);
 }
 
 int fs_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, struct fs_attr *ret_attr)
@@ -217,21 +212,16 @@ static int unlink_locked(struct fs *fs, struct inode *dir, struct inode *child, 
 	struct dxf_inode *parent;
 	int64_t now = fs_clock();
 	struct tx *tx;
-	int err = tx_begin(fs->vol, &tx);
+	int err = edit_begin(fs, dir, &tx, &parent);
 
 	if (err)
 		return err;
-	parent = tx_edit_inode(tx, dir->media);
 	err = dir_remove(tx, parent, &found->entry, &found->place);
-	if (err) {
-		tx_abort(tx);
-		return err;
-	}
 	name_drop(tx, child, now);
 	parent->mtime = parent->ctime = now;
 	if (S_ISDIR(child->media->mode))
 		parent->nlink--;
-	err = tx_commit(tx);
+	err = edit_end(tx, err);
 	if (!err)
 		name_dropped(fs, child);
 	return err;

@@ -239,16 +239,12 @@ static int rename_commit(struct rename *r)
 			err = leave_name(r, tx);
 		move_parent(tx, r->source, r->dir, r->new_dir);
 	}
-	if (err) {
-		tx_abort(tx);
-		return err;
-	}
 	tx_edit_inode(tx, r->source->media)->ctime = now;
 	di = tx_edit_inode(tx, r->dir->media);
 	di->mtime = di->ctime = now;
 	di = tx_edit_inode(tx, r->new_dir->media);
 	di->mtime = di->ctime = now;
-	err = tx_commit(tx);
+	err = edit_end(tx, err);
 	if (!err && r->target && !(r->flags & RENAME_EXCHANGE))
 		name_dropped(r->fs, r->target);
 	return err;

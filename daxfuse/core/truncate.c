@@ -84,12 +84,7 @@ int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dx
 		err = -EIO;
 	else
 		err = size > di->size ? grow(fs, tx, di, size) : shrink(inode, tx, di, size, &done);
-
-	if (err) {
-		tx_abort(tx);
-		return err;
-	}
-	err = tx_commit(tx);
+	err = edit_end(tx, err);
 	return err || done ? err : truncate_finish(fs, inode);
 }
 
@@ -98,11 +93,10 @@ static int free_some(struct fs *fs, struct inode *inode, uint64_t from, bool *re
 {
 	struct dxf_inode *di;
 	struct tx *tx;
-	int err = tx_begin(fs->vol, &tx);
+	int err = edit_begin(fs, inode, &tx, &di);
 
 	if (err)
 		return err;
-	di = tx_edit_inode(tx, inode->media);
 	*ret_done = true;
 	if (di->data_format != DXF_DATA_INLINE)
 		err = table_prune(tx, di, from, UINT64_MAX, PRUNE_BUDGET, ret_done);
@@ -113,11 +107,7 @@ static int free_some(struct fs *fs, struct inode *inode, uint64_t from, bool *re
 		if (!di->size && S_ISREG(di->mode) && di->data_format == DXF_DATA_DIRECT)
 			di->data_format = DXF_DATA_INLINE;
 	}
-	if (err) {
-		tx_abort(tx);
-		return err;
-	}
-	return tx_commit(tx);
+	return edit_end(tx, err);
 }
 
 int truncate_finish(struct fs *fs, struct inode *inode)
@@ -142,18 +132,15 @@ int orphan_free(struct fs *fs, struct inode *inode)
 	while (!err && !done && inode->media->data_format != DXF_DATA_INLINE)
 		err = free_some(fs, inode, 0, &done);
 	if (!err)
-		err = tx_begin(fs->vol, &tx);
+		err = edit_begin(fs, inode, &tx, &di);
 	if (err)
 		return err;
-	di = tx_edit_inode(tx, inode->media);
 	err = xattr_drop(tx, di);
-	if (err) {
-		tx_abort(tx);
-		return err;
+	if (!err) {
+		tx_count_inode(tx, inode->media, -1);
+		ialloc_put(tx, inode->ino);
 	}
-	tx_count_inode(tx, inode->media, -1);
-	ialloc_put(tx, inode->ino);
-	err = tx_commit(tx);
+	err = edit_end(tx, err);
 	if (!err) {
 		/* under the lock still: whoever found the object waits, and looks again */
 		inode->gone = true;

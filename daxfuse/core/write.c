@@ -389,20 +389,15 @@ static int write_chunk(struct fs *fs, struct inode *inode, const char *buf, uint
 		pmem_fence(fs->pm);
 		return err;
 	}
-	err = tx_begin(fs->vol, &w.tx);
+	err = edit_begin(fs, inode, &w.tx, &w.di);
 	if (err)
 		return err;
-	w.di = tx_edit_inode(w.tx, media);
 	err = edit_chunk(&w);
-	if (err) {
-		tx_abort(w.tx);
-		return err;
-	}
 	w.di->size = MAX(w.di->size, to);
 	w.di->mtime = w.di->ctime = fs_clock();
 	if (kill)
 		kill_suidgid(w.di);
-	return tx_commit(w.tx);
+	return edit_end(w.tx, err);
 }
 
 static bool must_kill(const struct dxf_inode *media, unsigned flags)
@@ -509,6 +504,7 @@ void trim_inode(struct fs *fs, struct inode *inode)
 {
 	const struct dxf_inode *media = inode->media;
 	uint64_t blocks = blocks_of(media->size), root;
+	struct dxf_inode *di;
 	struct tx *tx;
 	int err;
 
@@ -522,11 +518,9 @@ void trim_inode(struct fs *fs, struct inode *inode)
 	 * unit broken for it would give up one to gain one. */
 	if (blocks >= TRIM_ALWAYS && alloc_holes(fs->vol) < blocks + DXF_UNIT_BLOCKS)
 		return;
-	if (!alloc_is_unit(fs->vol, root & DXF_ENTRY_OFFSET) || tx_begin(fs->vol, &tx))
+	if (!alloc_is_unit(fs->vol, root & DXF_ENTRY_OFFSET) || edit_begin(fs, inode, &tx, &di))
 		return;
-	err = unit_to_blocks(fs, tx, tx_edit_inode(tx, inode->media), root & DXF_ENTRY_OFFSET, blocks);
-	if (err)
-		tx_abort(tx);
-	else if (tx_commit(tx) == 0)
+	err = unit_to_blocks(fs, tx, di, root & DXF_ENTRY_OFFSET, blocks);
+	if (edit_end(tx, err) == 0)
 		__atomic_fetch_add(&fs->units_trimmed, 1, __ATOMIC_RELAXED);
 }

@@ -91,6 +91,7 @@ static int change_xattr(struct fs *fs, uint64_t ino, const char *name, const voi
 			size_t size, int flags)
 {
 	enum name_class class;
+	struct dxf_inode *di;
 	struct inode *inode;
 	struct tx *tx;
 	int err = classify(name, &class);
@@ -103,14 +104,9 @@ static int change_xattr(struct fs *fs, uint64_t ino, const char *name, const voi
 		return err;
 	err = may_change(inode->media, name);
 	if (!err)
-		err = tx_begin(fs->vol, &tx);
-	if (!err) {
-		err = change(fs, tx, tx_edit_inode(tx, inode->media), name, class, value, size, flags);
-		if (err)
-			tx_abort(tx);
-		else
-			err = tx_commit(tx);
-	}
+		err = edit_begin(fs, inode, &tx, &di);
+	if (!err)
+		err = edit_end(tx, change(fs, tx, di, name, class, value, size, flags));
 	inode_unlock(fs, inode);
 	return err;
 }

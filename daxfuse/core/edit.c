@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How an operation's transaction begins and ends. */
+#include "daxfuse/core/internal.h"
+
+int edit_begin(struct fs *fs, struct inode *inode, struct tx **ret_tx, struct dxf_inode **ret_di)
+{
+	int err = tx_begin(fs->vol, ret_tx);
+
+	if (!err)
+		*ret_di = tx_edit_inode(*ret_tx, inode->media);
+	return err;
+}
+
+int edit_end(struct tx *tx, int err)
+{
+	if (!err)
+		return tx_commit(tx);
+	tx_abort(tx);
+	return err;
+}
