@@ -80,6 +80,10 @@ void check_store64(struct check *c, uint64_t offset, uint64_t value)
 {
 	uint64_t *word = pmem_at(c->pm, offset);
 
+	if (pmem_probe(c->pm, word, sizeof(*word))) {
+		check_not_repaired(c);
+		return;
+	}
 	pmem_store64(c->pm, word, value);
 	pmem_flush(c->pm, word, sizeof(*word));
 	pmem_fence(c->pm);

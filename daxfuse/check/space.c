@@ -197,12 +197,11 @@ int ck_space_pass(struct check *c, bool quiet)
 
 		check_progress(c, "units", unit, c->units);
 		if (check_read(c, words, word_offset(c, unit), count * 8) != 0) {
-			memset(words, 0xff, sizeof(words));
-			if (check_found(c, CHECK_POISON, 0, "units from %" PRIu64
-					" on: poisoned words", unit)) {
-				memset(words, 0, sizeof(words));
-				check_overwrite(c, word_offset(c, unit), words, count * 8);
-			}
+			if (!check_found(c, CHECK_POISON, 0, "units from %" PRIu64
+					 " on: poisoned words", unit))
+				continue;
+			memset(words, 0, sizeof(words));
+			check_overwrite(c, word_offset(c, unit), words, count * 8);
 		}
 		for (uint64_t i = 0; i < count; i++)
 			check_unit(c, unit + i, words[i], quiet);

@@ -72,18 +72,19 @@ void icache_close(struct fs *fs)
 
 static int make_inode(struct fs *fs, uint32_t ino, struct inode **ret_inode)
 {
-	struct dxf_inode *media = ialloc_inode(fs->vol, ino), copy;
+	struct dxf_inode *media, *again, copy;
 	struct inode *inode;
-	int err;
+	int err = ialloc_inode(fs->vol, ino, &media);
 
-	if (!media)
-		return -ESTALE;
-	err = pmem_read(fs->pm, &copy, media, sizeof(copy));
+	if (!err)
+		err = pmem_read(fs->pm, &copy, media, sizeof(copy));
+	/* if it was freed meanwhile, its chunk may have become anything */
+	if (!err)
+		err = ialloc_inode(fs->vol, ino, &again);
+	if (!err && again != media)
+		err = -ESTALE;
 	if (err)
 		return err;
-	/* if it was freed meanwhile, its chunk may have become anything */
-	if (ialloc_inode(fs->vol, ino) != media)
-		return -ESTALE;
 	if (!inode_is_valid(&copy, ino) ||
 	    (S_ISDIR(copy.mode) && copy.size > fs->vol->super.pool_size))
 		return -EUCLEAN;

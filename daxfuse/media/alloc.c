@@ -36,12 +36,8 @@
 static int store_unit_word(struct alloc *al, uint64_t unit, enum dxf_unit_state state)
 {
 	struct tx *tx;
-	int err = 0;
+	int err = tx_begin(al->vol, &tx);
 
-	if (state == DXF_UNIT_BROKEN)
-		err = pmem_probe(al->vol->pm, al->vol->bitmap[unit], 64);
-	if (!err)
-		err = tx_begin(al->vol, &tx);
 	if (err)
 		return err;
 	*(uint64_t *)tx_edit(tx, &al->vol->unit_word[unit], 8) = state;
@@ -65,12 +61,27 @@ static int mend_unit_locked(struct alloc *al, struct arena *a, struct broken *b)
 	return 0;
 }
 
+/* Reserve a free unit whose word and bitmap can be read; those that are met in vain
+ * count as bad until the unmount. */
+static bool take_unit_locked(struct alloc *al, struct arena *a, uint64_t *ret_unit)
+{
+	const struct volume *vol = al->vol;
+
+	while (arena_take_unit(al, a, ret_unit)) {
+		if (pmem_probe(vol->pm, &vol->unit_word[*ret_unit], 8) == 0 &&
+		    pmem_probe(vol->pm, vol->bitmap[*ret_unit], sizeof(*vol->bitmap)) == 0)
+			return true;
+		a->bad_blocks += DXF_UNIT_BLOCKS;
+	}
+	return false;
+}
+
 /* A reserved unit of this arena: a free one, or a mended one. */
 static bool find_unit_locked(struct alloc *al, struct arena *a, uint64_t *ret_unit)
 {
 	struct broken *empty;
 
-	if (arena_take_unit(al, a, ret_unit))
+	if (take_unit_locked(al, a, ret_unit))
 		return true;
 	empty = a->list[DXF_UNIT_BLOCKS];
 	if (!empty)
@@ -85,7 +96,7 @@ static int break_unit_locked(struct alloc *al, struct arena *a)
 	uint64_t unit;
 	int err;
 
-	if (!arena_take_unit(al, a, &unit))
+	if (!take_unit_locked(al, a, &unit))
 		return -ENOSPC;
 	b = calloc(1, sizeof(*b));
 	err = b ? store_unit_word(al, unit, DXF_UNIT_BROKEN) : -ENOMEM;
@@ -129,8 +140,11 @@ int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t *ret_offset)
 void free_unit(struct tx *tx, uint64_t offset)
 {
 	struct volume *vol = tx_volume(tx);
+	uint64_t *word = &vol->unit_word[offset / DXF_UNIT_SIZE];
 
-	*(uint64_t *)tx_edit(tx, &vol->unit_word[offset / DXF_UNIT_SIZE], 8) = DXF_UNIT_FREE;
+	if (pmem_probe(vol->pm, word, 8))
+		return;
+	*(uint64_t *)tx_edit(tx, word, 8) = DXF_UNIT_FREE;
 	tx_on_commit(tx, TX_UNIT, offset);
 }
 
@@ -225,7 +239,7 @@ static void retire_block(struct alloc *al, uint64_t offset)
 	pthread_mutex_unlock(&a->lock);
 }
 
-/* Reserve blocks that can be touched. */
+/* Reserve blocks that can be touched, and marked as taken. */
 static unsigned reserve_good(struct volume *vol, unsigned want, uint64_t *offsets)
 {
 	unsigned got = 0, more;
@@ -235,9 +249,10 @@ static unsigned reserve_good(struct volume *vol, unsigned want, uint64_t *offset
 
 		more = end - got;
 		for (unsigned i = got; i < end; i++) {
-			uint64_t offset = offsets[i];
+			uint64_t offset = offsets[i], mask;
 
-			if (pmem_probe(vol->pm, pmem_at(vol->pm, offset), 1))
+			if (pmem_probe(vol->pm, bitmap_word(vol, offset, &mask), 8) ||
+			    pmem_probe(vol->pm, pmem_at(vol->pm, offset), 1))
 				retire_block(vol->alloc, offset);
 			else
 				offsets[got++] = offset;
@@ -269,8 +284,11 @@ int alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets)
 
 void free_block(struct tx *tx, uint64_t offset)
 {
-	uint64_t mask, *word = bitmap_word(tx_volume(tx), offset, &mask);
+	struct volume *vol = tx_volume(tx);
+	uint64_t mask, *word = bitmap_word(vol, offset, &mask);
 
+	if (pmem_probe(vol->pm, word, 8))
+		return;
 	tx_clear_bits(tx, word, mask);
 	tx_on_commit(tx, TX_BLOCK, offset);
 }
@@ -318,15 +336,16 @@ void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset)
 
 /* ---- questions ------------------------------------------------------------ */
 
-/* A word that can't be read is in no state: whoever asks meets an error. */
+/* A word that can't be read says nothing against what a file says that it has: its
+ * data must not be lost with the word. */
 static bool in_state(const struct volume *vol, uint64_t offset, enum dxf_unit_state state)
 {
 	uint64_t word;
 
 	return offset >= vol->super.data_offset &&
 	       offset < vol->super.pool_size - DXF_UNIT_SIZE &&
-	       pmem_load64(vol->pm, &vol->unit_word[offset / DXF_UNIT_SIZE], &word) == 0 &&
-	       word == state;
+	       (pmem_load64(vol->pm, &vol->unit_word[offset / DXF_UNIT_SIZE], &word) ||
+		word == state);
 }
 
 bool alloc_is_block(const struct volume *vol, uint64_t offset)
@@ -336,9 +355,9 @@ bool alloc_is_block(const struct volume *vol, uint64_t offset)
 
 bool alloc_is_taken(const struct volume *vol, uint64_t offset)
 {
-	uint64_t mask, *word = bitmap_word((struct volume *)vol, offset, &mask);
+	uint64_t mask, *word = bitmap_word((struct volume *)vol, offset, &mask), seen;
 
-	return __atomic_load_n(word, __ATOMIC_RELAXED) & mask;
+	return pmem_load64(vol->pm, word, &seen) || (seen & mask);
 }
 
 bool alloc_is_unit(const struct volume *vol, uint64_t offset)

@@ -8,7 +8,7 @@
 
 #include "daxfuse/media/tx.h"
 
-/* Load from the unit words and bitmaps. 0, -ENOMEM, -EUCLEAN, -EIO. */
+/* Load from the unit words and bitmaps. 0, -ENOMEM, -EUCLEAN. */
 int alloc_open(struct volume *vol);
 void alloc_close(struct volume *vol);
 
@@ -19,12 +19,14 @@ void alloc_close(struct volume *vol);
 int alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets);
 /* Reserve a whole unit that gets the given state. -ENOSPC. */
 int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t *ret_offset);
-/* Freed by the commit, reusable once it is over. */
+/* Freed by the commit, reusable once it is over. What can't be marked as free, as its
+ * bitmap or word is poisoned, is lost until fsck has healed that. */
 void free_block(struct tx *tx, uint64_t offset);
 void free_unit(struct tx *tx, uint64_t offset);
 
 /* Whether offset may be what a block or unit entry of the given kind points to:
- * inside the data area, aligned, and in a unit of the right state. */
+ * inside the data area, aligned, and in a unit of the right state, as far as that
+ * can be read. */
 bool alloc_is_block(const struct volume *vol, uint64_t offset);
 /* Whether the block (alloc_is_block()) is marked taken on media. */
 bool alloc_is_taken(const struct volume *vol, uint64_t offset);

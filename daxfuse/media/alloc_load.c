@@ -2,6 +2,9 @@
 /*
  * The allocator at mount: arenas are filled from the unit words and the bitmaps of
  * broken units, without what is known to be poisoned. Nothing is stored.
+ *
+ * A unit whose word or bitmap can't be read counts as bad. It is never given out,
+ * nor is what is freed of it, until fsck has written word and bitmap anew.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +14,7 @@
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/arena.h"
 
-enum { ARENAS_MAX = 16, ARENA_UNITS_MIN = 16 };
+enum { ARENAS_MAX = 16, ARENA_UNITS_MIN = 16, BITMAPS_PER_PAGE = DXF_BLOCK_SIZE / 64 };
 
 /* Blocks of b that are known to be bad and not in use are never given out. */
 static void mark_bad_blocks(struct alloc *al, struct arena *a, struct broken *b)
@@ -43,9 +46,10 @@ static int load_broken(struct alloc *al, struct arena *a, uint64_t unit)
 		return -ENOMEM;
 	b->unit = (uint32_t)unit;
 	if (pmem_read(al->vol->pm, b->taken, al->vol->bitmap[unit], sizeof(b->taken))) {
-		/* nobody knows what is free: nothing is, until fsck has healed it */
-		memset(b->taken, 0xff, sizeof(b->taken));
-		memset(b->bad, 0xff, sizeof(b->bad));
+		/* nobody knows what is free: nothing is */
+		free(b);
+		a->bad_blocks += DXF_UNIT_BLOCKS;
+		return 0;
 	}
 	if (arena_unit_is_bad(al, unit))
 		mark_bad_blocks(al, a, b);
@@ -58,11 +62,14 @@ static int load_broken(struct alloc *al, struct arena *a, uint64_t unit)
 	return 0;
 }
 
-static int load_unit(struct alloc *al, struct arena *a, uint64_t unit, uint64_t word)
+static int load_unit(struct alloc *al, struct arena *a, uint64_t unit, uint64_t word, bool has_bitmap)
 {
 	switch (word) {
 	case DXF_UNIT_FREE:
-		arena_release_unit(al, a, unit);
+		if (has_bitmap)
+			arena_release_unit(al, a, unit);
+		else
+			a->bad_blocks += DXF_UNIT_BLOCKS;
 		return 0;
 	case DXF_UNIT_BROKEN:
 		return load_broken(al, a, unit);
@@ -73,22 +80,37 @@ static int load_unit(struct alloc *al, struct arena *a, uint64_t unit, uint64_t 
 	return -EUCLEAN;
 }
 
-static int load_arena(struct alloc *al, struct arena *a)
+/* The units [unit, end), whose bitmaps lie in one page: one touch tells whether the
+ * kernel has taken it away. */
+static int load_units(struct alloc *al, struct arena *a, uint64_t unit, uint64_t end)
 {
 	const struct volume *vol = al->vol;
-	uint64_t words[DXF_BLOCK_SIZE / 8];
+	uint64_t words[BITMAPS_PER_PAGE];
+	bool has_bitmaps = pmem_probe(vol->pm, vol->bitmap[unit], 1) == 0;
+	bool all = pmem_read(vol->pm, words, &vol->unit_word[unit], (end - unit) * 8) == 0;
+	int err = 0;
 
-	for (uint64_t unit = a->first; unit < a->end;) {
-		uint64_t n = MIN(a->end - unit, (uint64_t)ARRAY_SIZE(words));
-		int err = pmem_read(vol->pm, words, &vol->unit_word[unit], n * 8);
-
-		for (uint64_t i = 0; !err && i < n; i++)
-			err = load_unit(al, a, unit + i, words[i]);
-		if (err)
-			return err;
-		unit += n;
+	for (uint64_t i = 0; !err && i < end - unit; i++) {
+		if (!all && pmem_load64(vol->pm, &vol->unit_word[unit + i], &words[i]))
+			a->bad_blocks += DXF_UNIT_BLOCKS;
+		else
+			err = load_unit(al, a, unit + i, words[i], has_bitmaps);
 	}
-	return 0;
+	return err;
+}
+
+static int load_arena(struct alloc *al, struct arena *a)
+{
+	uint64_t unit = a->first;
+	int err = 0;
+
+	while (!err && unit < a->end) {
+		uint64_t end = MIN((unit / BITMAPS_PER_PAGE + 1) * BITMAPS_PER_PAGE, a->end);
+
+		err = load_units(al, a, unit, end);
+		unit = end;
+	}
+	return err;
 }
 
 static unsigned arenas_wanted(uint64_t units)

@@ -9,6 +9,10 @@
  * (see core/inode.c) never repeats. Each CPU has a chunk that it prefers. A
  * chunk that has become empty goes back to the unit allocator, except the first.
  *
+ * A chunk whose header or bitmaps are poisoned is bad: its inodes are -EIO, and no
+ * slot of it is given out. Where the map is poisoned, the headers of the units that
+ * hold inodes tell which chunks they are; what is not found so is bad.
+ *
  * Lock order: the map's lock, a chunk's lock, then arena and journal.
  */
 #include <sched.h>
@@ -19,12 +23,18 @@
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/ialloc.h"
 
-enum { CPUS = 16, WORDS = DXF_CHUNK_INODES / 64, SHARE_BELOW_UNITS = 512 };
+enum {
+	CPUS = 16,
+	WORDS = DXF_CHUNK_INODES / 64,
+	MAP_WORDS = DXF_BLOCK_SIZE / 8,
+	SHARE_BELOW_UNITS = 512,
+};
 #define SLOTS (DXF_CHUNK_INODES - DXF_CHUNK_FIRST)
 
 struct chunk {
 	pthread_mutex_t lock;
-	uint64_t offset; /* 0: not there (any more) */
+	uint64_t offset; /* 0: not there (any more), or bad */
+	bool bad;        /* set at mount, never after */
 	unsigned free; /* stored atomically: others have a look without the lock */
 	unsigned cursor;
 	int owner; /* the CPU that prefers it, or -1; atomic, a hint */
@@ -37,6 +47,7 @@ struct ialloc {
 	uint32_t end;             /* no chunk is at or above it */
 	uint32_t current[CPUS];   /* preferred chunk + 1, or 0 */
 	uint64_t used;            /* inodes */
+	uint32_t bad;             /* chunks */
 	struct chunk **chunk;
 };
 
@@ -110,7 +121,7 @@ static int grow(struct volume *vol, uint32_t *ret_index)
 
 	pthread_mutex_lock(&ia->map_lock);
 	for (index = 0; index < ia->end; index++)
-		if (!ia->chunk[index] || !ia->chunk[index]->offset)
+		if (!ia->chunk[index] || (!ia->chunk[index]->offset && !ia->chunk[index]->bad))
 			break;
 	if (index < ia->count) {
 		c = ia->chunk[index] ? ia->chunk[index] : chunk_new();
@@ -249,12 +260,24 @@ static uint64_t *used_word(struct dxf_chunk *media, uint32_t ino)
 	return &media->used[ino % DXF_CHUNK_INODES / 64];
 }
 
+/* The bitmap on media has become unreadable: nobody is sent there any more. */
+static void abandon_chunk(struct chunk *c)
+{
+	pthread_mutex_lock(&c->lock);
+	__atomic_store_n(&c->free, 0, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&c->lock);
+}
+
 int ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
 {
 	struct volume *vol = tx_volume(tx);
 	uint32_t ino;
 	int err = reserve(vol, &ino);
 
+	while (!err && pmem_probe(vol->pm, used_word(media_of(vol, ino), ino), 8)) {
+		abandon_chunk(chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES));
+		err = reserve(vol, &ino);
+	}
 	if (err)
 		return err;
 	tx_on_abort(tx, TX_INODE, ino);
@@ -312,13 +335,22 @@ struct dxf_inode *ialloc_slot(const struct volume *vol, uint32_t ino)
 	return media ? (void *)((char *)media + ino % DXF_CHUNK_INODES * DXF_INODE_SIZE) : NULL;
 }
 
-struct dxf_inode *ialloc_inode(const struct volume *vol, uint32_t ino)
+int ialloc_inode(const struct volume *vol, uint32_t ino, struct dxf_inode **ret_inode)
 {
+	const struct chunk *c = chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES);
 	struct dxf_chunk *media = media_of(vol, ino);
+	uint64_t used;
+	int err;
 
-	if (!media || !(__atomic_load_n(used_word(media, ino), __ATOMIC_ACQUIRE) >> ino % 64 & 1))
-		return NULL;
-	return (void *)((char *)media + ino % DXF_CHUNK_INODES * DXF_INODE_SIZE);
+	if (!media)
+		return c && c->bad ? -EIO : -ESTALE;
+	err = pmem_load64(vol->pm, used_word(media, ino), &used);
+	if (err)
+		return err;
+	if (!(used >> ino % 64 & 1))
+		return -ESTALE;
+	*ret_inode = (void *)((char *)media + ino % DXF_CHUNK_INODES * DXF_INODE_SIZE);
+	return 0;
 }
 
 int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg), void *arg)
@@ -328,20 +360,18 @@ int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg
 	for (uint32_t i = 0; i < ia->end; i++) {
 		uint64_t orphan[WORDS];
 		struct chunk *c = chunk_at(ia, i);
-		int err;
 
 		if (!c || !c->offset)
 			continue;
-		err = pmem_read(vol->pm, orphan, chunk_media(vol, c)->orphan, sizeof(orphan));
-		if (err)
-			return err;
+		if (pmem_read(vol->pm, orphan, chunk_media(vol, c)->orphan, sizeof(orphan)))
+			continue;
 		for (unsigned slot = DXF_CHUNK_FIRST; slot < DXF_CHUNK_INODES; slot++) {
 			if (!(orphan[slot / 64] >> slot % 64)) {
 				slot |= 63;
 				continue;
 			}
 			if (orphan[slot / 64] >> slot % 64 & 1) {
-				err = fn(i * DXF_CHUNK_INODES + slot, arg);
+				int err = fn(i * DXF_CHUNK_INODES + slot, arg);
 				if (err)
 					return err;
 			}
@@ -353,46 +383,110 @@ int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg
 void ialloc_count(const struct volume *vol, uint64_t *ret_used, uint64_t *ret_max)
 {
 	*ret_used = __atomic_load_n(&vol->ialloc->used, __ATOMIC_RELAXED);
-	*ret_max = (uint64_t)vol->ialloc->count * SLOTS;
+	*ret_max = (uint64_t)(vol->ialloc->count - vol->ialloc->bad) * SLOTS;
 }
 
 /* ---- mount ---------------------------------------------------------------- */
 
+/* A chunk object at index, which is bad unless more is found out. */
+static int add_chunk(struct ialloc *ia, uint32_t index)
+{
+	struct chunk *c = chunk_new();
+
+	if (!c)
+		return -ENOMEM;
+	c->bad = true;
+	ia->bad++;
+	ia->chunk[index] = c;
+	ia->end = MAX(ia->end, index + 1);
+	return 0;
+}
+
+/* A unit word that can't be read says nothing against the map and the header. */
+static bool is_chunk_offset(const struct volume *vol, uint64_t offset)
+{
+	uint64_t word;
+
+	return offset % DXF_UNIT_SIZE == 0 && offset >= vol->super.data_offset &&
+	       offset < vol->super.pool_size - DXF_UNIT_SIZE &&
+	       (pmem_load64(vol->pm, &vol->unit_word[offset / DXF_UNIT_SIZE], &word) ||
+		word == DXF_UNIT_INODES);
+}
+
+/* A chunk that was added gets what its header and bitmaps say, if they can be read. */
 static int load_chunk(struct volume *vol, uint32_t index, uint64_t offset)
 {
 	struct ialloc *ia = vol->ialloc;
+	struct chunk *c = ia->chunk[index];
 	struct dxf_chunk header;
-	struct chunk *c;
-	int err;
 
-	if (offset % DXF_UNIT_SIZE || offset < vol->super.data_offset ||
-	    offset >= vol->super.pool_size - DXF_UNIT_SIZE ||
-	    vol->unit_word[offset / DXF_UNIT_SIZE] != DXF_UNIT_INODES)
+	if (!is_chunk_offset(vol, offset))
 		return -EUCLEAN;
-	err = pmem_read(vol->pm, &header, pmem_at(vol->pm, offset), sizeof(header));
-	if (err)
-		return err;
+	if (pmem_read(vol->pm, &header, pmem_at(vol->pm, offset), sizeof(header)))
+		return 0;
 	if (header.magic != DXF_CHUNK_MAGIC || header.index != index)
 		return -EUCLEAN;
-	c = chunk_new();
-	if (!c)
-		return -ENOMEM;
 	chunk_reset(c, offset);
 	for (unsigned w = 0; w < WORDS; w++)
 		c->used[w] |= header.used[w];
 	c->free = DXF_CHUNK_INODES;
 	for (unsigned w = 0; w < WORDS; w++)
 		c->free -= bits_count(c->used[w]);
-	ia->chunk[index] = c;
-	ia->end = index + 1;
+	c->bad = false;
+	ia->bad--;
 	ia->used += SLOTS - c->free;
 	return 0;
+}
+
+/* Whether the unit holds inodes, of a chunk that is bad so far. */
+static bool is_bad_chunk(const struct volume *vol, uint64_t unit, uint32_t *ret_index)
+{
+	const struct dxf_chunk *media = pmem_at(vol->pm, unit * DXF_UNIT_SIZE);
+	uint64_t word, head;
+
+	static_assert(offsetof(struct dxf_chunk, index) == 4, "high half of the first word");
+	if (pmem_load64(vol->pm, &vol->unit_word[unit], &word) || word != DXF_UNIT_INODES ||
+	    pmem_load64(vol->pm, (const uint64_t *)(const void *)media, &head))
+		return false;
+	*ret_index = (uint32_t)(head >> 32);
+	return *ret_index < vol->ialloc->count && vol->ialloc->chunk[*ret_index] &&
+	       vol->ialloc->chunk[*ret_index]->bad;
+}
+
+/* The map can't be read in part: look at the units themselves. */
+static int search_chunks(struct volume *vol)
+{
+	uint32_t index;
+	int err = 0;
+
+	for (uint64_t unit = vol->super.data_offset / DXF_UNIT_SIZE; !err && unit < vol->units - 1; unit++)
+		if (is_bad_chunk(vol, unit, &index))
+			err = load_chunk(vol, index, unit * DXF_UNIT_SIZE);
+	return err;
+}
+
+/* The chunks [from, from + n), whose words of the map lie in one page. */
+static int load_map(struct volume *vol, uint32_t from, uint32_t n, bool *ret_search)
+{
+	uint64_t map[MAP_WORDS];
+	bool unreadable = pmem_read(vol->pm, map, &vol->inode_map[from], n * 8);
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < n; i++) {
+		if (unreadable || map[i])
+			err = add_chunk(vol->ialloc, from + i);
+		if (!err && !unreadable && map[i])
+			err = load_chunk(vol, from + i, map[i]);
+	}
+	*ret_search |= unreadable;
+	return err;
 }
 
 int ialloc_open(struct volume *vol)
 {
 	struct ialloc *ia = calloc(1, sizeof(*ia));
-	uint64_t map[DXF_BLOCK_SIZE / 8];
+	bool search = false;
+	int err = 0;
 
 	if (!ia)
 		return -ENOMEM;
@@ -402,17 +496,13 @@ int ialloc_open(struct volume *vol)
 	ia->chunk = calloc(ia->count, sizeof(*ia->chunk));
 	if (!ia->chunk)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < ia->count; i += ARRAY_SIZE(map)) {
-		uint32_t n = MIN(ia->count - i, (uint32_t)ARRAY_SIZE(map));
-		int err = pmem_read(vol->pm, map, &vol->inode_map[i], n * 8);
-
-		for (uint32_t j = 0; !err && j < n; j++)
-			if (map[j])
-				err = load_chunk(vol, i + j, map[j]);
-		if (err)
-			return err;
-	}
-	return ia->chunk[0] ? 0 : -EUCLEAN;
+	for (uint32_t i = 0; !err && i < ia->count; i += MAP_WORDS)
+		err = load_map(vol, i, MIN(ia->count - i, (uint32_t)MAP_WORDS), &search);
+	if (!err && search)
+		err = search_chunks(vol);
+	if (!err && !ia->chunk[0])
+		err = -EUCLEAN;
+	return err;
 }
 
 void ialloc_close(struct volume *vol)

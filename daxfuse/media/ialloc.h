@@ -5,7 +5,7 @@
 
 #include "daxfuse/media/tx.h"
 
-/* Load the chunks' bitmaps. 0, -ENOMEM, -EUCLEAN, -EIO. */
+/* Load the chunks' bitmaps. 0, -ENOMEM, -EUCLEAN. */
 int ialloc_open(struct volume *vol);
 void ialloc_close(struct volume *vol);
 
@@ -16,16 +16,17 @@ void ialloc_put(struct tx *tx, uint32_t ino);
 /* Of tx.c: a reservation was given up, or a free has become durable. */
 void ialloc_release(struct volume *vol, uint32_t ino);
 
-/* Where ino lies on media; NULL if there is no such slot or it is not in use. */
-struct dxf_inode *ialloc_inode(const struct volume *vol, uint32_t ino);
+/* Where ino lies on media. -ESTALE: there is no such slot or it is not in use; -EIO:
+ * what would tell is poisoned. */
+int ialloc_inode(const struct volume *vol, uint32_t ino, struct dxf_inode **ret_inode);
 /* Where a slot lies, in use or not; NULL if there is no such slot. */
 struct dxf_inode *ialloc_slot(const struct volume *vol, uint32_t ino);
 
 void ialloc_set_orphan(struct tx *tx, uint32_t ino, bool orphan);
-/* Call fn for each orphan, until it returns non-zero. */
+/* Call fn for each orphan that can be known, until it returns non-zero. */
 int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg), void *arg);
 
-/* Inodes in use, and how many there can ever be. */
+/* Inodes in use, and how many there can ever be, both without what can't be read. */
 void ialloc_count(const struct volume *vol, uint64_t *ret_used, uint64_t *ret_max);
 
 #endif

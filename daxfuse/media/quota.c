@@ -4,17 +4,14 @@
  * shrinks, so a record stays where it was made. Records are made one at a time,
  * in a transaction of their own; charging only meets records that exist, and
  * locks them in the order of their slots.
+ *
+ * A record may be poisoned: then nobody knows whose it was, and all projects that
+ * are looked for beyond it are -EIO.
  */
 #include <string.h>
 
 #include "daxfuse/media/quota.h"
 
-static uint32_t project_at(const struct volume *vol, uint32_t slot)
-{
-	return __atomic_load_n(&vol->quota[slot].project, __ATOMIC_ACQUIRE);
-}
-
-/* The same where the record may be poisoned. */
 static int load_project(const struct volume *vol, uint32_t slot, uint32_t *ret_project)
 {
 	uint64_t word;
@@ -27,8 +24,8 @@ static int load_project(const struct volume *vol, uint32_t slot, uint32_t *ret_p
 	return err;
 }
 
-/* The slot of project, or the empty one where it belongs; -ENOSPC, -EIO. */
-static int find_slot(const struct volume *vol, uint32_t project, uint32_t *ret_slot)
+/* The slot of project, or (*ret_empty) the one where it belongs; -ENOSPC, -EIO. */
+static int find_slot(const struct volume *vol, uint32_t project, uint32_t *ret_slot, bool *ret_empty)
 {
 	uint32_t count = vol->super.quota_count;
 	uint32_t first = (project * UINT32_C(0x9e3779b1)) & (count - 1);
@@ -41,6 +38,7 @@ static int find_slot(const struct volume *vol, uint32_t project, uint32_t *ret_s
 			return err;
 		if (there == project || there == 0) {
 			*ret_slot = slot;
+			*ret_empty = there == 0;
 			return 0;
 		}
 	}
@@ -65,13 +63,14 @@ static int make_record(struct volume *vol, uint32_t project, uint32_t slot)
 static int ensure_record(struct volume *vol, uint32_t project, uint32_t *ret_slot)
 {
 	static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
-	int err = find_slot(vol, project, ret_slot);
+	bool empty;
+	int err = find_slot(vol, project, ret_slot, &empty);
 
-	if (err || project_at(vol, *ret_slot) == project)
+	if (err || !empty)
 		return err;
 	pthread_mutex_lock(&making);
-	err = find_slot(vol, project, ret_slot);
-	if (!err && project_at(vol, *ret_slot) != project)
+	err = find_slot(vol, project, ret_slot, &empty);
+	if (!err && empty)
 		err = make_record(vol, project, *ret_slot);
 	pthread_mutex_unlock(&making);
 	return err;
@@ -125,13 +124,30 @@ static int edit_record(struct tx *tx, const struct quota_charge *charge)
 	return 0;
 }
 
+/* Find all records; charges that only give back are dropped where that fails, as
+ * space must not be stuck for a count. */
+static int find_records(struct volume *vol, struct quota_hold *hold)
+{
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < hold->count; i++) {
+		struct quota_charge charge = hold->charge[i];
+		int err = ensure_record(vol, charge.project, &charge.slot);
+
+		if (!err)
+			hold->charge[found++] = charge;
+		else if (err != -EIO || charge.blocks > 0 || charge.inodes > 0)
+			return err;
+	}
+	hold->count = found;
+	return 0;
+}
+
 int quota_apply(struct tx *tx, struct quota_hold *hold)
 {
 	struct volume *vol = tx_volume(tx);
-	int err = 0;
+	int err = find_records(vol, hold);
 
-	for (unsigned i = 0; !err && i < hold->count; i++)
-		err = ensure_record(vol, hold->charge[i].project, &hold->charge[i].slot);
 	if (err)
 		return err;
 	sort_by_slot(hold);
@@ -151,15 +167,19 @@ void quota_release(struct volume *vol, struct quota_hold *hold)
 
 int quota_read(struct volume *vol, uint32_t project, struct dxf_quota *ret_quota)
 {
+	struct dxf_quota copy;
 	uint32_t slot;
-	int err = project ? find_slot(vol, project, &slot) : -ENOENT;
+	bool empty;
+	int err = project ? find_slot(vol, project, &slot, &empty) : -ENOENT;
 
-	if (err || project_at(vol, slot) != project)
-		return -ENOENT;
+	if (err || empty)
+		return err == -EIO ? err : -ENOENT;
 	pthread_mutex_lock(&vol->quota_lock[slot]);
-	*ret_quota = vol->quota[slot];
+	err = pmem_read(vol->pm, &copy, &vol->quota[slot], sizeof(copy));
 	pthread_mutex_unlock(&vol->quota_lock[slot]);
-	return 0;
+	if (!err)
+		*ret_quota = copy;
+	return err;
 }
 
 int quota_set_limits(struct volume *vol, uint32_t project, uint64_t blocks, uint64_t inodes)

@@ -12,8 +12,6 @@ static int open_parts(struct volume *vol, bool read_only, unsigned *ret_replayed
 
 	if (!err)
 		err = journal_replay(vol, read_only, ret_replayed);
-	if (!err) /* the records are read in place from now on */
-		err = pmem_probe(vol->pm, vol->quota, vol->super.quota_count * sizeof(*vol->quota));
 	if (err)
 		return err;
 	vol->quota_lock = malloc(vol->super.quota_count * sizeof(*vol->quota_lock));

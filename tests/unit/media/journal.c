@@ -81,7 +81,7 @@ static void test_abort(void **state)
 	tx_abort(tx);
 	assert_int_equal(*word_at(pool, 0), 0);
 	assert_int_equal(free_space(pool), before);
-	assert_null(ialloc_inode(pool->vol, ino));
+	assert_false(inode_is_used(pool, ino));
 }
 
 /* What is taken and freed in one transaction is free, whatever came between. */

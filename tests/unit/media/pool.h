@@ -122,6 +122,13 @@ static inline uint64_t free_space(struct pool *pool)
 	return space.free_units * DXF_UNIT_BLOCKS + space.free_blocks;
 }
 
+static inline bool inode_is_used(struct pool *pool, uint32_t ino)
+{
+	struct dxf_inode *inode;
+
+	return ialloc_inode(pool->vol, ino, &inode) == 0;
+}
+
 /* An inode of the given type in a transaction of its own. */
 static inline struct dxf_inode *make_inode(struct pool *pool, uint32_t mode)
 {
