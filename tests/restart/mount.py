@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+A pool whose daemon is killed on purpose, with a limit for everything that is done with
+it: when that is over, the connection is aborted and the daemon shot, so that whoever
+waits for it gets an error.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from support.pool import HANG, Pool, is_mounted
+
+from restart.task import children, descendants, kill_quietly, stack
+
+CONNECTIONS = Path("/sys/fs/fuse/connections")
+
+
+def connection_of(point):
+    """The number of the newest mount there, without asking the daemon."""
+    number = None
+    with open("/proc/self/mountinfo") as table:
+        for line in table:
+            words = line.split()
+            if words[4] == str(point):
+                number = int(words[2].split(":")[1])
+    return number
+
+
+class RestartPool(Pool):
+    """`supervisor` keeps /dev/fuse; serving() is the process that may die."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.supervisor = 0
+        self.connection = None
+        self.started = set()  # all processes that we know to be ours
+        self.tasks = []       # to be ended when a limit is over
+        self.hung = ""
+
+    # ---- life
+
+    def serve(self, *options):
+        """Mount; the daemon must be restartable."""
+        with self.limit(60):
+            self.mount(*options)
+            self.connection = connection_of(self.point)
+            mount = self.status()["mount"]
+            assert mount["restartable"] is True and mount["starts"] == 1, mount
+            self.supervisor = mount["supervisor"]
+            self.started |= {self.daemon.pid, self.supervisor, mount["pid"]}
+            assert children(self.supervisor) == [mount["pid"]]
+        return self.point
+
+    def start_in_background(self, *options):
+        """As users do: the command returns when the mount is usable."""
+        words = [word for option in options for word in ("-o", option)]
+        with self.limit(60):
+            self.run("daxfuse", self.image, self.point, *words)
+            self.connection = connection_of(self.point)
+            mount = self.status()["mount"]
+            self.supervisor = mount["supervisor"]
+            self.started |= {self.supervisor, mount["pid"]}
+        return self.point
+
+    def status(self):
+        return json.loads(self.run("daxfuse", "status", self.point))
+
+    def serving(self):
+        """The serving process; None while there is none. Does not touch the mount."""
+        found = children(self.supervisor)
+        self.started |= set(found)
+        return found[0] if found else None
+
+    def wait_for_serving(self, dead=(), seconds=20):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pid = self.serving()
+            if pid and pid not in dead:
+                return pid
+            time.sleep(0.0005)
+        raise AssertionError(f"no serving process after {seconds} s; the log:\n{self.log_tail()}")
+
+    def kill_serving(self, number=signal.SIGKILL):
+        """One kill; returns when there is another process."""
+        pid = self.wait_for_serving()
+        kill_quietly(pid, number)
+        return self.wait_for_serving(dead=[pid])
+
+    def umount(self):
+        with self.limit(120):
+            super().umount()
+        self.supervisor = 0
+
+    def log_tail(self):
+        return self.log.read_text(errors="replace")[-6000:]
+
+    # ---- limits
+
+    @contextlib.contextmanager
+    def limit(self, seconds):
+        """The block fails instead of lasting longer."""
+        def end():
+            self.hung = f"longer than {seconds} s:\n" + "\n".join(
+                stack(pid) for pid in [os.getpid(), *self.started])
+            self.abort()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except BaseException as error:
+            if self.hung:
+                raise AssertionError(f"{self.hung}\nthe log:\n{self.log_tail()}") from error
+            raise
+        finally:
+            timer.cancel()
+        assert not self.hung, f"{self.hung}\nthe log:\n{self.log_tail()}"
+
+    def abort(self):
+        """All requests fail, and whoever serves is shot."""
+        for number in {self.connection, connection_of(self.point)} - {None}:
+            with contextlib.suppress(OSError):
+                (CONNECTIONS / str(number) / "abort").write_text("1")
+        for task in self.tasks:
+            task.kill()
+        self.shoot()
+        # Requests that came between: nobody answers them.
+        for number in {self.connection, connection_of(self.point)} - {None}:
+            with contextlib.suppress(OSError):
+                (CONNECTIONS / str(number) / "abort").write_text("1")
+
+    def shoot(self):
+        """The supervisor first, or it would start another one."""
+        if self.daemon is not None:
+            self.started.add(self.daemon.pid)
+        for pid in list(self.started):
+            if self.is_ours(pid):
+                below = descendants(pid)
+                kill_quietly(pid)
+                for child in below:
+                    kill_quietly(child)
+
+    def is_ours(self, pid):
+        """A process number may have been used again by somebody else."""
+        try:
+            return str(self.image).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
+
+    def ours(self):
+        """All processes of our daemon that are left."""
+        return [int(folder.name) for folder in Path("/proc").iterdir()
+                if folder.name.isdigit() and int(folder.name) != os.getpid()
+                and self.is_ours(folder.name)]
+
+    def abandon(self):
+        self.started |= set(self.ours())
+        self.abort()
+        for task in self.tasks:
+            task.close()
+        if self.daemon is not None:
+            self.daemon.wait(HANG)
+            self.daemon = None
+        while is_mounted(self.point):
+            self.detach()
+
+    # ---- what must hold at the end
+
+    def finish(self):
+        """Unmount; nothing is left: no process, no orphan, nothing for fsck."""
+        if self.daemon is not None:
+            self.umount()
+        end = time.monotonic() + 10
+        while self.ours() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert self.ours() == []
+        self.check_log()
+        found = self.fsck_summary()
+        assert found["clean"] and found["orphans"] == 0, found
+
+    def fsck_summary(self):
+        done = subprocess.run([self.bin_dir / "fsck.daxfuse", "-n", self.image],
+                              capture_output=True, text=True, timeout=HANG)
+        assert done.returncode == 0, f"fsck: {done.returncode}\n{done.stdout}{done.stderr}"
+        return json.loads(done.stdout)

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+The daemon dies under programs that verify what they do, and none of them notices.
+DAXFUSE_RESTART_KILLS=1000 kills as often (in all, beneath the workloads) and gives them
+more to do; DAXFUSE_RESTART_SEED makes other sequences.
+"""
+
+import errno
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import time
+
+import pytest
+
+from support.pool import MIB, is_mounted
+from vm.load import WRITERS
+
+from restart.harness import kill_under, under_load
+from restart.kill import Killer, summary
+from restart.task import Flag, Task, children, is_running, kill_quietly
+from restart.workloads.acknowledged import Acknowledged
+from restart.workloads.fio import Fio
+from restart.workloads.git import Git
+from restart.workloads.listing import Listing
+from restart.workloads.locks import Locks
+from restart.workloads.mapped import Mapped
+from restart.workloads.names import Names
+from restart.workloads.postgres import Postgres, programs
+from restart.workloads.quota import Quota
+from restart.workloads.rsync import Rsync
+from restart.workloads.sqlite import Sqlite
+from restart.workloads.unlinked import Unlinked
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="aborts FUSE connections")
+
+KILLS = int(os.environ.get("DAXFUSE_RESTART_KILLS", 0))
+LONG = KILLS > 0
+SEED = int(os.environ.get("DAXFUSE_RESTART_SEED", 1))
+SIZE = 2048 * MIB
+
+# What the kernel answers where nobody serves any more.
+GONE = (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
+
+
+def names(pool):
+    return [Names(pool, 1), Names(pool, 2, dax=True), Names(pool, 3),
+            Unlinked(pool, 1), Unlinked(pool, 2, dax=True)]
+
+
+def shared(pool):
+    return [Listing(pool, scale=1 if LONG else 0.05), Locks(pool), Quota(pool), Mapped(pool),
+            Acknowledged(pool, 1)]
+
+
+def copies(pool):
+    scale = 1 if LONG else 0.25
+    return [Fio(pool, 1, scale), Fio(pool, 2, scale, dax=True), Git(pool), Rsync(pool, scale=scale)]
+
+
+def databases(pool):
+    loads = [Sqlite(pool), Acknowledged(pool, 2, dax=True)]
+    return [*loads, Postgres(pool)] if programs() else loads
+
+
+GROUPS = (names, shared, copies, databases)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_nobody_notices(make_pool, group, record_property):
+    kills = KILLS // len(GROUPS) if LONG else 15
+    pool = make_pool(SIZE)
+    pool.serve()
+    found = summary(kill_under(pool, group(pool), kills, seed=SEED))
+    record_property("pauses", json.dumps(found))
+    print(group.__name__, json.dumps(found))
+    assert found["max_ms"] < 20_000
+
+
+# ---- life and death of the daemon's processes
+
+
+def wait_until_over(pool, process, seconds=30):
+    """Until the command has ended, or its mount answers; whether it is mounted."""
+    end = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < end:
+        if is_mounted(pool.point):
+            os.statvfs(pool.point)
+            return True
+        time.sleep(0.002)
+    assert process.poll() is not None, "neither mounts nor fails"
+    return is_mounted(pool.point) and process.returncode == 0
+
+
+def kill_newborn(pid, count, seconds=10):
+    """SIGKILL to so many processes that serve below `pid`, each as soon as it is seen."""
+    dead = set()
+    end = time.monotonic() + seconds
+    while len(dead) < count and time.monotonic() < end and is_running(pid):
+        for child in children(pid):
+            if child not in dead and is_running(child):
+                kill_quietly(child)
+                dead.add(child)
+    return len(dead)
+
+
+def test_killed_while_mounting(make_pool):
+    """It mounts nevertheless, or fails and leaves nothing; it does not hang."""
+    pool = make_pool()
+    pool.serve()
+    (pool.point / "f").write_bytes(b"x" * MIB)
+    pool.umount()
+    mounted = 0
+    for i in range(60 if LONG else 12):
+        with pool.limit(60), open(pool.log, "ab") as log:
+            pool.daemon = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, pool.point, "-f"],
+                                           stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            pool.started.add(pool.daemon.pid)
+            kill_newborn(pool.daemon.pid, i % 4 + 1)
+            if wait_until_over(pool, pool.daemon):
+                mounted += 1
+                assert (pool.point / "f").read_bytes() == b"x" * MIB
+                pool.umount()
+            else:
+                pool.daemon.wait(30)
+                pool.daemon = None
+                assert not is_mounted(pool.point), "a dead mount is left"
+        pool.fsck()
+    assert mounted
+    pool.serve()
+    assert (pool.point / "f").read_bytes() == b"x" * MIB
+
+
+def test_killed_while_mounting_in_the_background(make_pool):
+    """The command that users wait for returns, whatever dies below it."""
+    pool = make_pool()
+    for i in range(30 if LONG else 6):
+        with pool.limit(60):
+            command = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, pool.point],
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            pool.started.add(command.pid)
+            supervisor = wait_for_child(command)
+            if supervisor:
+                pool.started.add(supervisor)
+                kill_newborn(supervisor, i % 3 + 1, seconds=5)
+            status = command.wait(30)
+            if status == 0:
+                os.statvfs(pool.point)
+                pool.run("daxfuse", "umount", "--wait", pool.point)
+            assert not is_mounted(pool.point)
+        pool.fsck()
+
+
+def wait_for_child(process):
+    while process.poll() is None:
+        if found := children(process.pid):
+            return found[0]
+    return None
+
+
+def test_killed_while_unmounting(make_pool):
+    """The mount goes, the daemon goes, nothing is lost."""
+    pool = make_pool()
+    for i in range(60 if LONG else 10):
+        pool.serve()
+        data = random.Random(i).randbytes(300_000)
+        (pool.point / f"f{i % 5}").write_bytes(data)
+        fd = os.open(pool.point, os.O_TMPFILE | os.O_RDWR)
+        os.write(fd, data)
+        os.close(fd)
+        with pool.limit(90):
+            killer = Killer(pool.supervisor, pool.folder / "kills", count=i % 5 + 1, seed=i, least=0,
+                            most=20)
+            pool.run("daxfuse", "umount", "--wait", pool.point)
+            assert not is_mounted(pool.point)
+            killer.stop()
+            pool.daemon.wait(60)
+            pool.daemon = None
+        pool.fsck()
+        pool.serve()
+        assert (pool.point / f"f{i % 5}").read_bytes() == data
+        pool.umount()
+
+
+class Writers:
+    """The writers of tests/vm/load.py, which end when the mount is gone."""
+
+    def __init__(self, pool):
+        self.pool = pool
+        self.folder = pool.point / "written"
+        self.stop = Flag()
+        self.folder.mkdir()
+        self.tasks = [Task(kind.__name__, self.write, number, kind)
+                      for number, kind in enumerate(WRITERS, 1)]
+        pool.tasks += self.tasks
+
+    def write(self, number, kind):
+        """How many operations were acknowledged."""
+        writer = kind(str(self.folder), number)
+        writer.prepare()
+        count = 0
+        try:
+            while not self.stop:
+                writer.run(count)
+                count += 1
+        except OSError as error:
+            assert error.errno in GONE, error
+        return count
+
+    def finish(self):
+        """None hangs."""
+        self.stop.set()
+        return [task.result(30) for task in self.tasks]
+
+    def check(self, counts):
+        for (number, kind), count in zip(enumerate(WRITERS, 1), counts):
+            assert count > 0
+            wrong = list(kind(str(self.folder), number).check(count - 1))
+            assert not wrong, wrong[:10]
+
+
+def clear_away(pool):
+    """What is left of a mount whose supervisor died: it can be unmounted, and all ends."""
+    if is_mounted(pool.point):
+        pool.detach()
+    end = time.monotonic() + 30
+    while pool.ours() and time.monotonic() < end:
+        if pool.daemon is not None:
+            pool.daemon.poll()
+        time.sleep(0.01)
+    assert pool.ours() == []
+    pool.daemon.wait(10)
+    pool.daemon = None
+
+
+@pytest.mark.parametrize("victims", ["supervisor", "supervisor, then child", "child, then supervisor"])
+def test_supervisor_killed(make_pool, victims):
+    """The mount may go or stay; who uses it does not hang, and what was acknowledged is there."""
+    pool = make_pool()
+    pool.serve()
+    with pool.limit(120):
+        writers = Writers(pool)
+        time.sleep(0.3)
+        processes = {"supervisor": pool.supervisor, "child": pool.wait_for_serving()}
+        for victim in victims.split(", then "):
+            os.kill(processes[victim], signal.SIGKILL)
+        time.sleep(0.5)
+        counts = writers.finish()
+        clear_away(pool)
+    pool.fsck()
+    pool.serve()
+    writers.check(counts)
+
+
+def test_crashes_again_and_again(make_pool):
+    """A daemon that can't live is given up: errors instead of a hang, and a word about it."""
+    pool = make_pool()
+    pool.serve()
+    before = len(pool.log.read_text())
+    with pool.limit(180):
+        writers = Writers(pool)
+        time.sleep(0.2)
+        for pid in (pool.supervisor, pool.wait_for_serving()):
+            resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        killer = Killer(pool.supervisor, pool.folder / "kills", signal=int(signal.SIGSEGV), least=0,
+                        most=2)
+        wait_until_given_up(pool, writers)
+        killer.stop()
+        assert len(killer.kills()) >= 3
+        counts = writers.finish()
+        with pytest.raises(OSError) as caught:
+            os.stat(pool.point / "written/new")
+        assert caught.value.errno in GONE
+        said = pool.log.read_text()[before:]
+        assert str(pool.image) in said and len(said.splitlines()) < 200, said
+        subprocess.run(["umount", pool.point], check=True, timeout=60)
+        pool.daemon.wait(30)
+        pool.daemon = None
+        assert pool.ours() == []
+    pool.log.write_text("")
+    pool.fsck()
+    pool.serve()
+    writers.check(counts)
+
+
+def wait_until_given_up(pool, writers):
+    """All writers end by themselves when the kernel answers in the daemon's place."""
+    end = time.monotonic() + 90
+    while not all(task.has_ended() for task in writers.tasks):
+        assert time.monotonic() < end, f"still restarted, or hangs:\n{pool.log_tail()}"
+        time.sleep(0.05)
+
+
+def test_restarted_under_load(make_pool):
+    """daxfuse restart: a new process serves, and nobody notices."""
+    pool = make_pool(SIZE)
+    pool.serve()
+
+    def restart(look):
+        slowest = 0
+        for count in range(1, 41 if LONG else 7):
+            before = pool.status()["mount"]
+            start = time.monotonic()
+            pool.run("daxfuse", "restart", pool.point)
+            slowest = max(slowest, time.monotonic() - start)
+            after = pool.status()["mount"]
+            assert after["pid"] != before["pid"] and after["starts"] == count + 1, after
+            assert not is_running(before["pid"])
+            time.sleep(random.Random(count).uniform(0, 0.3))
+            look()
+        return slowest
+
+    slowest = under_load(pool, [Names(pool, 1), Names(pool, 2, dax=True), Unlinked(pool, 1),
+                                Locks(pool), Sqlite(pool)], 60, restart)
+    print(f"slowest daxfuse restart: {slowest * 1000:.0f} ms")
+
+
+def test_stopped_is_not_dead(make_pool):
+    """SIGSTOP: all wait, the process stays the same, and goes on."""
+    pool = make_pool(SIZE)
+    pool.serve()
+
+    def halt(look):
+        pid = pool.wait_for_serving()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            time.sleep(8 if LONG else 2)
+            assert pool.serving() == pid
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        look()
+        mount = pool.status()["mount"]
+        assert mount["pid"] == pid and mount["starts"] == 1
+
+    under_load(pool, [Names(pool), Acknowledged(pool)], 60, halt)
+
+
+def test_killed_while_stopped(make_pool):
+    pool = make_pool(SIZE)
+    pool.serve()
+
+    def halt_and_kill(look):
+        for _ in range(5):
+            pid = pool.wait_for_serving()
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.1)
+            assert pool.kill_serving() != pid
+            time.sleep(0.1)
+            look()
+
+    under_load(pool, [Names(pool), Unlinked(pool)], 60, halt_and_kill)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Programs that must not notice anything; each verifies what it does."""
