@@ -148,6 +148,8 @@ static int create_locked(struct fs *fs, const struct fs_cred *cred, struct inode
 		if (S_ISDIR(what->mode))
 			parent->nlink++;
 	}
+	if (!what->scratch)
+		tx_decides(tx, FS_RESULT(ino, di->generation));
 	err = tx_commit(tx);
 	if (!err && ret_attr)
 		fill_attr(fs, ialloc_slot(fs->vol, ino), ret_attr);
@@ -217,25 +219,31 @@ int fs_symlink(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const
 	return create(fs, cred, parent, name, &what, ret_attr);
 }
 
-int fs_tmpfile(struct fs *fs, const struct fs_cred *cred, uint64_t parent, uint32_t mode,
-	       struct fs_attr *ret_attr)
+static int create_nameless(struct fs *fs, const struct fs_cred *cred, uint64_t parent,
+			   const struct new_inode *what, struct fs_attr *ret_attr)
 {
-	struct new_inode what = {.mode = S_IFREG | (mode & 07777), .orphan = true};
-	struct fs_attr attr;
-	struct inode *dir, *inode;
+	struct inode *dir;
 	int err = dir_lock(fs, parent, &dir);
 
 	if (err)
 		return err;
-	err = create_locked(fs, cred, dir, NULL, &what, &attr);
+	err = create_locked(fs, cred, dir, NULL, what, ret_attr);
 	inode_unlock(fs, dir);
-	if (!err)
-		err = inode_lock(fs, attr.ino, true, &inode);
-	if (err)
-		return err;
-	inode->orphan = true;
-	inode_ref(fs, inode);
-	inode_unlock(fs, inode);
-	*ret_attr = attr;
-	return 0;
+	return err;
+}
+
+int fs_tmpfile(struct fs *fs, const struct fs_cred *cred, uint64_t parent, uint32_t mode,
+	       struct fs_attr *ret_attr)
+{
+	struct new_inode what = {.mode = S_IFREG | (mode & 07777), .orphan = true};
+
+	return create_nameless(fs, cred, parent, &what, ret_attr);
+}
+
+int create_scratch(struct fs *fs, struct fs_attr *ret_attr)
+{
+	struct new_inode what = {.mode = S_IFREG, .orphan = true, .scratch = true};
+	struct fs_cred nobody = {0};
+
+	return create_nameless(fs, &nobody, fs->vol->super.root_ino, &what, ret_attr);
 }

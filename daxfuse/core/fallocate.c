@@ -301,6 +301,7 @@ static int exchange_data(struct fs *fs, struct inode *inode, struct inode *other
 	a->blocks += own - others;
 	b->blocks += others - own;
 	a->mtime = a->ctime = fs_clock();
+	tx_decides(tx, 0);
 	return edit_end(tx, 0);
 }
 
@@ -341,14 +342,13 @@ static int shift_locked(struct fs *fs, struct inode *inode, bool collapse, uint6
 
 static int shift(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
 {
-	struct fs_cred cred = {0};
 	struct fs_attr temporary;
 	struct inode *inode;
 	int err;
 
 	if (offset % DXF_BLOCK_SIZE || length % DXF_BLOCK_SIZE)
 		return -EINVAL;
-	err = fs_tmpfile(fs, &cred, fs->vol->super.root_ino, 0, &temporary);
+	err = create_scratch(fs, &temporary);
 	if (err)
 		return err;
 	err = inode_lock(fs, ino, true, &inode);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "daxfuse/core/internal.h"
+#include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/table.h"
 
 enum { IOV_COUNT = 520, DAY_SECONDS = 24 * 60 * 60 };
@@ -52,10 +53,8 @@ int fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_att
 /* Free an orphan that nobody has open; locked exclusively. */
 static void reap(struct fs *fs, struct inode *inode)
 {
-	if (inode->orphan && orphan_free(fs, inode) == 0) {
-		inode->orphan = false;
-		inode_put(fs, inode); /* the orphan's own reference */
-	}
+	if (inode_is_orphan(inode))
+		orphan_free(fs, inode);
 }
 
 /* Nobody has it open any more. */
@@ -95,10 +94,31 @@ bool fs_is_orphan(struct fs *fs, uint64_t ino)
 	bool orphan = false;
 
 	if (inode_lock(fs, ino, false, &inode) == 0) {
-		orphan = inode->orphan;
+		orphan = inode_is_orphan(inode);
 		inode_unlock(fs, inode);
 	}
 	return orphan;
+}
+
+struct orphans {
+	struct fs *fs;
+	int (*fn)(uint64_t ino, void *arg);
+	void *arg;
+};
+
+/* What waits for the rest of a truncation has the same mark on media. */
+static int emit_orphan(uint32_t ino, void *arg)
+{
+	const struct orphans *o = arg;
+
+	return fs_is_orphan(o->fs, ino) ? o->fn(ino, o->arg) : 0;
+}
+
+int fs_for_each_orphan(struct fs *fs, int (*fn)(uint64_t ino, void *arg), void *arg)
+{
+	struct orphans orphans = {fs, fn, arg};
+
+	return ialloc_for_each_orphan(fs->vol, emit_orphan, &orphans);
 }
 
 void fs_forget(struct fs *fs, uint64_t ino)
@@ -109,7 +129,7 @@ void fs_forget(struct fs *fs, uint64_t ino)
 		return;
 	/* a close may be on its way still, behind what nobody waits for */
 	if (__atomic_load_n(&inode->opens, __ATOMIC_RELAXED))
-		inode->forgotten = inode->orphan;
+		inode->forgotten = inode_is_orphan(inode);
 	else
 		reap(fs, inode);
 	inode_unlock(fs, inode);

@@ -41,6 +41,14 @@ struct fs_options {
 	bool read_only;
 	enum fs_dax_mode dax;
 	enum fs_atime_mode atime;
+	/* Inodes without a name are not freed by the mount: somebody may still use
+	 * them. Their caller goes through fs_for_each_orphan() later. */
+	bool keep_orphans;
+	/* A request that fs_set_request() told of has been executed, with this result;
+	 * called by fs_mount(), too, for what recovery completes. From any thread; it
+	 * must not call the fs. NULL: nobody wants to know. */
+	void (*executed)(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
+	void *executed_arg;
 };
 
 /* ---- life -------------------------------------------------------------- */
@@ -81,6 +89,18 @@ int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs 
 	     struct fs_report *ret_report);
 /* Frees memory. Orphans that are still open wait for the next mount. */
 void fs_unmount(struct fs *fs);
+/*
+ * The request that the calling thread works on until the next call (unique 0:
+ * none). If it is one that must not be executed twice - one that makes, links,
+ * renames or removes a name, changes an xattr, collapses or inserts a range - its
+ * transaction carries it, and fs_options.executed() hears of it: with FS_RESULT of
+ * the inode for what makes one, else 0.
+ */
+void fs_set_request(uint64_t unique, uint32_t opcode);
+#define FS_RESULT(ino, generation) ((int64_t)((uint64_t)(generation) << 32 | (uint32_t)(ino)))
+#define FS_RESULT_INO(result) ((uint64_t)(uint32_t)(result))
+#define FS_RESULT_GENERATION(result) ((uint32_t)((uint64_t)(result) >> 32))
+
 const struct dxf_super *fs_super(const struct fs *fs);
 const struct pmem *fs_pmem(const struct fs *fs);
 int fs_set_label(struct fs *fs, const char *label);
@@ -180,6 +200,9 @@ void fs_release(struct fs *fs, uint64_t ino);
  * last one releases it. */
 void fs_forget(struct fs *fs, uint64_t ino);
 /* Whether ino has no name left and waits for fs_forget(). */
+/* Call fn for each inode without a name, until it returns non-zero. It may free
+ * it. -EIO: poison, some were not found. */
+int fs_for_each_orphan(struct fs *fs, int (*fn)(uint64_t ino, void *arg), void *arg);
 bool fs_is_orphan(struct fs *fs, uint64_t ino);
 
 /* ---- data -------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Inodes in memory. An object exists while something uses it: an operation, an
- * open description, or its being an orphan; some idle ones are kept, as the next
+ * open description; some idle ones are kept, as the next
  * operation likely wants them. What the kernel holds does not count: its node
  * ids are inode numbers, good without us.
  *
@@ -223,6 +223,11 @@ void inode_unlock(struct fs *fs, struct inode *inode)
 bool inode_is_dir(const struct inode *inode)
 {
 	return S_ISDIR(__atomic_load_n(&inode->media->mode, __ATOMIC_RELAXED));
+}
+
+bool inode_is_orphan(const struct inode *inode)
+{
+	return !inode->gone && inode->media->nlink == 0;
 }
 
 static bool locked_before(const struct inode *a, const struct inode *b)

@@ -52,7 +52,6 @@ struct inode {
 	struct dxf_inode *media; /* verified when this object was made */
 	pthread_rwlock_t lock;
 	uint32_t opens;          /* atomic */
-	bool orphan;             /* no name left; holds a reference to itself */
 	bool forgotten;          /* an orphan that goes when the last one closes it */
 	bool gone;               /* freed on media */
 	bool trim;               /* may hold a unit that growth reserved */
@@ -75,6 +74,8 @@ int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_i
 void inode_unlock(struct fs *fs, struct inode *inode);
 /* Whether it is a directory; needs no lock, as that never changes. */
 bool inode_is_dir(const struct inode *inode);
+/* Whether it has no name left: it lives until fs_forget(), or the next mount. */
+bool inode_is_orphan(const struct inode *inode);
 /* Lock two (either may be NULL or both the same): a directory before what is
  * none, lower number first. */
 void inode_lock_two(struct inode *a, struct inode *b);
@@ -96,6 +97,7 @@ struct new_inode {
 	uint32_t rdev;
 	const char *target; /* symlinks */
 	bool orphan;        /* O_TMPFILE */
+	bool scratch;       /* an orphan for ourselves: no request asked for it */
 };
 
 /* In tx, make an inode as a child of the directory dir (a view; its rules for
@@ -103,6 +105,9 @@ struct new_inode {
 int create_inode(struct fs *fs, struct tx *tx, const struct fs_cred *cred,
 		 const struct dxf_inode *dir, uint32_t dir_ino, const struct new_inode *what,
 		 struct dxf_inode **ret_shadow);
+
+/* A file without a name for a moment; fs_forget() frees it. */
+int create_scratch(struct fs *fs, struct fs_attr *ret_attr);
 
 /* ---- acl.c ---------------------------------------------------------------- */
 

@@ -77,6 +77,11 @@ static void explain(struct fs_report *report, int err)
 	snprintf(report->what, sizeof(report->what), "%s", strerror(-err));
 }
 
+void fs_set_request(uint64_t unique, uint32_t opcode)
+{
+	tx_set_request(unique, opcode);
+}
+
 struct recovery {
 	struct fs *fs;
 	uint64_t count;
@@ -87,16 +92,19 @@ static int recover_orphan(uint32_t ino, void *arg)
 {
 	struct recovery *r = arg;
 	struct inode *inode;
+	bool kept = false;
 	int err = inode_lock(r->fs, ino, true, &inode);
 
 	if (err)
 		return err == -ENOMEM ? err : 0;
-	if (inode->media->nlink == 0)
-		err = orphan_free(r->fs, inode);
-	else
+	if (inode->media->nlink)
 		err = truncate_finish(r->fs, inode);
+	else if (r->fs->options.keep_orphans)
+		kept = true;
+	else
+		err = orphan_free(r->fs, inode);
 	inode_unlock(r->fs, inode);
-	r->count += !err;
+	r->count += !err && !kept;
 	return err == -EUCLEAN || err == -EIO || err == -ESTALE ? 0 : err;
 }
 
@@ -116,6 +124,11 @@ static int check_root(struct fs *fs)
 static int mount_parts(struct fs *fs, struct fs_report *report)
 {
 	struct recovery recovery = {fs, 0};
+	const struct volume_options options = {
+		.read_only = fs->options.read_only,
+		.executed = fs->options.executed,
+		.executed_arg = fs->options.executed_arg,
+	};
 	struct dxf_super super;
 	int err = pmem_poison_init();
 
@@ -124,7 +137,7 @@ static int mount_parts(struct fs *fs, struct fs_report *report)
 	if (err == -EROFS && fs->options.read_only)
 		err = 0;
 	if (!err)
-		err = volume_open(fs->pm, &super, fs->options.read_only, &fs->vol, &report->replayed);
+		err = volume_open(fs->pm, &super, &options, &fs->vol, &report->replayed);
 	if (!err)
 		err = icache_open(fs);
 	if (!err)

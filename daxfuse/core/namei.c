@@ -78,14 +78,6 @@ void name_drop(struct tx *tx, const struct inode *child, int64_t now)
 		ialloc_set_orphan(tx, child->ino, true);
 }
 
-void name_dropped(struct fs *fs, struct inode *child)
-{
-	if (!child->media->nlink && !child->orphan) {
-		child->orphan = true;
-		inode_ref(fs, child);
-	}
-}
-
 /* ---- lookup --------------------------------------------------------------- */
 
 int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr)
@@ -166,6 +158,7 @@ static int link_locked(struct fs *fs, struct inode *dir, struct inode *inode, co
 	if (!err && !di->nlink++)
 		ialloc_set_orphan(tx, inode->ino, false);
 	di->ctime = parent->mtime = parent->ctime = fs_clock();
+	tx_decides(tx, 0);
 	return edit_end(tx, err);
 }
 
@@ -197,10 +190,7 @@ int fs_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, stru
 		err = link_locked(fs, dir, inode, name);
 	if (!err) {
 		fill_attr(fs, inode->media, ret_attr);
-		if (inode->orphan) {
-			inode->orphan = inode->forgotten = false;
-			inode_put(fs, inode); /* the orphan's own reference */
-		}
+		inode->forgotten = false;
 	}
 	inode_unlock(fs, inode);
 	inode_unlock(fs, dir);
@@ -221,10 +211,8 @@ static int unlink_locked(struct fs *fs, struct inode *dir, struct inode *child, 
 	parent->mtime = parent->ctime = now;
 	if (S_ISDIR(child->media->mode))
 		parent->nlink--;
-	err = edit_end(tx, err);
-	if (!err)
-		name_dropped(fs, child);
-	return err;
+	tx_decides(tx, 0);
+	return edit_end(tx, err);
 }
 
 static int remove_name(struct fs *fs, uint64_t parent, const char *name, bool directory)

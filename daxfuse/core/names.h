@@ -23,8 +23,7 @@ int name_find(struct fs *fs, const struct inode *dir, const char *name, struct f
 /* May the name be taken from dir? Append-only and immutable say no. */
 int name_may_go(const struct inode *dir, const struct inode *child);
 /* In tx, a name of child has gone: link count, ctime, orphan bit. The directory
- * loses its two links at once. After the commit: name_dropped(). */
+ * loses its two links at once. */
 void name_drop(struct tx *tx, const struct inode *child, int64_t now);
-void name_dropped(struct fs *fs, struct inode *child);
 
 #endif

@@ -244,10 +244,8 @@ static int rename_commit(struct rename *r)
 	di->mtime = di->ctime = now;
 	di = tx_edit_inode(tx, r->new_dir->media);
 	di->mtime = di->ctime = now;
-	err = edit_end(tx, err);
-	if (!err && r->target && !(r->flags & RENAME_EXCHANGE))
-		name_dropped(r->fs, r->target);
-	return err;
+	tx_decides(tx, 0);
+	return edit_end(tx, err);
 }
 
 enum { AGAIN_SERIAL = 1 };

@@ -105,8 +105,10 @@ static int change_xattr(struct fs *fs, uint64_t ino, const char *name, const voi
 	err = may_change(inode->media, name);
 	if (!err)
 		err = edit_begin(fs, inode, &tx, &di);
-	if (!err)
+	if (!err) {
+		tx_decides(tx, 0);
 		err = edit_end(tx, change(fs, tx, di, name, class, value, size, flags));
+	}
 	inode_unlock(fs, inode);
 	return err;
 }

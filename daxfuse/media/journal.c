@@ -125,6 +125,15 @@ static void retire(struct volume *vol, struct dxf_journal_header *header)
 	pmem_fence(vol->pm);
 }
 
+/* Whoever answers the record's request shall know, before it is retired, that it
+ * must not be executed again. */
+static void tell_executed(struct volume *vol, const struct dxf_journal_header *header)
+{
+	if (header->unique && vol->options.executed)
+		vol->options.executed(vol->options.executed_arg, header->unique, header->opcode,
+				      header->result);
+}
+
 /* The record in journal i, if it is live and whole. -ENOENT, -EIO, -EUCLEAN. */
 static int read_record(struct volume *vol, uint32_t i, struct journal_record *record)
 {
@@ -163,6 +172,7 @@ int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed)
 			break;
 		}
 		apply(vol, record);
+		tell_executed(vol, &record->header);
 		retire(vol, vol->journals[i].header);
 		replayed++;
 	}
@@ -227,6 +237,7 @@ int journal_commit(struct volume *vol, struct journal_record *record)
 	}
 	pmem_fence(vol->pm);
 	apply(vol, record);
+	tell_executed(vol, &record->header);
 	retire(vol, j->header);
 	j->commits++;
 	j->bytes += bytes;

@@ -314,10 +314,21 @@ size_t tx_room(const struct tx *tx)
 	return used < JOURNAL_RECORD_MAX ? JOURNAL_RECORD_MAX - used : 0;
 }
 
-void tx_set_request(struct tx *tx, uint64_t unique, uint32_t opcode, int64_t result)
+static _Thread_local struct {
+	uint64_t unique;
+	uint32_t opcode;
+} request;
+
+void tx_set_request(uint64_t unique, uint32_t opcode)
 {
-	tx->record.header.unique = unique;
-	tx->record.header.opcode = opcode;
+	request.unique = unique;
+	request.opcode = opcode;
+}
+
+void tx_decides(struct tx *tx, int64_t result)
+{
+	tx->record.header.unique = request.unique;
+	tx->record.header.opcode = request.opcode;
 	tx->record.header.result = result;
 }
 

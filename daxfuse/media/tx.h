@@ -57,8 +57,13 @@ size_t tx_room(const struct tx *tx);
 int tx_commit(struct tx *tx);
 void tx_abort(struct tx *tx);
 
-/* What a restarted daemon must find: see struct dxf_journal_header. */
-void tx_set_request(struct tx *tx, uint64_t unique, uint32_t opcode, int64_t result);
+/*
+ * The request that this thread works on, until the next call; unique 0: none. The
+ * transaction of which tx_decides() says that it decides the request, with this
+ * result, carries all three in its record: see struct volume_options.
+ */
+void tx_set_request(uint64_t unique, uint32_t opcode);
+void tx_decides(struct tx *tx, int64_t result);
 
 /* Of the room: reservations of the allocators that commit keeps and abort gives
  * back, and frees that happen once the transaction is over. */

@@ -6,12 +6,12 @@
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/journal.h"
 
-static int open_parts(struct volume *vol, bool read_only, unsigned *ret_replayed)
+static int open_parts(struct volume *vol, unsigned *ret_replayed)
 {
 	int err = journal_open(vol);
 
 	if (!err)
-		err = journal_replay(vol, read_only, ret_replayed);
+		err = journal_replay(vol, vol->options.read_only, ret_replayed);
 	if (err)
 		return err;
 	vol->quota_lock = malloc(vol->super.quota_count * sizeof(*vol->quota_lock));
@@ -23,8 +23,9 @@ static int open_parts(struct volume *vol, bool read_only, unsigned *ret_replayed
 	return err ? err : ialloc_open(vol);
 }
 
-int volume_open(const struct pmem *pm, const struct dxf_super *super, bool read_only,
-		struct volume **ret_vol, unsigned *ret_replayed)
+int volume_open(const struct pmem *pm, const struct dxf_super *super,
+		const struct volume_options *options, struct volume **ret_vol,
+		unsigned *ret_replayed)
 {
 	struct volume *vol = calloc(1, sizeof(*vol));
 	int err;
@@ -32,13 +33,15 @@ int volume_open(const struct pmem *pm, const struct dxf_super *super, bool read_
 	if (!vol)
 		return -ENOMEM;
 	vol->pm = pm;
+	if (options)
+		vol->options = *options;
 	vol->super = *super;
 	vol->units = super->pool_size / DXF_UNIT_SIZE;
 	vol->unit_word = pmem_at(pm, super->unit_offset);
 	vol->bitmap = pmem_at(pm, super->bitmap_offset);
 	vol->inode_map = pmem_at(pm, super->inode_map_offset);
 	vol->quota = pmem_at(pm, super->quota_offset);
-	err = open_parts(vol, read_only, ret_replayed);
+	err = open_parts(vol, ret_replayed);
 	if (err)
 		volume_close(vol);
 	else

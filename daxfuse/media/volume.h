@@ -27,7 +27,20 @@ struct journal {
 	uint64_t bytes;
 };
 
+/* How a volume is opened, and who wants to know. */
+struct volume_options {
+	bool read_only;
+	/*
+	 * A transaction that decides a request (tx_decides()) is committed: called
+	 * while its record is still live, by replay for those that are found so.
+	 * NULL: nobody. From any thread, with locks held: it must not come back here.
+	 */
+	void (*executed)(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
+	void *executed_arg;
+};
+
 struct volume {
+	struct volume_options options;
 	const struct pmem *pm;
 	struct dxf_super super; /* the checked copy; never read from media again */
 	uint64_t units;         /* all units of the pool */
@@ -68,10 +81,12 @@ void super_layout(struct dxf_super *super);
 
 /*
  * Replay the journals and load the allocators. *ret_replayed: records. With
- * read_only nothing is stored, and -EROFS says that a journal needs replay.
+ * options->read_only nothing is stored, and -EROFS says that a journal needs
+ * replay. options may be NULL.
  */
-int volume_open(const struct pmem *pm, const struct dxf_super *super, bool read_only,
-		struct volume **ret_vol, unsigned *ret_replayed);
+int volume_open(const struct pmem *pm, const struct dxf_super *super,
+		const struct volume_options *options, struct volume **ret_vol,
+		unsigned *ret_replayed);
 void volume_close(struct volume *vol);
 
 #endif

@@ -226,10 +226,10 @@ static void test_hostile(void **state)
 	word = pmem_at(pool.pm, pool.super.unit_offset + (UNITS - 2) * 8);
 	for (uint64_t value = DXF_UNIT_SYSTEM; value < 7; value++) {
 		*word = value;
-		assert_int_equal(volume_open(pool.pm, &pool.super, false, &pool.vol, &replayed), -EUCLEAN);
+		assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed), -EUCLEAN);
 	}
 	*word = UINT64_C(1) << 32;
-	assert_int_equal(volume_open(pool.pm, &pool.super, false, &pool.vol, &replayed), -EUCLEAN);
+	assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed), -EUCLEAN);
 	*word = DXF_UNIT_FREE;
 	pool_open(&pool);
 	pool_free(&pool);

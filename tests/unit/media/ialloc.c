@@ -179,10 +179,10 @@ static void test_hostile(void **state)
 	offset = map[0];
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
 		map[0] = bad[i];
-		assert_int_equal(volume_open(pool.pm, &pool.super, false, &pool.vol, &replayed), -EUCLEAN);
+		assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed), -EUCLEAN);
 	}
 	map[0] = map[1] = offset; /* the same chunk twice */
-	assert_int_equal(volume_open(pool.pm, &pool.super, false, &pool.vol, &replayed), -EUCLEAN);
+	assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed), -EUCLEAN);
 	map[1] = 0;
 	pool_open(&pool);
 	pool_free(&pool);

@@ -190,7 +190,8 @@ static int replay(struct pool *pool, const struct journal_record *record, bool r
 	volume_close(pool->vol);
 	pool->vol = NULL;
 	put_record(pool, 2, record);
-	err = volume_open(pool->pm, &pool->super, read_only, &pool->vol, ret_replayed);
+	err = volume_open(pool->pm, &pool->super, &(struct volume_options){.read_only = read_only}, &pool->vol,
+			  ret_replayed);
 	if (err) {
 		memset(pmem_at(pool->pm, pool->super.journal_offset + 2 * DXF_JOURNAL_SIZE), 0, 64);
 		pool_open(pool);

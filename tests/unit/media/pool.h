@@ -68,7 +68,7 @@ static inline void pool_open(struct pool *pool)
 {
 	unsigned replayed;
 
-	assert_int_equal(volume_open(pool->pm, &pool->super, false, &pool->vol, &replayed), 0);
+	assert_int_equal(volume_open(pool->pm, &pool->super, NULL, &pool->vol, &replayed), 0);
 }
 
 /* Which arena, chunk and journal is used depends on the CPU: stay on this one. */
