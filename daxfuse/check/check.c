@@ -89,9 +89,23 @@ void check_store64(struct check *c, uint64_t offset, uint64_t value)
 	pmem_fence(c->pm);
 }
 
+/* The sectors that [offset, offset + length) touches; what else is in those that are
+ * bad can't be read either, and is looked at as zeroes from now on. */
+static int clear_sectors(struct check *c, uint64_t offset, size_t length)
+{
+	uint64_t from = round_down(offset, PMEM_SECTOR);
+
+	return pmem_clear_bad(c->pm, pmem_at(c->pm, from), round_up(offset + length, PMEM_SECTOR) - from);
+}
+
 void check_overwrite(struct check *c, uint64_t offset, const void *src, size_t length)
 {
-	if (pmem_write_nt(c->pm, pmem_at(c->pm, offset), src, length) != 0)
+	void *dst = pmem_at(c->pm, offset);
+	int err = pmem_write_nt(c->pm, dst, src, length);
+
+	if (err && clear_sectors(c, offset, length) == 0)
+		err = pmem_write_nt(c->pm, dst, src, length);
+	if (err)
 		check_not_repaired(c);
 	pmem_fence(c->pm);
 }

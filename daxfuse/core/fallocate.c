@@ -120,10 +120,9 @@ static int zero_written(struct fs *fs, struct tx *tx, const struct dxf_inode *di
 		if (run.written) {
 			char *dst = (char *)pmem_at(fs->pm, run.offset) + in;
 
-			err = probe_range(fs->pm, dst, n);
+			err = zero_over(fs->pm, dst, n);
 			if (err)
 				return err;
-			pmem_zero_nt(fs->pm, dst, n);
 			tx_wrote_data(tx);
 		}
 		from += n;

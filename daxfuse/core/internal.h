@@ -172,6 +172,13 @@ static inline uint64_t blocks_of(uint64_t bytes)
  * stored in part.
  */
 int probe_range(const struct pmem *pm, const void *dst, uint64_t n);
+/*
+ * Store over data that is there, or will be, non-temporally; the caller fences. Poison
+ * in sectors that are overwritten as a whole is cleared where the device can do that,
+ * any other is -EIO; then part of it may be stored.
+ */
+int store_over(const struct pmem *pm, void *dst, const void *src, uint64_t n);
+int zero_over(const struct pmem *pm, void *dst, uint64_t n);
 
 /* attr.c */
 void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_attr *ret_attr);

@@ -30,12 +30,8 @@ int zero_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t
 		return err;
 	end = MIN(upto, size - in + DXF_BLOCK_SIZE);
 	tail = (char *)pmem_at(fs->pm, run.offset) + in;
-	err = probe_range(fs->pm, tail, end - size);
-	if (err)
-		return err;
-	pmem_zero_nt(fs->pm, tail, end - size);
 	tx_wrote_data(tx);
-	return 0;
+	return zero_over(fs->pm, tail, end - size);
 }
 
 static int grow(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t size)

@@ -56,23 +56,43 @@ int probe_range(const struct pmem *pm, const void *dst, uint64_t n)
 	return err;
 }
 
-/* Over data that is there, or will be. Lines that are written in part are read by
- * the CPU, so poison is looked for first; whole ones overwrite it, if they can. */
-static int store_over(struct fs *fs, char *dst, const void *src, size_t n)
+/* Lines that are written in part are read by the CPU, so poison is looked for first;
+ * whole ones overwrite it, if they can. */
+static int try_store(const struct pmem *pm, char *dst, const void *src, uint64_t n)
 {
-	int err = n && (uintptr_t)dst % LINE ? pmem_probe(fs->pm, dst, 1) : 0;
+	int err = n && (uintptr_t)dst % LINE ? pmem_probe(pm, dst, 1) : 0;
 
 	if (!err && n && ((uintptr_t)dst + n) % LINE)
-		err = pmem_probe(fs->pm, dst + n - 1, 1);
-	return err || !n ? err : pmem_write_nt(fs->pm, dst, src, n);
+		err = pmem_probe(pm, dst + n - 1, 1);
+	return err || !n ? err : pmem_write_nt(pm, dst, src, n);
 }
 
-static int zero_over(struct fs *fs, char *dst, size_t n)
+/* Nothing of a sector that is overwritten as a whole is needed any more. */
+static int clear_covered(const struct pmem *pm, const char *dst, uint64_t n)
 {
-	int err = probe_range(fs->pm, dst, n);
+	uint64_t from = round_up(pmem_offset(pm, dst), PMEM_SECTOR);
+	uint64_t to = round_down(pmem_offset(pm, dst) + n, PMEM_SECTOR);
 
+	return from < to ? pmem_clear_bad(pm, pmem_at(pm, from), to - from) : -EIO;
+}
+
+int store_over(const struct pmem *pm, void *dst, const void *src, uint64_t n)
+{
+	int err = try_store(pm, dst, src, n);
+
+	if (err && clear_covered(pm, dst, n) == 0)
+		err = try_store(pm, dst, src, n);
+	return err;
+}
+
+int zero_over(const struct pmem *pm, void *dst, uint64_t n)
+{
+	int err = probe_range(pm, dst, n);
+
+	if (err && clear_covered(pm, dst, n) == 0)
+		err = probe_range(pm, dst, n);
 	if (!err)
-		pmem_zero_nt(fs->pm, dst, n);
+		pmem_zero_nt(pm, dst, n);
 	return err;
 }
 
@@ -82,18 +102,21 @@ static const char *source(const struct writing *w, uint64_t at)
 }
 
 /* A new block: the write's part of it, zeroes before and behind. */
-static void fill_block(const struct writing *w, uint64_t offset, uint64_t block)
+static int fill_block(const struct writing *w, uint64_t offset, uint64_t block)
 {
 	const struct pmem *pm = w->fs->pm;
 	uint64_t start = block * DXF_BLOCK_SIZE, from = MAX(w->from, start);
 	uint64_t to = MIN(w->to, start + DXF_BLOCK_SIZE);
 	char *dst = pmem_at(pm, offset);
+	int err = 0;
 
 	if (from > start)
-		pmem_zero_nt(pm, dst, from - start);
-	pmem_copy_nt(pm, dst + (from - start), source(w, from), to - from);
-	if (to < start + DXF_BLOCK_SIZE)
-		pmem_zero_nt(pm, dst + (to - start), start + DXF_BLOCK_SIZE - to);
+		err = zero_over(pm, dst, from - start);
+	if (!err)
+		err = store_over(pm, dst + (from - start), source(w, from), to - from);
+	if (!err && to < start + DXF_BLOCK_SIZE)
+		err = zero_over(pm, dst + (to - start), start + DXF_BLOCK_SIZE - to);
+	return err;
 }
 
 static int fill_part(const struct writing *w, uint64_t offset, uint64_t block)
@@ -101,7 +124,7 @@ static int fill_part(const struct writing *w, uint64_t offset, uint64_t block)
 	uint64_t start = block * DXF_BLOCK_SIZE, from = MAX(w->from, start);
 	uint64_t to = MIN(w->to, start + DXF_BLOCK_SIZE);
 
-	return store_over(w->fs, (char *)pmem_at(w->fs->pm, offset) + (from - start), source(w, from),
+	return store_over(w->fs->pm, pmem_at(w->fs->pm, offset + (from - start)), source(w, from),
 			  to - from);
 }
 
@@ -142,7 +165,7 @@ static int write_blocks(struct writing *w, uint64_t first, uint64_t end)
 			word[i] = offsets[next++];
 			w->di->blocks++;
 		}
-		fill_block(w, word[i] & DXF_ENTRY_OFFSET, first + i);
+		err = fill_block(w, word[i] & DXF_ENTRY_OFFSET, first + i);
 		word[i] |= 1;
 	}
 	return err;
@@ -162,12 +185,12 @@ static int write_unit(struct writing *w, uint64_t *word, uint64_t first, uint64_
 	int err = 0;
 
 	if (from > fresh)
-		err = zero_over(w->fs, unit + (fresh - start), from - fresh);
+		err = zero_over(w->fs->pm, unit + (fresh - start), from - fresh);
 	if (!err)
-		err = store_over(w->fs, unit + (from - start), source(w, from), to - from);
+		err = store_over(w->fs->pm, unit + (from - start), source(w, from), to - from);
 	if (!err && end - base > had) {
 		if (stop > to)
-			err = zero_over(w->fs, unit + (to - start), stop - to);
+			err = zero_over(w->fs->pm, unit + (to - start), stop - to);
 		*word = (*word & ~DXF_ENTRY_WRITTEN) | (end - base);
 	}
 	return err;
@@ -187,28 +210,27 @@ static int gather(struct fs *fs, uint64_t unit, const uint64_t *entries, unsigne
 		  unsigned skip_to, unsigned *ret_written)
 {
 	unsigned last = 0;
+	int err = 0;
 
 	for (unsigned i = 0; i < DXF_UNIT_BLOCKS; i++)
 		if (entries[i] & DXF_ENTRY_WRITTEN)
 			last = i + 1;
-	for (unsigned i = 0; i < last; i++) {
+	for (unsigned i = 0; !err && i < last; i++) {
 		char *dst = pmem_at(fs->pm, unit + i * DXF_BLOCK_SIZE);
 		char *src = pmem_at(fs->pm, entries[i] & DXF_ENTRY_OFFSET);
 
 		if (i >= skip_from && i < skip_to)
 			continue;
 		if (entries[i] & DXF_ENTRY_WRITTEN) {
-			int err = pmem_probe(fs->pm, src, DXF_BLOCK_SIZE);
-
-			if (err)
-				return err;
-			pmem_copy_nt(fs->pm, dst, src, DXF_BLOCK_SIZE);
+			err = pmem_probe(fs->pm, src, DXF_BLOCK_SIZE);
+			if (!err)
+				err = store_over(fs->pm, dst, src, DXF_BLOCK_SIZE);
 		} else {
-			pmem_zero_nt(fs->pm, dst, DXF_BLOCK_SIZE);
+			err = zero_over(fs->pm, dst, DXF_BLOCK_SIZE);
 		}
 	}
 	*ret_written = last;
-	return 0;
+	return err;
 }
 
 /* The region's blocks go, and its table; the word is empty afterwards. */
@@ -339,7 +361,7 @@ static int overwrite(struct fs *fs, const struct dxf_inode *media, const char *b
 			return err;
 		n = MIN(run.count * DXF_BLOCK_SIZE - in, to - at);
 		if (store)
-			err = store_over(fs, (char *)pmem_at(fs->pm, run.offset + in), buf + (at - from), n);
+			err = store_over(fs->pm, pmem_at(fs->pm, run.offset + in), buf + (at - from), n);
 		if (err)
 			return err;
 		at += n;

@@ -239,6 +239,15 @@ static void retire_block(struct alloc *al, uint64_t offset)
 	pthread_mutex_unlock(&a->lock);
 }
 
+/* Nothing of a block that nobody has is needed: poison that can be cleared is no harm. */
+static bool is_good(const struct volume *vol, uint64_t offset)
+{
+	const void *block = pmem_at(vol->pm, offset);
+
+	return pmem_probe(vol->pm, block, 1) == 0 ||
+	       (pmem_clear_bad(vol->pm, block, DXF_BLOCK_SIZE) == 0 && pmem_probe(vol->pm, block, 1) == 0);
+}
+
 /* Reserve blocks that can be touched, and marked as taken. */
 static unsigned reserve_good(struct volume *vol, unsigned want, uint64_t *offsets)
 {
@@ -252,7 +261,7 @@ static unsigned reserve_good(struct volume *vol, unsigned want, uint64_t *offset
 			uint64_t offset = offsets[i], mask;
 
 			if (pmem_probe(vol->pm, bitmap_word(vol, offset, &mask), 8) ||
-			    pmem_probe(vol->pm, pmem_at(vol->pm, offset), 1))
+			    !is_good(vol, offset))
 				retire_block(vol->alloc, offset);
 			else
 				offsets[got++] = offset;

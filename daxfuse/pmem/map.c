@@ -170,48 +170,6 @@ static int map_page_cache(struct pmem_map *map, int fd, uint64_t size, uint64_t 
 	return err;
 }
 
-static int by_offset(const void *a, const void *b)
-{
-	const struct pmem_range *x = a, *y = b;
-
-	return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-/* A source that cannot tell its bad blocks has none that are known. */
-static int load_bad_ranges(struct pmem_map *map)
-{
-	struct pmem2_badblock_context *context;
-	struct pmem2_badblock block;
-	size_t count = 0, room = 0;
-	int err = 0;
-
-	if (pmem2_badblock_context_new(&context, map->source) < 0)
-		return 0;
-	while (pmem2_badblock_next(context, &block) == 0) {
-		if (block.offset >= map->pm.size)
-			continue;
-		if (count == room) {
-			struct pmem_range *more;
-
-			room = room ? 2 * room : 16;
-			more = reallocarray(map->bad, room, sizeof(*more));
-			if (!more) {
-				err = -ENOMEM;
-				break;
-			}
-			map->bad = more;
-		}
-		map->bad[count].offset = block.offset;
-		map->bad[count++].length = MIN((uint64_t)block.length, map->pm.size - block.offset);
-	}
-	pmem2_badblock_context_delete(&context);
-	if (count)
-		qsort(map->bad, count, sizeof(*map->bad), by_offset);
-	map->pm.bad = map->bad;
-	map->pm.bad_count = count;
-	return err;
-}
-
 static void cleanup_map(struct pmem_map **map)
 {
 	pmem_map_free(*map);
@@ -234,11 +192,12 @@ int pmem_map_fd(int fd, uint64_t size, uint64_t align, bool read_only, struct pm
 		err = map_page_cache(map, fd, size, align);
 	}
 	if (!err)
-		err = load_bad_ranges(map);
+		err = pmem_bad_load(map);
 	if (err)
 		return err;
 	pmem_ops_choose(map->map ? map->map : cache_line.map, &map->ops);
 	map->pm.ops = &map->ops;
+	map->pm.clear_bad = read_only ? NULL : pmem_bad_clear;
 	*ret_map = TAKE_POINTER(map);
 	return 0;
 }

@@ -24,4 +24,9 @@ struct pmem_map {
 int pmem_map_fd(int fd, uint64_t size, uint64_t align, bool read_only, struct pmem_map **ret_map);
 void pmem_map_free(struct pmem_map *map);
 
+/* bad.c: learn what is known to be bad; a source that can't tell has nothing. */
+int pmem_bad_load(struct pmem_map *map);
+/* pm->clear_bad of a mapping. */
+int pmem_bad_clear(const struct pmem *pm, uint64_t offset, uint64_t length);
+
 #endif

@@ -19,6 +19,7 @@
 #ifndef DAXFUSE_PMEM_PMEM_H
 #define DAXFUSE_PMEM_PMEM_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,7 +39,11 @@ struct pmem {
 	const struct pmem_range *bad; /* known bad ranges, ascending */
 	size_t bad_count;
 	bool read_only;
+	/* Of pmem_clear_bad(); NULL: there is no way. Tests put theirs here. */
+	int (*clear_bad)(const struct pmem *pm, uint64_t offset, uint64_t length);
 };
+
+enum { PMEM_SECTOR = 512 }; /* what poison is counted in */
 
 /* Pool offset -> pointer. The caller has checked that it lies inside. */
 static inline void *pmem_at(const struct pmem *pm, uint64_t offset)
@@ -90,6 +95,17 @@ int pmem_probe(const struct pmem *pm, const void *p, size_t len);
  * where the kernel has taken the page away, and then part of it may be stored.
  */
 int pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len);
+
+/*
+ * Let the device clear what it knows to be bad of [p, p + len), whole sectors: they
+ * are zeroes then, and can be touched again. -EOPNOTSUPP: nothing there is known to
+ * be bad, or it can't be cleared here (an image in the page cache); -EIO: the device
+ * could not.
+ */
+static inline int pmem_clear_bad(const struct pmem *pm, const void *p, size_t len)
+{
+	return pm->clear_bad ? pm->clear_bad(pm, pmem_offset(pm, p), len) : -EOPNOTSUPP;
+}
 
 /* Install the SIGBUS handler (idempotent); 0 or negative errno. */
 int pmem_poison_init(void);

@@ -260,7 +260,8 @@ static uint64_t quota_offset(struct pool *pool, uint32_t project)
 static void test_quotas(void **state)
 {
 	struct pool *pool = make(24);
-	uint64_t bad = make_file(pool, "bad"), good = make_file(pool, "good"), at = quota_offset(pool, 7), before;
+	uint64_t bad = make_file(pool, "bad"), good = make_file(pool, "good");
+	uint64_t at = quota_offset(pool, 7), before;
 	struct fs_xflags in_7 = {.project = 7}, in_8 = {.project = 8};
 	struct fs_quota quota;
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Bad blocks: what the device knows of, and having it clear them. libpmem2 asks
+ * libndctl for a device-dax, and the filesystem for a file on fsdax; for any other
+ * file there are none.
+ *
+ * A page that the kernel has taken away stays away from our mapping when the device
+ * has cleared it. MADV_DONTNEED forgets that it was taken, and the next touch maps
+ * it anew; it takes nothing from a shared mapping.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/format.h"
+#include "daxfuse/pmem/map.h"
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct pmem_range *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+int pmem_bad_load(struct pmem_map *map)
+{
+	struct pmem2_badblock_context *context;
+	struct pmem2_badblock block;
+	size_t count = 0, room = 0;
+	int err = 0;
+
+	if (pmem2_badblock_context_new(&context, map->source) < 0)
+		return 0;
+	while (pmem2_badblock_next(context, &block) == 0) {
+		if (block.offset >= map->pm.size)
+			continue;
+		if (count == room) {
+			struct pmem_range *more;
+
+			room = room ? 2 * room : 16;
+			more = reallocarray(map->bad, room, sizeof(*more));
+			if (!more) {
+				err = -ENOMEM;
+				break;
+			}
+			map->bad = more;
+		}
+		map->bad[count].offset = block.offset;
+		map->bad[count++].length = MIN((uint64_t)block.length, map->pm.size - block.offset);
+	}
+	pmem2_badblock_context_delete(&context);
+	if (count)
+		qsort(map->bad, count, sizeof(*map->bad), by_offset);
+	map->pm.bad = map->bad;
+	map->pm.bad_count = count;
+	return err;
+}
+
+/* Cut block to [offset, offset + length); false if nothing is left. */
+static bool cut(struct pmem2_badblock *block, uint64_t offset, uint64_t length)
+{
+	uint64_t from = MAX((uint64_t)block->offset, offset);
+	uint64_t to = MIN((uint64_t)block->offset + (uint64_t)block->length, offset + length);
+
+	block->offset = (size_t)from;
+	block->length = to > from ? (size_t)(to - from) : 0;
+	return block->length > 0;
+}
+
+static void map_anew(const struct pmem *pm, uint64_t offset, uint64_t length)
+{
+	uint64_t from = round_down(offset, DXF_BLOCK_SIZE);
+
+	madvise(pmem_at(pm, from), round_up(offset + length, DXF_BLOCK_SIZE) - from, MADV_DONTNEED);
+}
+
+int pmem_bad_clear(const struct pmem *pm, uint64_t offset, uint64_t length)
+{
+	const struct pmem_map *map = container_of(pm, struct pmem_map, pm);
+	struct pmem2_badblock_context *context;
+	struct pmem2_badblock block;
+	int err = -EOPNOTSUPP;
+
+	if (pmem2_badblock_context_new(&context, map->source) < 0)
+		return -EOPNOTSUPP;
+	while (err != -EIO && pmem2_badblock_next(context, &block) == 0)
+		if (cut(&block, offset, length))
+			err = pmem2_badblock_clear(context, &block) < 0 ? -EIO : 0;
+	pmem2_badblock_context_delete(&context);
+	if (!err)
+		map_anew(pm, offset, length);
+	return err;
+}
