@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The daemon's life. The process that was called forks first; the child opens
- * the device (whose lock is then its own), mounts the pool and serves; the
- * parent waits on a pipe for the exit status, which comes when the kernel has
- * greeted the child, that is when the mount is usable. If the child dies before,
- * the pipe closes, and that is a failure.
+ * The daemon's life. The process that was called forks first and waits on a pipe
+ * for the exit status, which comes when the kernel has greeted whoever serves,
+ * that is when the mount is usable. If the child dies before, the pipe closes,
+ * and that is a failure.
+ *
+ * The child becomes the supervisor, which executes this program again, as the
+ * serving process, as often as needed (supervisor.c); under systemd's fd store,
+ * or without a keeper, it serves itself. Who serves opens the device, mounts the
+ * pool, then mounts the session, or takes over the one that is there.
  *
  * SIGTERM and SIGINT unmount. Loops keep serving meanwhile, since unmounting
  * writes back what was stored through mappings; if the mount is busy, it is
@@ -26,13 +30,19 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/fuse/deferred.h"
 #include "daxfuse/fuse/log.h"
+#include "daxfuse/fuse/notifier.h"
 #include "daxfuse/fuse/outside.h"
+#include "daxfuse/fuse/requests.h"
+#include "daxfuse/fuse/restart.h"
 #include "daxfuse/fuse/session.h"
 #include "daxfuse/fuse/state.h"
+#include "daxfuse/fuse/supervisor.h"
+#include "daxfuse/fuse/systemd.h"
 
 enum { EXIT_USAGE = 1, EXIT_MOUNT = 32, BUSY_TRIES = 40 };
 
 static int ready_fd = -1; /* the parent waits at its other end */
+static bool in_background;
 
 static void complain(const char *device, const char *what, int err, const char *advice)
 {
@@ -67,10 +77,10 @@ static void tell_parent(int status)
 
 static void be_ready(void)
 {
-	if (ready_fd < 0)
-		return;
-	log_to_syslog();
-	detach_stdio();
+	if (in_background) {
+		log_to_syslog();
+		detach_stdio();
+	}
 	tell_parent(0);
 }
 
@@ -96,8 +106,10 @@ static void *wait_for_signal(void *arg)
 	stop_signals(&set);
 	if (sigwait(&set, &number) || number == SIGUSR1)
 		return NULL;
-	if (outside_unmount(s))
-		fuse_session_exit(s->se); /* session_close() detaches it */
+	if (outside_unmount(s)) {
+		outside_detach(s);
+		session_stop(s);
+	}
 	return NULL;
 }
 
@@ -113,7 +125,7 @@ static int open_device(struct state *s, struct device_error *ret_error)
 
 	for (int i = 0; i < BUSY_TRIES; i++) {
 		*ret_error = (struct device_error){ 0 };
-		err = device_open(s->device, access, &s->dev, ret_error);
+		err = device_open_fd(s->device, s->fds.device, access, &s->dev, ret_error);
 		if (err != -EBUSY)
 			break;
 		nanosleep(&pause, NULL);
@@ -121,8 +133,22 @@ static int open_device(struct state *s, struct device_error *ret_error)
 	return err;
 }
 
+/* Orphans of a mount that is taken over may be open still. */
+static struct fs_options pool_options(const struct state *s)
+{
+	struct fs_options options = s->options->fs;
+
+	options.keep_orphans = s->adopts;
+	if (s->requests) {
+		options.executed = requests_executed;
+		options.executed_arg = s->requests;
+	}
+	return options;
+}
+
 static int open_pool(struct state *s)
 {
+	struct fs_options options = pool_options(s);
 	struct device_error error;
 	struct pmem *pm;
 	int err = open_device(s, &error);
@@ -136,7 +162,7 @@ static int open_pool(struct state *s)
 	}
 	err = pmem_poison_init();
 	if (!err)
-		err = fs_mount(pm, &s->options->fs, &s->fs, &s->report);
+		err = fs_mount(pm, &options, &s->fs, &s->report);
 	if (err)
 		complain(s->device,
 			 s->report.what[0] ? s->report.what : "the pool cannot be mounted", err,
@@ -144,9 +170,9 @@ static int open_pool(struct state *s)
 	return err;
 }
 
-static int mount_session(struct state *s)
+static int open_session(struct state *s)
 {
-	int err = session_mount(s);
+	int err = session_open(s);
 
 	if (err) {
 		const char *reason = log_held_back();
@@ -159,10 +185,24 @@ static int mount_session(struct state *s)
 			  "their own");
 		return err;
 	}
-	err = deferred_start(s, &s->deferred);
+	/* a process first, then threads */
+	err = notifier_start(fuse_session_fd(s->se), &s->notifier);
+	if (!err)
+		err = deferred_start(s, &s->deferred);
 	if (err)
 		complain(s->device, "no thread", err, NULL);
 	return err;
+}
+
+static void report_recovery(const struct state *s)
+{
+	if (!s->adopts && (s->report.replayed || s->report.orphans))
+		log_info("daxfuse: %s: recovered: %u records, %llu orphans\n", s->device,
+			 s->report.replayed, (unsigned long long)s->report.orphans);
+	if (s->report.spare_super)
+		log_error("daxfuse: %s: the first superblock is damaged, the second one is used\n"
+			  "repair it when it is unmounted: fsck.daxfuse -y %s\n",
+			  s->device, s->device);
 }
 
 static int serve(struct state *s)
@@ -174,7 +214,7 @@ static int serve(struct state *s)
 	stop_signals(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	err = mount_session(s);
+	err = open_session(s);
 	if (err)
 		return err;
 	err = -pthread_create(&signals, NULL, wait_for_signal, s);
@@ -182,13 +222,7 @@ static int serve(struct state *s)
 		complain(s->device, "no thread", err, NULL);
 		return err;
 	}
-	if (s->report.replayed || s->report.orphans)
-		log_info("daxfuse: %s: recovered: %u records, %llu orphans\n", s->device,
-			 s->report.replayed, (unsigned long long)s->report.orphans);
-	if (s->report.spare_super)
-		log_error("daxfuse: %s: the first superblock is damaged, the second one is used\n"
-			  "repair it when it is unmounted: fsck.daxfuse -y %s\n",
-			  s->device, s->device);
+	report_recovery(s);
 	err = session_serve(s);
 	pthread_kill(signals, SIGUSR1);
 	pthread_join(signals, NULL);
@@ -201,17 +235,123 @@ static int serve(struct state *s)
 static int live(struct state *s)
 {
 	int err = open_pool(s);
+	bool replace;
 
+	if (!err && s->kept)
+		restart_describe(s);
 	if (!err)
 		err = serve(s);
-	/* its thread uses the session */
-	deferred_stop(s->deferred);
+	replace = !err && __atomic_load_n(&s->replace, __ATOMIC_RELAXED);
+	deferred_stop(s->deferred, !replace);
+	notifier_stop(s->notifier);
 	session_close(s);
 	if (s->fs)
 		fs_unmount(s->fs);
 	device_close(s->dev);
-	tell_parent(err ? EXIT_MOUNT : 0);
-	return err ? EXIT_MOUNT : 0;
+	if (!s->kept) /* a supervisor asks for the exit status */
+		tell_parent(err ? EXIT_MOUNT : 0);
+	return err ? EXIT_MOUNT : replace ? KEPT_EXIT_RESTART : 0;
+}
+
+static int find_mountpoint(const struct options *options, struct state *s)
+{
+	struct stat st;
+
+	s->mountpoint = realpath(options->mountpoint, NULL);
+	if (s->mountpoint && (stat(s->mountpoint, &st) || !S_ISDIR(st.st_mode))) {
+		errno = ENOTDIR;
+		free(s->mountpoint);
+		s->mountpoint = NULL;
+	}
+	if (s->mountpoint)
+		return 0;
+	log_error("daxfuse: %s: cannot be mounted on %s: %s\n", s->device, options->mountpoint,
+		  strerror(errno));
+	log_error("it must be a folder: mkdir -p %s\n", options->mountpoint);
+	return EXIT_MOUNT;
+}
+
+static int find_paths(const struct options *options, struct state *s)
+{
+	s->device = realpath(options->device, NULL);
+	if (!s->device) {
+		complain(options->device, "cannot be opened", -errno,
+			 "see what there is: daxfuse list");
+		return EXIT_MOUNT;
+	}
+	return find_mountpoint(options, s);
+}
+
+static void free_paths(struct state *s)
+{
+	free(s->device);
+	free(s->mountpoint);
+	s->device = s->mountpoint = NULL;
+}
+
+/* As the serving process of a mount that a keeper holds. Its paths are not to be
+ * looked at: they may lead through the mount. */
+static int live_kept(struct state *s)
+{
+	struct requests requests = { 0 };
+	int status;
+
+	s->device = strdup(s->kept->device);
+	s->mountpoint = strdup(s->kept->mountpoint);
+	if (!s->device || !s->mountpoint)
+		return EXIT_MOUNT;
+	requests_open(&requests, s->kept);
+	s->requests = &requests;
+	s->adopts = session_is_mounted(s);
+	status = live(s);
+	requests_close(&requests);
+	return status;
+}
+
+static int complain_kept(const struct state *s, int err)
+{
+	complain(s->options->device, "what the last process has kept cannot be used", err,
+		 "unmount (umount -l) and mount again");
+	return EXIT_MOUNT;
+}
+
+static int live_supervised(struct state *s)
+{
+	int err = kept_map(s->fds.memory, &s->kept);
+
+	if (err)
+		return complain_kept(s, err);
+	ready_fd = s->fds.ready;
+	in_background = !s->options->foreground;
+	if (in_background && s->kept->starts > 1)
+		log_to_syslog();
+	return live_kept(s);
+}
+
+/* systemd starts us again itself; all it keeps comes back through the environment. */
+static int live_under_systemd(struct state *s)
+{
+	int err = 0, status;
+
+	s->ready = systemd_ready;
+	if (systemd_take(&s->fds)) {
+		err = kept_map(s->fds.memory, &s->kept);
+	} else {
+		status = find_paths(s->options, s);
+		if (status)
+			return status;
+		err = kept_open(s->options, s->device, s->mountpoint, &s->fds, &s->kept);
+		free_paths(s);
+		if (!err)
+			err = systemd_store(&s->fds);
+	}
+	if (err)
+		return complain_kept(s, err);
+	s->kept->starts++;
+	status = live_kept(s);
+	if (status != KEPT_EXIT_RESTART)
+		systemd_forget();
+	return status;
 }
 
 /* In the parent: what the child says; in the child: -1. */
@@ -233,6 +373,7 @@ static int go_to_background(void)
 	if (child == 0) {
 		close(ends[0]);
 		ready_fd = ends[1];
+		in_background = true;
 		setsid();
 		return -1;
 	}
@@ -243,56 +384,75 @@ static int go_to_background(void)
 	return n == 1 ? status : EXIT_MOUNT;
 }
 
-static int find_paths(const struct options *options, struct state *s)
+static int supervise(struct state *s)
 {
-	struct stat st;
+	const struct supervisor supervisor = {
+		.options = s->options,
+		.device = s->device,
+		.mountpoint = s->mountpoint,
+		.argv = s->argv,
+		.ready = be_ready,
+	};
+	int status = supervisor_run(&supervisor);
 
-	s->device = realpath(options->device, NULL);
-	if (!s->device) {
-		complain(options->device, "cannot be opened", -errno,
-			 "see what there is: daxfuse list");
-		return EXIT_MOUNT;
-	}
-	s->mountpoint = realpath(options->mountpoint, NULL);
-	if (s->mountpoint && (stat(s->mountpoint, &st) || !S_ISDIR(st.st_mode))) {
-		errno = ENOTDIR;
-		free(s->mountpoint);
-		s->mountpoint = NULL;
-	}
-	if (!s->mountpoint) {
-		log_error("daxfuse: %s: cannot be mounted on %s: %s\n", s->device,
-			  options->mountpoint, strerror(errno));
-		log_error("it must be a folder: mkdir -p %s\n", options->mountpoint);
-		return EXIT_MOUNT;
-	}
-	return 0;
+	tell_parent(status);
+	return status;
 }
 
-static int run(const struct options *options)
+/* As it was called; whoever serves may be another process. */
+static int start(struct state *s)
 {
-	struct state s = { .options = options, .ready = be_ready };
-	int status = find_paths(options, &s);
+	int status = find_paths(s->options, s);
 
-	if (!status && !options->fake) {
-		status = options->foreground ? -1 : go_to_background();
-		if (status < 0 && chdir("/"))
-			status = EXIT_MOUNT;
-		if (status < 0)
-			status = live(&s);
-	}
-	free(s.device);
-	free(s.mountpoint);
+	if (status || s->options->fake)
+		return status;
+	status = s->options->foreground ? -1 : go_to_background();
+	if (status >= 0)
+		return status;
+	if (chdir("/"))
+		return EXIT_MOUNT;
+	return s->options->keeper == KEEPER_SUPERVISOR ? supervise(s) : live(s);
+}
+
+static int run(const struct options *options, char **words)
+{
+	struct state s = {
+		.options = options,
+		.ready = be_ready,
+		.fds = KEPT_FDS_NONE,
+		.argv = words,
+	};
+	int status;
+
+	if (kept_import(&s.fds))
+		status = live_supervised(&s);
+	else if (options->keeper == KEEPER_SYSTEMD && !options->fake)
+		status = live_under_systemd(&s);
+	else
+		status = start(&s);
+	free_paths(&s);
 	return status;
+}
+
+/* Parsing cuts the words up; whoever is started later wants them whole. */
+static char **copy_words(int argc, char **argv)
+{
+	char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+
+	for (int i = 0; copy && i < argc; i++)
+		copy[i] = strdup(argv[i]);
+	return copy;
 }
 
 int daemon_main(int argc, char **argv)
 {
 	struct options options;
+	char **words = copy_words(argc, argv);
 	char error[256];
 
 	log_init();
-	if (options_parse(argc, argv, &options, error, sizeof(error))) {
-		fprintf(stderr, "daxfuse: %s\nsee daxfuse --help\n", error);
+	if (!words || options_parse(argc, argv, &options, error, sizeof(error))) {
+		fprintf(stderr, "daxfuse: %s\nsee daxfuse --help\n", words ? error : "no memory");
 		return EXIT_USAGE;
 	}
 	if (options.help) {
@@ -303,5 +463,7 @@ int daemon_main(int argc, char **argv)
 		printf("daxfuse %s (libfuse %s)\n", DAXFUSE_VERSION, fuse_pkgversion());
 		return 0;
 	}
-	return run(&options);
+	if (restart_is_check())
+		return restart_check(&options);
+	return run(&options, words);
 }

@@ -16,9 +16,12 @@
 #include <sys/queue.h>
 #include <time.h>
 
+#include "daxfuse/fuse/notifier.h"
+#include "daxfuse/fuse/requests.h"
+
 struct job {
 	STAILQ_ENTRY(job) link;
-	bool is_range; /* else: an orphan */
+	enum { JOB_ORPHAN, JOB_RANGE, JOB_SETTLE } kind;
 	struct deferred_range range;
 	uint64_t ino;
 	uint32_t generation;
@@ -31,45 +34,101 @@ struct deferred {
 	pthread_cond_t wake;
 	STAILQ_HEAD(, job) jobs;
 	uint64_t rounds; /* jobs done, ever */
-	bool busy, stopping;
+	bool busy, stopping, unmounted;
 	pthread_rwlock_t orphans; /* read: one may be made; write: one is freed */
 };
 
-/* ask: false when the session has ended: the kernel knows nothing, and is mute */
-static void free_orphan(struct deferred *d, const struct job *job, bool ask)
+/* Once unmounted the kernel knows nothing, and is mute. */
+static bool is_unknown(struct deferred *d, uint64_t ino)
+{
+	return d->unmounted ||
+	       notifier_invalidate(d->s->notifier, ino_to_node(ino), -1, 0) == -ENOENT;
+}
+
+static void free_orphan(struct deferred *d, uint64_t ino, uint32_t generation)
 {
 	struct state *s = d->s;
 	struct fs_attr attr;
 
-	if (ask &&
-	    fuse_lowlevel_notify_inval_inode(s->se, ino_to_node(job->ino), -1, 0) != -ENOENT)
+	if (!is_unknown(d, ino))
 		return; /* it will send another forget */
 	pthread_rwlock_wrlock(&d->orphans);
-	if (fs_getattr(s->fs, job->ino, &attr) == 0 && attr.generation == job->generation)
-		fs_forget(s->fs, job->ino);
+	if (fs_getattr(s->fs, ino, &attr) == 0 && attr.generation == generation)
+		fs_forget(s->fs, ino);
 	pthread_rwlock_unlock(&d->orphans);
 }
 
 static void change_range(struct deferred *d, const struct deferred_range *range)
 {
 	struct state *s = d->s;
-	int err;
+	int64_t result;
+	int err = 0;
 
-	fuse_lowlevel_notify_inval_inode(s->se, range->node, 0, 0);
-	err = fs_fallocate(s->fs, node_to_ino(range->node), range->mode, range->offset,
-			   range->length);
-	fuse_lowlevel_notify_inval_inode(s->se, range->node, 0, 0);
+	if (s->requests)
+		requests_attach(range->request);
+	notifier_invalidate(s->notifier, range->node, 0, 0);
+	if (!requests_was_executed(&result))
+		err = fs_fallocate(s->fs, node_to_ino(range->node), range->mode, range->offset,
+				   range->length);
+	notifier_invalidate(s->notifier, range->node, 0, 0);
 	if (err)
 		fuse_reply_err(range->req, -err);
 	else
 		fuse_reply_ioctl(range->req, 0, NULL, 0);
+	if (s->requests)
+		requests_end(s->requests);
+}
+
+/* ---- after taking over ------------------------------------------------------- */
+
+/* The kernel was not told, so it may believe in names that are gone, or not know new
+ * ones; of the directories it has the old lists and times. */
+static void forget_effect(void *arg, const struct kept_request *lost)
+{
+	struct deferred *d = arg;
+
+	notifier_forget_names(d->s->notifier);
+	notifier_invalidate(d->s->notifier, lost->node, 0, 0);
+	if (lost->other_node)
+		notifier_invalidate(d->s->notifier, lost->other_node, 0, 0);
+}
+
+static int free_if_unknown(uint64_t ino, void *arg)
+{
+	struct deferred *d = arg;
+	struct fs_attr attr;
+
+	if (fs_getattr(d->s->fs, ino, &attr) == 0 && attr.nlink == 0)
+		free_orphan(d, ino, attr.generation);
+	return 0;
+}
+
+static void settle(struct deferred *d)
+{
+	requests_settle(d->s->requests, forget_effect, d);
+	fs_for_each_orphan(d->s->fs, free_if_unknown, d);
+}
+
+static void do_job(struct deferred *d, const struct job *job)
+{
+	switch (job->kind) {
+	case JOB_ORPHAN:
+		free_orphan(d, job->ino, job->generation);
+		break;
+	case JOB_RANGE:
+		change_range(d, &job->range);
+		break;
+	case JOB_SETTLE:
+		settle(d);
+		break;
+	}
 }
 
 static void *run(void *arg)
 {
 	struct deferred *d = arg;
 	struct job *job;
-	bool stopping;
+	bool left;
 
 	pthread_mutex_lock(&d->lock);
 	for (;;) {
@@ -78,13 +137,11 @@ static void *run(void *arg)
 		if (!job)
 			break;
 		STAILQ_REMOVE_HEAD(&d->jobs, link);
-		stopping = d->stopping;
 		d->busy = true;
+		left = d->stopping && !d->unmounted; /* to the next process */
 		pthread_mutex_unlock(&d->lock);
-		if (job->is_range)
-			change_range(d, &job->range);
-		else
-			free_orphan(d, job, !stopping);
+		if (!left)
+			do_job(d, job);
 		free(job);
 		pthread_mutex_lock(&d->lock);
 		d->busy = false;
@@ -126,8 +183,19 @@ void deferred_fallocate(struct deferred *d, const struct deferred_range *range)
 		fuse_reply_err(range->req, ENOMEM);
 		return;
 	}
-	job->is_range = true;
+	job->kind = JOB_RANGE;
 	job->range = *range;
+	push(d, job);
+}
+
+void deferred_settle(struct deferred *d)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	/* without memory the orphans wait for the next mount */
+	if (!job)
+		return;
+	job->kind = JOB_SETTLE;
 	push(d, job);
 }
 
@@ -190,12 +258,13 @@ int deferred_start(struct state *s, struct deferred **ret_deferred)
 	return 0;
 }
 
-void deferred_stop(struct deferred *d)
+void deferred_stop(struct deferred *d, bool unmounted)
 {
 	if (!d)
 		return;
 	pthread_mutex_lock(&d->lock);
 	d->stopping = true;
+	d->unmounted = unmounted;
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->lock);
 	pthread_join(d->thread, NULL);

@@ -15,9 +15,10 @@
 #include "daxfuse/fuse/state.h"
 
 int deferred_start(struct state *s, struct deferred **ret_deferred);
-/* Finish the queue and the thread. After the session's loop has ended, so the
- * kernel knows nothing any more. NULL is fine. */
-void deferred_stop(struct deferred *d);
+/* Finish the queue and the thread, after the session's loop has ended. If the mount
+ * has ended with it, the kernel knows nothing any more, so what is in the queue is
+ * freed; else it is left to the next process. NULL is fine. */
+void deferred_stop(struct deferred *d, bool unmounted);
 
 /* The kernel has let go of ino, in part at least: free it if it is an orphan
  * that nobody can reach. */
@@ -38,6 +39,11 @@ static inline bool deferred_frees(struct deferred *d, ssize_t err)
 void deferred_hold_orphans(struct deferred *d);
 void deferred_release_orphans(struct deferred *d);
 
+/* The mount was taken over, and all that the kernel sent again has come: free the
+ * orphans of the last process that nobody knows any more, and make the kernel forget
+ * what it believes of requests that were executed but withdrawn. */
+void deferred_settle(struct deferred *d);
+
 /* fs_fallocate() of a range that the kernel may have cached: its pages are
  * written back before and dropped after. Answers req. */
 struct deferred_range {
@@ -45,6 +51,7 @@ struct deferred_range {
 	fuse_ino_t node;
 	int mode;
 	uint64_t offset, length;
+	struct kept_request *request; /* of requests_detach() */
 };
 void deferred_fallocate(struct deferred *d, const struct deferred_range *range);
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "daxfuse/fuse/deferred.h"
+#include "daxfuse/fuse/repeat.h"
 #include "daxfuse/fuse/state.h"
 
 static int truncate_open(struct state *s, uint64_t ino, const struct fuse_file_info *fi,
@@ -64,10 +65,12 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct fs_attr attr;
 	int err;
 
-	do {
-		err = fs_mknod(s->fs, &cred, node_to_ino(parent), name, (mode & 07777) | S_IFREG, 0,
-			       &attr);
-	} while (deferred_frees(s->deferred, err));
+	if (!repeat_made(req, &err, &attr)) {
+		do {
+			err = fs_mknod(s->fs, &cred, node_to_ino(parent), name,
+				       (mode & 07777) | S_IFREG, 0, &attr);
+		} while (deferred_frees(s->deferred, err));
+	}
 	if (!err)
 		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);
 	if (err)
@@ -85,7 +88,9 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fu
 
 	/* it is an orphan from the start: not to be taken for one to free */
 	deferred_hold_orphans(s->deferred);
-	err = fs_tmpfile(s->fs, &cred, node_to_ino(parent), (mode & 07777) | S_IFREG, &attr);
+	if (!repeat_made(req, &err, &attr))
+		err = fs_tmpfile(s->fs, &cred, node_to_ino(parent), (mode & 07777) | S_IFREG,
+				 &attr);
 	if (!err)
 		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);
 	deferred_release_orphans(s->deferred);

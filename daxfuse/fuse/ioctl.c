@@ -16,6 +16,8 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/fuse/deferred.h"
+#include "daxfuse/fuse/requests.h"
+#include "daxfuse/fuse/restart.h"
 #include "daxfuse/fuse/state.h"
 #include "daxfuse/fuse/status.h"
 
@@ -286,6 +288,7 @@ static void change_range(const struct call *c)
 			.mode = (int)in.mode,
 			.offset = in.offset,
 			.length = in.length,
+			.request = requests_detach(),
 		});
 }
 
@@ -298,6 +301,18 @@ static void set_label(const struct call *c)
 		reply(c, -EINVAL, NULL, 0);
 	else
 		reply(c, fs_set_label(c->s->fs, label.label), NULL, 0);
+}
+
+/* The answer goes out before the end begins. */
+static void restart(const struct call *c)
+{
+	struct dxf_ioc_restart answer = { .reason = "" };
+	int err = restart_prepare(c->s, answer.reason, sizeof(answer.reason));
+
+	answer.error = (__u32)-err;
+	reply(c, 0, &answer, sizeof(answer));
+	if (!err)
+		restart_now(c->s);
 }
 
 /* ---- all -------------------------------------------------------------------- */
@@ -320,6 +335,7 @@ static const struct {
 	{ DXF_IOC_QUOTA_NEXT, get_next_quota, false },
 	{ DXF_IOC_RANGE, change_range, false },
 	{ DXF_IOC_SET_LABEL, set_label, true },
+	{ DXF_IOC_RESTART, restart, true },
 };
 
 /* Whether what came, and what is expected back, has the size of the command. */

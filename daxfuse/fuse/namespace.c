@@ -5,19 +5,8 @@
 #include <string.h>
 
 #include "daxfuse/fuse/deferred.h"
+#include "daxfuse/fuse/repeat.h"
 #include "daxfuse/fuse/state.h"
-
-static void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr)
-{
-	struct fuse_entry_param entry;
-
-	if (err) {
-		fuse_reply_err(req, -err);
-		return;
-	}
-	attr_to_entry(attr, &entry);
-	fuse_reply_entry(req, &entry);
-}
 
 /*
  * Names that are not there are remembered by the kernel, too. "." is asked for
@@ -49,6 +38,8 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	uint32_t dev = (uint32_t)rdev;
 	uint32_t packed = ((dev >> 8 & 0xfff) << 20) | (dev >> 12 & 0xfff00) | (dev & 0xff);
 
+	if (repeat_entry(req))
+		return;
 	do {
 		err = fs_mknod(s->fs, &cred, node_to_ino(parent), name, mode, packed, &attr);
 	} while (deferred_frees(s->deferred, err));
@@ -62,6 +53,8 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	struct fs_attr attr;
 	int err;
 
+	if (repeat_entry(req))
+		return;
 	do {
 		err = fs_mkdir(s->fs, &cred, node_to_ino(parent), name, mode, &attr);
 	} while (deferred_frees(s->deferred, err));
@@ -75,6 +68,8 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 	struct fs_attr attr;
 	int err;
 
+	if (repeat_entry(req))
+		return;
 	do {
 		err = fs_symlink(s->fs, &cred, node_to_ino(parent), name, target, &attr);
 	} while (deferred_frees(s->deferred, err));
@@ -87,6 +82,8 @@ static void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const ch
 	struct fs_attr attr;
 	int err;
 
+	if (repeat_link(req, node))
+		return;
 	do {
 		err = fs_link(s->fs, node_to_ino(node), node_to_ino(parent), name, &attr);
 	} while (deferred_frees(s->deferred, err));
@@ -95,12 +92,14 @@ static void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const ch
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	fuse_reply_err(req, errno_of(fs_unlink(state_of(req)->fs, node_to_ino(parent), name)));
+	if (!repeat_done(req))
+		fuse_reply_err(req, errno_of(fs_unlink(state_of(req)->fs, node_to_ino(parent), name)));
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	fuse_reply_err(req, errno_of(fs_rmdir(state_of(req)->fs, node_to_ino(parent), name)));
+	if (!repeat_done(req))
+		fuse_reply_err(req, errno_of(fs_rmdir(state_of(req)->fs, node_to_ino(parent), name)));
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
@@ -110,6 +109,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	struct fs_cred cred = cred_of(req);
 	int err;
 
+	if (repeat_done(req))
+		return;
 	do {
 		err = fs_rename(s->fs, &cred, node_to_ino(parent), name, node_to_ino(new_parent),
 				new_name, flags);

@@ -9,6 +9,8 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/fuse/libfuse.h"
+#include "daxfuse/fuse/restart.h"
+#include "daxfuse/fuse/systemd.h"
 
 #define THREADS_MAX 1024
 
@@ -16,6 +18,7 @@ enum kind {
 	SET,     /* store `value` at `field` */
 	NUMBER,  /* store the argument at `field` */
 	DAX,     /* the argument names a mode */
+	KEEPER,  /* the argument names a keeper */
 	KERNEL,  /* a mount flag */
 	IGNORED, /* for mount(8) and systemd only */
 };
@@ -43,8 +46,10 @@ static const struct option table[] = {
 	{ "allow_other", SET, FIELD(allow_other), true, "other users, too (default as root)" },
 	{ "io_uring", SET, FIELD(io_uring), true,
 	  "take requests through io_uring (libfuse 3.18; fuse's enable_uring = Y)" },
-	{ "clone_fd", SET, FIELD(clone_fd), true, "one /dev/fuse for each thread (default)" },
-	{ "no_clone_fd", SET, FIELD(clone_fd), false, "one for all threads" },
+	{ "clone_fd", SET, FIELD(clone_fd), true, "one /dev/fuse for each thread" },
+	{ "keeper=", KEEPER, FIELD(keeper), 0,
+	  "supervisor|systemd|none: who lets the daemon die and be replaced under the mount "
+	  "(supervisor; none with io_uring or clone_fd)" },
 	{ "max_threads=", NUMBER, FIELD(max_threads), 0,
 	  "how many requests are served at once (default: 4 for each CPU, at least 8)" },
 	{ "nosuid", SET, FIELD(no_suid), true, "ignore suid and sgid bits" },
@@ -106,6 +111,22 @@ static int parse_dax(const char *text, enum fs_dax_mode *ret_mode)
 	return -EINVAL;
 }
 
+static int parse_keeper(const char *text, enum keeper *ret_keeper)
+{
+	static const char *const names[] = {
+		[KEEPER_SUPERVISOR] = "supervisor", [KEEPER_SYSTEMD] = "systemd",
+		[KEEPER_NONE] = "none",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(text, names[i])) {
+			*ret_keeper = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 static int parse_number(const char *text, unsigned *ret_number)
 {
 	char *end;
@@ -140,6 +161,9 @@ static int apply(struct options *options, const struct option *option, const cha
 		return parse_number(argument, &options->max_threads);
 	case DAX:
 		return parse_dax(argument, &options->fs.dax);
+	case KEEPER:
+		options->keeper_chosen = true;
+		return parse_keeper(argument, &options->keeper);
 	case KERNEL:
 		if (options->kernel_count == OPTIONS_KERNEL_MAX)
 			return -EINVAL;
@@ -183,7 +207,6 @@ static void set_defaults(struct options *options)
 
 	*options = (struct options){
 		.fs = { .dax = FS_DAX_INODE, .atime = FS_ATIME_RELATIVE },
-		.clone_fd = true,
 		.allow_other = geteuid() == 0,
 		.max_threads = (unsigned)MIN(MAX(4 * cpus, 8L), 128L),
 	};
@@ -229,6 +252,31 @@ static int parse_dashed(struct options *options, int argc, char **argv, int *at,
 	return 0;
 }
 
+/* Rings and clones of /dev/fuse end with their process. */
+static int choose_keeper(struct options *options, char *ret_error, size_t error_size)
+{
+	char reason[128];
+
+	if (options->keeper_chosen && options->keeper != KEEPER_NONE &&
+	    (options->io_uring || options->clone_fd)) {
+		snprintf(ret_error, error_size, "-o %s does not survive its daemon: not with a keeper",
+			 options->io_uring ? "io_uring" : "clone_fd");
+		return -EINVAL;
+	}
+	if (options->keeper == KEEPER_SYSTEMD) {
+		if (!systemd_is_there() && !options->fake) {
+			snprintf(ret_error, error_size, "-o keeper=systemd is for a service of "
+				 "Type=notify with FileDescriptorStoreMax=8");
+			return -EINVAL;
+		}
+		options->foreground = true;
+	}
+	if (options->io_uring || options->clone_fd ||
+	    (!options->keeper_chosen && !restart_is_safe(reason, sizeof(reason))))
+		options->keeper = KEEPER_NONE;
+	return 0;
+}
+
 int options_parse(int argc, char **argv, struct options *ret_options, char *ret_error,
 		  size_t error_size)
 {
@@ -253,6 +301,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *ret_
 			return -EINVAL;
 		}
 	}
+	if (choose_keeper(&options, ret_error, error_size))
+		return -EINVAL;
 	if (!options.help && !options.version && !options.mountpoint) {
 		snprintf(ret_error, error_size, "DEVICE and MOUNTPOINT are needed");
 		return -EINVAL;

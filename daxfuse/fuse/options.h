@@ -9,6 +9,13 @@
 
 #define OPTIONS_KERNEL_MAX 12
 
+/* Who holds the mount while no process serves it. */
+enum keeper {
+	KEEPER_SUPERVISOR, /* our parent */
+	KEEPER_SYSTEMD,    /* its fd store */
+	KEEPER_NONE,       /* nobody: the mount dies with its daemon */
+};
+
 struct options {
 	const char *device;     /* as given */
 	const char *mountpoint; /* as given */
@@ -21,6 +28,8 @@ struct options {
 	bool allow_other;
 	bool clone_fd; /* a descriptor of /dev/fuse for each thread */
 	bool io_uring;
+	enum keeper keeper;
+	bool keeper_chosen; /* by the user */
 	unsigned max_threads;
 	bool no_suid;
 	bool no_dev;

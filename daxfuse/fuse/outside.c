@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -29,6 +30,7 @@ static int outside(int (*fn)(const struct state *s), const struct state *s)
 	if (child < 0)
 		return -errno;
 	if (child == 0) {
+		prctl(PR_SET_NAME, "daxfuse-outside");
 		close_range(3, ~0U, 0);
 		_exit(-fn(s));
 	}
@@ -66,6 +68,12 @@ void outside_set_readahead(const struct state *s)
 		outside(set_readahead, s);
 }
 
+static int run_fusermount(const struct state *s, const char *how)
+{
+	execlp("fusermount3", "fusermount3", how, "-q", "--", s->mountpoint, (char *)NULL);
+	return -errno;
+}
+
 static int unmount(const struct state *s)
 {
 	int fd = open(s->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -77,13 +85,22 @@ static int unmount(const struct state *s)
 	}
 	if (umount2(s->mountpoint, UMOUNT_NOFOLLOW) == 0)
 		return 0;
-	if (errno != EPERM)
-		return -errno;
-	execlp("fusermount3", "fusermount3", "-u", "-q", "--", s->mountpoint, (char *)NULL);
-	return -errno;
+	return errno == EPERM ? run_fusermount(s, "-u") : -errno;
 }
 
 int outside_unmount(const struct state *s)
 {
 	return outside(unmount, s) ? -EBUSY : 0;
+}
+
+static int detach(const struct state *s)
+{
+	if (umount2(s->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	return errno == EPERM ? run_fusermount(s, "-uz") : -errno;
+}
+
+void outside_detach(const struct state *s)
+{
+	outside(detach, s);
 }

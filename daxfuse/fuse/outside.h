@@ -10,5 +10,7 @@
 void outside_set_readahead(const struct state *s);
 /* Write back what was stored through mappings, and unmount. -EBUSY. */
 int outside_unmount(const struct state *s);
+/* Take the mount out of the tree; those who still use it get ENOTCONN when we end. */
+void outside_detach(const struct state *s);
 
 #endif

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/fuse/attach.h"
 #include "daxfuse/fuse/log.h"
+#include "daxfuse/fuse/loop.h"
 
 /* ---- what is agreed with the kernel ---------------------------------------- */
 
@@ -32,16 +34,42 @@ static const uint64_t unwanted[] = {
 	FUSE_CAP_FLOCK_LOCKS,
 };
 
+uint64_t session_capabilities(void)
+{
+	uint64_t known = LIBFUSE_KILL_SUIDGID ? FUSE_CAP_HANDLE_KILLPRIV_V2 : 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+		known |= wanted[i];
+	return known;
+}
+
+/* What is on is what we want and the kernel has; or what an earlier process has
+ * agreed on, which the kernel holds us to. */
+static void agree_on_capabilities(const struct state *s, struct fuse_conn_info *conn)
+{
+	uint64_t on = session_capabilities();
+
+	if (s->kept && s->kept->session.capabilities)
+		on = s->kept->session.capabilities;
+	for (unsigned i = 0; i < 64; i++) {
+		if (on >> i & 1)
+			fuse_set_feature_flag(conn, UINT64_C(1) << i);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		if (!(on & wanted[i]))
+			fuse_unset_feature_flag(conn, wanted[i]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(unwanted); i++)
+		fuse_unset_feature_flag(conn, unwanted[i]);
+	if (s->kept && !s->kept->session.capabilities)
+		s->kept->session.capabilities = conn->want_ext & session_capabilities();
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct state *s = userdata;
 
-	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
-		fuse_set_feature_flag(conn, wanted[i]);
-	for (size_t i = 0; i < ARRAY_SIZE(unwanted); i++)
-		fuse_unset_feature_flag(conn, unwanted[i]);
-	if (LIBFUSE_KILL_SUIDGID)
-		fuse_set_feature_flag(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
+	agree_on_capabilities(s, conn);
 #ifdef HAVE_FUSE_IO_URING
 	s->io_uring = s->options->io_uring &&
 		      fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
@@ -73,43 +101,56 @@ static void fill_ops(struct fuse_lowlevel_ops *ops)
 
 /* ---- mounting --------------------------------------------------------------- */
 
+/* libfuse mounts for us only if there is no keeper. */
 static int add_arguments(const struct state *s, struct fuse_args *args)
 {
 	const struct options *o = s->options;
-	char *words = NULL, *source = NULL;
-	int err;
+	char *words = s->kept ? NULL : attach_words(s);
+	int err = !s->kept && !words;
 
-	if (asprintf(&source, "fsname=%s", s->device) < 0)
-		return -ENOMEM;
-	err = fuse_opt_add_opt_escaped(&words, source) ||
-	      fuse_opt_add_opt(&words, "subtype=daxfuse") ||
-	      fuse_opt_add_opt(&words, "default_permissions");
-	/* libfuse mounts nosuid and nodev unless told otherwise; for others than
-	 * root that is so in any case */
-	if (!err && geteuid() == 0)
-		err = fuse_opt_add_opt(&words, o->no_suid ? "nosuid" : "suid") ||
-		      fuse_opt_add_opt(&words, o->no_dev ? "nodev" : "dev");
-	if (!err && o->allow_other)
-		err = fuse_opt_add_opt(&words, "allow_other");
-	if (!err && o->fs.read_only)
-		err = fuse_opt_add_opt(&words, "ro");
-	if (!err && o->fs.atime == FS_ATIME_NEVER)
-		err = fuse_opt_add_opt(&words, "noatime");
 	if (!err && o->io_uring)
 		err = fuse_opt_add_opt(&words, "io_uring");
 	if (!err && o->debug)
 		err = fuse_opt_add_opt(&words, "debug");
-	for (unsigned i = 0; !err && i < o->kernel_count; i++)
-		err = fuse_opt_add_opt(&words, o->kernel[i]);
 	if (!err)
-		err = fuse_opt_add_arg(args, "daxfuse") || fuse_opt_add_arg(args, "-o") ||
-		      fuse_opt_add_arg(args, words);
-	free(source);
+		err = fuse_opt_add_arg(args, "daxfuse");
+	if (!err && words)
+		err = fuse_opt_add_arg(args, "-o") || fuse_opt_add_arg(args, words);
 	free(words);
 	return err ? -ENOMEM : 0;
 }
 
-int session_mount(struct state *s)
+/* The keeper's descriptor of /dev/fuse, if it was mounted; else -1. */
+static int find_mounted(const struct state *s)
+{
+	int fd = attach_find(&s->fds);
+
+	if (fd < 0 && s->fds.fuse >= 0 && attach_look(s->fds.fuse) != ATTACH_NEVER)
+		fd = s->fds.fuse;
+	return fd;
+}
+
+bool session_is_mounted(const struct state *s)
+{
+	int fd = find_mounted(s);
+
+	if (fd >= 0 && fd != s->fds.fuse)
+		close(fd);
+	return fd >= 0;
+}
+
+static int mount_kept(struct state *s)
+{
+	char name[32];
+	int fd = s->adopts ? find_mounted(s) : attach_mount(s, &s->fds);
+
+	if (fd < 0)
+		return fd;
+	snprintf(name, sizeof(name), "/dev/fd/%d", fd);
+	return fuse_session_mount(s->se, name) ? -EIO : 0;
+}
+
+int session_open(struct state *s)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	struct fuse_lowlevel_ops ops;
@@ -122,14 +163,19 @@ int session_mount(struct state *s)
 		if (!s->se)
 			err = -EINVAL;
 	}
-	if (!err && fuse_session_mount(s->se, s->mountpoint))
+	if (!err && s->kept)
+		err = mount_kept(s);
+	else if (!err && fuse_session_mount(s->se, s->mountpoint))
 		err = -EIO;
 	log_hold_back(false);
 	fuse_opt_free_args(&args);
 	return err;
 }
 
-int session_serve(struct state *s)
+/* ---- serving ----------------------------------------------------------------- */
+
+/* By libfuse's own loop, which knows io_uring and clones of the descriptor. */
+static int serve_unkept(struct state *s)
 {
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int err;
@@ -144,11 +190,24 @@ int session_serve(struct state *s)
 	return err > 0 ? -EIO : err;
 }
 
+int session_serve(struct state *s)
+{
+	return s->kept ? loop_serve(s) : serve_unkept(s);
+}
+
+void session_stop(struct state *s)
+{
+	fuse_session_exit(s->se);
+	if (s->kept)
+		loop_stop(s);
+}
+
 void session_close(struct state *s)
 {
 	if (!s->se)
 		return;
-	fuse_session_unmount(s->se);
+	if (!s->kept)
+		fuse_session_unmount(s->se);
 	fuse_session_destroy(s->se);
 	s->se = NULL;
 }

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "daxfuse/core/fs.h"
+#include "daxfuse/fuse/kept.h"
 #include "daxfuse/fuse/libfuse.h"
 #include "daxfuse/fuse/options.h"
 #include "daxfuse/pmem/device.h"
@@ -23,6 +24,8 @@
 #define STATE_IO_MAX (1 << 20) /* bytes in one READ or WRITE */
 
 struct deferred;
+struct notifier;
+struct requests;
 
 struct state {
 	const struct options *options;
@@ -31,6 +34,14 @@ struct state {
 	struct fs_report report;   /* of the mount */
 	struct fuse_session *se;
 	struct deferred *deferred;
+	struct notifier *notifier;
+	/* where a keeper has what outlives us; NULL, and no requests, if there is none */
+	struct kept *kept;
+	struct kept_fds fds;
+	struct requests *requests;
+	bool adopts;               /* the mount was there before us */
+	bool replace;              /* end with KEPT_EXIT_RESTART (atomic) */
+	char **argv;               /* as we were started, for a check of the next binary */
 	char *device;              /* canonical */
 	char *mountpoint;          /* canonical */
 	bool io_uring;
@@ -50,6 +61,8 @@ fuse_ino_t ino_to_node(uint64_t ino);
 
 void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
 void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
+/* Answer with an entry, or with a negative errno. */
+void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr);
 struct fs_cred cred_of(fuse_req_t req);
 /* Whether the caller may do what root of this mount may. */
 bool is_privileged(fuse_req_t req);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <uuid/uuid.h>
 
+#include "daxfuse/fuse/restart.h"
 #include "daxfuse/fuse/status.h"
 
 static void add_string(struct json_object *o, const char *key, const char *value)
@@ -80,6 +81,29 @@ static struct json_object *counters_object(const struct state *s)
 	return o;
 }
 
+static void add_restart(struct json_object *o, const struct state *s)
+{
+	static const char *const keepers[] = {
+		[KEEPER_SUPERVISOR] = "supervisor", [KEEPER_SYSTEMD] = "systemd",
+		[KEEPER_NONE] = "none",
+	};
+	const struct kept *kept = s->kept;
+	char reason[256] = "";
+
+	add_number(o, "pid", (uint64_t)getpid());
+	add_bool(o, "restartable", restart_has_keeper(s));
+	add_string(o, "keeper", keepers[s->options->keeper]);
+	add_number(o, "supervisor", kept ? kept->supervisor : 0);
+	add_number(o, "starts", kept ? kept->starts : 1);
+	if (kept && kept->deaths) {
+		add_number(o, "deaths", kept->deaths);
+		add_number(o, "last_death", (uint64_t)kept->last_death);
+		add_string(o, "last_death_reason", kept->last_reason);
+	}
+	if (!kept && !s->options->keeper_chosen && !restart_is_safe(reason, sizeof(reason)))
+		add_string(o, "not_restartable", reason);
+}
+
 static struct json_object *mount_object(const struct state *s)
 {
 	static const char *const dax[] = {
@@ -96,7 +120,7 @@ static struct json_object *mount_object(const struct state *s)
 	add_bool(o, "read_only", s->options->fs.read_only);
 	add_string(o, "transport", s->io_uring ? "io_uring" : s->options->clone_fd ? "clone_fd" : "fuse");
 	add_number(o, "max_threads", s->options->max_threads);
-	add_number(o, "pid", (uint64_t)getpid());
+	add_restart(o, s);
 	add_string(o, "version", DAXFUSE_VERSION);
 	add_string(o, "libfuse", fuse_pkgversion());
 	return o;

@@ -61,6 +61,18 @@ void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entr
 	attr_to_stat(attr, &ret_entry->attr);
 }
 
+void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr)
+{
+	struct fuse_entry_param entry;
+
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	attr_to_entry(attr, &entry);
+	fuse_reply_entry(req, &entry);
+}
+
 /* The kernel drops sgid from the mode before it asks, where group membership
  * demands that; so the core may believe the mode. */
 struct fs_cred cred_of(fuse_req_t req)

@@ -8,6 +8,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/fuse/deferred.h"
+#include "daxfuse/fuse/repeat.h"
 #include "daxfuse/fuse/state.h"
 
 #define GROUPS_MAX 65536
@@ -107,6 +108,8 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const
 	uint64_t ino = node_to_ino(node);
 	int err = 0;
 
+	if (repeat_done(req))
+		return;
 	if (!strcmp(name, "system.posix_acl_access"))
 		err = drop_sgid(req, ino);
 	if (!err) {
@@ -119,7 +122,8 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 {
-	fuse_reply_err(req, errno_of(fs_removexattr(state_of(req)->fs, node_to_ino(node), name)));
+	if (!repeat_done(req))
+		fuse_reply_err(req, errno_of(fs_removexattr(state_of(req)->fs, node_to_ino(node), name)));
 }
 
 void xattr_ops(struct fuse_lowlevel_ops *ops)

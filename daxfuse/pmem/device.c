@@ -251,12 +251,27 @@ static int lock(int fd, unsigned access, struct device_error *ret_error)
 	return 0;
 }
 
-static int open_and_lock(struct device *dev, struct device_error *ret_error)
+/* Whether fd is what the path names. */
+static bool is_same(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+static int open_and_lock(struct device *dev, int fd, struct device_error *ret_error)
 {
 	int flags = dev->access & DEVICE_WRITE ? O_RDWR : O_RDONLY;
 	int err;
 
-	dev->fd = open(dev->info.path, flags | O_CLOEXEC | O_NOCTTY);
+	if (fd >= 0 && !is_same(fd, dev->info.path))
+		return fail(ret_error, -ESTALE, "is not the device that was mounted\n"
+			    "somebody has replaced it; put it back, or unmount");
+	if (fd >= 0)
+		dev->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	else
+		dev->fd = open(dev->info.path, flags | O_CLOEXEC | O_NOCTTY);
 	if (dev->fd < 0) {
 		err = -errno;
 		return fail(ret_error, err, "cannot be opened\n%s",
@@ -275,8 +290,8 @@ static void cleanup_device(struct device **dev)
 	device_close(*dev);
 }
 
-int device_open(const char *path, unsigned access, struct device **ret_dev,
-		struct device_error *ret_error)
+int device_open_fd(const char *path, int fd, unsigned access, struct device **ret_dev,
+		   struct device_error *ret_error)
 {
 	CLEANUP(cleanup_device) struct device *dev = calloc(1, sizeof(*dev));
 	int err;
@@ -287,11 +302,17 @@ int device_open(const char *path, unsigned access, struct device **ret_dev,
 	dev->access = access;
 	err = describe(path, &dev->info, ret_error);
 	if (!err)
-		err = open_and_lock(dev, ret_error);
+		err = open_and_lock(dev, fd, ret_error);
 	if (err)
 		return err;
 	*ret_dev = TAKE_POINTER(dev);
 	return 0;
+}
+
+int device_open(const char *path, unsigned access, struct device **ret_dev,
+		struct device_error *ret_error)
+{
+	return device_open_fd(path, -1, access, ret_dev, ret_error);
 }
 
 int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *ret_error)
@@ -308,6 +329,8 @@ int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *
 			    err == -ENOMEM ? "check ulimit -v and vm.overcommit_memory" :
 			    err == -EACCES ? "check its modes, and that it may be mapped shared" :
 					     "check that its filesystem supports shared mappings");
+	/* a child that outlives us must not hold the device, nor its lock */
+	madvise(dev->map->pm.base, dev->map->pm.size, MADV_DONTFORK);
 	*ret_pmem = &dev->map->pm;
 	return 0;
 }

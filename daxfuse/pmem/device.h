@@ -48,6 +48,10 @@ struct device_error {
  */
 int device_open(const char *path, unsigned access, struct device **ret_dev,
 		struct device_error *ret_error);
+/* The same on a descriptor of it that is open already, and whose lock, if it has
+ * one, stays when the device is closed; fd below 0: as device_open(). */
+int device_open_fd(const char *path, int fd, unsigned access, struct device **ret_dev,
+		   struct device_error *ret_error);
 /* Map all of it, whole 2 MiB units; the struct pmem lives as long as dev. */
 int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *ret_error);
 const struct device_info *device_info(const struct device *dev);

@@ -64,4 +64,12 @@ struct dxf_ioc_label {
 };
 #define DXF_IOC_SET_LABEL _IOW(DXF_IOC_TYPE, 7, struct dxf_ioc_label)
 
+/* Replace the serving process by the installed binary, if that can take over (uid
+ * 0). error: a positive errno, and why. */
+struct dxf_ioc_restart {
+	__u32 error;
+	char reason[508];
+};
+#define DXF_IOC_RESTART _IOR(DXF_IOC_TYPE, 8, struct dxf_ioc_restart)
+
 #endif

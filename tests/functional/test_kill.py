@@ -17,6 +17,9 @@ from support.process import Child
 
 KILLS = int(os.environ.get("DAXFUSE_KILLS", 3))
 
+# Nobody starts another daemon when this one dies; tests/restart is about those who do.
+ALONE = ("-o", "keeper=none")
+
 # The kernel answers these while no daemon lives (125: io_uring).
 GONE = (103, 107, 5, 125)
 
@@ -222,7 +225,7 @@ def test_killed_while_mounting(make_pool):
     (mnt / "f").write_bytes(b"x" * MIB)
     pool.kill()
     for delay in (0, 1, 2, 4, 8, 16, 30):
-        daemon = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, mnt, "-f"],
+        daemon = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, mnt, "-f", *ALONE],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay / 1000)
         daemon.kill()
@@ -237,7 +240,8 @@ def test_killed_right_after_mounting(make_pool):
     """A daemon that asks its own mount can't be killed just then, and all who look at it hang."""
     pool = make_pool(16 * MIB)
     for i in range(40):
-        daemon = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, pool.point, "-f"])
+        daemon = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, pool.point, "-f",
+                                   *ALONE])
         while not is_mounted(pool.point):
             assert daemon.poll() is None
         time.sleep(i % 10 / 2000)
@@ -248,7 +252,7 @@ def test_killed_right_after_mounting(make_pool):
 
 def test_programs_see_an_error_not_a_hang(make_pool):
     pool = make_pool()
-    mnt = pool.mount()
+    mnt = pool.mount("keeper=none")
     fd = os.open(mnt / "f", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"x")
     child = Child(writer, mnt, pool.folder / "log2", 1)

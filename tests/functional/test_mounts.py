@@ -380,7 +380,7 @@ def test_sparse_terabyte(make_pool):
 
 
 def test_threads_options(make_pool):
-    for options in (["max_threads=1"], ["no_clone_fd"], ["max_threads=3", "no_clone_fd"]):
+    for options in (["max_threads=1"], ["clone_fd"], ["max_threads=3", "clone_fd"]):
         pool = make_pool()
         mnt = pool.mount(*options)
         children = [Child((mnt / str(i)).write_bytes, b"x" * MIB) for i in range(5)]

@@ -20,7 +20,7 @@ MIB = 1 << 20
 HANG = 180  # seconds after which a daemon that keeps a test waiting is shot
 SUSPICIOUS = re.compile(
     r"error|warning|exception|sanitizer|assert|abort|segv|fault|leak|corrupt|damage|unexpected"
-    r"|invalid|poison|fsck", re.I)
+    r"|invalid|poison|fsck|serving process", re.I)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,6 +35,14 @@ def io_uring_is_on():
     """Whether the kernel lets FUSE daemons take requests through io_uring."""
     setting = Path("/sys/module/fuse/parameters/enable_uring")
     return setting.exists() and setting.read_text().strip() == "Y"
+
+
+def name_of(pid):
+    """A process's name; "" if it has gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 class Pool:
@@ -113,9 +121,24 @@ class Pool:
             time.sleep(0.01)
         raise AssertionError(done.stderr)
 
-    def kill(self):
-        """SIGKILL the daemon and drop the dead mount."""
+    def serving(self):
+        """The process that serves: the daemon's child, or itself where it has no keeper."""
+        children = Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children")
+        pids = [int(pid) for pid in children.read_text().split()]
+        named = [pid for pid in pids if name_of(pid) == "daxfuse"]
+        return named[0] if named else self.daemon.pid
+
+    def shoot(self):
+        """SIGKILL, first for who would start a new one."""
+        serving = self.serving() if self.daemon.poll() is None else self.daemon.pid
         self.daemon.send_signal(signal.SIGKILL)
+        if serving != self.daemon.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(serving, signal.SIGKILL)
+
+    def kill(self):
+        """SIGKILL the whole daemon and drop the dead mount."""
+        self.shoot()
         self.daemon.wait()
         self.daemon = None
         self.detach()
@@ -148,7 +171,7 @@ class Pool:
         def shoot():
             self.hung = True
             if self.is_alive():
-                self.daemon.send_signal(signal.SIGKILL)
+                self.shoot()
         timer = threading.Timer(HANG, shoot)
         timer.start()
         try:
@@ -184,7 +207,7 @@ class Pool:
     def abandon(self):
         """Put it away after a failure, at all costs."""
         if self.daemon is not None:
-            self.daemon.kill()
+            self.shoot()
             self.daemon.wait()
             self.daemon = None
         while is_mounted(self.point):

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "daxfuse/fuse/attach.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
+
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256
+#endif
+
+/*
+ * A read that is too short to get anything is refused with EPERM if there is no
+ * mount, with EINVAL if there is or was one (fs/fuse/dev.c).
+ */
+enum attach_state attach_look(int fd)
+{
+	struct pollfd poll_fd = { .fd = fd };
+	char byte;
+
+	if (read(fd, &byte, 0) < 0 && errno == EPERM)
+		return ATTACH_NEVER;
+	if (poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & POLLERR)
+		return ATTACH_GONE;
+	return ATTACH_MOUNTED;
+}
+
+/* A look at the message leaves it, and with it a reference to the descriptor, in
+ * the socket, which the keeper has open. */
+int attach_find(const struct kept_fds *fds)
+{
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr header;
+	} control;
+	char byte;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg;
+	int fd;
+
+	if (fds->mount < 0 ||
+	    recvmsg(fds->mount, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
+		return -1;
+	cmsg = CMSG_FIRSTHDR(&message);
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+		return -1;
+	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	return fd;
+}
+
+char *attach_words(const struct state *s)
+{
+	const struct options *o = s->options;
+	CLEANUP_FREE char *source = NULL;
+	char *words = NULL;
+	int err;
+
+	if (asprintf(&source, "fsname=%s", s->device) < 0)
+		return NULL;
+	err = fuse_opt_add_opt_escaped(&words, source) ||
+	      fuse_opt_add_opt(&words, "subtype=daxfuse") ||
+	      fuse_opt_add_opt(&words, "default_permissions");
+	/* they mount nosuid and nodev unless told otherwise; for others than root
+	 * that is so in any case */
+	if (!err && geteuid() == 0)
+		err = fuse_opt_add_opt(&words, o->no_suid ? "nosuid" : "suid") ||
+		      fuse_opt_add_opt(&words, o->no_dev ? "nodev" : "dev");
+	if (!err && o->allow_other)
+		err = fuse_opt_add_opt(&words, "allow_other");
+	if (!err && o->fs.read_only)
+		err = fuse_opt_add_opt(&words, "ro");
+	if (!err && o->fs.atime == FS_ATIME_NEVER)
+		err = fuse_opt_add_opt(&words, "noatime");
+	for (unsigned i = 0; !err && i < o->kernel_count; i++)
+		err = fuse_opt_add_opt(&words, o->kernel[i]);
+	if (err) {
+		free(words);
+		return NULL;
+	}
+	return words;
+}
+
+/* ---- mount(2) --------------------------------------------------------------- */
+
+static unsigned long mount_flags(const struct options *o)
+{
+	unsigned long flags = 0;
+
+	flags |= o->no_suid ? MS_NOSUID : 0;
+	flags |= o->no_dev ? MS_NODEV : 0;
+	flags |= o->fs.read_only ? MS_RDONLY : 0;
+	flags |= o->fs.atime == FS_ATIME_NEVER ? MS_NOATIME : 0;
+	for (unsigned i = 0; i < o->kernel_count; i++) {
+		flags |= !strcmp(o->kernel[i], "noexec") ? MS_NOEXEC : 0;
+		flags |= !strcmp(o->kernel[i], "nosymfollow") ? MS_NOSYMFOLLOW : 0;
+	}
+	return flags;
+}
+
+static int mount_direct(const struct state *s, int fd)
+{
+	const struct options *o = s->options;
+	CLEANUP_FREE char *data = NULL;
+	size_t size;
+	CLEANUP_FILE FILE *text = open_memstream(&data, &size);
+
+	if (!text)
+		return -ENOMEM;
+	fprintf(text, "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions%s", fd,
+		(unsigned)geteuid(), (unsigned)getegid(), o->allow_other ? ",allow_other" : "");
+	for (unsigned i = 0; i < o->kernel_count; i++) {
+		if (strchr(o->kernel[i], '='))
+			fprintf(text, ",%s", o->kernel[i]);
+	}
+	if (fflush(text))
+		return -ENOMEM;
+	if (mount(s->device, s->mountpoint, "fuse.daxfuse", mount_flags(o), data))
+		return -errno;
+	return fd;
+}
+
+/* ---- fusermount3 ------------------------------------------------------------- */
+
+static void run_fusermount(const struct state *s, const struct kept_fds *fds, const char *words)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", dup(fds->mount_peer)); /* without close-on-exec */
+	setenv("_FUSE_COMMFD", number, 1);
+	execlp("fusermount3", "fusermount3", "-o", words, "--", s->mountpoint, (char *)NULL);
+	_exit(127);
+}
+
+static int mount_by_helper(const struct state *s, const struct kept_fds *fds)
+{
+	CLEANUP_FREE char *words = attach_words(s);
+	int status, fd;
+	pid_t child;
+
+	if (!words)
+		return -ENOMEM;
+	child = fork();
+	if (child < 0)
+		return -errno;
+	if (child == 0)
+		run_fusermount(s, fds, words);
+	while (waitpid(child, &status, 0) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		return -EPERM;
+	fd = attach_find(fds);
+	return fd < 0 ? -EIO : fd;
+}
+
+int attach_mount(const struct state *s, const struct kept_fds *fds)
+{
+	int fd = fds->fuse >= 0 ? mount_direct(s, fds->fuse) : -EPERM;
+
+	return fd == -EPERM ? mount_by_helper(s, fds) : fd;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "daxfuse/fuse/kept.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daxfuse/fuse/options.h"
+
+static const char variable[] = "DAXFUSE_KEPT";
+
+static int map(int fd, struct kept **ret_kept)
+{
+	void *p = mmap(NULL, sizeof(struct kept), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+		       fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret_kept = p;
+	return 0;
+}
+
+static int create(struct kept **ret_kept)
+{
+	int fd = memfd_create("daxfuse", MFD_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = ftruncate(fd, sizeof(struct kept)) ? -errno : map(fd, ret_kept);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	(*ret_kept)->magic = KEPT_MAGIC;
+	(*ret_kept)->version = KEPT_VERSION;
+	(*ret_kept)->bytes = sizeof(struct kept);
+	return fd;
+}
+
+static int fill_in(struct kept *kept, const char *device, const char *mountpoint)
+{
+	if (strlen(device) >= sizeof(kept->device) || strlen(mountpoint) >= sizeof(kept->mountpoint))
+		return -ENAMETOOLONG;
+	strcpy(kept->device, device);
+	strcpy(kept->mountpoint, mountpoint);
+	/* the path: what lies there when the next process starts is the new binary */
+	return readlink("/proc/self/exe", kept->binary, sizeof(kept->binary) - 1) < 0 ? -errno : 0;
+}
+
+int kept_open(const struct options *options, const char *device, const char *mountpoint,
+	      struct kept_fds *ret_fds, struct kept **ret_kept)
+{
+	int access = options->fs.read_only ? O_RDONLY : O_RDWR, pair[2], err;
+
+	ret_fds->memory = create(ret_kept);
+	if (ret_fds->memory < 0)
+		return ret_fds->memory;
+	err = fill_in(*ret_kept, device, mountpoint);
+	if (err)
+		return err;
+	ret_fds->device = open(device, access | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (geteuid() == 0)
+		ret_fds->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	ret_fds->mount = pair[0];
+	ret_fds->mount_peer = pair[1];
+	return 0;
+}
+
+int kept_map(int fd, struct kept **ret_kept)
+{
+	struct kept *kept;
+	struct stat st;
+	int err;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (st.st_size < (off_t)sizeof(*kept))
+		return -EINVAL;
+	err = map(fd, &kept);
+	if (err)
+		return err;
+	if (kept->magic != KEPT_MAGIC)
+		err = -EINVAL;
+	else if (kept->version != KEPT_VERSION || kept->bytes != sizeof(*kept) ||
+		 kept->session.init_bytes > KEPT_INIT_MAX)
+		err = -EOPNOTSUPP;
+	if (err)
+		munmap(kept, sizeof(*kept));
+	else
+		*ret_kept = kept;
+	return err;
+}
+
+int kept_export(const struct kept_fds *fds)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "%d %d %d %d %d %d", fds->fuse, fds->memory, fds->device,
+		 fds->mount, fds->mount_peer, fds->ready);
+	return setenv(variable, text, 1) ? -ENOMEM : 0;
+}
+
+/* They came through an exec, and shall not go through another. */
+static void close_on_exec(int fd)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+bool kept_import(struct kept_fds *ret_fds)
+{
+	const char *text = getenv(variable);
+	struct kept_fds f;
+
+	if (!text || sscanf(text, "%d %d %d %d %d %d", &f.fuse, &f.memory, &f.device, &f.mount,
+			    &f.mount_peer, &f.ready) != 6)
+		return false;
+	unsetenv(variable);
+	close_on_exec(f.fuse);
+	close_on_exec(f.memory);
+	close_on_exec(f.device);
+	close_on_exec(f.mount);
+	close_on_exec(f.mount_peer);
+	close_on_exec(f.ready);
+	*ret_fds = f;
+	return true;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The loop of a mount that a keeper holds. libfuse's own shows nobody the unique
+ * of a request, and its buffers may be paged in by the kernel while we are killed.
+ */
+#ifndef DAXFUSE_FUSE_LOOP_H
+#define DAXFUSE_FUSE_LOOP_H
+
+#include "daxfuse/fuse/state.h"
+
+/* Greet the kernel as the last process did and have it send again what that one
+ * did not answer; then serve until unmounted or stopped. 0 or negative errno. */
+int loop_serve(struct state *s);
+/* From any thread: take no more requests. */
+void loop_stop(struct state *s);
+
+#endif

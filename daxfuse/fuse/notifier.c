@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "daxfuse/fuse/notifier.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/fuse/kernel.h"
+
+struct notifier {
+	int fd;
+	pid_t pid;
+};
+
+struct order {
+	bool names; /* else a node */
+	struct fuse_notify_inval_inode_out node;
+};
+
+static int carry_out(int fuse_fd, const struct order *order)
+{
+	struct fuse_out_header header = {
+		.len = sizeof(header) + (order->names ? 0 : sizeof(order->node)),
+		.error = order->names ? KERNEL_NOTIFY_INC_EPOCH : KERNEL_NOTIFY_INVAL_INODE,
+	};
+	const struct iovec iov[] = {
+		{ &header, sizeof(header) },
+		{ (void *)&order->node, sizeof(order->node) },
+	};
+
+	return writev(fuse_fd, iov, order->names ? 1 : 2) < 0 ? -errno : 0;
+}
+
+/* Ends with its parent, whose end of the socket is closed then. */
+static void notify(int fuse_fd, int fd)
+{
+	struct order order;
+
+	prctl(PR_SET_NAME, "daxfuse-notify");
+	while (recv(fd, &order, sizeof(order), 0) == sizeof(order)) {
+		int err = carry_out(fuse_fd, &order);
+
+		if (send(fd, &err, sizeof(err), MSG_NOSIGNAL) < 0)
+			break;
+	}
+	_exit(0);
+}
+
+/* Keep these two only: above all not the pool's lock; and whoever reads what the
+ * daemon says waits until nobody has the other end. */
+static void close_others(int a, int b)
+{
+	CLEANUP_FD int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+	unsigned low = (unsigned)(a < b ? a : b), high = (unsigned)(a < b ? b : a);
+
+	for (int i = 0; nothing >= 0 && i < 3; i++)
+		dup2(nothing, i);
+	if (low > 3)
+		close_range(3, low - 1, 0);
+	if (high > low + 1)
+		close_range(low + 1, high - 1, 0);
+	close_range(high + 1, ~0U, 0);
+}
+
+int notifier_start(int fuse_fd, struct notifier **ret_notifier)
+{
+	struct notifier *n = malloc(sizeof(*n));
+	int ends[2];
+
+	if (!n)
+		return -ENOMEM;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
+		free(n);
+		return -errno;
+	}
+	n->fd = ends[0];
+	n->pid = fork();
+	if (n->pid == 0) {
+		close_others(fuse_fd, ends[1]);
+		notify(fuse_fd, ends[1]);
+	}
+	close(ends[1]);
+	if (n->pid < 0) {
+		int err = -errno;
+
+		close(ends[0]);
+		free(n);
+		return err;
+	}
+	*ret_notifier = n;
+	return 0;
+}
+
+void notifier_stop(struct notifier *notifier)
+{
+	if (!notifier)
+		return;
+	close(notifier->fd);
+	while (waitpid(notifier->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	free(notifier);
+}
+
+static int order(struct notifier *notifier, const struct order *what)
+{
+	int answer;
+
+	if (send(notifier->fd, what, sizeof(*what), MSG_NOSIGNAL) != sizeof(*what))
+		return -errno;
+	if (recv(notifier->fd, &answer, sizeof(answer), 0) != sizeof(answer))
+		return -EPIPE;
+	return answer;
+}
+
+int notifier_invalidate(struct notifier *notifier, uint64_t node, int64_t offset, int64_t length)
+{
+	return order(notifier, &(struct order){
+		.node = { .ino = node, .off = offset, .len = length },
+	});
+}
+
+int notifier_forget_names(struct notifier *notifier)
+{
+	return order(notifier, &(struct order){ .names = true });
+}

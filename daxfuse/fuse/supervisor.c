@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The supervisor's rules:
+ *
+ * - A serving process that ends with status 0 has unmounted: that is the end.
+ * - With KEPT_EXIT_RESTART it wants to be replaced by what is installed now.
+ * - Before the mount was usable for the first time, any other status is a refusal
+ *   (it has said why); it is handed on.
+ * - Everything else is a death: the next one is started at once. SIGKILL comes from
+ *   outside and may come as often as it likes, once the process serves. Anything
+ *   else is a failure of ours, and FAILURES_MAX of them, none of which has served
+ *   for SERVED_SECONDS, are taken for one that would go on for ever: then every
+ *   request is answered with EIO, until the mount is gone.
+ */
+#include "daxfuse/fuse/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/fuse/attach.h"
+#include "daxfuse/fuse/kept.h"
+#include "daxfuse/fuse/kernel.h"
+#include "daxfuse/fuse/log.h"
+
+enum { FAILURES_MAX = 8, SERVED_SECONDS = 5, EXIT_MOUNT = 32, REQUEST_MAX = 2 << 20 };
+
+struct watch {
+	const struct supervisor *what;
+	struct kept *kept;
+	struct kept_fds fds;
+	int signals;       /* a signalfd */
+	int ready;         /* our end; -1: has said it */
+	pid_t child;
+	struct timespec started;
+	unsigned failures;
+	bool serves; /* this child has said that it does */
+	bool usable; /* one of them has */
+	int stop;    /* the signal that asked for the end, which may meet no child; or 0 */
+};
+
+static void stop_signals(sigset_t *ret_set)
+{
+	sigemptyset(ret_set);
+	sigaddset(ret_set, SIGCHLD);
+	sigaddset(ret_set, SIGTERM);
+	sigaddset(ret_set, SIGINT);
+	sigaddset(ret_set, SIGHUP);
+}
+
+/* The descriptor of /dev/fuse that is mounted, or -1. */
+static int mounted_fd(const struct watch *k)
+{
+	int fd = attach_find(&k->fds);
+
+	if (fd < 0 && k->fds.fuse >= 0 && attach_look(k->fds.fuse) != ATTACH_NEVER)
+		fd = fcntl(k->fds.fuse, F_DUPFD_CLOEXEC, 3);
+	return fd;
+}
+
+/* ---- the serving process ------------------------------------------------------ */
+
+static void keep_over_exec(int fd)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, 0);
+}
+
+/* In the child. A crash shall leave a core, as far as the limits allow. */
+static void become_server(const struct watch *k, int ready)
+{
+	struct kept_fds fds = k->fds;
+	struct rlimit limit;
+	sigset_t set;
+
+	fds.ready = ready;
+	keep_over_exec(fds.fuse);
+	keep_over_exec(fds.memory);
+	keep_over_exec(fds.device);
+	keep_over_exec(fds.mount);
+	keep_over_exec(fds.mount_peer);
+	keep_over_exec(fds.ready);
+	/* the others stay blocked: it takes them when it can */
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	if (getrlimit(RLIMIT_CORE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_CORE, &limit);
+	}
+	if (kept_export(&fds) == 0)
+		execv(k->kept->binary, k->what->argv);
+	log_error("daxfuse: %s: cannot be started: %s\n", k->kept->binary, strerror(errno));
+	_exit(EXIT_MOUNT);
+}
+
+static int start(struct watch *k)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	k->kept->starts++;
+	k->serves = false;
+	clock_gettime(CLOCK_MONOTONIC, &k->started);
+	fflush(NULL);
+	k->child = fork();
+	if (k->child < 0) {
+		int err = -errno;
+
+		close(ends[0]);
+		close(ends[1]);
+		return err;
+	}
+	if (k->child == 0)
+		become_server(k, ends[1]);
+	close(ends[1]);
+	k->ready = ends[0];
+	if (k->stop)
+		kill(k->child, k->stop);
+	return 0;
+}
+
+static void take_ready(struct watch *k)
+{
+	char byte;
+
+	k->serves = read(k->ready, &byte, 1) == 1;
+	if (k->serves && !k->usable) {
+		k->usable = true;
+		k->what->ready();
+	}
+	close(k->ready);
+	k->ready = -1;
+}
+
+/* Until the child has ended; its wait status. It is reaped here: what it still had
+ * under way with the kernel is over then. */
+static int wait_for_child(struct watch *k)
+{
+	for (;;) {
+		struct pollfd fds[] = { { k->signals, POLLIN, 0 }, { k->ready, POLLIN, 0 } };
+		struct signalfd_siginfo info;
+		int status;
+
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return -errno;
+		if (k->ready >= 0 && fds[1].revents)
+			take_ready(k);
+		if (!(fds[0].revents & POLLIN) ||
+		    read(k->signals, &info, sizeof(info)) != sizeof(info))
+			continue;
+		if (info.ssi_signo != SIGCHLD) {
+			k->stop = (int)info.ssi_signo;
+			kill(k->child, k->stop);
+		} else if (waitpid(k->child, &status, WNOHANG) == k->child) {
+			return status;
+		}
+	}
+}
+
+/* ---- its death ---------------------------------------------------------------- */
+
+static bool has_served(const struct watch *k)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec - k->started.tv_sec >= SERVED_SECONDS;
+}
+
+/* Write down why, for status and the log. */
+static void note_death(struct watch *k, int status)
+{
+	struct kept *kept = k->kept;
+	struct timespec now;
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (WIFSIGNALED(status))
+		snprintf(kept->last_reason, sizeof(kept->last_reason), "killed by signal %d (%s)%s",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)),
+			 WCOREDUMP(status) ? ", core dumped" : "");
+	else
+		snprintf(kept->last_reason, sizeof(kept->last_reason), "exit status %d",
+			 WEXITSTATUS(status));
+	kept->last_death = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	kept->deaths++;
+	kept->crashed = !killed;
+	if (has_served(k))
+		k->failures = 0;
+	if (!killed || !k->serves)
+		k->failures++;
+	log_error("daxfuse: %s on %s: the serving process %d ended: %s; %s\n", k->what->device,
+		  k->what->mountpoint, (int)k->child, kept->last_reason,
+		  k->failures < FAILURES_MAX ? "it is started again" : "it is given up");
+}
+
+/* ---- giving up ---------------------------------------------------------------- */
+
+static bool wants_reply(const struct fuse_in_header *in)
+{
+	return in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET &&
+	       in->opcode != FUSE_INTERRUPT;
+}
+
+/* Somebody must let go of the mount, while somebody answers. */
+static void detach(const struct watch *k)
+{
+	if (fork() != 0)
+		return;
+	close_range(3, ~0U, 0);
+	if (umount2(k->what->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) && errno == EPERM)
+		execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", k->what->mountpoint,
+		       (char *)NULL);
+	_exit(0);
+}
+
+static void answer_errors(const struct watch *k, int fd)
+{
+	const struct fuse_out_header again = { .len = sizeof(again), .error = KERNEL_NOTIFY_RESEND };
+	struct fuse_in_header *in = malloc(REQUEST_MAX);
+	struct pollfd fds[] = { { fd, POLLIN, 0 }, { k->signals, POLLIN, 0 } };
+	ssize_t n = write(fd, &again, sizeof(again));
+
+	while (in && (poll(fds, 2, -1) >= 0 || errno == EINTR)) {
+		struct signalfd_siginfo info;
+
+		if (fds[1].revents && read(k->signals, &info, sizeof(info)) == sizeof(info) &&
+		    info.ssi_signo != SIGCHLD)
+			detach(k);
+		if (!fds[0].revents)
+			continue;
+		n = read(fd, in, REQUEST_MAX);
+		if (n < 0 && errno == ENODEV)
+			break;
+		if (n >= (ssize_t)sizeof(*in) && wants_reply(in)) {
+			struct fuse_out_header out = {
+				.len = sizeof(out), .error = -EIO, .unique = in->unique,
+			};
+
+			n = write(fd, &out, sizeof(out));
+		}
+	}
+	free(in);
+}
+
+static int give_up(struct watch *k)
+{
+	CLEANUP_FD int fd = mounted_fd(k);
+
+	if (fd < 0)
+		return EXIT_MOUNT;
+	log_error("daxfuse: %s: %u serving processes have died in a row, the last one: %s; the "
+		  "mount %s answers EIO from now on\n"
+		  "nothing that was acknowledged is lost; unmount it (umount -l %s), see the log and "
+		  "the cores, check the pool (fsck.daxfuse -n %s), and mount it again\n",
+		  k->what->device, k->failures, k->kept->last_reason, k->what->mountpoint,
+		  k->what->mountpoint, k->what->device);
+	close(TAKE_FD(k->fds.device)); /* so that it can be checked */
+	answer_errors(k, fd);
+	return EXIT_MOUNT;
+}
+
+/* The first failure may have been an accident; many need not come all at once. */
+static void pause_between(unsigned failures)
+{
+	const struct timespec pause = { .tv_nsec = 50000000 };
+
+	for (unsigned i = 1; i < failures; i++)
+		nanosleep(&pause, NULL);
+}
+
+/* ---- all ---------------------------------------------------------------------- */
+
+static bool is_mounted(const struct watch *k)
+{
+	CLEANUP_FD int fd = mounted_fd(k);
+
+	return fd >= 0 && attach_look(fd) == ATTACH_MOUNTED;
+}
+
+static int keep(struct watch *k)
+{
+	for (;;) {
+		int status, err = start(k);
+
+		if (err) {
+			log_error("daxfuse: %s: no process: %s\n", k->what->device, strerror(-err));
+			return EXIT_MOUNT;
+		}
+		status = wait_for_child(k);
+		if (k->ready >= 0)
+			take_ready(k);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == KEPT_EXIT_RESTART)
+			continue;
+		if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || !k->usable))
+			return WEXITSTATUS(status);
+		if (k->usable && !is_mounted(k))
+			return 0;
+		note_death(k, status);
+		if (k->failures >= FAILURES_MAX)
+			return give_up(k);
+		pause_between(k->failures);
+	}
+}
+
+int supervisor_run(const struct supervisor *supervisor)
+{
+	struct watch k = {
+		.what = supervisor,
+		.fds = KEPT_FDS_NONE,
+		.ready = -1,
+	};
+	sigset_t set;
+	int err = kept_open(supervisor->options, supervisor->device, supervisor->mountpoint,
+			    &k.fds, &k.kept);
+
+	if (!err) {
+		k.kept->supervisor = (uint32_t)getpid();
+		stop_signals(&set);
+		sigprocmask(SIG_BLOCK, &set, NULL);
+		k.signals = signalfd(-1, &set, SFD_CLOEXEC);
+		err = k.signals < 0 ? -errno : 0;
+	}
+	if (err) {
+		log_error("daxfuse: %s: cannot be supervised: %s\n", supervisor->device,
+			  strerror(-err));
+		return EXIT_MOUNT;
+	}
+	return keep(&k);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Requests in progress over the lives of several processes. Each "life" opens the
+ * same kept memory anew, as a process does that was started again.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daxfuse/fuse/kernel.h"
+#include "daxfuse/fuse/requests.h"
+
+enum { NODE = 77 };
+
+struct lives {
+	struct kept *kept;
+	struct requests requests;
+};
+
+static void next_life(struct lives *l, bool crashed)
+{
+	requests_close(&l->requests);
+	memset(&l->requests, 0, sizeof(l->requests));
+	l->kept->starts++;
+	l->kept->crashed = crashed;
+	requests_open(&l->requests, l->kept);
+}
+
+static int setup(void **state)
+{
+	struct lives *l = calloc(1, sizeof(*l));
+
+	l->kept = aligned_alloc(64, sizeof(*l->kept));
+	memset(l->kept, 0, sizeof(*l->kept));
+	next_life(l, false);
+	*state = l;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct lives *l = *state;
+
+	free(l->kept);
+	free(l);
+	return 0;
+}
+
+static struct fuse_in_header header_of(uint64_t unique, uint32_t opcode, bool again)
+{
+	return (struct fuse_in_header){
+		.len = sizeof(struct fuse_in_header), .opcode = opcode, .nodeid = NODE,
+		.unique = unique | (again ? FUSE_UNIQUE_RESEND : 0),
+	};
+}
+
+/* What a thread that dies with its process does: it begins, and perhaps executes. */
+struct job {
+	struct lives *l;
+	uint64_t unique;
+	bool again, executes, ends;
+	bool welcome, was_executed;
+	int64_t result;
+};
+
+static void *work(void *arg)
+{
+	struct job *job = arg;
+	struct fuse_in_header header = header_of(job->unique, FUSE_MKDIR, job->again);
+	struct requests *r = &job->l->requests;
+
+	job->welcome = requests_begin(r, &header, sizeof(header));
+	job->was_executed = requests_was_executed(&job->result);
+	if (job->executes)
+		requests_executed(r, job->unique, FUSE_MKDIR, 4711);
+	if (job->ends)
+		requests_end(r);
+	return NULL;
+}
+
+static struct job run(struct lives *l, uint64_t unique, bool again, bool executes, bool ends)
+{
+	struct job job = {.l = l, .unique = unique, .again = again, .executes = executes, .ends = ends};
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, work, &job), 0);
+	pthread_join(thread, NULL);
+	return job;
+}
+
+static unsigned in_progress(const struct lives *l)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < KEPT_REQUESTS; i++)
+		count += l->kept->request[i].unique != 0;
+	return count;
+}
+
+static void test_answered(void **state)
+{
+	struct lives *l = *state;
+
+	run(l, 2, false, true, true);
+	assert_int_equal(in_progress(l), 0);
+}
+
+static void test_executed_once(void **state)
+{
+	struct lives *l = *state;
+	struct job job;
+
+	run(l, 2, false, true, false);
+	run(l, 4, false, false, false);
+	next_life(l, false);
+	job = run(l, 2, true, false, true);
+	assert_true(job.was_executed);
+	assert_int_equal(job.result, 4711);
+	job = run(l, 4, true, false, true);
+	assert_false(job.was_executed);
+	assert_int_equal(in_progress(l), 0);
+}
+
+/* Dead again before it could answer: it still is known. */
+static void test_several_deaths(void **state)
+{
+	struct lives *l = *state;
+	struct job job;
+
+	run(l, 2, false, true, false);
+	for (unsigned i = 0; i < 5; i++) {
+		next_life(l, false);
+		job = run(l, 2, true, false, false);
+		assert_true(job.was_executed);
+		assert_true(job.welcome);
+	}
+	next_life(l, false);
+	run(l, 2, true, false, true);
+	assert_int_equal(in_progress(l), 0);
+}
+
+/* Between the commit and this note of it the process has died: the mount tells. */
+static void test_told_by_recovery(void **state)
+{
+	struct lives *l = *state;
+	struct job job;
+
+	run(l, 2, false, false, false);
+	next_life(l, false);
+	requests_executed(&l->requests, 2, FUSE_MKDIR, 99);
+	requests_executed(&l->requests, 1234, FUSE_MKDIR, 1); /* nobody's */
+	job = run(l, 2, true, false, true);
+	assert_true(job.was_executed);
+	assert_int_equal(job.result, 99);
+}
+
+/* A request that takes the process down each time is not tried for ever; SIGKILLs
+ * from outside are not its fault. */
+static void test_deadly_request(void **state)
+{
+	struct lives *l = *state;
+	unsigned tries = 0;
+
+	run(l, 2, false, false, false);
+	for (unsigned i = 0; i < 10; i++) {
+		next_life(l, false);
+		assert_true(run(l, 2, true, false, false).welcome);
+	}
+	do {
+		next_life(l, true);
+		tries++;
+		assert_true(tries < 10);
+	} while (run(l, 2, true, false, false).welcome);
+	assert_int_equal(tries, 3);
+	/* its neighbour is served */
+	assert_true(run(l, 4, false, false, true).welcome);
+}
+
+static unsigned settled;
+
+static void settle(void *arg, const struct kept_request *lost)
+{
+	assert_ptr_equal(arg, &settled);
+	assert_int_equal(lost->unique, 2);
+	assert_int_equal(lost->node, NODE);
+	assert_int_equal(lost->result, 4711);
+	settled++;
+}
+
+static void test_withdrawn(void **state)
+{
+	struct lives *l = *state;
+
+	settled = 0;
+	run(l, 2, false, true, false);  /* executed, its program is killed */
+	run(l, 4, false, false, false); /* not executed, likewise */
+	run(l, 6, false, true, false);  /* executed, and sent again */
+	next_life(l, false);
+	run(l, 6, true, false, false);
+	run(l, 8, false, true, false);  /* new, in progress */
+	requests_settle(&l->requests, settle, &settled);
+	assert_int_equal(settled, 1);
+	assert_int_equal(in_progress(l), 2);
+}
+
+static void test_full(void **state)
+{
+	struct lives *l = *state;
+	struct job job;
+
+	for (unsigned i = 0; i < KEPT_REQUESTS; i++)
+		run(l, 2 + 2 * i, false, true, false);
+	assert_int_equal(in_progress(l), KEPT_REQUESTS);
+	next_life(l, false);
+	run(l, 2, true, false, false);
+	/* there is room for what is new, and what this life has is not lost by it */
+	run(l, 100000, false, true, false);
+	next_life(l, false);
+	job = run(l, 100000, true, false, true);
+	assert_true(job.was_executed);
+	job = run(l, 2, true, false, true);
+	assert_true(job.was_executed);
+}
+
+static void test_kinds(void **state)
+{
+	struct fuse_in_header again = header_of(2, FUSE_MKDIR, true), new = header_of(2, FUSE_READ, false),
+			      forget = header_of(0, FUSE_FORGET, false);
+	struct lives *l = *state;
+
+	assert_true(requests_is_resent(&again));
+	assert_false(requests_is_new(&again));
+	assert_true(requests_is_new(&new));
+	assert_false(requests_is_new(&forget));
+	assert_true(requests_begin(&l->requests, &forget, sizeof(forget)));
+	assert_int_equal(in_progress(l), 0);
+	requests_end(&l->requests);
+}
+
+/* Another thread answers: what it executes is this request's. */
+static void test_handed_over(void **state)
+{
+	struct lives *l = *state;
+	struct fuse_in_header header = header_of(2, FUSE_IOCTL, false);
+	struct kept_request *request;
+	int64_t result;
+
+	requests_begin(&l->requests, &header, sizeof(header));
+	request = requests_detach();
+	assert_non_null(request);
+	requests_end(&l->requests);
+	assert_int_equal(in_progress(l), 1);
+	/* meanwhile the first one goes on */
+	header.unique = 4;
+	requests_begin(&l->requests, &header, sizeof(header));
+	requests_end(&l->requests);
+	requests_attach(request);
+	requests_executed(&l->requests, 2, FUSE_IOCTL, 5);
+	assert_true(requests_was_executed(&result));
+	assert_int_equal(result, 5);
+	requests_end(&l->requests);
+	assert_int_equal(in_progress(l), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_executed_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_several_deaths, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_told_by_recovery, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_deadly_request, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_withdrawn, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kinds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_handed_over, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
