@@ -8,16 +8,18 @@ waits for it gets an error.
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
 import time
 from pathlib import Path
 
-from support.pool import HANG, Pool, is_mounted
+from support.pool import HANG, SUSPICIOUS, Pool, is_mounted
 
 from restart.task import children, descendants, kill_quietly, stack
 
+KILLED = re.compile(r"the serving process \d+ ended: killed by signal 9 ")
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 
 
@@ -96,6 +98,14 @@ class RestartPool(Pool):
         with self.limit(120):
             super().umount()
         self.supervisor = 0
+
+    def check_log(self):
+        """The deaths are expected."""
+        lines = [line for line in self.log.read_text(errors="replace").splitlines()
+                 if not KILLED.search(line)]
+        bad = [line for line in lines if SUSPICIOUS.search(line)]
+        assert not bad, "suspicious lines in the daemon's log:\n" + "\n".join(lines[-100:])
+        assert not list(self.folder.glob("core*")), "the daemon left a core file"
 
     def log_tail(self):
         return self.log.read_text(errors="replace")[-6000:]

@@ -85,7 +85,8 @@ class Task:
     def result(self, seconds):
         """What the function returned; AssertionError if it raised, was killed, or lasts."""
         if not self.wait(seconds):
-            raise AssertionError(f"{self.name} still runs after {seconds:.0f} s:\n{stack(self.pid)}")
+            raise AssertionError(f"{self.name} still runs after {seconds:.0f} s:\n"
+                                 f"{stack(self.pid)}")
         with open(os.dup(self.answer), "rb") as answer:
             answer.seek(0)
             data = answer.read()

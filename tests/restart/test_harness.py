@@ -74,7 +74,7 @@ def storm(path, twice=None):
     workload = Names(Place(path))
     workload.do_move_data = lambda: None  # an ioctl of ours
     workload.prepare()
-    workload.steps = [step for step in workload.steps if getattr(step, "__name__", "") != "<lambda>"]
+    workload.steps = [step for step in workload.steps if step.__name__ != "<lambda>"]
     if twice:
         once = workload.call
 

@@ -173,8 +173,8 @@ def test_killed_while_unmounting(make_pool):
         os.write(fd, data)
         os.close(fd)
         with pool.limit(90):
-            killer = Killer(pool.supervisor, pool.folder / "kills", count=i % 5 + 1, seed=i, least=0,
-                            most=20)
+            killer = Killer(pool.supervisor, pool.folder / "kills", count=i % 5 + 1, seed=i,
+                            least=0, most=20)
             pool.run("daxfuse", "umount", "--wait", pool.point)
             assert not is_mounted(pool.point)
             killer.stop()
@@ -237,7 +237,8 @@ def clear_away(pool):
     pool.daemon = None
 
 
-@pytest.mark.parametrize("victims", ["supervisor", "supervisor, then child", "child, then supervisor"])
+@pytest.mark.parametrize("victims", ["supervisor", "supervisor, then child",
+                                     "child, then supervisor"])
 def test_supervisor_killed(make_pool, victims):
     """The mount may go or stay; who uses it does not hang, and what was acknowledged is there."""
     pool = make_pool()

@@ -100,7 +100,8 @@ class Names(Workload):
         """A file without a name gets one."""
         spot = self.pick()
         parent = os.path.dirname(spot.path)
-        fd = self.call(0, f"O_TMPFILE in {parent}", os.open, parent, os.O_TMPFILE | os.O_RDWR, 0o644)
+        fd = self.call(0, f"O_TMPFILE in {parent}", os.open, parent, os.O_TMPFILE | os.O_RDWR,
+                       0o644)
         try:
             data = self.chunk()
             if self.call(0, "write to it", os.write, fd, data) != len(data):

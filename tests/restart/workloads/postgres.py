@@ -90,7 +90,8 @@ class Postgres(Workload):
             (SELECT coalesce(sum(delta), 0) FROM pgbench_history),
             (SELECT count(*) FROM pgbench_history)""").split("|")
         assert len(set(row[:4])) == 1 and int(row[4]) > 0, row
-        bad = [line for line in self.log().splitlines() if BAD.search(line) and STARTING not in line]
+        bad = [line for line in self.log().splitlines()
+               if BAD.search(line) and STARTING not in line]
         assert not bad, "\n".join(bad[:20])
         return row
 
