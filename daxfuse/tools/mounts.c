@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reading /proc/self/mounts. A mount of ours has the type fuse.daxfuse and the
- * device as its source. */
+/*
+ * Reading /proc/self/mounts. A mount of ours has the type fuse.daxfuse and the
+ * device's real path as its source.
+ *
+ * Paths of mounts are compared as text: to resolve one would ask its daemon, or that of
+ * the mount that the device lies on, which may be dead or hang.
+ */
 #include "daxfuse/tools/mounts.h"
 
 #include <errno.h>
@@ -35,25 +40,17 @@ struct search {
 	bool found;
 };
 
-static bool is_same_file(const char *canonical, const char *path)
-{
-	CLEANUP_FREE char *real = realpath(path, NULL);
-
-	return real && !strcmp(real, canonical);
-}
-
 static int match_device(const char *device, const char *mountpoint, void *arg)
 {
 	struct search *search = arg;
 
-	if (!is_same_file(search->wanted, device))
+	if (strcmp(search->wanted, device))
 		return 0;
 	snprintf(search->ret, search->size, "%s", mountpoint);
 	search->found = true;
 	return 1;
 }
 
-/* No realpath() here: it would ask the daemon, which may be dead. */
 static int match_mountpoint(const char *device, const char *mountpoint, void *arg)
 {
 	struct search *search = arg;
@@ -85,21 +82,39 @@ int mounts_find_device(const char *device, char *ret_mountpoint, size_t size)
 	return search_mounts(wanted, ret_mountpoint, size, match_device);
 }
 
+/* Without the "/" and "/." at its end. */
+static void cut_end(char *path)
+{
+	size_t length = strlen(path);
+
+	while (length > 1 && (path[length - 1] == '/' ||
+			      (path[length - 1] == '.' && path[length - 2] == '/')))
+		path[--length] = '\0';
+}
+
+static char *absolute_path(const char *path)
+{
+	CLEANUP_FREE char *here = NULL;
+	char *result;
+
+	if (*path == '/')
+		return strdup(path);
+	here = getcwd(NULL, 0);
+	return here && asprintf(&result, "%s/%s", here, path) >= 0 ? result : NULL;
+}
+
 /* The mount point's parent is resolved, and its own name appended. */
 static char *resolve_parent(const char *path)
 {
 	CLEANUP_FREE char *copy = strdup(path);
 	CLEANUP_FREE char *parent = NULL;
-	size_t length = copy ? strlen(copy) : 0;
 	char *slash, *result;
 
-	while (length > 1 && copy[length - 1] == '/')
-		copy[--length] = '\0';
-	if (!length)
+	if (!copy)
 		return NULL;
 	slash = strrchr(copy, '/');
-	if (!slash || !strcmp(slash + 1, ".") || !strcmp(slash + 1, "..") || !slash[1])
-		return slash ? realpath(copy, NULL) : NULL;
+	if (!strcmp(slash + 1, "..") || !slash[1])
+		return realpath(copy, NULL);
 	*slash = '\0';
 	parent = realpath(slash == copy ? "/" : copy, NULL);
 	if (!parent ||
@@ -110,18 +125,15 @@ static char *resolve_parent(const char *path)
 
 int mounts_find_mountpoint(const char *mountpoint, char *ret_device, size_t size)
 {
-	CLEANUP_FREE char *absolute = NULL;
+	CLEANUP_FREE char *absolute = absolute_path(mountpoint);
 	CLEANUP_FREE char *wanted = NULL;
-	CLEANUP_FREE char *here = NULL;
 
-	if (*mountpoint == '/') {
-		wanted = resolve_parent(mountpoint);
-	} else {
-		here = getcwd(NULL, 0);
-		if (!here || asprintf(&absolute, "%s/%s", here, mountpoint) < 0)
-			return -ENOENT;
-		wanted = resolve_parent(absolute);
-	}
+	if (!absolute)
+		return -ENOENT;
+	cut_end(absolute);
+	if (search_mounts(absolute, ret_device, size, match_mountpoint) == 0)
+		return 0;
+	wanted = resolve_parent(absolute);
 	if (!wanted)
 		return -ENOENT;
 	return search_mounts(wanted, ret_device, size, match_mountpoint);

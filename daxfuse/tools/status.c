@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * daxfuse status: what a mount says of itself. The daemon answers an ioctl with
- * one JSON object; here it is only shown.
+ * one JSON object; here it is only shown, with whether it answered at all.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -12,6 +13,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/ioctl.h"
+#include "daxfuse/tools/ask.h"
 #include "daxfuse/tools/command.h"
 #include "daxfuse/tools/mounts.h"
 #include "daxfuse/tools/report.h"
@@ -29,22 +31,49 @@ static const struct command command = {
 	.usage_status = 1,
 };
 
-static int read_status(const char *path, struct json_object **ret_object)
+/* One of many must not hold up the others; who asks for one alone can wait. */
+enum { LIMIT_OF_ALL_MS = 2000, LIMIT_MS = 10000 };
+
+static int fetch(const char *path, char *text, size_t size)
 {
 	CLEANUP_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	CLEANUP_FREE struct dxf_ioc_status *status = calloc(1, sizeof(*status));
-	struct json_object *object;
 
+	static_assert(sizeof(status->json) <= ASK_MAX, "an answer");
 	if (fd < 0 || !status)
 		return -errno;
 	if (ioctl(fd, DXF_IOC_STATUS, status) < 0)
 		return -errno;
-	status->json[sizeof(status->json) - 1] = '\0';
-	object = json_tokener_parse(status->json);
+	snprintf(text, size, "%.*s", (int)sizeof(status->json), status->json);
+	return 0;
+}
+
+static int read_status(const char *path, unsigned limit_ms, struct json_object **ret_object)
+{
+	struct json_object *object;
+	char text[ASK_MAX];
+	int err = ask(fetch, path, limit_ms, text);
+
+	if (err)
+		return err;
+	object = json_tokener_parse(text);
 	if (!object)
 		return -EPROTO;
+	json_object_object_add(object, "responding", json_object_new_boolean(true));
 	*ret_object = object;
 	return 0;
+}
+
+/* What is known of a mount that gives no answer. */
+static struct json_object *describe_silent(const char *device, const char *mountpoint, int err)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_object_object_add(object, "mountpoint", json_object_new_string(mountpoint));
+	json_object_object_add(object, "device", json_object_new_string(device));
+	json_object_object_add(object, "responding", json_object_new_boolean(false));
+	json_object_object_add(object, "error", json_object_new_string(strerror(-err)));
+	return object;
 }
 
 static int report(const char *path, int err)
@@ -143,6 +172,10 @@ static void print_human(struct json_object *object)
 	struct json_object *space = json_object_object_get(object, "space");
 	char size[HUMAN_SIZE], unused[HUMAN_SIZE];
 
+	if (!space) {
+		print_object(object, 0);
+		return;
+	}
 	printf("%s: %s, %s free\n",
 	       json_object_get_string(json_object_object_get(object, "device")),
 	       human_size(get(object, "size"), size, sizeof(size)),
@@ -152,21 +185,12 @@ static void print_human(struct json_object *object)
 	print_object(object, 0);
 }
 
-struct all {
-	struct json_object *list;
-	int status;
-};
-
 static int add_mount(const char *device, const char *mountpoint, void *arg)
 {
-	struct json_object *object;
-	struct all *all = arg;
-	int err = read_status(mountpoint, &object);
+	struct json_object *object, *list = arg;
+	int err = read_status(mountpoint, LIMIT_OF_ALL_MS, &object);
 
-	if (err)
-		all->status = report(mountpoint, err);
-	else
-		json_object_array_add(all->list, object);
+	json_object_array_add(list, err ? describe_silent(device, mountpoint, err) : object);
 	return 0;
 }
 
@@ -184,14 +208,13 @@ static void print_all(struct json_object *list)
 static int show_all(bool human)
 {
 	CLEANUP_JSON struct json_object *list = json_object_new_array();
-	struct all all = { .list = list };
 
-	mounts_each(add_mount, &all);
+	mounts_each(add_mount, list);
 	if (human)
 		print_all(list);
 	else
 		report_json(list);
-	return all.status;
+	return 0;
 }
 
 int status_main(int argc, char **argv)
@@ -205,7 +228,7 @@ int status_main(int argc, char **argv)
 	command_operands(&command, argc, 0, 1);
 	if (optind == argc)
 		return show_all(human);
-	err = read_status(argv[optind], &object);
+	err = read_status(argv[optind], LIMIT_MS, &object);
 	if (err)
 		return report(argv[optind], err);
 	if (human)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The tools that ask a running daemon."""
 
+import errno
 import fcntl
 import json
 import os
 import random
+import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -24,9 +28,8 @@ def test_status(tool, image, mount):
     assert status["uuid"] in human and "{" not in human
 
 
-def test_status_of_all_mounts(bin_dir, tool, image, mount):
-    """Where others have mounts that may not answer, too: so where only ours are seen."""
-    points = [mount(image(name="one")), mount(image(name="two"))]
+def status_of_all(bin_dir, points):
+    """What `daxfuse status` shows where only these mounts are seen: others have some, too."""
     ours = "|".join(map(str, points))
     script = f"""
         for point in $(findmnt -rn -t fuse.daxfuse -o TARGET | grep -vxE '{ours}'); do
@@ -36,8 +39,62 @@ def test_status_of_all_mounts(bin_dir, tool, image, mount):
     """
     done = subprocess.run(["unshare", "--mount", "bash", "-c", script], check=True,
                           capture_output=True, text=True, timeout=120)
-    shown = [entry["mountpoint"] for entry in json.loads(done.stdout)]
-    assert sorted(shown) == sorted(map(str, points))
+    return {entry["mountpoint"]: entry for entry in json.loads(done.stdout)}
+
+
+def test_status_of_all_mounts(bin_dir, tool, image, mount):
+    points = [mount(image(name="one")), mount(image(name="two"))]
+    shown = status_of_all(bin_dir, points)
+    assert set(shown) == set(map(str, points))
+    assert all(entry["responding"] for entry in shown.values())
+
+
+@pytest.fixture
+def stopped(tool, image, mount):
+    """A mount whose daemon is stopped, and its image."""
+    path = image(name="stopped")
+    point = mount(path)
+    pid = tool("daxfuse", "status", point).json["mount"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    yield point, path
+    os.kill(pid, signal.SIGCONT)
+
+
+def test_status_of_a_stopped_daemon(bin_dir, tool, image, mount, stopped):
+    """It holds nobody up, and is an error only for who asks for it."""
+    point, path = stopped
+    other = mount(image(name="other"))
+    begin = time.monotonic()
+    shown = status_of_all(bin_dir, [point, other])
+    assert time.monotonic() - begin < 30
+    assert shown[str(other)]["responding"] is True
+    assert shown[str(other)]["space"]["units"] > 0
+    assert shown[str(point)] == {"mountpoint": str(point), "device": str(path), "responding": False,
+                                 "error": os.strerror(errno.ETIMEDOUT)}
+    asked = tool("daxfuse", "status", point, code=1, timeout=60)
+    assert not asked.stdout and str(point) in asked.stderr
+
+
+def test_umount_of_a_stopped_daemon(tool, stopped):
+    """It is found by its name alone."""
+    point, _ = stopped
+    tool("daxfuse", "umount", f"{point}/.", timeout=20)
+    assert not os.path.ismount(point)
+
+
+def test_status_after_an_abort(bin_dir, tool, image, mount):
+    """The mount is there still, but dead."""
+    point = mount(image())
+    pid = tool("daxfuse", "status", point).json["mount"]["pid"]
+    connection = os.minor(os.stat(point).st_dev)
+    Path(f"/sys/fs/fuse/connections/{connection}/abort").write_text("1")
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.01)
+    shown = status_of_all(bin_dir, [point])
+    if shown:
+        assert shown[str(point)]["responding"] is False
+        tool("daxfuse", "status", point, code=1)
+        tool("daxfuse", "umount", point)
 
 
 def test_map_agrees_with_the_device(tool, image, mount):
