@@ -5,7 +5,6 @@
  * whole units only. JSON.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <json-c/json.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include "tests/bench/aging/churn.h"
 #include "tests/bench/aging/survey.h"
 #include "tests/bench/common/measure.h"
+#include "tests/bench/common/options.h"
 #include "tests/bench/common/pool.h"
 
 #define THREADS 2
@@ -43,42 +43,18 @@ struct churner {
 	uint64_t bytes;
 };
 
-static uint64_t parse_number(const char *text)
+static void parse(int argc, char **argv, struct arguments *a)
 {
-	char *end;
-	uint64_t value = strtoull(text, &end, 0);
-
-	if (*end || end == text || !value) {
-		fprintf(stderr, "bench-aging: '%s' is no number above 0\n", text);
-		exit(2);
-	}
-	return value;
-}
-
-static void parse(int argc, char **argv, struct arguments *ret_arguments)
-{
-	static const struct option options[] = {
-		{ "pool", required_argument, NULL, 'p' },
-		{ "size", required_argument, NULL, 's' },
-		{ "rounds", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+	const struct bench_option options[] = {
+		{ "pool", .text = &a->pool },
+		{ "size", .number = &a->size, .least = DXF_UNIT_SIZE },
+		{ "rounds", .number = &a->rounds, .least = 1 },
+		{ NULL },
 	};
-	int option;
 
-	*ret_arguments = (struct arguments){ NULL, UINT64_C(4) << 30, 4 };
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 'p')
-			ret_arguments->pool = optarg;
-		else if (option == 's')
-			ret_arguments->size = parse_number(optarg) / DXF_UNIT_SIZE * DXF_UNIT_SIZE;
-		else if (option == 'r')
-			ret_arguments->rounds = parse_number(optarg);
-		else {
-			fputs(usage, option == 'h' ? stdout : stderr);
-			exit(option == 'h' ? 0 : 2);
-		}
-	}
+	*a = (struct arguments){ NULL, UINT64_C(4) << 30, 4 };
+	bench_options(argc, argv, usage, options);
+	a->size = a->size / DXF_UNIT_SIZE * DXF_UNIT_SIZE;
 }
 
 static void *churn_thread(void *arg)

@@ -4,10 +4,10 @@
  * many fences; on one thread and on two in different directories. JSON.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/bench/common/options.h"
 #include "tests/bench/common/pool.h"
 #include "tests/bench/core/mounting.h"
 #include "tests/bench/core/operations.h"
@@ -32,45 +32,18 @@ struct arguments {
 	uint64_t count, files, large;
 };
 
-static uint64_t parse_number(const char *text)
+static void parse(int argc, char **argv, struct arguments *a)
 {
-	char *end;
-	uint64_t value = strtoull(text, &end, 0);
-
-	if (*end || end == text) {
-		fprintf(stderr, "bench-core: '%s' is no number\n", text);
-		exit(2);
-	}
-	return value;
-}
-
-static void parse(int argc, char **argv, struct arguments *ret_arguments)
-{
-	static const struct option options[] = {
-		{ "pool", required_argument, NULL, 'p' },
-		{ "count", required_argument, NULL, 'c' },
-		{ "files", required_argument, NULL, 'f' },
-		{ "large", required_argument, NULL, 'l' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+	const struct bench_option options[] = {
+		{ "pool", .text = &a->pool },
+		{ "count", .number = &a->count },
+		{ "files", .number = &a->files },
+		{ "large", .number = &a->large },
+		{ NULL },
 	};
-	int option;
 
-	*ret_arguments = (struct arguments){ NULL, 200000, 1000000, UINT64_C(1) << 40 };
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 'p')
-			ret_arguments->pool = optarg;
-		else if (option == 'c')
-			ret_arguments->count = parse_number(optarg);
-		else if (option == 'f')
-			ret_arguments->files = parse_number(optarg);
-		else if (option == 'l')
-			ret_arguments->large = parse_number(optarg);
-		else {
-			fputs(usage, option == 'h' ? stdout : stderr);
-			exit(option == 'h' ? 0 : 2);
-		}
-	}
+	*a = (struct arguments){ NULL, 200000, 1000000, UINT64_C(1) << 40 };
+	bench_options(argc, argv, usage, options);
 }
 
 /* The whole table on `threads` threads; improves results. */
