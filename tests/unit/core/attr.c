@@ -16,17 +16,7 @@
 
 static int setup(void **state)
 {
-	struct pool *pool = calloc(1, sizeof(*pool));
-
-	pool_make(pool, 12);
-	*state = pool;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pool_free(*state);
-	free(*state);
+	*state = pool_new(12);
 	return 0;
 }
 
@@ -459,7 +449,7 @@ static void test_generations(void **state)
 	fs_clock = clock;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, pool_teardown)
 
 int main(void)
 {

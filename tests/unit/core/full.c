@@ -15,18 +15,8 @@ static char buf[4 << 20];
 
 static int setup(void **state)
 {
-	struct pool *pool = calloc(1, sizeof(*pool));
-
 	memset(buf, 'x', sizeof(buf));
-	pool_make(pool, UNITS);
-	*state = pool;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pool_free(*state);
-	free(*state);
+	*state = pool_new(UNITS);
 	return 0;
 }
 
@@ -253,13 +243,13 @@ static void test_projects(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_to_the_last_block, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_nothing_changes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_short_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_removing_works, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_block_quota, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_inode_quota, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_projects, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_to_the_last_block, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_nothing_changes, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_short_write, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_removing_works, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_block_quota, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_inode_quota, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_projects, setup, pool_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,22 +47,14 @@ static void spoil(unsigned i, uint64_t offset)
 
 static int setup(void **state)
 {
-	struct pool *pool = calloc(1, sizeof(*pool));
+	struct pool *pool = pool_new(UNITS);
 
-	pool_make(pool, UNITS);
 	pool->pm->clear_bad = clear_bad;
 	memset(&device, 0, sizeof(device));
 	device.pool = pool;
 	for (size_t i = 0; i < sizeof(buf); i++)
 		buf[i] = (char)(i * 31 >> 7);
 	*state = pool;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pool_free(*state);
-	free(*state);
 	return 0;
 }
 
@@ -222,11 +214,11 @@ static void test_repair(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_zero, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_new_space, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_unwritten, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_repair, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_write, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_zero, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_new_space, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_unwritten, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_repair, setup, pool_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

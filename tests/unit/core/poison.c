@@ -12,18 +12,8 @@ static char buf[3 << 20];
 
 static int setup(void **state)
 {
-	struct pool *pool = calloc(1, sizeof(*pool));
-
-	pool_make(pool, UNITS);
 	memset(buf, 'x', sizeof(buf));
-	*state = pool;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pool_free(*state);
-	free(*state);
+	*state = pool_new(UNITS);
 	return 0;
 }
 
@@ -245,13 +235,13 @@ static void test_accounts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_data, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_new_space, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_bucket, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_inode, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_table, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_truncation, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_accounts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_data, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_new_space, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_bucket, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_inode, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_table, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_truncation, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_accounts, setup, pool_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

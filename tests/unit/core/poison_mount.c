@@ -16,11 +16,8 @@ static char buf[2 << 20];
 
 static struct pool *make(unsigned units)
 {
-	struct pool *pool = calloc(1, sizeof(*pool));
-
-	pool_make(pool, units);
 	memset(buf, 'x', sizeof(buf));
-	return pool;
+	return pool_new(units);
 }
 
 static void count_poison(const struct check_finding *finding, void *arg)

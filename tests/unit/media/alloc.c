@@ -5,11 +5,6 @@
 
 enum { UNITS = 40 };
 
-static void setup_pool(struct pool *pool)
-{
-	pool_make(pool, UNITS);
-}
-
 static uint64_t take_block(struct pool *pool)
 {
 	struct tx *tx = begin(pool);
@@ -35,7 +30,7 @@ static void test_units_stay_whole(void **state)
 	struct pool pool;
 	uint64_t offset;
 
-	setup_pool(&pool);
+	pool_make(&pool, UNITS);
 	alloc_space(pool.vol, &before);
 	assert_int_equal(before.broken_units, 0);
 	for (unsigned i = 0; i < DXF_UNIT_BLOCKS + 1; i++) {
@@ -57,7 +52,7 @@ static void test_coalesce(void **state)
 	struct alloc_space before, after;
 	struct pool pool;
 
-	setup_pool(&pool);
+	pool_make(&pool, UNITS);
 	alloc_space(pool.vol, &before);
 	for (unsigned i = 0; i < COUNT; i++)
 		offset[i] = take_block(&pool);
@@ -86,7 +81,7 @@ static void test_fullest_first(void **state)
 	uint64_t offset[COUNT], fuller, one;
 	struct pool pool;
 
-	setup_pool(&pool);
+	pool_make(&pool, UNITS);
 	for (unsigned i = 0; i < COUNT; i++)
 		offset[i] = take_block(&pool);
 	fuller = offset[COUNT - 1] / DXF_UNIT_SIZE;
@@ -108,7 +103,7 @@ static void test_no_space(void **state)
 	uint64_t left, offset, *seen, blocks[8];
 	struct tx *tx;
 
-	setup_pool(&pool);
+	pool_make(&pool, UNITS);
 	left = free_space(&pool);
 	seen = calloc(UNITS * DXF_UNIT_BLOCKS / 64, 8);
 	tx = begin(&pool);
@@ -144,7 +139,7 @@ static void test_mend_on_demand(void **state)
 	uint64_t offset, units, *taken;
 	struct tx *tx;
 
-	setup_pool(&pool);
+	pool_make(&pool, UNITS);
 	units = free_space(&pool) / DXF_UNIT_BLOCKS;
 	taken = calloc(units * DXF_UNIT_BLOCKS, 8);
 	for (uint64_t i = 0; i < units * DXF_UNIT_BLOCKS; i++)
@@ -168,7 +163,7 @@ static void test_free_is_late(void **state)
 	uint64_t left, offset, other;
 	struct tx *tx;
 
-	setup_pool(&pool);
+	pool_make(&pool, UNITS);
 	offset = take_block(&pool);
 	left = free_space(&pool);
 	tx = begin(&pool);
@@ -190,7 +185,7 @@ static void test_bad_ranges(void **state)
 	struct alloc_space space;
 	uint64_t left, offset;
 
-	setup_pool(&pool);
+	pool_make(&pool, UNITS);
 	offset = take_block(&pool);
 	bad[0] = (struct pmem_range){offset + 3 * DXF_BLOCK_SIZE + 512, 5000}; /* two blocks */
 	bad[1] = (struct pmem_range){(UNITS - 3) * DXF_UNIT_SIZE + 12345, 1};
@@ -216,7 +211,7 @@ static void test_hostile(void **state)
 	unsigned replayed;
 	uint64_t *word;
 
-	setup_pool(&pool);
+	pool_make(&pool, UNITS);
 	assert_false(alloc_is_block(pool.vol, 0));
 	assert_false(alloc_is_block(pool.vol, pool.super.data_offset));
 	assert_false(alloc_is_unit(pool.vol, pool.super.data_offset));

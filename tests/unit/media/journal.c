@@ -7,17 +7,7 @@ enum { UNITS = 8 };
 
 static int setup(void **state)
 {
-	struct pool *pool = calloc(1, sizeof(*pool));
-
-	pool_make(pool, UNITS);
-	*state = pool;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pool_free(*state);
-	free(*state);
+	*state = pool_new(UNITS);
 	return 0;
 }
 
@@ -308,15 +298,15 @@ static void test_stale(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_commit, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_abort, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_take_and_free, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_overflow, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fresh, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_replay, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_torn, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stale, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_commit, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_abort, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_take_and_free, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_overflow, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_fresh, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_replay, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_torn, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_hostile, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_stale, setup, pool_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

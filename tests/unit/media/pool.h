@@ -100,6 +100,23 @@ static inline void pool_free(struct pool *pool)
 	pmem_memory_free(pool->pm);
 }
 
+/* For tests that each begin with a pool of their own. */
+static inline struct pool *pool_new(unsigned units)
+{
+	struct pool *pool = calloc(1, sizeof(*pool));
+
+	assert_non_null(pool);
+	pool_make(pool, units);
+	return pool;
+}
+
+static inline int pool_teardown(void **state)
+{
+	pool_free(*state);
+	free(*state);
+	return 0;
+}
+
 static inline struct tx *begin(struct pool *pool)
 {
 	struct tx *tx;

@@ -9,17 +9,7 @@ enum { UNITS = 16 };
 
 static int setup(void **state)
 {
-	struct pool *pool = calloc(1, sizeof(*pool));
-
-	pool_make(pool, UNITS);
-	*state = pool;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pool_free(*state);
-	free(*state);
+	*state = pool_new(UNITS);
 	return 0;
 }
 
@@ -153,11 +143,11 @@ static void test_full_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_charge, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_underflow, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_several, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_full_table, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_charge, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_limits, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_underflow, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_several, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_full_table, setup, pool_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

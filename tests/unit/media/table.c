@@ -11,17 +11,7 @@ enum { UNITS = 40 };
 
 static int setup(void **state)
 {
-	struct pool *pool = calloc(1, sizeof(*pool));
-
-	pool_make(pool, UNITS);
-	*state = pool;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pool_free(*state);
-	free(*state);
+	*state = pool_new(UNITS);
 	return 0;
 }
 
@@ -305,12 +295,12 @@ static void test_repeated(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_levels, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_too_far, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_units, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_repeated, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_levels, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_too_far, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_units, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_budget, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_hostile, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_repeated, setup, pool_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
