@@ -28,6 +28,8 @@ def make_pool(request, bin_dir, huge_dir):
         try:
             if request.session.testsfailed == failed:
                 pool.finish()
+            else:
+                print(f"the daemon's log:\n{pool.log_tail()}")
         finally:
             pool.abandon()
             shutil.rmtree(pool.folder)

@@ -14,6 +14,8 @@ import socket
 import time
 from pathlib import Path
 
+from restart.task import Flag, Task
+
 FIRST = 3  # SD_LISTEN_FDS_START
 STORE_MAX = 16
 KCMP = 312
@@ -41,6 +43,7 @@ class Manager:
     def run(self):
         """Returns how often the command was started."""
         path = self.folder / "notify"
+        path.unlink(missing_ok=True)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(path))
         signal.signal(signal.SIGTERM, self.stop)
@@ -130,11 +133,29 @@ class Manager:
         self.drop(lambda entry: entry[1] in bad)
 
 
-def wait_for(flag, seconds, task):
-    """Until the service is ready."""
-    end = time.monotonic() + seconds
-    while not flag:
-        if task.has_ended():
-            task.result(0)
-        assert not task.has_ended() and time.monotonic() < end, "the service does not get ready"
-        time.sleep(0.005)
+class Service:
+    """A manager in a process of its own, to be used like its daemon's Popen."""
+
+    def __init__(self, command, folder):
+        self.ready = Flag()
+        self.task = Task("systemd", Manager(command, folder, self.ready).run)
+        self.pid = self.task.pid
+
+    def wait_until_ready(self, seconds=30):
+        end = time.monotonic() + seconds
+        while not self.ready:
+            if self.task.has_ended():
+                self.task.result(0)
+            assert not self.task.has_ended() and time.monotonic() < end, "does not get ready"
+            time.sleep(0.005)
+
+    def poll(self):
+        return 0 if self.task.has_ended() else None
+
+    def wait(self, seconds=60):
+        """0, when the daemon has ended with success; raises if it has not."""
+        self.task.result(seconds)
+        return 0
+
+    def kill(self):
+        self.task.close()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from support.pool import HANG, SUSPICIOUS, Pool, is_mounted
 
+from restart.keeper import Service
 from restart.task import children, descendants, kill_quietly, stack
 
 KILLED = re.compile(r"the serving process \d+ ended: killed by signal 9 ")
@@ -40,6 +41,7 @@ class RestartPool(Pool):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.supervisor = 0
+        self.under_systemd = False
         self.connection = None
         self.started = set()  # all processes that we know to be ours
         self.tasks = []       # to be ended when a limit is over
@@ -50,25 +52,25 @@ class RestartPool(Pool):
     def serve(self, *options):
         """Mount; the daemon must be restartable."""
         with self.limit(60):
-            self.mount(*options)
+            if self.under_systemd:
+                self.mount_as_service(*options)
+            else:
+                self.mount(*options)
             self.connection = connection_of(self.point)
             mount = self.status()["mount"]
             assert mount["restartable"] is True and mount["starts"] == 1, mount
-            self.supervisor = mount["supervisor"]
-            self.started |= {self.daemon.pid, self.supervisor, mount["pid"]}
+            assert mount["supervisor"] == (0 if self.under_systemd else self.daemon.pid)
+            self.supervisor = self.daemon.pid
+            self.started |= {self.daemon.pid, mount["pid"]}
             assert children(self.supervisor) == [mount["pid"]]
         return self.point
 
-    def start_in_background(self, *options):
-        """As users do: the command returns when the mount is usable."""
-        words = [word for option in options for word in ("-o", option)]
-        with self.limit(60):
-            self.run("daxfuse", self.image, self.point, *words)
-            self.connection = connection_of(self.point)
-            mount = self.status()["mount"]
-            self.supervisor = mount["supervisor"]
-            self.started |= {self.supervisor, mount["pid"]}
-        return self.point
+    def mount_as_service(self, *options):
+        self.options = options
+        words = [word for option in ("keeper=systemd", *options) for word in ("-o", option)]
+        self.daemon = Service([self.bin_dir / "daxfuse", self.image, self.point, "-f", *words],
+                              self.folder)
+        self.daemon.wait_until_ready()
 
     def status(self):
         return json.loads(self.run("daxfuse", "status", self.point))
@@ -148,7 +150,9 @@ class RestartPool(Pool):
 
     def shoot(self):
         """The supervisor first, or it would start another one."""
-        if self.daemon is not None:
+        if isinstance(self.daemon, Service):
+            self.daemon.kill()
+        elif self.daemon is not None:
             self.started.add(self.daemon.pid)
         for pid in list(self.started):
             if self.is_ours(pid):
@@ -175,9 +179,9 @@ class RestartPool(Pool):
         self.abort()
         for task in self.tasks:
             task.close()
-        if self.daemon is not None:
+        if isinstance(self.daemon, subprocess.Popen):
             self.daemon.wait(HANG)
-            self.daemon = None
+        self.daemon = None
         while is_mounted(self.point):
             self.detach()
 

@@ -106,7 +106,9 @@ class Task:
     def close(self):
         self.kill()
         self.wait(20)
-        os.close(self.answer)
+        if self.answer >= 0:
+            os.close(self.answer)
+        self.answer = -1
 
 
 def together(functions, seconds=600):

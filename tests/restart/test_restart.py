@@ -5,18 +5,22 @@ DAXFUSE_RESTART_KILLS=1000 kills as often (in all, beneath the workloads) and gi
 more to do; DAXFUSE_RESTART_SEED makes other sequences.
 """
 
+import contextlib
 import errno
 import json
 import os
 import random
 import resource
 import signal
+import stat
 import subprocess
 import time
 
 import pytest
 
 from support.pool import MIB, is_mounted
+from support.process import eventually
+from support.syscalls import RENAME_EXCHANGE, link_fd, renameat2
 from vm.load import WRITERS
 
 from restart.harness import kill_under, under_load
@@ -41,6 +45,8 @@ KILLS = int(os.environ.get("DAXFUSE_RESTART_KILLS", 0))
 LONG = KILLS > 0
 SEED = int(os.environ.get("DAXFUSE_RESTART_SEED", 1))
 SIZE = 2048 * MIB
+
+MEDDLED = [f"n{i}" for i in range(12)]
 
 # What the kernel answers where nobody serves any more.
 GONE = (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
@@ -354,3 +360,109 @@ def test_killed_while_stopped(make_pool):
             look()
 
     under_load(pool, [Names(pool), Unlinked(pool)], 60, halt_and_kill)
+
+
+def test_systemd_keeps_the_mount(make_pool):
+    """The descriptors are in the manager's store while nobody serves."""
+    pool = make_pool(SIZE)
+    pool.under_systemd = True
+    pool.serve()
+    loads = [Names(pool, 1), Names(pool, 2, dax=True), Sqlite(pool), Unlinked(pool)]
+    found = kill_under(pool, loads, max(15, KILLS // 10), seed=SEED)
+    print("systemd", json.dumps(summary(found)))
+
+
+def test_service_ends_and_starts(make_pool):
+    """SIGTERM unmounts, and leaves nothing in the store that the next start would take."""
+    pool = make_pool()
+    pool.under_systemd = True
+    for _ in range(3):
+        pool.serve()
+        pool.kill_serving()
+        (pool.point / "f").touch()
+        with pool.limit(60):
+            os.kill(pool.daemon.pid, signal.SIGTERM)
+            pool.daemon.wait(30)
+            pool.daemon = None
+        assert not is_mounted(pool.point) and pool.ours() == []
+        pool.fsck()
+
+
+# ---- programs that are killed themselves
+
+
+def meddle(folder, seed):
+    """Calls that change names, without an end; each may fail."""
+    rng = random.Random(seed)
+    while True:
+        one, other = (f"{folder}/{rng.choice(MEDDLED)}" for _ in range(2))
+        with contextlib.suppress(OSError):
+            rng.choice((
+                lambda: os.close(os.open(one, os.O_CREAT | os.O_EXCL | os.O_WRONLY)),
+                lambda: os.mkdir(one),
+                lambda: os.unlink(one),
+                lambda: os.rmdir(one),
+                lambda: os.link(one, other),
+                lambda: os.symlink("x", one),
+                lambda: renameat2(one, other, 0),
+                lambda: renameat2(one, other, RENAME_EXCHANGE),
+                lambda: link_tmpfile(folder, one)))()
+
+
+def link_tmpfile(folder, path):
+    fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY)
+    try:
+        link_fd(fd, path)
+    finally:
+        os.close(fd)
+
+
+def assert_consistent(folder):
+    """What the kernel remembers of names is what the daemon lists."""
+    with os.scandir(folder) as entries:
+        listed = {entry.name: entry.inode() for entry in entries}
+    inodes = list(listed.values())
+    for name in MEDDLED:
+        try:
+            info = os.lstat(f"{folder}/{name}")
+        except FileNotFoundError:
+            assert name not in listed, f"{name} is listed, and not found"
+            continue
+        assert listed.get(name) == info.st_ino, f"{name}: {info.st_ino}, listed {listed.get(name)}"
+        if not stat.S_ISDIR(info.st_mode):
+            assert info.st_nlink == inodes.count(info.st_ino), f"{name}: {info.st_nlink} links"
+
+
+def test_programs_are_killed_too(make_pool):
+    """What a killed program had under way happened or did not; nobody sees both, and no
+    inode is left behind."""
+    pool = make_pool()
+    pool.serve()
+    folder = pool.point / "meddled"
+    folder.mkdir()
+    empty = os.statvfs(pool.point).f_ffree
+    rng = random.Random(SEED)
+    for round_ in range(KILLS // 5 if LONG else 12):
+        with pool.limit(60):
+            tasks = [Task(f"meddler {i}", meddle, folder, f"{SEED} {round_} {i}") for i in range(4)]
+            pool.tasks = tasks
+            time.sleep(rng.uniform(0.01, 0.06))
+            # Stopped somewhere on its way into service, it keeps requests waiting.
+            pid = pool.kill_serving()
+            time.sleep(rng.uniform(0, 0.012))
+            os.kill(pid, signal.SIGSTOP)
+            for task in tasks:
+                task.kill()
+            time.sleep(0.003)
+            os.kill(pid, signal.SIGCONT)
+            for task in tasks:
+                task.close()
+            assert_consistent(folder)
+    with pool.limit(60):
+        for name in os.listdir(folder):
+            path = folder / name
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink()
+        assert eventually(lambda: os.statvfs(pool.point).f_ffree, empty) == empty
