@@ -14,6 +14,8 @@
  *   word    locked -> nothing                     entry_remove(), entry_unlock() of EMPTY  all
  *   word    PTE, locked -> DEAD                   entry_upgrade()       all
  *
+ * entry_grab() of a PMD entry upgrades a table in which nothing is left, too.
+ *
  * Only the holder stores to a locked word; every other transition is a
  * compare-and-swap from the value that was seen.
  *
@@ -180,29 +182,6 @@ static int insert_table(struct entry_map *map, _Atomic uint64_t *slot, uint64_t 
 	return 0;
 }
 
-int entry_grab(struct entry_map *map, uint64_t index, unsigned order, struct entry *ret_entry)
-{
-	_Atomic uint64_t *slot = tree_make(&map->slots, index >> ORDER_PMD);
-	bool taken = false;
-	int err = 0;
-
-	if (!slot)
-		return -ENOMEM;
-	while (!err && !taken) {
-		uint64_t seen = atomic_load(slot);
-
-		if (is_table(seen) && order != ORDER_PTE)
-			return ENTRY_FALLBACK;
-		if (is_table(seen))
-			taken = grab_pte(map, table_of(seen), index, ret_entry);
-		else if (!seen && order == ORDER_PTE)
-			err = insert_table(map, slot, index, ret_entry, &taken);
-		else
-			taken = try_lock(map, slot, seen, unit_start(index), ORDER_PMD, ret_entry);
-	}
-	return err;
-}
-
 bool entry_grab_present(struct entry_map *map, uint64_t index, struct entry *ret_entry)
 {
 	_Atomic uint64_t *slot = tree_find(&map->slots, index >> ORDER_PMD);
@@ -361,6 +340,55 @@ void entry_upgrade(struct entry_unit *unit, uint64_t value, struct entry *ret_en
 	}
 	*ret_entry = unit->pmd;
 	ret_entry->value = value;
+}
+
+/* ---- the entry wanted, or made ---------------------------------------------- */
+
+/* A PMD entry in place of a table in which nothing is left; false: something is. Never
+ * waits: who has locked a page is there. */
+static bool grab_empty_table(struct entry_map *map, _Atomic uint64_t *slot, struct pte_table *table,
+			     uint64_t start, struct entry *ret_entry)
+{
+	struct entry_unit unit = { { map, start, ORDER_PMD, 0, slot }, table };
+	struct entry entry;
+	unsigned n = 0;
+
+	if (!table_is_empty(table))
+		return false;
+	while (n < UNIT_PAGES &&
+	       try_lock(map, &table->entry[n], 0, start + n, ORDER_PTE, &entry))
+		n++;
+	if (n == UNIT_PAGES) {
+		entry_upgrade(&unit, ENTRY_EMPTY, ret_entry);
+		return true;
+	}
+	while (n--)
+		publish(map, &table->entry[n], 0, start + n);
+	return false;
+}
+
+int entry_grab(struct entry_map *map, uint64_t index, unsigned order, struct entry *ret_entry)
+{
+	_Atomic uint64_t *slot = tree_make(&map->slots, index >> ORDER_PMD);
+	bool taken = false;
+	int err = 0;
+
+	if (!slot)
+		return -ENOMEM;
+	while (!err && !taken) {
+		uint64_t seen = atomic_load(slot);
+
+		if (is_table(seen) && order != ORDER_PTE)
+			return grab_empty_table(map, slot, table_of(seen), unit_start(index),
+						ret_entry) ? 0 : ENTRY_FALLBACK;
+		if (is_table(seen))
+			taken = grab_pte(map, table_of(seen), index, ret_entry);
+		else if (!seen && order == ORDER_PTE)
+			err = insert_table(map, slot, index, ret_entry, &taken);
+		else
+			taken = try_lock(map, slot, seen, unit_start(index), ORDER_PMD, ret_entry);
+	}
+	return err;
 }
 
 /* ---- memory --------------------------------------------------------------- */

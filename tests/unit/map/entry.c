@@ -366,8 +366,24 @@ static void test_memory_of_tables(void **state)
 	entry_remove(&entry);
 	entry_map_trim(&f->map);
 	assert_int_equal(entry_map_bytes(&f->map), 0);
-	/* and what is left of it is no obstacle to a PMD entry */
-	make(f, 0, ORDER_PMD, ENTRY_DATA);
+}
+
+/* A table in which nothing is left is no obstacle, one with a locked page is. */
+static void test_pmd_over_empty_table(void **state)
+{
+	struct fixture *f = *state;
+	struct entry pte, entry, seen;
+
+	assert_int_equal(entry_grab(&f->map, 700, ORDER_PTE, &pte), 0);
+	assert_int_equal(entry_grab(&f->map, 512, ORDER_PMD, &entry), ENTRY_FALLBACK);
+	entry_unlock(&pte);
+	assert_false(entry_next(&f->map, 0, UINT64_MAX, &seen));
+	assert_int_equal(entry_grab(&f->map, 600, ORDER_PMD, &entry), 0);
+	assert_int_equal(entry.start, 512);
+	assert_int_equal(entry.value, ENTRY_EMPTY);
+	entry.value = ENTRY_DATA;
+	entry_unlock(&entry);
+	assert_int_equal(entry_map_retired(&f->map), 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -382,6 +398,7 @@ int main(void)
 		TEST(test_upgrade),           TEST(test_unit_of_nothing),
 		TEST(test_unit_given_up),     TEST(test_walk),
 		TEST(test_memory),            TEST(test_memory_of_tables),
+		TEST(test_pmd_over_empty_table),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

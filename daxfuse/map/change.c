@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Extents go away from under a file: truncate, punch, collapse and insert, the end of
+ * the file.
+ *
+ * Order:
+ *   1. lock the file exclusively: no fault is under way, no entry locked
+ *   2. ask all who map any of the range to let go, and wait for those that answer. The
+ *      range is that of the entries it touches: a unit that is cut in its middle is let
+ *      go as a whole
+ *   3. what is pinned all the same is listed for the caller: it frees the rest
+ *   4. the caller's transaction
+ *   5. pins on what has left the file go with it; the entries go; unlock
+ *
+ * Pins can only become fewer between 3 and 5. Who let go in the meantime is not found in
+ * 5, and the piece, being nobody's, is released at once.
+ *
+ * Answers and deaths need the view's lock only, so that 2 does not keep out what it waits
+ * for.
+ */
+#include <stdlib.h>
+
+#include "daxfuse/map/internal.h"
+
+/* The pages of all entries that the range touches. */
+static void entry_range(struct map_file *file, uint64_t offset, uint64_t length, uint64_t *ret_from,
+			uint64_t *ret_last)
+{
+	uint64_t from = first_page(offset), last = last_page(offset, length);
+	struct entry entry;
+
+	*ret_from = from;
+	*ret_last = last;
+	if (entry_next(&file->entries, from, from, &entry))
+		*ret_from = entry.start;
+	if (entry_next(&file->entries, last, last, &entry))
+		*ret_last = entry_last(&entry);
+}
+
+static bool is_whole(const struct map_change *change, const struct entry *entry)
+{
+	uint64_t offset = entry_offset(entry);
+
+	return offset >= change->offset && offset + bytes_of_order(entry->order) <= change->end;
+}
+
+/* Whether an entry's pins make it stay where it is, its part of the range zeroed. */
+static bool is_kept(const struct map_change *change, const struct entry *entry, enum held held)
+{
+	if (held == HELD_NOT || entry_kind(entry) != ENTRY_DATA)
+		return false;
+	if (change->kind == MAP_CHANGE_FREE)
+		return false;
+	return held == HELD_KEPT || !is_whole(change, entry);
+}
+
+static bool join(struct map_pinned *a, const struct map_pinned *b)
+{
+	if (a->keep != b->keep || a->file_offset + a->length != b->file_offset ||
+	    a->device_offset + a->length != b->device_offset)
+		return false;
+	a->length += b->length;
+	return true;
+}
+
+static int add_piece(struct map_change *change, const struct map_extent *extent, bool keep)
+{
+	struct map_pinned piece = { extent->file_offset, extent->device_offset, extent->length, keep };
+	struct map_pinned *more;
+
+	if (change->count && join(&change->pinned[change->count - 1], &piece))
+		return 0;
+	/* doubling, whenever the count has reached a power of two */
+	if (!(change->count & (change->count - 1))) {
+		more = realloc(change->pinned, MAX(2 * change->count, 1u) * sizeof(piece));
+		if (!more)
+			return -ENOMEM;
+		change->pinned = more;
+	}
+	change->pinned[change->count++] = piece;
+	return 0;
+}
+
+/* The extents of an entry, as far as they are in the range. */
+static int add_entry(struct map_change *change, const struct entry *entry, bool keep)
+{
+	const struct map_backend *backend = change->file->engine->backend;
+	uint64_t at = MAX(entry_offset(entry), change->offset);
+	uint64_t end = MIN(entry_offset(entry) + bytes_of_order(entry->order), change->end);
+	int err = 0;
+
+	while (!err && at < end) {
+		struct map_extent extent;
+
+		err = backend->iomap(change->file->file, at, end - at, &extent);
+		if (!err && extent.kind == MAP_MAPPED)
+			err = add_piece(change, &extent, keep);
+		if (!err)
+			at += extent.length;
+	}
+	return err;
+}
+
+/* Step 3. */
+static int list_pinned(struct map_change *change, uint64_t from, uint64_t last)
+{
+	struct map_file *file = change->file;
+	struct entry entry;
+	int err = 0;
+
+	for (uint64_t at = from; !err && entry_next(&file->entries, at, last, &entry);
+	     at = entry_last(&entry) + 1) {
+		enum held held = views_held(file, entry.start, entry_last(&entry));
+
+		if (held == HELD_NOT)
+			continue;
+		if (entry_kind(&entry) != ENTRY_DATA)
+			views_drop(file, entry.start, entry_last(&entry));
+		else if (change->kind == MAP_CHANGE_MOVE)
+			err = -EBUSY;
+		else
+			err = add_entry(change, &entry, is_kept(change, &entry, held));
+	}
+	return err;
+}
+
+int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
+		     uint64_t length, struct map_change *ret_change)
+{
+	struct map_change change = { file, kind, offset, range_end(offset, length), NULL, 0 };
+	uint64_t from, last;
+	int err = 0;
+
+	file_lock_exclusive(file);
+	if (length) {
+		entry_range(file, offset, length, &from, &last);
+		if (views_ask(file, from, last, NULL) != HELD_NOT)
+			err = list_pinned(&change, from, last);
+	}
+	if (err) {
+		file_unlock_exclusive(file);
+		free(change.pinned);
+		return err;
+	}
+	*ret_change = change;
+	return 0;
+}
+
+/* ---- afterwards ----------------------------------------------------------- */
+
+/* The entry's range has changed and nobody maps it any more; what is still dirty of it and
+ * has stayed in the file becomes durable. */
+static int remove_entry(struct map_change *change, struct entry *entry)
+{
+	int err = 0;
+
+	if (!entry_grab_present(&change->file->entries, entry->start, entry))
+		return 0;
+	if (!is_whole(change, entry) && (entry->value & ENTRY_DIRTY))
+		err = writeback_entry(change->file, entry);
+	entry_remove(entry);
+	file_entry_removed(change->file);
+	return err;
+}
+
+static int end_entries(struct map_change *change, uint64_t from, uint64_t last)
+{
+	struct map_file *file = change->file;
+	struct entry entry;
+	int err = 0;
+
+	for (uint64_t at = from; entry_next(&file->entries, at, last, &entry);
+	     at = entry_last(&entry) + 1) {
+		enum held held = views_held(file, entry.start, entry_last(&entry));
+		int failed = 0;
+
+		if (is_kept(change, &entry, held))
+			count(file, MAP_COUNT_KEPT);
+		else
+			failed = remove_entry(change, &entry);
+		err = err ? err : failed;
+	}
+	return err;
+}
+
+/* Nobody may ever see, behind the end of the file, what was there before. */
+static int zero_tail(struct map_change *change)
+{
+	uint64_t end = round_up(change->offset, MAP_UNIT_SIZE);
+
+	if (change->kind != MAP_CHANGE_TRUNCATE || end == change->offset)
+		return 0;
+	return change->file->engine->backend->zero(change->file->file, change->offset,
+						   end - change->offset);
+}
+
+static int commit(struct map_change *change)
+{
+	uint64_t from, last;
+	int err, failed;
+
+	for (unsigned i = 0; i < change->count; i++)
+		if (!change->pinned[i].keep)
+			quarantine(change->file, &change->pinned[i]);
+	entry_range(change->file, change->offset, change->end - change->offset, &from, &last);
+	err = zero_tail(change);
+	failed = end_entries(change, from, last);
+	return err ? err : failed;
+}
+
+int map_change_end(struct map_change *change, bool committed)
+{
+	struct map_file *file = change->file;
+	int err = 0;
+
+	if (committed && change->end > change->offset)
+		err = commit(change);
+	file_unlock_exclusive(file);
+	free(change->pinned);
+	change->pinned = NULL;
+	return err;
+}
+
+/* ---- smaller ones --------------------------------------------------------- */
+
+int map_grow(struct map_file *file, uint64_t old_size)
+{
+	uint64_t end = round_up(old_size, MAP_UNIT_SIZE);
+	struct entry entry;
+	int err = 0;
+
+	if (end == old_size)
+		return 0;
+	file_lock_shared(file);
+	if (entry_grab_present(&file->entries, first_page(old_size), &entry)) {
+		if (entry_kind(&entry) == ENTRY_DATA)
+			err = file->engine->backend->zero(file->file, old_size,
+							  MIN(end, entry_offset(&entry) +
+									   bytes_of_order(entry.order)) -
+								  old_size);
+		entry_unlock(&entry);
+	}
+	file_unlock_shared(file);
+	return err;
+}
+
+/* The entry may go on saying ZERO until here: until the write has returned, a reader may
+ * see either. */
+static void replace_zeroes(struct map_file *file, struct entry *entry)
+{
+	if (entry_kind(entry) != ENTRY_ZERO) {
+		entry_unlock(entry);
+		return;
+	}
+	views_ask(file, entry->start, entry_last(entry), NULL);
+	views_drop(file, entry->start, entry_last(entry));
+	entry_remove(entry);
+}
+
+int map_wrote(struct map_file *file, uint64_t offset, uint64_t length)
+{
+	uint64_t at = first_page(offset), last;
+	struct entry entry;
+
+	if (!length)
+		return 0;
+	last = last_page(offset, length);
+	file_lock_shared(file);
+	for (; entry_next(&file->entries, at, last, &entry); at = entry_last(&entry) + 1) {
+		bool may_be_zero = (entry.value & ENTRY_LOCKED) || entry_kind(&entry) == ENTRY_ZERO;
+
+		if (may_be_zero &&
+		    entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
+			replace_zeroes(file, &entry);
+	}
+	views_ask_copies(file, first_page(offset), last);
+	file_unlock_shared(file);
+	return 0;
+}
+
+static void force(struct map_file *file, uint64_t from, uint64_t last)
+{
+	struct map_view *view = NULL;
+
+	while ((view = view_next(file, view))) {
+		uint64_t length = range_length(from, last), grant;
+		bool pinned;
+
+		view_lock(view);
+		grant = view->grants;
+		pinned = pins_any(&view->pins, from, last, UINT64_MAX);
+		view_unlock(view);
+		if (!pinned || !view->ops->revoke ||
+		    view->ops->revoke(view->mapper, from * MAP_PAGE_SIZE, length, grant))
+			continue;
+		view_lock(view);
+		pins_drop(&view->pins, from, last, grant);
+		view_unlock(view);
+	}
+}
+
+int map_revoke(struct map_file *file, uint64_t offset, uint64_t length)
+{
+	uint64_t from, last;
+	int err = 0;
+
+	if (!length)
+		return 0;
+	file_lock_exclusive(file);
+	entry_range(file, offset, length, &from, &last);
+	if (views_ask(file, from, last, NULL) != HELD_NOT) {
+		force(file, from, last);
+		err = views_held(file, from, last) == HELD_NOT ? 0 : -EBUSY;
+	}
+	file_unlock_exclusive(file);
+	return err;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The mapping engine: who has which part of which file mapped, and in which size.
+ * docs/design/mapping.md argues the races.
+ *
+ * One engine a mounted filesystem, one map_file for each file that is mapped, one
+ * map_view for each mapper of a file. All offsets and lengths are in bytes. Functions
+ * return 0 or a negative errno and may be called from any thread, unless they say
+ * otherwise; ret_* are untouched on error.
+ */
+#ifndef DAXFUSE_MAP_MAP_H
+#define DAXFUSE_MAP_MAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daxfuse/map/backend.h"
+#include "daxfuse/map/entry.h"
+#include "daxfuse/map/mapper.h"
+
+#define MAP_PAGE_SIZE UINT64_C(4096)
+#define MAP_UNIT_SIZE (UINT64_C(2) << 20)
+/* "To the end", of lengths. */
+#define MAP_TO_END UINT64_MAX
+
+struct map_engine;
+struct map_file;
+struct map_view;
+
+/* ---- counters ------------------------------------------------------------- */
+
+/* Why a fault that wanted a huge mapping was told to fall back. */
+enum map_fallback {
+	MAP_FALLBACK_START = 1, /* the mapping starts inside the unit */
+	MAP_FALLBACK_END,       /* it ends inside the unit */
+	MAP_FALLBACK_EOF,       /* the unit reaches beyond the end of the file */
+	MAP_FALLBACK_SHORT,     /* the extent does not fill the unit */
+	MAP_FALLBACK_ALIGN,     /* it is not aligned on the device */
+	MAP_FALLBACK_DEVICE,    /* the device can't: poison */
+	MAP_FALLBACK_PTES,      /* the unit has PTE entries */
+	MAP_FALLBACK_PRIVATE,   /* a private write */
+	MAP_FALLBACK_PUD,       /* there are no extents of 1 GiB */
+	MAP_FALLBACKS,
+};
+
+enum map_counter {
+	/* 1 .. MAP_FALLBACKS - 1: enum map_fallback */
+	MAP_COUNT_HUGE = MAP_FALLBACKS, /* faults that gave a unit */
+	MAP_COUNT_PAGE,                 /* faults that gave a page */
+	MAP_COUNT_ZERO,                 /* of both: shared zeroes */
+	MAP_COUNT_COPY,                 /* private writes */
+	MAP_COUNT_FIRST_WRITE,          /* an entry became writable */
+	MAP_COUNT_DOWNGRADE,            /* zeroes of a unit became pages */
+	MAP_COUNT_PROMOTED,
+	MAP_COUNT_NOT_PROMOTED,         /* no unit free, or somebody did not let go */
+	MAP_COUNT_FLUSHED,              /* entries written back */
+	MAP_COUNT_STAYS_DIRTY,          /* of them: writable by a mapper all along */
+	MAP_COUNT_ASKED,                /* mappers asked to let go */
+	MAP_COUNT_UNANSWERED,           /* of them: did not, in time */
+	MAP_COUNT_QUARANTINED,          /* pieces freed, but pinned */
+	MAP_COUNT_KEPT,                 /* pieces zeroed in place, as their mapper can't let go */
+	MAP_COUNTERS,
+};
+
+/* Its name in reports, as "fallback_eof"; NULL: there is no such counter. */
+const char *map_counter_name(unsigned counter);
+
+/* ---- life ----------------------------------------------------------------- */
+
+/* The backend and pool outlive the engine. */
+int map_engine_new(const struct map_backend *backend, void *pool, struct map_engine **ret_engine);
+/* No file may be left. NULL is fine. */
+void map_engine_free(struct map_engine *engine);
+/* How long a mapper that said it would answer is waited for (1000). Not while in use. */
+void map_engine_set_answer_ms(struct map_engine *engine, unsigned ms);
+uint64_t map_engine_count(const struct map_engine *engine, enum map_counter counter);
+
+/* Somebody who wants to know of first writes: an entry, clean until now, is about to
+ * become writable. Called with the entry locked; must not call the engine. */
+struct map_hook {
+	void (*first_write)(void *arg, void *file, uint64_t offset, uint64_t length);
+	void *arg;
+	struct map_hook *next;
+};
+/* The hook outlives the engine. Not while in use. */
+void map_engine_add_hook(struct map_engine *engine, struct map_hook *hook);
+
+int map_file_new(struct map_engine *engine, void *file, struct map_file **ret_file);
+/* Its views may still be open: it lives as long as they do. NULL is fine. */
+void map_file_put(struct map_file *file);
+uint64_t map_file_count(const struct map_file *file, enum map_counter counter);
+
+/* How a file is mapped now, in bytes. */
+struct map_survey {
+	uint64_t huge;   /* DATA in PMD entries */
+	uint64_t pages;  /* DATA in PTE entries */
+	uint64_t zeroes;
+	uint64_t dirty;
+};
+void map_file_survey(struct map_file *file, struct map_survey *ret_survey);
+
+/* ---- views ---------------------------------------------------------------- */
+
+/* ops and mapper stay good until the view is closed, and its functions have returned. */
+int map_view_open(struct map_file *file, const struct mapper_ops *ops, void *mapper,
+		  struct map_view **ret_view);
+/* The mapper is gone, and all that it had mapped: needs no lock of the file. Faults in
+ * other threads fail with -ENOTCONN from now on; the caller makes no new ones. */
+void map_view_close(struct map_view *view);
+/* The mapper has let go of a file range, of what was granted up to that number
+ * (UINT64_MAX: all): an answer to unmap(), or of its own accord. Needs no lock of the
+ * file. */
+void map_let_go(struct map_view *view, uint64_t offset, uint64_t length, uint64_t grant);
+/* Whether the view pins anything of a file range, or of pieces that were quarantined. */
+bool map_view_pins(struct map_view *view, uint64_t offset, uint64_t length);
+
+/* ---- faults --------------------------------------------------------------- */
+
+enum map_access {
+	MAP_READ,
+	MAP_WRITE,
+	MAP_COPY, /* a private write: order 0; the page is copied, nothing is mapped */
+};
+
+struct map_request {
+	uint64_t offset;
+	enum map_access access;
+	unsigned order;      /* ORDER_PTE, ORDER_PMD, ORDER_PUD */
+	uint64_t start, end; /* of the mapping that the fault is in, as file offsets */
+	void *copy;          /* MAP_COPY: where to, 4 KiB */
+};
+
+/*
+ * The only way to get a mapping. What is given is pinned. Above 0: an enum
+ * map_fallback; the caller asks for the next smaller order. -ENXIO: beyond the end of
+ * the file; -EIO: poison; -ENOSPC, -EDQUOT; -ENOTCONN: the view is closed; -EBUSY: it
+ * takes whole units only, and this one can't be made one now.
+ */
+int map_fault(struct map_view *view, const struct map_request *request,
+	      struct map_piece *ret_piece);
+
+/*
+ * A fault for each part of [offset, offset + length), in the largest order up to the
+ * wanted one, until the end of the file or of pieces[max]; neighbours come as one piece.
+ * The first piece may begin before offset. Fails only if there is not even one piece.
+ */
+int map_fault_range(struct map_view *view, const struct map_request *request, uint64_t length,
+		    struct map_piece *pieces, unsigned max, unsigned *ret_count);
+
+/* ---- the file changes ----------------------------------------------------- */
+
+enum map_change_kind {
+	MAP_CHANGE_TRUNCATE, /* all from offset, the new size, is cut off */
+	MAP_CHANGE_PUNCH,    /* a range becomes a hole */
+	MAP_CHANGE_MOVE,     /* extents move or are replaced: collapse, insert, realign */
+	MAP_CHANGE_FREE,     /* the file goes */
+};
+
+/* What is still pinned of what the change frees. */
+struct map_pinned {
+	uint64_t file_offset;
+	uint64_t device_offset;
+	uint64_t length;
+	/* True: its mapper can't let go, and goes on using it as this part of the file:
+	 * zero it in place, it stays the file's. False: it leaves the file, but must not be
+	 * allocated again before backend.release() (or a mount: note that durably, in the
+	 * transaction that takes it out of the file). */
+	bool keep;
+};
+
+struct map_change {
+	struct map_file *file;
+	enum map_change_kind kind;
+	uint64_t offset, end;
+	struct map_pinned *pinned; /* ascending */
+	unsigned count;
+};
+
+/*
+ * Before the extents of a range are freed or moved: nobody faults in the file until
+ * map_change_end(), called by the same thread, and who can let go of the range has. No
+ * lock of the inode may be held. -EBUSY (MOVE): somebody did not.
+ */
+int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
+		     uint64_t length, struct map_change *ret_change);
+/* committed: the transaction has succeeded; else nothing has changed. -EIO: what lies
+ * behind the new end could not be zeroed. */
+int map_change_end(struct map_change *change, bool committed);
+
+/* The file is about to grow from old_size: what a mapper has stored behind its end, in
+ * its last unit, is gone. No lock of the inode may be held. */
+int map_grow(struct map_file *file, uint64_t old_size);
+/* A range was written, through the filesystem: who reads zeroes there, as it was a hole,
+ * lets go of them, and so do copies. No lock of the inode may be held. */
+int map_wrote(struct map_file *file, uint64_t offset, uint64_t length);
+/* Take a range from all mappers, by force if need be. -EBUSY: that can't be done. */
+int map_revoke(struct map_file *file, uint64_t offset, uint64_t length);
+/* fsync: what was stored to the range before this call is durable when it returns. */
+int map_writeback(struct map_file *file, uint64_t offset, uint64_t length);
+/* Make the unit at offset one PMD entry over a whole aligned unit. -EBUSY: somebody did
+ * not let go of a part of it; -ENOSPC; -ENXIO: not a byte of it is in the file. */
+int map_promote(struct map_file *file, uint64_t offset);
+
+#endif

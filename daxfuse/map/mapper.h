@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A mapper is whoever holds mappings: a program through the client library, a guest
+ * through its DAX window, a view in the kernel, the kernel's page cache. The engine
+ * knows none of them, only what each can do:
+ *
+ *                       client     guest      kernel view   page cache
+ *   smallest            PMD, PTE   PTE        PMD           PTE
+ *   copies              no         no         no            yes
+ *   read_only_first     yes        no         yes           yes
+ *   map                 NULL       maps       maps          NULL
+ *   unmap               -EINPROGRESS NULL     0             0
+ *   revoke              NULL       maybe      NULL          NULL
+ *   write_protect       NULL       NULL       0             NULL
+ *   flush               NULL       NULL       its fsync     NULL
+ *
+ * A long-term pin is a mapper without unmap.
+ *
+ * The functions are called with the file locked, and map() and write_protect() with an
+ * entry locked, too. They must not call the engine, but for map_let_go(). They must
+ * not wait for something that needs a fault or a change of that file to go on: so a
+ * client holds no lock of its own, that its answer needs, while it waits for a fault.
+ */
+#ifndef DAXFUSE_MAP_MAPPER_H
+#define DAXFUSE_MAP_MAPPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a fault gives. */
+struct map_piece {
+	bool zero;              /* shared zeroes, to be mapped read-only; no device offset */
+	bool writable;
+	unsigned order;         /* of the single mappings that it allows */
+	uint64_t file_offset;
+	uint64_t length;
+	uint64_t device_offset;
+	/* Whatever was granted up to a number is void once unmap() came with that number or
+	 * a higher one: a piece that was on its way then must not be mapped any more, but
+	 * faulted again. */
+	uint64_t grant;
+	/* Before the piece is mapped, the view unmaps this (0 bytes: nothing). What the
+	 * piece itself covers it may map over. */
+	uint64_t drop_offset;
+	uint64_t drop_length;
+};
+
+struct mapper_ops {
+	/* The smallest order that it can map: with ORDER_PMD, units that are no whole
+	 * ones are promoted, and the last unit is mapped beyond the end of the file. */
+	unsigned smallest;
+	/* It holds copies, which pin nothing, and are dropped when the file changes. */
+	bool copies;
+	/* It can be given less than it may have, and comes back to write. Else every fault
+	 * is one for writing. */
+	bool read_only_first;
+
+	/* Map it, over whatever is mapped there. Failing, it is taken to be mapped. NULL:
+	 * the pieces are taken from what map_fault() returns. */
+	int (*map)(void *mapper, const struct map_piece *piece);
+	/* Let go of a file range, of all that was granted up to that number. 0: it has.
+	 * -EINPROGRESS: it will say so by map_let_go(). Else, or NULL: it keeps it. */
+	int (*unmap)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
+	/* As unmap(), but by force: 0, and accesses fail from now on. NULL: impossible. */
+	int (*revoke)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
+	/* From now on a store to the range faults. NULL, or failing: it stays writable, and
+	 * the range dirty. */
+	int (*write_protect)(void *mapper, uint64_t offset, uint64_t length);
+	/* Bring its stores to where the device sees them. NULL: they are there, and a flush
+	 * of the CPU's lines makes them durable. */
+	int (*flush)(void *mapper, uint64_t offset, uint64_t length);
+};
+
+#endif

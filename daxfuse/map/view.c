@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Views: opening and closing them, pinning for them, asking them to let go.
+ *
+ * Whoever asks holds the entries of the range (or the file exclusively), so no new
+ * pin can come there meanwhile. Asking and the waiting afterwards hold no lock that
+ * an answer needs: map_let_go() and map_view_close() take the view's lock only.
+ *
+ * A view stays in its file's list as long as somebody has a reference to it: its owner, a
+ * fault, a walk through the list, which drops the list's lock on every step.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "daxfuse/map/internal.h"
+
+int map_view_open(struct map_file *file, const struct mapper_ops *ops, void *mapper,
+		  struct map_view **ret_view)
+{
+	struct map_view *view = calloc(1, sizeof(*view));
+	pthread_condattr_t monotonic;
+
+	if (!view)
+		return -ENOMEM;
+	view->file = file;
+	view->ops = ops;
+	view->mapper = mapper;
+	atomic_init(&view->refs, 1);
+	pthread_mutex_init(&view->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&view->let_go, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	atomic_fetch_add(&file->refs, 1);
+	pthread_mutex_lock(&file->views_lock);
+	view->next = file->views;
+	file->views = view;
+	pthread_mutex_unlock(&file->views_lock);
+	*ret_view = view;
+	return 0;
+}
+
+static void unlink_view(struct map_file *file, struct map_view *view)
+{
+	struct map_view **at = &file->views;
+
+	while (*at != view)
+		at = &(*at)->next;
+	*at = view->next;
+}
+
+void view_get(struct map_view *view)
+{
+	atomic_fetch_add(&view->refs, 1);
+}
+
+/* False: its last reference is gone, and somebody is about to unlink it. */
+static bool view_get_live(struct map_view *view)
+{
+	unsigned refs = atomic_load(&view->refs);
+
+	while (refs && !atomic_compare_exchange_weak(&view->refs, &refs, refs + 1))
+		;
+	return refs;
+}
+
+void view_put(struct map_view *view)
+{
+	struct map_file *file = view->file;
+
+	if (atomic_fetch_sub(&view->refs, 1) > 1)
+		return;
+	pthread_mutex_lock(&file->views_lock);
+	unlink_view(file, view);
+	pthread_mutex_unlock(&file->views_lock);
+	pins_free(&view->pins);
+	pthread_cond_destroy(&view->let_go);
+	pthread_mutex_destroy(&view->lock);
+	free(view);
+	map_file_put(file);
+}
+
+struct map_view *view_next(struct map_file *file, struct map_view *view)
+{
+	struct map_view *next;
+
+	pthread_mutex_lock(&file->views_lock);
+	next = view ? view->next : file->views;
+	while (next && !view_get_live(next))
+		next = next->next;
+	pthread_mutex_unlock(&file->views_lock);
+	if (view)
+		view_put(view);
+	return next;
+}
+
+void view_lock(struct map_view *view)
+{
+	lock_enter(LOCK_VIEW, 0);
+	pthread_mutex_lock(&view->lock);
+}
+
+void view_unlock(struct map_view *view)
+{
+	pthread_mutex_unlock(&view->lock);
+	lock_leave(LOCK_VIEW);
+}
+
+/* ---- pins ----------------------------------------------------------------- */
+
+int view_pin(struct map_view *view, uint64_t start, unsigned order, bool writable,
+	     uint64_t *ret_grant)
+{
+	int err = -ENOTCONN;
+
+	view_lock(view);
+	if (!view->closed)
+		err = pins_add(&view->pins, start, order, writable, view->grants + 1);
+	if (!err)
+		*ret_grant = ++view->grants;
+	view_unlock(view);
+	return err;
+}
+
+static void let_go(struct map_view *view, uint64_t from, uint64_t last, uint64_t grant, bool closed)
+{
+	struct stale_pin *stale;
+
+	view_lock(view);
+	pins_drop(&view->pins, from, last, grant);
+	stale = stale_take(view, from, last, grant);
+	view->silent = false;
+	view->closed |= closed;
+	pthread_cond_broadcast(&view->let_go);
+	view_unlock(view);
+	stale_free(stale);
+}
+
+void map_let_go(struct map_view *view, uint64_t offset, uint64_t length, uint64_t grant)
+{
+	if (length)
+		let_go(view, first_page(offset), last_page(offset, length), grant, false);
+}
+
+void map_view_close(struct map_view *view)
+{
+	let_go(view, 0, UINT64_MAX, UINT64_MAX, true);
+	view_put(view);
+}
+
+bool map_view_pins(struct map_view *view, uint64_t offset, uint64_t length)
+{
+	uint64_t from = first_page(offset), last = last_page(offset, length);
+	bool pinned;
+
+	view_lock(view);
+	pinned = pins_any(&view->pins, from, last, UINT64_MAX);
+	for (struct stale_pin *s = view->stale; s && !pinned; s = s->next)
+		pinned = s->from <= last && s->last >= from;
+	view_unlock(view);
+	return pinned;
+}
+
+/* ---- asking --------------------------------------------------------------- */
+
+static struct timespec deadline_of(const struct map_engine *engine)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_sec += engine->answer_ms / 1000;
+	at.tv_nsec += engine->answer_ms % 1000 * 1000000L;
+	if (at.tv_nsec >= 1000000000L) {
+		at.tv_sec++;
+		at.tv_nsec -= 1000000000L;
+	}
+	return at;
+}
+
+/* Ask a view that may have pinned something of the range. */
+static void ask(struct map_view *view, uint64_t from, uint64_t last)
+{
+	uint64_t grant;
+	bool pinned;
+
+	view_lock(view);
+	grant = view->grants;
+	pinned = view->ops->copies || pins_any(&view->pins, from, last, UINT64_MAX);
+	view_unlock(view);
+	if (!pinned || !view->ops->unmap)
+		return;
+	count(view->file, MAP_COUNT_ASKED);
+	if (view->ops->unmap(view->mapper, from * MAP_PAGE_SIZE, range_length(from, last), grant))
+		return;
+	view_lock(view);
+	pins_drop(&view->pins, from, last, grant);
+	view_unlock(view);
+}
+
+static void await(struct map_view *view, uint64_t from, uint64_t last,
+		  const struct timespec *deadline)
+{
+	bool late = false;
+
+	view_lock(view);
+	while (view->ops->unmap && !view->silent && !late &&
+	       pins_any(&view->pins, from, last, UINT64_MAX))
+		late = pthread_cond_timedwait(&view->let_go, &view->lock, deadline) == ETIMEDOUT;
+	if (late && pins_any(&view->pins, from, last, UINT64_MAX)) {
+		view->silent = true;
+		count(view->file, MAP_COUNT_UNANSWERED);
+	}
+	view_unlock(view);
+}
+
+enum held views_ask(struct map_file *file, uint64_t from, uint64_t last,
+		    const struct map_view *except)
+{
+	struct timespec deadline = deadline_of(file->engine);
+	struct map_view *view = NULL;
+
+	while ((view = view_next(file, view)))
+		if (view != except)
+			ask(view, from, last);
+	while ((view = view_next(file, view)))
+		if (view != except)
+			await(view, from, last, &deadline);
+	return views_held(file, from, last);
+}
+
+void views_ask_copies(struct map_file *file, uint64_t from, uint64_t last)
+{
+	struct map_view *view = NULL;
+
+	while ((view = view_next(file, view)))
+		if (view->ops->copies)
+			ask(view, from, last);
+}
+
+enum held views_held(struct map_file *file, uint64_t from, uint64_t last)
+{
+	struct map_view *view = NULL;
+	enum held held = HELD_NOT;
+
+	while ((view = view_next(file, view))) {
+		enum held how = view->ops->unmap ? HELD_UNANSWERED : HELD_KEPT;
+
+		view_lock(view);
+		if (pins_any(&view->pins, from, last, UINT64_MAX))
+			held = MAX(held, how);
+		view_unlock(view);
+	}
+	return held;
+}
+
+void views_drop(struct map_file *file, uint64_t from, uint64_t last)
+{
+	struct map_view *view = NULL;
+
+	while ((view = view_next(file, view))) {
+		view_lock(view);
+		pins_drop(&view->pins, from, last, UINT64_MAX);
+		view_unlock(view);
+	}
+}

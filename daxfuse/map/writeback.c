@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Making stores durable, with no window in which a clean tag covers a dirty line.
+ *
+ * Order, for each dirty entry:
+ *   1. lock it: nobody becomes a writer of it meanwhile
+ *   2. write-protect it in every view that may store to it; if one can't, it stays dirty
+ *   3. flush its lines
+ *   4. clear the tags, if nobody can store to it; unlock
+ *
+ * A store before 2 is in the caches or on the device when 3 begins. One after 2 faults,
+ * finds the entry locked, and sets the tags again after 4. One that never had to ask finds
+ * them still set.
+ *
+ * A locked entry may be about to become dirty, by a fault whose mapper stores already: it
+ * is waited for, whatever its tags say.
+ */
+#include "daxfuse/map/internal.h"
+
+/* Whether all views that may store to the entry will ask again before they do. */
+static bool protect(struct map_file *file, const struct entry *entry)
+{
+	uint64_t from = entry->start, last = entry_last(entry);
+	struct map_view *view = NULL;
+	bool all = true;
+
+	while ((view = view_next(file, view))) {
+		const struct mapper_ops *ops = view->ops;
+		bool writable;
+
+		view_lock(view);
+		writable = pins_any_writable(&view->pins, from, last);
+		view_unlock(view);
+		if (!writable)
+			continue;
+		if (!ops->write_protect ||
+		    ops->write_protect(view->mapper, entry_offset(entry), bytes_of_order(entry->order))) {
+			all = false;
+			continue;
+		}
+		view_lock(view);
+		pins_protect(&view->pins, from, last);
+		view_unlock(view);
+	}
+	return all;
+}
+
+static int flush_views(struct map_file *file, const struct entry *entry)
+{
+	struct map_view *view = NULL;
+	int err = 0;
+
+	while ((view = view_next(file, view))) {
+		bool pinned;
+
+		view_lock(view);
+		pinned = pins_any(&view->pins, entry->start, entry_last(entry), UINT64_MAX);
+		view_unlock(view);
+		if (pinned && view->ops->flush && !err)
+			err = view->ops->flush(view->mapper, entry_offset(entry),
+					       bytes_of_order(entry->order));
+	}
+	return err;
+}
+
+static int flush_lines(struct map_file *file, const struct entry *entry)
+{
+	const struct map_engine *engine = file->engine;
+	uint64_t at = entry_offset(entry), end = at + bytes_of_order(entry->order);
+
+	while (at < end) {
+		struct map_extent extent;
+		int err = engine->backend->iomap(file->file, at, end - at, &extent);
+
+		if (err)
+			return err;
+		if (extent.kind == MAP_MAPPED)
+			engine->backend->flush(engine->pool, extent.device_offset, extent.length);
+		at += extent.length;
+	}
+	return 0;
+}
+
+int writeback_entry(struct map_file *file, struct entry *entry)
+{
+	bool clean = protect(file, entry);
+	int err = flush_views(file, entry);
+
+	if (!err)
+		err = flush_lines(file, entry);
+	if (err)
+		return err;
+	count(file, MAP_COUNT_FLUSHED);
+	if (clean)
+		entry->value &= ~(uint64_t)(ENTRY_DIRTY | ENTRY_WRITABLE);
+	else
+		count(file, MAP_COUNT_STAYS_DIRTY);
+	return 0;
+}
+
+int map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
+{
+	uint64_t at = first_page(offset), last;
+	struct entry entry;
+	int err = 0;
+
+	if (!length)
+		return 0;
+	last = last_page(offset, length);
+	file_lock_shared(file);
+	for (; !err && entry_next(&file->entries, at, last, &entry); at = entry_last(&entry) + 1) {
+		if (!(entry.value & (ENTRY_DIRTY | ENTRY_LOCKED)) ||
+		    !entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
+			continue;
+		if (entry.value & ENTRY_DIRTY)
+			err = writeback_entry(file, &entry);
+		entry_unlock(&entry);
+	}
+	file_unlock_shared(file);
+	return err;
+}

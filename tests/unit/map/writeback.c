@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Dirty tags, and write-back by each kind of mapper. */
+#include "mapping.h"
+
+static uint64_t durable(struct fixture *f, uint64_t page)
+{
+	return atomic_load(&f->fake->page[f->file->page[page]].durable[0]);
+}
+
+static void dirty(struct fake_mapper *m, uint64_t page, unsigned order, uint64_t value)
+{
+	assert_int_equal(mapper_fault(m, page, MAP_WRITE, order), 0);
+	assert_true(mapper_store(m, page, 0, value));
+}
+
+/* Protected before its lines are flushed; and a store afterwards sets the tag again. */
+static void test_order(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &kernel_ops);
+
+	dirty(m, 3, ORDER_PMD, 1);
+	assert_int_equal(durable(f, 3), 0);
+	forget_log(f);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_string_equal(f->fake->log, "wFf");
+	assert_int_equal(durable(f, 3), 1);
+	assert_int_equal(survey(f).dirty, 0);
+	assert_false(mapper_store(m, 3, 0, 2));
+	dirty(m, 3, ORDER_PMD, 2);
+	assert_int_equal(survey(f).dirty, MAP_UNIT_SIZE);
+	assert_int_equal(f->hooked, 2);
+	/* clean ones are left alone */
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	forget_log(f);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_string_equal(f->fake->log, "");
+}
+
+static void test_stays_dirty(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *guest = open_mapper(f, &guest_ops), *kernel = open_mapper(f, &kernel_ops);
+
+	dirty(guest, 3, ORDER_PMD, 1);
+	dirty(kernel, 3, ORDER_PMD, 2);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(durable(f, 3), 2);
+	/* the guest stores without asking: the tag stays, and the next fsync flushes */
+	assert_int_equal(survey(f).dirty, MAP_UNIT_SIZE);
+	assert_int_equal(map_engine_count(f->engine, MAP_COUNT_STAYS_DIRTY), 1);
+	assert_true(mapper_store(guest, 3, 0, 4));
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(durable(f, 3), 4);
+	/* with its mapping goes the reason */
+	mapper_let_go(guest, 0, MAP_UNIT_SIZE, UINT64_MAX);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(survey(f).dirty, 0);
+}
+
+/* What a dead mapper stored is still in the caches. */
+static void test_dead_writer(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+
+	dirty(m, 3, ORDER_PTE, 1);
+	close_mapper(m);
+	assert_int_equal(survey(f).dirty, MAP_PAGE_SIZE);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(durable(f, 3), 1);
+	assert_int_equal(survey(f).dirty, 0);
+}
+
+/* At the entry's granularity, and of the range only. */
+static void test_range(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+
+	dirty(m, 3, ORDER_PTE, 1);
+	dirty(m, 4, ORDER_PTE, 2);
+	dirty(m, UNIT_PAGES + 9, ORDER_PMD, 3);
+	assert_int_equal(map_writeback(f->map, 4 * MAP_PAGE_SIZE, 1), 0);
+	assert_int_equal(durable(f, 3), 0);
+	assert_int_equal(durable(f, 4), 2);
+	assert_int_equal(map_writeback(f->map, MAP_UNIT_SIZE, 1), 0);
+	assert_int_equal(durable(f, UNIT_PAGES + 9), 3);
+	assert_int_equal(durable(f, 3), 0);
+}
+
+static void *write_back(void *arg)
+{
+	struct fixture *f = arg;
+
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	return NULL;
+}
+
+static atomic_bool mapped, go_on;
+
+/* A mapper that stores as soon as it is given the piece, before the fault has ended. */
+static int map_and_wait(void *arg, const struct map_piece *piece)
+{
+	int err = mapper_map(arg, piece);
+
+	atomic_store(&mapped, true);
+	while (!atomic_load(&go_on))
+		usleep(100);
+	return err;
+}
+
+static void *fault_in(void *arg)
+{
+	assert_int_equal(mapper_fault(arg, 3, MAP_WRITE, ORDER_PTE), 0);
+	return NULL;
+}
+
+/* The tags of an entry that a fault has locked say nothing: write-back waits for it. */
+static void test_waits_for_fault(void **state)
+{
+	struct fixture *f = *state;
+	struct mapper_ops ops = guest_ops;
+	struct fake_mapper *m;
+	pthread_t fault, fsync;
+
+	ops.map = map_and_wait;
+	m = open_mapper(f, &ops);
+	assert_int_equal(pthread_create(&fault, NULL, fault_in, m), 0);
+	wait_until(atomic_load(&mapped));
+	assert_true(mapper_store(m, 3, 0, 77));
+	assert_int_equal(pthread_create(&fsync, NULL, write_back, f), 0);
+	usleep(20000);
+	atomic_store(&go_on, true);
+	pthread_join(fault, NULL);
+	pthread_join(fsync, NULL);
+	assert_int_equal(durable(f, 3), 77);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_order), TEST(test_stays_dirty), TEST(test_dead_writer),
+		TEST(test_range), TEST(test_waits_for_fault),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
