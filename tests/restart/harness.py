@@ -13,6 +13,8 @@ All three run in processes of their own.
 
 import time
 
+from support.process import eventually
+
 from restart.kill import Killer, pauses, read_samples, start_probe
 from restart.task import Flag, Task
 
@@ -91,7 +93,7 @@ def kill_under(pool, workloads, kills, seed=1, supervisor=None):
 
 def kill(pool, kills, seed, limit, look, supervisor=None):
     """So many kills, with a probe beside them; returns the pauses in ns."""
-    probing = Flag()
+    probing, descriptors = Flag(), pool.kept_descriptors()
     samples, log = pool.folder / f"samples{seed}", pool.folder / f"kills{seed}"
     probe = start_probe(pool.point, samples, lambda: not probing)
     pool.tasks.append(probe)
@@ -104,6 +106,7 @@ def kill(pool, kills, seed, limit, look, supervisor=None):
     probing.set()
     probe.result(30)
     assert len(killer.kills()) == kills
+    assert eventually(pool.kept_descriptors, descriptors) == descriptors
     return pauses(killer.kills(), read_samples(samples))
 
 

@@ -20,7 +20,7 @@ from support.pool import HANG, SUSPICIOUS, Pool, is_mounted
 from restart.keeper import Service
 from restart.task import children, descendants, kill_quietly, stack
 
-KILLED = re.compile(r"the serving process \d+ ended: killed by signal 9 ")
+DEATH = re.compile(r"the serving process \d+ ended: killed by signal (\d+) ")
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 
 
@@ -42,6 +42,7 @@ class RestartPool(Pool):
         super().__init__(*args, **kwargs)
         self.supervisor = 0
         self.under_systemd = False
+        self.deaths = {signal.SIGKILL}
         self.connection = None
         self.started = set()  # all processes that we know to be ours
         self.tasks = []       # to be ended when a limit is over
@@ -49,13 +50,13 @@ class RestartPool(Pool):
 
     # ---- life
 
-    def serve(self, *options):
-        """Mount; the daemon must be restartable."""
+    def serve(self, *options, user=None):
+        """Mount; the daemon must be restartable. A user's mount is not looked at by root."""
         with self.limit(60):
             if self.under_systemd:
                 self.mount_as_service(*options)
             else:
-                self.mount(*options)
+                self.mount(*options, user=user)
             self.connection = connection_of(self.point)
             mount = self.status()["mount"]
             assert mount["restartable"] is True and mount["starts"] == 1, mount
@@ -90,6 +91,10 @@ class RestartPool(Pool):
             time.sleep(0.0005)
         raise AssertionError(f"no serving process after {seconds} s; the log:\n{self.log_tail()}")
 
+    def kept_descriptors(self):
+        """How many the keeper has open; restarting must not cost any."""
+        return len(os.listdir(f"/proc/{self.supervisor}/fd"))
+
     def kill_serving(self, number=signal.SIGKILL):
         """One kill; returns when there is another process."""
         pid = self.wait_for_serving()
@@ -102,12 +107,16 @@ class RestartPool(Pool):
         self.supervisor = 0
 
     def check_log(self):
-        """The deaths are expected."""
+        """Deaths of our making are expected."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines()
-                 if not KILLED.search(line)]
+                 if not self.is_expected(line)]
         bad = [line for line in lines if SUSPICIOUS.search(line)]
         assert not bad, "suspicious lines in the daemon's log:\n" + "\n".join(lines[-100:])
         assert not list(self.folder.glob("core*")), "the daemon left a core file"
+
+    def is_expected(self, line):
+        death = DEATH.search(line)
+        return death and int(death[1]) in self.deaths
 
     def log_tail(self):
         return self.log.read_text(errors="replace")[-6000:]
@@ -173,6 +182,13 @@ class RestartPool(Pool):
         return [int(folder.name) for folder in Path("/proc").iterdir()
                 if folder.name.isdigit() and int(folder.name) != os.getpid()
                 and self.is_ours(folder.name)]
+
+    def find_supervisor(self):
+        """Of a daemon that went to the background: ours that is no child of ours."""
+        ours = self.ours()
+        below = {child for pid in ours for child in children(pid)}
+        (found,) = set(ours) - below
+        return found
 
     def abandon(self):
         self.started |= set(self.ours())

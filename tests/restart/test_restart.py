@@ -19,12 +19,13 @@ import time
 import pytest
 
 from support.pool import MIB, is_mounted
-from support.process import eventually
+from support.process import USER, eventually, fails, run_as
 from support.syscalls import RENAME_EXCHANGE, link_fd, renameat2
 from vm.load import WRITERS
 
 from restart.harness import kill_under, under_load
 from restart.kill import Killer, summary
+from restart.mount import connection_of
 from restart.task import Flag, Task, children, is_running, kill_quietly
 from restart.workloads.acknowledged import Acknowledged
 from restart.workloads.fio import Fio
@@ -263,6 +264,11 @@ def test_supervisor_killed(make_pool, victims):
     writers.check(counts)
 
 
+def leave_no_cores(pool):
+    for pid in (pool.supervisor, pool.wait_for_serving()):
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+
+
 def test_crashes_again_and_again(make_pool):
     """A daemon that can't live is given up: errors instead of a hang, and a word about it."""
     pool = make_pool()
@@ -271,8 +277,7 @@ def test_crashes_again_and_again(make_pool):
     with pool.limit(180):
         writers = Writers(pool)
         time.sleep(0.2)
-        for pid in (pool.supervisor, pool.wait_for_serving()):
-            resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        leave_no_cores(pool)
         killer = Killer(pool.supervisor, pool.folder / "kills", signal=int(signal.SIGSEGV), least=0,
                         most=2)
         wait_until_given_up(pool, writers)
@@ -292,6 +297,22 @@ def test_crashes_again_and_again(make_pool):
     pool.fsck()
     pool.serve()
     writers.check(counts)
+
+
+def test_crashes_now_and_then(make_pool):
+    """A few crashes are no reason to give up, and nobody notices them."""
+    pool = make_pool(SIZE)
+    pool.deaths = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE}
+    pool.serve()
+    leave_no_cores(pool)
+
+    def crash(look):
+        for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGSEGV):
+            pool.kill_serving(number)
+            time.sleep(0.3)
+            look()
+
+    under_load(pool, [Names(pool, 1), Names(pool, 2, dax=True), Unlinked(pool)], 60, crash)
 
 
 def wait_until_given_up(pool, writers):
@@ -466,3 +487,67 @@ def test_programs_are_killed_too(make_pool):
             else:
                 path.unlink()
         assert eventually(lambda: os.statvfs(pool.point).f_ffree, empty) == empty
+
+
+def test_user_mount(make_pool):
+    """What fusermount3 has mounted survives, too."""
+    pool = make_pool()
+    for path in (pool.folder, pool.image, pool.point, pool.log):
+        os.chown(path, USER, USER)
+    run_as(USER, pool.run, "mkfs.daxfuse", "-f", "-q", pool.image)
+    stop, ready = Flag(), Flag()
+
+    def use():
+        os.setgroups([])
+        os.setresgid(USER, USER, USER)
+        os.setresuid(USER, USER, USER)
+        command = [pool.bin_dir / "daxfuse", pool.image, pool.point]
+        subprocess.run(command, check=True, capture_output=True)
+        load = Names(pool)
+        load.prepare()
+        mount = pool.status()["mount"]
+        ready.set()
+        result = load.run(lambda: not stop)
+        assert pool.status()["mount"]["starts"] > mount["starts"]
+        pool.run("daxfuse", "umount", "--wait", pool.point)
+        return result
+
+    with pool.limit(120):
+        task = Task("user", use)
+        pool.tasks.append(task)
+        assert eventually(lambda: bool(ready) or task.has_ended(), True) and not task.has_ended()
+        pool.supervisor = pool.find_supervisor()
+        pool.connection = connection_of(pool.point)
+        for _ in range(KILLS // 20 if LONG else 8):
+            pool.kill_serving()
+            time.sleep(0.1)
+            assert not task.has_ended() or task.result(0)
+        stop.set()
+        task.result(60)
+    assert pool.fsck_summary()["clean"]
+
+
+@pytest.mark.parametrize("option", ["ro", "dax=always", "dax=never"])
+def test_mount_options(make_pool, option):
+    """What was asked for at mount is so for the next process."""
+    pool = make_pool(SIZE)
+    pool.serve()
+    data = random.Random(1).randbytes(3 * MIB)
+    (pool.point / "f").write_bytes(data)
+    pool.umount()
+    pool.serve(option)
+    with pool.limit(60):
+        before = pool.status()
+        for _ in range(5):
+            pool.kill_serving()
+            fd = os.open(pool.point / "f", os.O_RDONLY)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            assert os.read(fd, len(data)) == data
+            os.close(fd)
+            if option == "ro":
+                with fails("EROFS"):
+                    (pool.point / "new").touch()
+        after = pool.status()
+    for key in ("dax", "atime", "read only", "read_only", "transport", "max_threads"):
+        assert after["mount"].get(key) == before["mount"].get(key)
+    assert after["mount"]["starts"] == 6

@@ -5,12 +5,13 @@ A call that is done twice shows as EEXIST or ENOENT where there should be succes
 record that was appended twice, or as a range that was collapsed twice.
 """
 
+import ctypes
 import errno
 import os
 import stat
 
 from support.syscalls import (FALLOC_COLLAPSE_RANGE, FALLOC_INSERT_RANGE, RENAME_EXCHANGE,
-                              RENAME_NOREPLACE, change_range, link_fd, renameat2)
+                              RENAME_NOREPLACE, change_range, libc, link_fd, renameat2)
 
 from restart.workloads.base import Workload
 from restart.workloads.model import DIRECTORY, FIFO, FILE, SYMLINK, Model, Node
@@ -179,12 +180,23 @@ class Names(Workload):
             del spot.node.xattrs[name]
 
     def do_chmod(self):
-        spot, mode = self.pick(), self.random.choice((0o600, 0o640, 0o755))
+        spot, mode = self.pick(), self.random.choice((0o700, 0o740, 0o755))
         if spot.node and spot.node.kind == SYMLINK:
             return
         self.call(0 if spot.node else errno.ENOENT, f"chmod {spot.path}", os.chmod, spot.path, mode)
         if spot.node:
             spot.node.mode = mode
+
+    def do_sync(self):
+        """fsync() of a folder, syncfs() of all."""
+        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if self.random.random() < 0.5:
+                self.call(0, "fsync", os.fsync, fd)
+            elif libc.syncfs(fd):
+                raise Difference(f"call {self.count}: syncfs: {os.strerror(ctypes.get_errno())}")
+        finally:
+            os.close(fd)
 
     # ---- data
 
