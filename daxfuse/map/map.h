@@ -102,11 +102,11 @@ void map_file_survey(struct map_file *file, struct map_survey *ret_survey);
 
 /* ---- views ---------------------------------------------------------------- */
 
-/* ops and mapper stay good until the view is closed, and its functions have returned. */
+/* ops and mapper stay good until the mapper is told that it is gone. */
 int map_view_open(struct map_file *file, const struct mapper_ops *ops, void *mapper,
 		  struct map_view **ret_view);
-/* The mapper is gone, and all that it had mapped: needs no lock of the file. Faults in
- * other threads fail with -ENOTCONN from now on; the caller makes no new ones. */
+/* The mapper is dead, and all that it had mapped is gone: needs no lock of the file. Its
+ * faults in other threads fail with -ENOTCONN from now on; the caller makes no new ones. */
 void map_view_close(struct map_view *view);
 /* The mapper has let go of a file range, of what was granted up to that number
  * (UINT64_MAX: all): an answer to unmap(), or of its own accord. Needs no lock of the

@@ -69,6 +69,9 @@ struct mapper_ops {
 	/* Bring its stores to where the device sees them. NULL: they are there, and a flush
 	 * of the CPU's lines makes them durable. */
 	int (*flush)(void *mapper, uint64_t offset, uint64_t length);
+	/* After map_view_close(), when nobody is in one of the above any more, nor will be:
+	 * the mapper may be freed. Any lock of the engine may be held. NULL is fine. */
+	void (*gone)(void *mapper);
 };
 
 #endif

@@ -73,6 +73,8 @@ void view_put(struct map_view *view)
 	pthread_mutex_lock(&file->views_lock);
 	unlink_view(file, view);
 	pthread_mutex_unlock(&file->views_lock);
+	if (view->ops->gone)
+		view->ops->gone(view->mapper);
 	pins_free(&view->pins);
 	pthread_cond_destroy(&view->let_go);
 	pthread_mutex_destroy(&view->lock);

@@ -21,15 +21,19 @@
 
 #define FAKE __attribute__((unused)) static
 
-enum { WORDS = 4, DEVICE_UNITS = 16, DEVICE_PAGES = DEVICE_UNITS * UNIT_PAGES };
+enum { WORDS = 6, DEVICE_UNITS = 16, DEVICE_PAGES = DEVICE_UNITS * UNIT_PAGES };
 enum { FILE_UNITS = 4, FILE_PAGES = FILE_UNITS * UNIT_PAGES };
 
 enum page_state { PAGE_FREE, PAGE_USED, PAGE_QUARANTINED };
+
+struct fake_file;
 
 struct fake_page {
 	_Atomic uint64_t word[WORDS];
 	_Atomic uint64_t durable[WORDS];
 	_Atomic unsigned state;
+	_Atomic(struct fake_file *) owner; /* while it is in use or quarantined */
+	atomic_int index;                  /* the page of that file */
 	bool bad;
 };
 
@@ -46,6 +50,7 @@ struct fake {
 	struct fake_page page[DEVICE_PAGES];
 	bool no_units;        /* allocate pages only */
 	bool full;
+	pthread_mutex_t log_lock;
 	char log[256];        /* what happened, a letter each */
 	void (*in_iomap)(struct fake *fake); /* called before it answers */
 	unsigned released;    /* pages */
@@ -53,10 +58,13 @@ struct fake {
 
 FAKE void note(struct fake *fake, char what)
 {
-	size_t n = strlen(fake->log);
+	size_t n;
 
+	pthread_mutex_lock(&fake->log_lock);
+	n = strlen(fake->log);
 	if (n + 1 < sizeof(fake->log))
 		fake->log[n] = what;
+	pthread_mutex_unlock(&fake->log_lock);
 }
 
 FAKE void die(const char *what)
@@ -180,10 +188,21 @@ FAKE bool all_holes(const struct fake_file *file, uint64_t first)
 	return true;
 }
 
+/* Page `page` of the file is page n of the device; -1: a hole. */
+FAKE void set_page(struct fake_file *file, uint64_t page, int n)
+{
+	file->page[page] = n;
+	file->unwritten[page] = false;
+	if (n >= 0) {
+		atomic_store(&file->fake->page[n].owner, file);
+		atomic_store(&file->fake->page[n].index, (int)page);
+	}
+}
+
 FAKE int allocate_page(struct fake_file *file, uint64_t page)
 {
 	if (file->page[page] < 0)
-		file->page[page] = take_page(file->fake);
+		set_page(file, page, take_page(file->fake));
 	else if (file->unwritten[page])
 		page_fill(&file->fake->page[file->page[page]], 0);
 	file->unwritten[page] = false;
@@ -201,7 +220,7 @@ FAKE int fake_allocate(void *arg, uint64_t offset, uint64_t length)
 	if (length == MAP_UNIT_SIZE && all_holes(file, first))
 		unit = take_unit(file->fake);
 	for (unsigned i = 0; unit >= 0 && i < UNIT_PAGES; i++)
-		file->page[first + i] = unit + (int)i;
+		set_page(file, first + i, unit + (int)i);
 	for (uint64_t i = 0; !err && i < length / MAP_PAGE_SIZE; i++)
 		err = allocate_page(file, first + i);
 	pthread_mutex_unlock(&file->fake->lock);
@@ -231,8 +250,7 @@ FAKE int fake_promote(void *arg, uint64_t offset)
 			atomic_store(&fake->page[unit + (int)i].word[w],
 				     atomic_load(&fake->page[old].word[w]));
 		page_flush(&fake->page[unit + (int)i]);
-		file->page[first + i] = unit + (int)i;
-		file->unwritten[first + i] = false;
+		set_page(file, first + i, unit + (int)i);
 		if (old >= 0)
 			page_free(fake, old, false);
 	}
@@ -289,9 +307,7 @@ FAKE void fake_flush(void *pool, uint64_t offset, uint64_t length)
 {
 	struct fake *fake = pool;
 
-	pthread_mutex_lock(&fake->lock);
 	note(fake, 'f');
-	pthread_mutex_unlock(&fake->lock);
 	for (uint64_t n = offset / MAP_PAGE_SIZE; n < div_round_up(offset + length, MAP_PAGE_SIZE); n++)
 		page_flush(&fake->page[n]);
 }
@@ -321,6 +337,7 @@ FAKE struct fake *fake_new(void)
 	struct fake *fake = calloc(1, sizeof(*fake));
 
 	pthread_mutex_init(&fake->lock, NULL);
+	pthread_mutex_init(&fake->log_lock, NULL);
 	for (int n = 0; n < DEVICE_PAGES; n++)
 		page_fill(&fake->page[n], GARBAGE);
 	return fake;
@@ -366,8 +383,7 @@ FAKE void free_pages(struct fake_file *file, const struct map_change *change)
 			continue;
 		}
 		page_free(file->fake, file->page[page], pinned != NULL);
-		file->page[page] = -1;
-		file->unwritten[page] = false;
+		set_page(file, page, -1);
 	}
 }
 
@@ -417,14 +433,16 @@ struct fake_mapper {
 	const struct mapper_ops *ops;
 	struct map_view *view;
 	struct fake *fake;
+	struct fake_file *file;        /* NULL: whose a page is isn't looked at */
 	int page[FILE_PAGES];          /* of the device, or one of the above */
 	bool writable[FILE_PAGES];
 	uint64_t void_up_to[FILE_PAGES];
 	bool silent;                   /* does not answer */
 	bool slow;                     /* answers when mapper_answer() is called */
 	uint64_t asked_offset, asked_length, asked_grant;
-	unsigned asked;
+	atomic_uint asked;
 	unsigned revoked;
+	atomic_bool gone;
 };
 
 FAKE void mapper_clear(struct fake_mapper *m, uint64_t offset, uint64_t length, uint64_t grant)
@@ -462,9 +480,9 @@ FAKE int mapper_unmap(void *arg, uint64_t offset, uint64_t length, uint64_t gran
 	struct fake_mapper *m = arg;
 
 	pthread_mutex_lock(&m->lock);
-	m->asked++;
 	note(m->fake, 'u');
 	mapper_clear(m, offset, length, grant);
+	atomic_fetch_add(&m->asked, 1);
 	pthread_mutex_unlock(&m->lock);
 	return 0;
 }
@@ -489,12 +507,12 @@ FAKE int client_unmap(void *arg, uint64_t offset, uint64_t length, uint64_t gran
 	bool later;
 
 	pthread_mutex_lock(&m->lock);
-	m->asked++;
 	note(m->fake, 'u');
 	m->asked_offset = offset;
 	m->asked_length = length;
 	m->asked_grant = grant;
 	later = m->silent || m->slow;
+	atomic_fetch_add(&m->asked, 1);
 	pthread_mutex_unlock(&m->lock);
 	if (!later)
 		mapper_let_go(m, offset, length, grant);
@@ -525,26 +543,39 @@ FAKE int mapper_flush(void *arg, uint64_t offset, uint64_t length)
 {
 	struct fake_mapper *m = arg;
 
-	pthread_mutex_lock(&m->lock);
 	note(m->fake, 'F');
-	pthread_mutex_unlock(&m->lock);
 	return 0;
+}
+
+FAKE void mapper_gone(void *arg)
+{
+	struct fake_mapper *m = arg;
+
+	atomic_store(&m->gone, true);
 }
 
 /* The four of mapper.h's table; the client in both of its sizes; and a long-term pin that
  * only reads. */
-FAKE const struct mapper_ops client_ops = { .smallest = ORDER_PTE, .read_only_first = true,
-					    .unmap = client_unmap };
-FAKE const struct mapper_ops huge_client_ops = { .smallest = ORDER_PMD, .read_only_first = true,
-						 .unmap = client_unmap };
-FAKE const struct mapper_ops guest_ops = { .smallest = ORDER_PTE, .map = mapper_map,
-					   .revoke = mapper_revoke };
-FAKE const struct mapper_ops kernel_ops = { .smallest = ORDER_PMD, .read_only_first = true,
-					    .map = mapper_map, .unmap = mapper_unmap,
-					    .write_protect = mapper_protect, .flush = mapper_flush };
-FAKE const struct mapper_ops cache_ops = { .smallest = ORDER_PTE, .copies = true,
-					   .read_only_first = true, .unmap = mapper_unmap };
-FAKE const struct mapper_ops long_term_ops = { .smallest = ORDER_PTE, .read_only_first = true };
+FAKE const struct mapper_ops client_ops = {
+	.smallest = ORDER_PTE, .read_only_first = true, .unmap = client_unmap, .gone = mapper_gone,
+};
+FAKE const struct mapper_ops huge_client_ops = {
+	.smallest = ORDER_PMD, .read_only_first = true, .unmap = client_unmap, .gone = mapper_gone,
+};
+FAKE const struct mapper_ops guest_ops = {
+	.smallest = ORDER_PTE, .map = mapper_map, .revoke = mapper_revoke, .gone = mapper_gone,
+};
+FAKE const struct mapper_ops kernel_ops = {
+	.smallest = ORDER_PMD, .read_only_first = true, .map = mapper_map, .unmap = mapper_unmap,
+	.write_protect = mapper_protect, .flush = mapper_flush, .gone = mapper_gone,
+};
+FAKE const struct mapper_ops cache_ops = {
+	.smallest = ORDER_PTE, .copies = true, .read_only_first = true, .unmap = mapper_unmap,
+	.gone = mapper_gone,
+};
+FAKE const struct mapper_ops long_term_ops = {
+	.smallest = ORDER_PTE, .read_only_first = true, .gone = mapper_gone,
+};
 
 FAKE void mapper_open(struct fake_mapper *m, struct fake *fake, struct map_file *map,
 		      const struct mapper_ops *ops)
@@ -561,6 +592,7 @@ FAKE void mapper_open(struct fake_mapper *m, struct fake *fake, struct map_file 
 FAKE void mapper_close(struct fake_mapper *m)
 {
 	map_view_close(m->view);
+	wait_until(atomic_load(&m->gone));
 	pthread_mutex_destroy(&m->lock);
 }
 
@@ -576,6 +608,18 @@ FAKE int mapper_fault(struct fake_mapper *m, uint64_t page, enum map_access acce
 	return err;
 }
 
+/* The page that is mapped must not have gone to somebody else. */
+FAKE struct fake_page *mapped_page(struct fake_mapper *m, uint64_t page)
+{
+	struct fake_page *at = &m->fake->page[m->page[page]];
+
+	if (atomic_load(&at->state) == PAGE_FREE)
+		die("access to a page that was freed");
+	if (m->file && (atomic_load(&at->owner) != m->file || atomic_load(&at->index) != (int)page))
+		die("access to somebody else's page");
+	return at;
+}
+
 /* Store through the mapping; false: it is not mapped for that. */
 FAKE bool mapper_store(struct fake_mapper *m, uint64_t page, unsigned word, uint64_t value)
 {
@@ -583,13 +627,8 @@ FAKE bool mapper_store(struct fake_mapper *m, uint64_t page, unsigned word, uint
 
 	pthread_mutex_lock(&m->lock);
 	done = m->page[page] >= 0 && m->writable[page];
-	if (done) {
-		struct fake_page *at = &m->fake->page[m->page[page]];
-
-		if (atomic_load(&at->state) == PAGE_FREE)
-			die("store to a page that was freed");
-		atomic_store(&at->word[word], value);
-	}
+	if (done)
+		atomic_store(&mapped_page(m, page)->word[word], value);
 	pthread_mutex_unlock(&m->lock);
 	return done;
 }
@@ -602,13 +641,8 @@ FAKE bool mapper_load(struct fake_mapper *m, uint64_t page, unsigned word, uint6
 	done = m->page[page] != NOT_MAPPED;
 	if (m->page[page] == ZEROES)
 		*ret_value = 0;
-	else if (done) {
-		struct fake_page *at = &m->fake->page[m->page[page]];
-
-		if (atomic_load(&at->state) == PAGE_FREE)
-			die("load from a page that was freed");
-		*ret_value = atomic_load(&at->word[word]);
-	}
+	else if (done)
+		*ret_value = atomic_load(&mapped_page(m, page)->word[word]);
 	pthread_mutex_unlock(&m->lock);
 	return done;
 }

@@ -211,8 +211,10 @@ static void test_death_in_a_fault(void **state)
 	assert_int_equal(pthread_create(&writer, NULL, fault_run, &write), 0);
 	wait_until(atomic_load(&paused));
 	map_view_close(write.m->view);
+	assert_false(atomic_load(&write.m->gone));
 	atomic_store(&go_on, true);
 	pthread_join(writer, NULL);
+	assert_true(atomic_load(&write.m->gone));
 	write.m->view = NULL;
 	assert_int_equal(write.err, -ENOTCONN);
 	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_FREE, 0, MAP_TO_END, &change), 0);

@@ -120,10 +120,11 @@ static void *fault_in(void *arg)
 static void test_waits_for_fault(void **state)
 {
 	struct fixture *f = *state;
-	struct mapper_ops ops = guest_ops;
+	static struct mapper_ops ops;
 	struct fake_mapper *m;
 	pthread_t fault, fsync;
 
+	ops = guest_ops;
 	ops.map = map_and_wait;
 	m = open_mapper(f, &ops);
 	assert_int_equal(pthread_create(&fault, NULL, fault_in, m), 0);
