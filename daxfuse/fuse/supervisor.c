@@ -7,10 +7,11 @@
  * - Before the mount was usable for the first time, any other status is a refusal
  *   (it has said why); it is handed on.
  * - Everything else is a death: the next one is started at once. SIGKILL comes from
- *   outside and may come as often as it likes, once the process serves. Anything
- *   else is a failure of ours, and FAILURES_MAX of them, none of which has served
- *   for SERVED_SECONDS, are taken for one that would go on for ever: then every
- *   request is answered with EIO, until the mount is gone.
+ *   outside and may come as often as it likes, once the process serves; EARLY_MAX of
+ *   them before it does mean that somebody (the OOM killer?) does not want it.
+ *   Anything else is a failure of ours, and FAILURES_MAX of them, none of which has
+ *   served for SERVED_SECONDS, are taken for one that would go on for ever. Then
+ *   every request is answered with EIO, until the mount is gone.
  */
 #include "daxfuse/fuse/supervisor.h"
 
@@ -37,7 +38,7 @@
 #include "daxfuse/fuse/kernel.h"
 #include "daxfuse/fuse/log.h"
 
-enum { FAILURES_MAX = 8, SERVED_SECONDS = 5, EXIT_MOUNT = 32, REQUEST_MAX = 2 << 20 };
+enum { FAILURES_MAX = 8, EARLY_MAX = 100, SERVED_SECONDS = 5, EXIT_MOUNT = 32, REQUEST_MAX = 2 << 20 };
 
 struct watch {
 	const struct supervisor *what;
@@ -47,7 +48,8 @@ struct watch {
 	int ready;         /* our end; -1: has said it */
 	pid_t child;
 	struct timespec started;
-	unsigned failures;
+	unsigned failures; /* deaths in a row that were its own doing */
+	unsigned early;    /* SIGKILLs in a row before it served */
 	bool serves; /* this child has said that it does */
 	bool usable; /* one of them has */
 	int stop;    /* the signal that asked for the end, which may meet no child; or 0 */
@@ -183,6 +185,11 @@ static bool has_served(const struct watch *k)
 	return now.tv_sec - k->started.tv_sec >= SERVED_SECONDS;
 }
 
+static bool is_hopeless(const struct watch *k)
+{
+	return k->failures >= FAILURES_MAX || k->early >= EARLY_MAX;
+}
+
 /* Write down why, for status and the log. */
 static void note_death(struct watch *k, int status)
 {
@@ -201,13 +208,15 @@ static void note_death(struct watch *k, int status)
 	kept->last_death = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 	kept->deaths++;
 	kept->crashed = !killed;
-	if (has_served(k))
-		k->failures = 0;
-	if (!killed || !k->serves)
+	if (has_served(k) || (killed && k->serves))
+		k->failures = k->early = 0;
+	if (!killed)
 		k->failures++;
+	else if (!k->serves)
+		k->early++;
 	log_error("daxfuse: %s on %s: the serving process %d ended: %s; %s\n", k->what->device,
 		  k->what->mountpoint, (int)k->child, kept->last_reason,
-		  k->failures < FAILURES_MAX ? "it is started again" : "it is given up");
+		  is_hopeless(k) ? "it is given up" : "it is started again");
 }
 
 /* ---- giving up ---------------------------------------------------------------- */
@@ -265,11 +274,11 @@ static int give_up(struct watch *k)
 
 	if (fd < 0)
 		return EXIT_MOUNT;
-	log_error("daxfuse: %s: %u serving processes have died in a row, the last one: %s; the "
+	log_error("daxfuse: %s: the serving process dies again and again, the last time: %s; the "
 		  "mount %s answers EIO from now on\n"
 		  "nothing that was acknowledged is lost; unmount it (umount -l %s), see the log and "
 		  "the cores, check the pool (fsck.daxfuse -n %s), and mount it again\n",
-		  k->what->device, k->failures, k->kept->last_reason, k->what->mountpoint,
+		  k->what->device, k->kept->last_reason, k->what->mountpoint,
 		  k->what->mountpoint, k->what->device);
 	close(TAKE_FD(k->fds.device)); /* so that it can be checked */
 	answer_errors(k, fd);
@@ -313,7 +322,7 @@ static int keep(struct watch *k)
 		if (k->usable && !is_mounted(k))
 			return 0;
 		note_death(k, status);
-		if (k->failures >= FAILURES_MAX)
+		if (is_hopeless(k))
 			return give_up(k);
 		pause_between(k->failures);
 	}
