@@ -35,6 +35,18 @@ def connection_of(point):
     return number
 
 
+def mounted_elsewhere(point):
+    """Processes in other mount namespaces that have it still, which keeps a daemon alive."""
+    found, seen = [], {os.readlink("/proc/self/ns/mnt")}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            namespace = os.readlink(folder / "ns/mnt")
+            if namespace not in seen and f" {point} " in (folder / "mountinfo").read_text():
+                found.append(int(folder.name))
+            seen.add(namespace)
+    return found
+
+
 class RestartPool(Pool):
     """`supervisor` keeps /dev/fuse; serving() is the process that may die."""
 
@@ -127,8 +139,9 @@ class RestartPool(Pool):
     def limit(self, seconds):
         """The block fails instead of lasting longer."""
         def end():
-            self.hung = f"longer than {seconds} s:\n" + "\n".join(
-                stack(pid) for pid in [os.getpid(), *self.started])
+            self.hung = "\n".join([
+                f"longer than {seconds} s; mounted in {mounted_elsewhere(self.point)}",
+                *(stack(pid) for pid in [os.getpid(), *self.started])])
             self.abort()
 
         timer = threading.Timer(seconds, end)

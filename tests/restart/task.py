@@ -150,16 +150,17 @@ def kill_marked(mark):
 
 
 def stack(pid):
-    """Where a process and its children wait in the kernel."""
+    """Where the threads of a process and of its children wait in the kernel."""
     lines = []
     for each in [pid, *descendants(pid)]:
-        folder = Path(f"/proc/{each}")
-        try:
-            name = (folder / "comm").read_text().strip()
-            where = (folder / "stack").read_text().splitlines()[:6]
-        except OSError as error:
-            name, where = "?", [errno.errorcode.get(error.errno, "?")]
-        lines.append(f"{each} {name}: " + " < ".join(line.split()[-1] for line in where))
+        for thread in Path(f"/proc/{each}/task").glob("*"):
+            try:
+                name = (thread / "comm").read_text().strip()
+                where = (thread / "stack").read_text().splitlines()[:6]
+            except OSError as error:
+                name, where = "?", [errno.errorcode.get(error.errno, "?")]
+            calls = " < ".join(line.split()[-1].partition("+")[0] for line in where)
+            lines.append(f"{each}/{thread.name} {name}: {calls}")
     return "\n".join(lines)
 
 

@@ -201,9 +201,11 @@ class Writers:
         self.folder = pool.point / "written"
         self.stop = Flag()
         self.folder.mkdir()
+        self.busy = [Flag() for _ in WRITERS]
         self.tasks = [Task(kind.__name__, self.write, number, kind)
                       for number, kind in enumerate(WRITERS, 1)]
         pool.tasks += self.tasks
+        assert eventually(lambda: all(self.busy), True)
 
     def write(self, number, kind):
         """How many operations were acknowledged."""
@@ -214,6 +216,7 @@ class Writers:
             while not self.stop:
                 writer.run(count)
                 count += 1
+                self.busy[number - 1].set()
         except OSError as error:
             assert error.errno in GONE, error
         return count
@@ -299,8 +302,11 @@ def test_crashes_again_and_again(make_pool):
     writers.check(counts)
 
 
-def test_crashes_now_and_then(make_pool):
+def test_crashes_now_and_then(make_pool, monkeypatch):
     """A few crashes are no reason to give up, and nobody notices them."""
+    for sanitizer in ("ASAN_OPTIONS", "TSAN_OPTIONS"):  # they shall not make it an exit
+        monkeypatch.setenv(sanitizer, os.environ.get(sanitizer, "") +
+                           ":handle_segv=0:handle_abort=0:handle_sigfpe=0")
     pool = make_pool(SIZE)
     pool.deaths = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE}
     pool.serve()
