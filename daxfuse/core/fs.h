@@ -248,6 +248,23 @@ struct fs_iomap {
 /* The iomap at offset, at most length bytes of it (more than 0). */
 int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, struct fs_iomap *ret_iomap);
 
+/* ---- what a mapping needs ---------------------------------------------- */
+
+/*
+ * Make the page (length 4 KiB) or the unit (2 MiB) at offset, a multiple of length, lie
+ * on blocks that may be mapped: all of it that is in the file is MAPPED afterwards, and
+ * reads as before. A unit becomes a whole one if there is one free, with zeroes behind
+ * the end of the file. -ENXIO: it begins behind the end; -ENODEV: no regular file;
+ * -EINVAL, -ENOSPC, -EDQUOT.
+ */
+int fs_map_allocate(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
+/* The same for the unit around offset; -ENOSPC if it can't be a whole one. */
+int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset);
+/* Zero in place what lies beneath a range, also behind the end of the file; holes stay. */
+int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
+/* Its data is about to be changed through a mapping: mtime and ctime. */
+int fs_map_touch(struct fs *fs, uint64_t ino);
+
 /* ---- attributes -------------------------------------------------------- */
 
 /* size 0: only the length. -ENODATA, -ERANGE, -E2BIG, -ENOSPC, -EEXIST. */

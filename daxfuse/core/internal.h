@@ -141,6 +141,10 @@ int orphan_free(struct fs *fs, struct inode *inode);
 
 /* An INLINE inode gets blocks. */
 int leave_inline(struct fs *fs, struct tx *tx, struct dxf_inode *di);
+/* The entries of blocks [first, end), all of one region, as consecutive words of one
+ * shadow. */
+int block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end,
+		uint64_t **ret_words);
 /* Gather a region's blocks into a whole unit that reads the same; the blocks
  * [skip_from, skip_to) of the region are left for the caller to write. The word
  * of the region afterwards. PROMOTE_NO_UNIT: nothing has changed. */

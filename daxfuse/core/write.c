@@ -130,13 +130,10 @@ static int fill_part(const struct writing *w, uint64_t offset, uint64_t block)
 
 /* ---- blocks --------------------------------------------------------------- */
 
-/*
- * The region's entries for the blocks [first, end), as consecutive words of one
- * shadow. The last block is asked for first: it may turn a direct inode into one
- * with a table.
- */
-static int block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end,
-		       uint64_t **ret_words)
+/* The last block is asked for first: it may turn a direct inode into one with a
+ * table. */
+int block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end,
+		uint64_t **ret_words)
 {
 	int err = table_word(tx, di, 0, end - 1, ret_words);
 

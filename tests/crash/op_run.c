@@ -153,6 +153,9 @@ static int64_t run_on_inode(struct op_state *state, const struct op *op)
 		return run_write(state, ino, 0, op->len, FS_WRITE_APPEND);
 	case OP_FALLOCATE:
 		return fs_fallocate(state->fs, ino, (int)op->arg, op->off, op->len);
+	case OP_MAP:
+		return op->arg ? fs_map_promote(state->fs, ino, op->off) :
+				 fs_map_allocate(state->fs, ino, op->off, op->len);
 	case OP_COPY_RANGE:
 		err = op_resolve(state->fs, op->b, &out);
 		return err ? err : fs_copy_range(state->fs, ino, op->off, out, op->arg, op->len);

@@ -24,6 +24,8 @@
 #define WRITE(path, at, n) { .kind = OP_WRITE, .a = path, .off = at, .len = n }
 #define FALLOC(path, how, at, n) \
 	{ .kind = OP_FALLOCATE, .a = path, .off = at, .len = n, .arg = how }
+#define MAP(path, at, n, unit) \
+	{ .kind = OP_MAP, .a = path, .off = at, .len = n, .arg = unit }
 #define TRUNCATE(path, n) { .kind = OP_TRUNCATE, .a = path, .len = n }
 #define XATTR(path, key, n) { .kind = OP_SET_XATTR, .a = path, .b = key, .len = n }
 #define OPEN(path) { .kind = OP_OPEN, .a = path }
@@ -244,6 +246,20 @@ const struct workload workloads[] = {
 	{ "copy range to new", 0,
 	  { .kind = OP_COPY_RANGE, .a = "foo", .b = "A/bar", .off = 0, .arg = 4096, .len = 8192 },
 	  NEED_FILE, NEED_EMPTY, NULL },
+	S_EMPTY("map page of a hole", WORKLOAD_TIGHT, OPS(TRUNCATE("foo", K(100))),
+		MAP("foo", K(40), K(4), 0)),
+	S_EMPTY("map page of a unit", 0, OPS(WRITE("foo", 0, K(300)), TRUNCATE("foo", M(1))),
+		MAP("foo", K(600), K(4), 0)),
+	S_EMPTY("map inline", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, 100)), MAP("foo", 0, M(2), 0)),
+	S_FILE("map blocks", WORKLOAD_TIGHT, NULL, MAP("foo", 0, M(2), 0)),
+	S_FILE("map over a stale tail", 0, OPS(TRUNCATE("foo", 2500)), MAP("foo", 0, M(2), 0)),
+	S_EMPTY("map sparse", WORKLOAD_TIGHT, OPS(WRITE("foo", K(100), K(40)), TRUNCATE("foo", M(1))),
+		MAP("foo", 0, M(2), 1)),
+	S_EMPTY("map hole", WORKLOAD_SLOW, OPS(TRUNCATE("foo", M(5))), MAP("foo", M(2), M(2), 0)),
+	S_EMPTY("map unwritten unit", WORKLOAD_SLOW, OPS(FALLOC("foo", 0, 0, M(2))),
+		MAP("foo", 0, M(2), 0)),
+	S_EMPTY("map grown unit", 0, OPS(WRITE("foo", 0, K(300)), TRUNCATE("foo", M(1))),
+		MAP("foo", 0, M(2), 0)),
 	S_FILE("fsync", 0, NULL, { .kind = OP_FSYNC, .a = "foo" }),
 	S_FILE("read", 0, NULL, { .kind = OP_READ, .a = "foo" }),
 

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a file needs before its memory is mapped: that the range lies on blocks, or
+ * better on a whole unit, every byte of which reads as it shall, because from then
+ * on programs read and store it without asking.
+ *
+ * Behind the end of the file a mapped unit holds zeroes, but counts as not written
+ * (format.h); when the file grows over it, fs_map_allocate() is due again.
+ *
+ * Order of each: data and zeroes into what nobody refers to yet, or behind what
+ * counts as written; fence; one transaction with entries and written counts.
+ */
+#include <errno.h>
+
+#include "daxfuse/core/internal.h"
+#include "daxfuse/media/alloc.h"
+#include "daxfuse/media/table.h"
+
+/* How many blocks of the region that begins at block `base` lie in the file. */
+static uint64_t blocks_in_file(const struct dxf_inode *di, uint64_t base)
+{
+	uint64_t end = blocks_of(di->size);
+
+	return end <= base ? 0 : MIN(end - base, DXF_UNIT_BLOCKS);
+}
+
+/* Zeroes from what is written of a unit to its end, also behind the end of the last
+ * block's data; all that is in the file counts as written then. */
+static int fill_unit(struct fs *fs, struct dxf_inode *di, uint64_t base, uint64_t *word)
+{
+	char *unit = pmem_at(fs->pm, *word & DXF_ENTRY_OFFSET);
+	uint64_t written = *word & DXF_ENTRY_WRITTEN, in_file = blocks_in_file(di, base);
+	uint64_t start = base * DXF_BLOCK_SIZE, from = written * DXF_BLOCK_SIZE;
+	int err;
+
+	if (di->size > start && di->size - start < from)
+		from = di->size - start; /* the tail of the last block may be anything */
+	err = zero_over(fs->pm, unit + from, DXF_UNIT_SIZE - from);
+	if (!err)
+		*word = (*word & ~DXF_ENTRY_WRITTEN) | MAX(written, in_file);
+	return err;
+}
+
+/* A whole unit for the region of block `base`, if it has none: PROMOTE_NO_UNIT. */
+static int unit_word(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t base,
+		     uint64_t **ret_word)
+{
+	uint64_t entry, entries[DXF_TABLE_COUNT];
+	int err = table_region(fs->vol, tx, di, base, &entry);
+
+	if (!err && (entry & DXF_ENTRY_UNIT))
+		return table_word(tx, di, 1, base, ret_word);
+	if (!err)
+		err = table_region_blocks(fs->vol, tx, di, base, entries);
+	return err ? err : promote_region(fs, tx, di, base, entries, 0, 0, ret_word);
+}
+
+/* ---- without a unit ----------------------------------------------------------- */
+
+/* Blocks [first, end) of one region: holes become zeroes, what is not written, too. */
+static int fill_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t first,
+		       uint64_t end)
+{
+	uint64_t offsets[DXF_UNIT_BLOCKS], *word;
+	unsigned holes = 0, next = 0;
+	int err = block_words(tx, di, first, end, &word);
+
+	for (uint64_t i = 0; !err && i < end - first; i++) {
+		holes += !word[i];
+		if (word[i] && !table_entry_is_right(fs->vol, tx, word[i], 0))
+			err = -EUCLEAN;
+	}
+	if (!err && holes)
+		err = alloc_blocks(tx, holes, offsets);
+	for (uint64_t i = 0; !err && i < end - first; i++) {
+		if (word[i] & DXF_ENTRY_WRITTEN)
+			continue;
+		if (!word[i]) {
+			word[i] = offsets[next++];
+			di->blocks++;
+		}
+		err = zero_over(fs->pm, pmem_at(fs->pm, word[i] & DXF_ENTRY_OFFSET), DXF_BLOCK_SIZE);
+		word[i] |= 1;
+	}
+	return err;
+}
+
+/* ---- allocate ----------------------------------------------------------------- */
+
+static int edit_page(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block)
+{
+	uint64_t entry, *word;
+	int err = table_region(fs->vol, tx, di, block, &entry);
+
+	if (err)
+		return err;
+	if (!(entry & DXF_ENTRY_UNIT))
+		return fill_blocks(fs, tx, di, block, block + 1);
+	err = table_word(tx, di, 1, block, &word);
+	return err ? err : fill_unit(fs, di, round_down(block, DXF_UNIT_BLOCKS), word);
+}
+
+static int edit_unit(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t base)
+{
+	uint64_t *word;
+	int err = unit_word(fs, tx, di, base, &word);
+
+	if (err != PROMOTE_NO_UNIT)
+		return err ? err : fill_unit(fs, di, base, word);
+	return fill_blocks(fs, tx, di, base, base + blocks_in_file(di, base));
+}
+
+/* Begin with the inode locked and its data outside of the inode. */
+static int mapping_begin(struct fs *fs, uint64_t ino, struct inode **ret_inode, struct tx **ret_tx,
+			 struct dxf_inode **ret_di)
+{
+	struct inode *inode;
+	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+
+	if (err)
+		return err;
+	if (!S_ISREG(inode->media->mode))
+		err = -ENODEV;
+	else if (inode->media->flags & DXF_FLAG_TRUNCATING)
+		err = truncate_finish(fs, inode);
+	if (!err)
+		err = edit_begin(fs, inode, ret_tx, ret_di);
+	if (err) {
+		inode_unlock(fs, inode);
+		return err;
+	}
+	*ret_inode = inode;
+	return 0;
+}
+
+static int mapping_end(struct fs *fs, struct inode *inode, struct tx *tx, int err)
+{
+	tx_wrote_data(tx);
+	err = edit_end(tx, err);
+	inode_unlock(fs, inode);
+	return err;
+}
+
+int fs_map_allocate(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
+{
+	uint64_t block = offset / DXF_BLOCK_SIZE;
+	struct dxf_inode *di;
+	struct inode *inode;
+	struct tx *tx;
+	int err;
+
+	if (offset % length || (length != DXF_BLOCK_SIZE && length != DXF_UNIT_SIZE))
+		return -EINVAL;
+	err = mapping_begin(fs, ino, &inode, &tx, &di);
+	if (err)
+		return err;
+	if (offset >= di->size)
+		err = -ENXIO;
+	else if (di->data_format == DXF_DATA_INLINE)
+		err = leave_inline(fs, tx, di);
+	if (!err)
+		err = length == DXF_UNIT_SIZE ? edit_unit(fs, tx, di, block) :
+						edit_page(fs, tx, di, block);
+	return mapping_end(fs, inode, tx, err);
+}
+
+int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset)
+{
+	uint64_t base = round_down(offset, DXF_UNIT_SIZE) / DXF_BLOCK_SIZE, *word;
+	struct dxf_inode *di;
+	struct inode *inode;
+	struct tx *tx;
+	int err = mapping_begin(fs, ino, &inode, &tx, &di);
+
+	if (err)
+		return err;
+	if (offset >= di->size)
+		err = -ENXIO;
+	else if (di->data_format == DXF_DATA_INLINE)
+		err = leave_inline(fs, tx, di);
+	if (!err)
+		err = unit_word(fs, tx, di, base, &word);
+	if (!err)
+		err = fill_unit(fs, di, base, word);
+	return mapping_end(fs, inode, tx, err == PROMOTE_NO_UNIT ? -ENOSPC : err);
+}
+
+/* ---- zeroes in place, times ---------------------------------------------------- */
+
+int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
+{
+	uint64_t end = offset + length, steps;
+	struct inode *inode;
+	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+
+	if (err)
+		return err;
+	steps = table_steps_max(fs->vol, inode->media);
+	while (!err && offset < end && inode->media->data_format != DXF_DATA_INLINE) {
+		uint64_t in = offset % DXF_BLOCK_SIZE, n;
+		struct run run;
+
+		err = steps-- ? table_find(fs->vol, NULL, inode->media, offset / DXF_BLOCK_SIZE,
+					   blocks_of(in + end - offset), &run) : -EUCLEAN;
+		if (err)
+			break;
+		n = MIN(run.count * DXF_BLOCK_SIZE - in, end - offset);
+		if (run.offset)
+			err = zero_over(fs->pm, (char *)pmem_at(fs->pm, run.offset) + in, n);
+		offset += n;
+	}
+	pmem_fence(fs->pm);
+	inode_unlock(fs, inode);
+	return err;
+}
+
+int fs_map_touch(struct fs *fs, uint64_t ino)
+{
+	struct inode *inode;
+	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+
+	if (err)
+		return err;
+	touch_in_place(fs, inode);
+	pmem_fence(fs->pm);
+	inode_unlock(fs, inode);
+	return 0;
+}
