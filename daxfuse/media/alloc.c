@@ -61,6 +61,14 @@ static int mend_unit_locked(struct alloc *al, struct arena *a, struct broken *b)
 	return 0;
 }
 
+/* Whether a shared word can be read: looked at whole, as others change it whole. */
+static bool is_readable(const struct volume *vol, const uint64_t *word)
+{
+	uint64_t value;
+
+	return pmem_load64(vol->pm, word, &value) == 0;
+}
+
 /* Reserve a free unit whose word and bitmap can be read; those that are met in vain
  * count as bad until the unmount. */
 static bool take_unit_locked(struct alloc *al, struct arena *a, uint64_t *ret_unit)
@@ -68,7 +76,7 @@ static bool take_unit_locked(struct alloc *al, struct arena *a, uint64_t *ret_un
 	const struct volume *vol = al->vol;
 
 	while (arena_take_unit(al, a, ret_unit)) {
-		if (pmem_probe(vol->pm, &vol->unit_word[*ret_unit], 8) == 0 &&
+		if (is_readable(vol, &vol->unit_word[*ret_unit]) &&
 		    pmem_probe(vol->pm, vol->bitmap[*ret_unit], sizeof(*vol->bitmap)) == 0)
 			return true;
 		a->bad_blocks += DXF_UNIT_BLOCKS;
@@ -142,7 +150,7 @@ void free_unit(struct tx *tx, uint64_t offset)
 	struct volume *vol = tx_volume(tx);
 	uint64_t *word = &vol->unit_word[offset / DXF_UNIT_SIZE];
 
-	if (pmem_probe(vol->pm, word, 8))
+	if (!is_readable(vol, word))
 		return;
 	*(uint64_t *)tx_edit(tx, word, 8) = DXF_UNIT_FREE;
 	tx_on_commit(tx, TX_UNIT, offset);
@@ -239,8 +247,7 @@ static void retire_block(struct alloc *al, uint64_t offset)
 	pthread_mutex_unlock(&a->lock);
 }
 
-/* Nothing of a block that nobody has is needed: poison that can be cleared is no harm. */
-static bool is_good(const struct volume *vol, uint64_t offset)
+bool alloc_is_good(const struct volume *vol, uint64_t offset)
 {
 	const void *block = pmem_at(vol->pm, offset);
 
@@ -260,8 +267,8 @@ static unsigned reserve_good(struct volume *vol, unsigned want, uint64_t *offset
 		for (unsigned i = got; i < end; i++) {
 			uint64_t offset = offsets[i], mask;
 
-			if (pmem_probe(vol->pm, bitmap_word(vol, offset, &mask), 8) ||
-			    !is_good(vol, offset))
+			if (!is_readable(vol, bitmap_word(vol, offset, &mask)) ||
+			    !alloc_is_good(vol, offset))
 				retire_block(vol->alloc, offset);
 			else
 				offsets[got++] = offset;
@@ -296,7 +303,7 @@ void free_block(struct tx *tx, uint64_t offset)
 	struct volume *vol = tx_volume(tx);
 	uint64_t mask, *word = bitmap_word(vol, offset, &mask);
 
-	if (pmem_probe(vol->pm, word, 8))
+	if (!is_readable(vol, word))
 		return;
 	tx_clear_bits(tx, word, mask);
 	tx_on_commit(tx, TX_BLOCK, offset);

@@ -19,6 +19,9 @@ void alloc_close(struct volume *vol);
 int alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets);
 /* Reserve a whole unit that gets the given state. -ENOSPC. */
 int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t *ret_offset);
+/* Whether the block, which nobody uses yet, can be touched; nothing of it is needed, so
+ * poison that the device can clear is no harm. */
+bool alloc_is_good(const struct volume *vol, uint64_t offset);
 /* Freed by the commit, reusable once it is over. What can't be marked as free, as its
  * bitmap or word is poisoned, is lost until fsck has healed that. */
 void free_block(struct tx *tx, uint64_t offset);

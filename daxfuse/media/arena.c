@@ -86,7 +86,7 @@ bool arena_take_unit(struct alloc *al, struct arena *a, uint64_t *ret_unit)
 		if (unit_is_free(al, unit)) {
 			unit_mark(al, unit, false);
 			a->free_units--;
-			a->cursor = unit;
+			a->cursor = unit + 1; /* not this one again, should it come back */
 			*ret_unit = unit;
 			return true;
 		}

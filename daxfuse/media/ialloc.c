@@ -96,6 +96,8 @@ static int make_chunk(struct volume *vol, uint32_t index, uint64_t *ret_offset)
 	if (err)
 		return err;
 	err = alloc_unit(tx, DXF_UNIT_INODES, &offset);
+	if (!err && !alloc_is_good(vol, offset)) /* the next one gets another unit */
+		err = -EIO;
 	if (err) {
 		tx_abort(tx);
 		return err;
@@ -260,12 +262,19 @@ static uint64_t *used_word(struct dxf_chunk *media, uint32_t ino)
 	return &media->used[ino % DXF_CHUNK_INODES / 64];
 }
 
-/* The bitmap on media has become unreadable: nobody is sent there any more. */
-static void abandon_chunk(struct chunk *c)
+/* Whether the slot can be marked as used. If its bitmap on media has become unreadable,
+ * nobody is sent to the chunk any more. */
+static bool can_mark(struct volume *vol, uint32_t ino)
 {
+	struct chunk *c = chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES);
+	uint64_t value;
+
+	if (pmem_load64(vol->pm, used_word(media_of(vol, ino), ino), &value) == 0)
+		return true;
 	pthread_mutex_lock(&c->lock);
 	__atomic_store_n(&c->free, 0, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&c->lock);
+	return false;
 }
 
 int ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
@@ -274,10 +283,8 @@ int ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
 	uint32_t ino;
 	int err = reserve(vol, &ino);
 
-	while (!err && pmem_probe(vol->pm, used_word(media_of(vol, ino), ino), 8)) {
-		abandon_chunk(chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES));
+	while (!err && !can_mark(vol, ino))
 		err = reserve(vol, &ino);
-	}
 	if (err)
 		return err;
 	tx_on_abort(tx, TX_INODE, ino);

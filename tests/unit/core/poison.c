@@ -70,6 +70,36 @@ static void test_new_space(void **state)
 		heal(pool, bad[i]);
 }
 
+/* A unit that is to hold inodes, and can't: that creation fails, and later ones don't. */
+static void test_new_chunk(void **state)
+{
+	struct pool *pool = *state;
+	const struct dxf_super *super = fs_super(pool->fs);
+	const uint64_t *word = pmem_at(pool->pm, super->unit_offset);
+	uint64_t dir = make_dir(pool, ROOT, "dir"), bad[UNITS], count = 0;
+	unsigned refused = 0, made = 0;
+	struct fs_attr attr;
+	char name[16];
+
+	for (uint64_t unit = 0; unit + 4 < UNITS; unit++)
+		if (word[unit] == DXF_UNIT_FREE)
+			bad[count++] = unit * DXF_UNIT_SIZE;
+	for (unsigned i = 0; i < count; i++)
+		poison(pool, bad[i]);
+	for (unsigned i = 0; made <= DXF_CHUNK_INODES; i++) {
+		int err;
+
+		snprintf(name, sizeof(name), "%u", i);
+		err = fs_mknod(pool->fs, &root_cred, dir, name, S_IFREG | 0644, 0, &attr);
+		assert_true(!err || err == -EIO);
+		refused += !!err;
+		made += !err;
+	}
+	assert_in_range(refused, 1, count);
+	for (unsigned i = 0; i < count; i++)
+		heal(pool, bad[i]);
+}
+
 /* A directory's bucket. */
 static void test_bucket(void **state)
 {
@@ -237,6 +267,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_data, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_new_space, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_new_chunk, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_bucket, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_inode, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_table, setup, pool_teardown),
