@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Devices that cannot hold a pool are refused, with the command that helps."""
+"""Devices in other modes: an image on fsdax works, what cannot hold a pool is refused with
+the command that helps."""
+
+import json
 
 import pytest
 
@@ -21,6 +24,23 @@ def test_small_alignment(other_guest):
     assert result.status == 8
     assert "align" in result.stderr
     assert "ndctl create-namespace" in result.stderr
+
+
+def test_image_on_fsdax(other_guest):
+    """A file on a DAX filesystem is persistent memory, too: stores to it are durable."""
+    other_guest.run(f"""{MAKE_NAMESPACE.replace('devdax', 'fsdax')}
+        mkfs.ext4 -q -b 4096 -E stride=512,stripe_width=512 /dev/pmem0
+        mkdir /run/fsdax; mount -o dax /dev/pmem0 /run/fsdax
+        fallocate -l 300M /run/fsdax/pool
+        mkfs.daxfuse -q /run/fsdax/pool
+        daxfuse /run/fsdax/pool /mnt
+        cp /etc/passwd /mnt/; mkdir /mnt/d; dd if=/dev/zero of=/mnt/d/large bs=1M count=20""")
+    status = json.loads(other_guest.run("daxfuse status /mnt"))
+    assert status["mode"] == "image" and status["granularity"] == "cache_line"
+    assert status["durability"] == "power"
+    serving = status["mount"]["pid"]
+    assert other_guest.run(f"kill -9 {serving}; cmp /etc/passwd /mnt/passwd; ls /mnt/d") == "large\n"
+    other_guest.run("daxfuse umount --wait /mnt; fsck.daxfuse -n /run/fsdax/pool; umount /run/fsdax")
 
 
 def test_system_ram(other_guest):
