@@ -153,6 +153,21 @@ static int read_record(struct volume *vol, uint32_t i, struct journal_record *re
 	return ops_are_right(vol, record) ? 0 : -EUCLEAN;
 }
 
+/* Replay happens while nothing was looked at yet: -EIO where apply() would meet poison.
+ * The record stays live, for a media that has been mended. */
+static int probe_targets(const struct volume *vol, const struct journal_record *record)
+{
+	int err = 0;
+
+	for (size_t at = 0; !err && at < record->header.bytes;) {
+		const struct dxf_journal_op *op = (const void *)(record->ops + at);
+
+		err = pmem_probe(vol->pm, pmem_at(vol->pm, op->offset), op->length);
+		at += op_bytes(op);
+	}
+	return err;
+}
+
 int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed)
 {
 	struct journal_record *record = malloc(sizeof(*record));
@@ -167,10 +182,9 @@ int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed)
 		}
 		if (err)
 			break;
-		if (read_only) {
-			err = -EROFS;
+		err = read_only ? -EROFS : probe_targets(vol, record);
+		if (err)
 			break;
-		}
 		apply(vol, record);
 		tell_executed(vol, &record->header);
 		retire(vol, vol->journals[i].header);

@@ -247,6 +247,46 @@ static void test_chunk_header_in_use(void **state)
 	end(pool);
 }
 
+/* What the pool was when a record of it was live. */
+static struct {
+	struct pool *pool;
+	char *bytes;
+} live;
+
+static void keep_live(void *arg, uint64_t unique, uint32_t opcode, int64_t result)
+{
+	memcpy(live.bytes, live.pool->pm->base, live.pool->pm->size);
+}
+
+/* A record that is to be replayed over poison: the mount is refused, nothing is lost, and
+ * once the media is well the record is carried out. */
+static void test_replay_over_poison(void **state)
+{
+	const struct fs_options options = {.executed = keep_live};
+	struct pool *pool = make(24);
+	uint64_t dir = make_dir(pool, ROOT, "dir"), at = device_offset(pool, dir, 0);
+	struct fs_report report;
+	struct fs_attr attr;
+
+	fs_unmount(pool->fs);
+	assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, NULL), 0);
+	live.pool = pool;
+	live.bytes = malloc(pool->pm->size);
+	fs_set_request(1, 1);
+	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "new", S_IFREG | 0644, 0, &attr), 0);
+	fs_set_request(0, 0);
+	fs_unmount(pool->fs);
+	memcpy(pool->pm->base, live.bytes, pool->pm->size);
+	free(live.bytes);
+	poison(pool, at);
+	assert_int_equal(fs_mount(pool->pm, NULL, &pool->fs, &report), -EIO);
+	heal(pool, at);
+	assert_int_equal(fs_mount(pool->pm, NULL, &pool->fs, &report), 0);
+	assert_int_equal(report.replayed, 1);
+	assert_int_equal(fs_lookup(pool->fs, dir, "new", &attr), 0);
+	end(pool);
+}
+
 static uint64_t quota_offset(struct pool *pool, uint32_t project)
 {
 	const struct dxf_super *super = fs_super(pool->fs);
@@ -304,6 +344,7 @@ int main(void)
 		cmocka_unit_test(test_unit_words),	    cmocka_unit_test(test_bitmaps),
 		cmocka_unit_test(test_inode_map),	    cmocka_unit_test(test_chunk_header),
 		cmocka_unit_test(test_chunk_header_in_use), cmocka_unit_test(test_quotas),
+		cmocka_unit_test(test_replay_over_poison),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
