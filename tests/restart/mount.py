@@ -55,7 +55,6 @@ class RestartPool(Pool):
         self.supervisor = 0
         self.under_systemd = False
         self.deaths = {signal.SIGKILL}
-        self.connection = None
         self.started = set()  # all processes that we know to be ours
         self.tasks = []       # to be ended when a limit is over
         self.hung = ""
@@ -69,7 +68,6 @@ class RestartPool(Pool):
                 self.mount_as_service(*options)
             else:
                 self.mount(*options, user=user)
-            self.connection = connection_of(self.point)
             mount = self.status()["mount"]
             assert mount["restartable"] is True and mount["starts"] == 1, mount
             assert mount["supervisor"] == (0 if self.under_systemd else self.daemon.pid)
@@ -102,6 +100,18 @@ class RestartPool(Pool):
                 return pid
             time.sleep(0.0005)
         raise AssertionError(f"no serving process after {seconds} s; the log:\n{self.log_tail()}")
+
+    def umount_by_command(self):
+        """A process that has just begun to serve looks at its mount, which is busy then."""
+        end = time.monotonic() + 30
+        while True:
+            try:
+                self.run("daxfuse", "umount", "--wait", self.point)
+                return
+            except AssertionError as error:
+                if "busy" not in str(error) or time.monotonic() > end:
+                    raise
+            time.sleep(0.01)
 
     def kept_descriptors(self):
         """How many the keeper has open; restarting must not cost any."""
@@ -159,14 +169,17 @@ class RestartPool(Pool):
 
     def abort(self):
         """All requests fail, and whoever serves is shot."""
-        for number in {self.connection, connection_of(self.point)} - {None}:
-            with contextlib.suppress(OSError):
-                (CONNECTIONS / str(number) / "abort").write_text("1")
+        self.abort_connection()
         for task in self.tasks:
             task.kill()
         self.shoot()
         # Requests that came between: nobody answers them.
-        for number in {self.connection, connection_of(self.point)} - {None}:
+        self.abort_connection()
+
+    def abort_connection(self):
+        """Only while it is mounted: its number is soon another mount's."""
+        number = connection_of(self.point)
+        if number is not None:
             with contextlib.suppress(OSError):
                 (CONNECTIONS / str(number) / "abort").write_text("1")
 

@@ -25,7 +25,6 @@ from vm.load import WRITERS
 
 from restart.harness import kill_under, under_load
 from restart.kill import Killer, summary
-from restart.mount import connection_of
 from restart.task import Flag, Task, children, is_running, kill_quietly
 from restart.workloads.acknowledged import Acknowledged
 from restart.workloads.fio import Fio
@@ -120,13 +119,13 @@ def test_killed_while_mounting(make_pool):
     pool.serve()
     (pool.point / "f").write_bytes(b"x" * MIB)
     pool.umount()
-    mounted = 0
+    mounted = killed = 0
     for i in range(60 if LONG else 12):
         with pool.limit(60), open(pool.log, "ab") as log:
             pool.daemon = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, pool.point, "-f"],
                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             pool.started.add(pool.daemon.pid)
-            kill_newborn(pool.daemon.pid, i % 4 + 1)
+            killed += kill_newborn(pool.daemon.pid, i % 4 + 1)
             if wait_until_over(pool, pool.daemon):
                 mounted += 1
                 assert (pool.point / "f").read_bytes() == b"x" * MIB
@@ -136,7 +135,8 @@ def test_killed_while_mounting(make_pool):
                 pool.daemon = None
                 assert not is_mounted(pool.point), "a dead mount is left"
         pool.fsck()
-    assert mounted
+    print(f"{killed} killed while mounting, {mounted} mounts all the same")
+    assert mounted and killed > mounted
     pool.serve()
     assert (pool.point / "f").read_bytes() == b"x" * MIB
 
@@ -157,7 +157,7 @@ def test_killed_while_mounting_in_the_background(make_pool):
             status = command.wait(30)
             if status == 0:
                 os.statvfs(pool.point)
-                pool.run("daxfuse", "umount", "--wait", pool.point)
+                pool.umount_by_command()
             assert not is_mounted(pool.point)
         pool.fsck()
 
@@ -172,6 +172,7 @@ def wait_for_child(process):
 def test_killed_while_unmounting(make_pool):
     """The mount goes, the daemon goes, nothing is lost."""
     pool = make_pool()
+    killed = 0
     for i in range(60 if LONG else 10):
         pool.serve()
         data = random.Random(i).randbytes(300_000)
@@ -180,17 +181,22 @@ def test_killed_while_unmounting(make_pool):
         os.write(fd, data)
         os.close(fd)
         with pool.limit(90):
-            killer = Killer(pool.supervisor, pool.folder / "kills", count=i % 5 + 1, seed=i,
+            killer = Killer(pool.supervisor, pool.folder / f"kills{i}", count=i % 5 + 1, seed=i,
                             least=0, most=20)
-            pool.run("daxfuse", "umount", "--wait", pool.point)
+            if i % 2:  # the program above takes a while to start
+                eventually(lambda: bool(killer.kills()), True)
+            pool.umount_by_command()
             assert not is_mounted(pool.point)
             killer.stop()
             pool.daemon.wait(60)
             pool.daemon = None
+        killed += len(killer.kills())
         pool.fsck()
         pool.serve()
         assert (pool.point / f"f{i % 5}").read_bytes() == data
         pool.umount()
+    print(f"{killed} killed while unmounting")
+    assert killed
 
 
 class Writers:
@@ -469,7 +475,7 @@ def test_programs_are_killed_too(make_pool):
     folder.mkdir()
     empty = os.statvfs(pool.point).f_ffree
     rng = random.Random(SEED)
-    for round_ in range(KILLS // 5 if LONG else 12):
+    for round_ in range(max(12, KILLS // 5)):
         with pool.limit(60):
             tasks = [Task(f"meddler {i}", meddle, folder, f"{SEED} {round_} {i}") for i in range(4)]
             pool.tasks = tasks
@@ -515,7 +521,7 @@ def test_user_mount(make_pool):
         ready.set()
         result = load.run(lambda: not stop)
         assert pool.status()["mount"]["starts"] > mount["starts"]
-        pool.run("daxfuse", "umount", "--wait", pool.point)
+        pool.umount_by_command()
         return result
 
     with pool.limit(120):
@@ -523,8 +529,7 @@ def test_user_mount(make_pool):
         pool.tasks.append(task)
         assert eventually(lambda: bool(ready) or task.has_ended(), True) and not task.has_ended()
         pool.supervisor = pool.find_supervisor()
-        pool.connection = connection_of(pool.point)
-        for _ in range(KILLS // 20 if LONG else 8):
+        for _ in range(max(8, KILLS // 20)):
             pool.kill_serving()
             time.sleep(0.1)
             assert not task.has_ended() or task.result(0)
