@@ -136,7 +136,7 @@ def kill_quietly(pid, number=signal.SIGKILL):
 
 def kill_marked(mark):
     """SIGKILL to all programs in whose environment the mark is."""
-    wanted = f"/{mark}".encode()
+    wanted = f"/{mark}/".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue

@@ -268,6 +268,7 @@ static void test_replay_over_poison(void **state)
 	struct fs_report report;
 	struct fs_attr attr;
 
+	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "old", S_IFREG | 0644, 0, &attr), 0);
 	memcpy(&at, media_inode(pool, dir)->data, sizeof(at));
 	at &= DXF_ENTRY_OFFSET; /* its first bucket */
 	fs_unmount(pool->fs);
