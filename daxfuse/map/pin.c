@@ -7,6 +7,9 @@
  *
  * A unit's word is a pin of the whole unit, or the address of 512 pins, one a page. A
  * pin is its grant and two bits.
+ *
+ * A pin for writing stays one when the same is granted for reading: until the mapper has
+ * got that piece, and mapped it over the other, its threads go on storing.
  */
 #include "daxfuse/map/pin.h"
 
@@ -49,8 +52,18 @@ static int add_page(_Atomic uint64_t *word, uint64_t start, uint64_t pin)
 			return -ENOMEM;
 		atomic_store(word, (uintptr_t)pages);
 	}
-	pages[start % UNIT_PAGES] = pin;
+	pages[start % UNIT_PAGES] = pin | (pages[start % UNIT_PAGES] & PIN_WRITABLE);
 	return 0;
+}
+
+/* Whether a unit's word is a pin for writing, or the address of one. */
+static uint64_t any_writable(uint64_t word)
+{
+	uint64_t *pages = pages_of(word), bits = pages ? 0 : word;
+
+	for (unsigned i = 0; pages && i < UNIT_PAGES; i++)
+		bits |= pages[i];
+	return bits & PIN_WRITABLE;
 }
 
 int pins_add(struct pins *pins, uint64_t start, unsigned order, bool writable, uint64_t grant)
@@ -61,6 +74,7 @@ int pins_add(struct pins *pins, uint64_t start, unsigned order, bool writable, u
 		return -ENOMEM;
 	if (order == ORDER_PTE)
 		return add_page(word, start, pin_of(writable, grant));
+	writable |= any_writable(atomic_load(word)) != 0;
 	free(pages_of(atomic_load(word)));
 	atomic_store(word, pin_of(writable, grant));
 	return 0;

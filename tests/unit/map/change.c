@@ -236,7 +236,7 @@ static void test_guest_keeps(void **state)
 	/* when the file itself goes, there is nothing to be the same as */
 	assert_int_equal(change_file(f->map, f->file, MAP_CHANGE_FREE, 0, MAP_TO_END), 0);
 	assert_int_equal(f->fake->page[unit].state, PAGE_QUARANTINED);
-	mapper_let_go(guest, 0, MAP_UNIT_SIZE, UINT64_MAX);
+	mapper_drop(guest, 0, MAP_UNIT_SIZE);
 	assert_int_equal(f->fake->page[unit].state, PAGE_FREE);
 }
 

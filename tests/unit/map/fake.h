@@ -83,10 +83,17 @@ FAKE void page_fill(struct fake_page *page, uint64_t value)
 	}
 }
 
+/* Never brings an older value over a newer one, as no cache does. */
 FAKE void page_flush(struct fake_page *page)
 {
-	for (unsigned i = 0; i < WORDS; i++)
-		atomic_store(&page->durable[i], atomic_load(&page->word[i]));
+	for (unsigned i = 0; i < WORDS; i++) {
+		uint64_t value;
+
+		do {
+			value = atomic_load(&page->word[i]);
+			atomic_store(&page->durable[i], value);
+		} while (atomic_load(&page->word[i]) != value);
+	}
 }
 
 /* Whatever is read of a page that was freed. */
@@ -437,6 +444,7 @@ struct fake_mapper {
 	int page[FILE_PAGES];          /* of the device, or one of the above */
 	bool writable[FILE_PAGES];
 	uint64_t void_up_to[FILE_PAGES];
+	uint64_t last_grant;           /* that it has got */
 	bool silent;                   /* does not answer */
 	bool slow;                     /* answers when mapper_answer() is called */
 	uint64_t asked_offset, asked_length, asked_grant;
@@ -462,6 +470,7 @@ FAKE int mapper_map(void *arg, const struct map_piece *piece)
 	struct fake_mapper *m = arg;
 
 	pthread_mutex_lock(&m->lock);
+	m->last_grant = MAX(m->last_grant, piece->grant);
 	mapper_clear(m, piece->drop_offset, piece->drop_length, 0);
 	for (uint64_t i = 0; i < piece->length / MAP_PAGE_SIZE; i++) {
 		uint64_t at = piece->file_offset / MAP_PAGE_SIZE + i;
@@ -495,10 +504,28 @@ FAKE void mapper_let_go(struct fake_mapper *m, uint64_t offset, uint64_t length,
 	map_let_go(m->view, offset, length, grant);
 }
 
+/* Of its own accord: all that it has been given there. */
+FAKE void mapper_drop(struct fake_mapper *m, uint64_t offset, uint64_t length)
+{
+	uint64_t grant;
+
+	pthread_mutex_lock(&m->lock);
+	grant = m->last_grant;
+	pthread_mutex_unlock(&m->lock);
+	mapper_let_go(m, offset, length, grant);
+}
+
 /* The answer to what it was asked last. */
 FAKE void mapper_answer(struct fake_mapper *m)
 {
-	mapper_let_go(m, m->asked_offset, m->asked_length, m->asked_grant);
+	uint64_t offset, length, grant;
+
+	pthread_mutex_lock(&m->lock);
+	offset = m->asked_offset;
+	length = m->asked_length;
+	grant = m->asked_grant;
+	pthread_mutex_unlock(&m->lock);
+	mapper_let_go(m, offset, length, grant);
 }
 
 FAKE int client_unmap(void *arg, uint64_t offset, uint64_t length, uint64_t grant)

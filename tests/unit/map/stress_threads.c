@@ -241,7 +241,7 @@ static void *work(void *arg)
 		else if (what == 13 && w->may_be_silent)
 			change_mood(w);
 		else if (what == 14)
-			mapper_let_go(&w->mapper, pick_page(w) * MAP_PAGE_SIZE, MAP_PAGE_SIZE, UINT64_MAX);
+			mapper_drop(&w->mapper, pick_page(w) * MAP_PAGE_SIZE, MAP_PAGE_SIZE);
 		else if (what & 1)
 			store(w);
 		else

@@ -53,7 +53,7 @@ static void test_stays_dirty(void **state)
 	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
 	assert_int_equal(durable(f, 3), 4);
 	/* with its mapping goes the reason */
-	mapper_let_go(guest, 0, MAP_UNIT_SIZE, UINT64_MAX);
+	mapper_drop(guest, 0, MAP_UNIT_SIZE);
 	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
 	assert_int_equal(survey(f).dirty, 0);
 }
@@ -87,6 +87,36 @@ static void test_range(void **state)
 	assert_int_equal(map_writeback(f->map, MAP_UNIT_SIZE, 1), 0);
 	assert_int_equal(durable(f, UNIT_PAGES + 9), 3);
 	assert_int_equal(durable(f, 3), 0);
+}
+
+/* A piece for reading is on its way to a client whose threads still have it for writing:
+ * they go on storing until it arrives. */
+static void read_again(struct fixture *f, struct fake_mapper *m, unsigned order)
+{
+	struct map_request request = { 3 * MAP_PAGE_SIZE, MAP_READ, order, 0, UINT64_MAX, NULL };
+	struct map_piece piece;
+
+	assert_int_equal(map_fault(m->view, &request, &piece), 0);
+	assert_false(piece.writable);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_true(mapper_store(m, 3, 0, order + 100));
+	assert_int_not_equal(survey(f).dirty, 0);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(durable(f, 3), order + 100);
+}
+
+static void test_reading_does_not_end_writing(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+
+	assert_int_equal(fake_allocate(f->file, 0, MAP_UNIT_SIZE), 0);
+	assert_int_equal(mapper_fault(m, 0, MAP_READ, ORDER_PMD), 0);
+	mapper_drop(m, 0, MAP_UNIT_SIZE);
+	/* a page, of a PMD entry; the page again, then all of it */
+	dirty(m, 3, ORDER_PTE, 1);
+	read_again(f, m, ORDER_PTE);
+	read_again(f, m, ORDER_PMD);
 }
 
 static void *write_back(void *arg)
@@ -142,7 +172,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_order), TEST(test_stays_dirty), TEST(test_dead_writer),
-		TEST(test_range), TEST(test_waits_for_fault),
+		TEST(test_range), TEST(test_reading_does_not_end_writing),
+		TEST(test_waits_for_fault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
