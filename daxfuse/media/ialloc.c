@@ -360,6 +360,17 @@ int ialloc_inode(const struct volume *vol, uint32_t ino, struct dxf_inode **ret_
 	return 0;
 }
 
+/* Word by word: others may set and clear bits meanwhile. */
+static int read_orphans(struct volume *vol, struct chunk *c, uint64_t ret_orphan[WORDS])
+{
+	const uint64_t *word = chunk_media(vol, c)->orphan;
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < WORDS; i++)
+		err = pmem_load64(vol->pm, &word[i], &ret_orphan[i]);
+	return err;
+}
+
 int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg), void *arg)
 {
 	struct ialloc *ia = vol->ialloc;
@@ -370,7 +381,7 @@ int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg
 
 		if (!c || !c->offset)
 			continue;
-		if (pmem_read(vol->pm, orphan, chunk_media(vol, c)->orphan, sizeof(orphan)))
+		if (read_orphans(vol, c, orphan))
 			continue;
 		for (unsigned slot = DXF_CHUNK_FIRST; slot < DXF_CHUNK_INODES; slot++) {
 			if (!(orphan[slot / 64] >> slot % 64)) {
