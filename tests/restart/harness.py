@@ -84,20 +84,19 @@ def under_load(pool, workloads, limit, act):
     return value
 
 
-def kill_under(pool, workloads, kills, seed=1, supervisor=None):
+def kill_under(pool, workloads, kills, seed=1):
     """So many kills under these workloads; returns the pauses in ns."""
     limit = 30 + kills
-    return under_load(pool, workloads, limit,
-                      lambda look: kill(pool, kills, seed, limit, look, supervisor))
+    return under_load(pool, workloads, limit, lambda look: kill(pool, kills, seed, limit, look))
 
 
-def kill(pool, kills, seed, limit, look, supervisor=None):
+def kill(pool, kills, seed, limit, look):
     """So many kills, with a probe beside them; returns the pauses in ns."""
     probing, descriptors = Flag(), pool.kept_descriptors()
     samples, log = pool.folder / f"samples{seed}", pool.folder / f"kills{seed}"
     probe = start_probe(pool.point, samples, lambda: not probing)
     pool.tasks.append(probe)
-    killer = Killer(supervisor or pool.supervisor, log, count=kills, seed=seed)
+    killer = Killer(pool.supervisor, log, count=kills, seed=seed)
     try:
         wait_for_kills(killer, limit, lambda: (look(), fail_early([probe])))
     finally:
@@ -108,13 +107,6 @@ def kill(pool, kills, seed, limit, look, supervisor=None):
     assert len(killer.kills()) == kills
     assert eventually(pool.kept_descriptors, descriptors) == descriptors
     return pauses(killer.kills(), read_samples(samples))
-
-
-def work_calmly(seconds, look):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        look()
-        time.sleep(0.02)
 
 
 def check_after_remount(pool, workloads, results):

@@ -64,7 +64,8 @@ def shared(pool):
 
 def copies(pool):
     scale = 1 if LONG else 0.25
-    return [Fio(pool, 1, scale), Fio(pool, 2, scale, dax=True), Git(pool), Rsync(pool, scale=scale)]
+    return [Fio(pool, 1, scale), Fio(pool, 2, scale, dax=True), Git(pool, scale=scale),
+            Rsync(pool, scale=scale)]
 
 
 def databases(pool):
@@ -84,6 +85,37 @@ def test_nobody_notices(make_pool, group, record_property):
     record_property("pauses", json.dumps(found))
     print(group.__name__, json.dumps(found))
     assert found["max_ms"] < 20_000
+
+
+def hold_back_answers(pid, when):
+    """Every answer of this process takes 2 ms longer: before it is given, or after."""
+    return subprocess.Popen(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=writev",
+         "-e", f"inject=writev:delay_{when}=2000", "-p", str(pid)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("when", ["enter", "exit"])
+def test_killed_before_the_answer(make_pool, when):
+    """Nearly each of these kills meets requests that are executed and not answered; or answered
+    and still on the books."""
+    pool = make_pool(SIZE)
+    pool.serve()
+
+    def kill_often(look):
+        rng = random.Random(f"{SEED} {when}")
+        for _ in range(max(12, KILLS // 20)):
+            tracer = hold_back_answers(pool.wait_for_serving(), when)
+            try:
+                time.sleep(rng.uniform(0.05, 0.15))
+                pool.kill_serving()
+            finally:
+                tracer.kill()
+                tracer.wait(20)
+            look()
+
+    under_load(pool, [Names(pool, 1), Names(pool, 2, dax=True), Names(pool, 3), Names(pool, 4),
+                      Unlinked(pool, 1)], 60 + KILLS, kill_often)
 
 
 # ---- life and death of the daemon's processes
@@ -479,7 +511,8 @@ def test_programs_are_killed_too(make_pool):
         with pool.limit(60):
             tasks = [Task(f"meddler {i}", meddle, folder, f"{SEED} {round_} {i}") for i in range(4)]
             pool.tasks = tasks
-            time.sleep(rng.uniform(0.01, 0.06))
+            tracer = hold_back_answers(pool.wait_for_serving(), "enter")
+            time.sleep(rng.uniform(0.03, 0.08))
             # Stopped somewhere on its way into service, it keeps requests waiting.
             pid = pool.kill_serving()
             time.sleep(rng.uniform(0, 0.012))
@@ -490,6 +523,8 @@ def test_programs_are_killed_too(make_pool):
             os.kill(pid, signal.SIGCONT)
             for task in tasks:
                 task.close()
+            tracer.kill()
+            tracer.wait(20)
             assert_consistent(folder)
     with pool.limit(60):
         for name in os.listdir(folder):

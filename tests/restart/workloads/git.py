@@ -12,17 +12,19 @@ GIT = ("git", "-c", "safe.directory=*", "-c", "user.name=a", "-c", "user.email=a
 
 
 class Git(Workload):
-    """The origin is made of this checkout's files, and does not lie on the mount."""
+    """The origin is made of this checkout's files, fewer if `scale` is below 1, and does not lie
+    on the mount."""
 
     def prepare(self):
         super().prepare()
         origin = self.scratch / "origin"
-        for folder in ("docs", "tests", "daxfuse"):
+        folders = ("docs/design", "tests", "daxfuse")[0 if self.scale >= 1 else 2:]
+        for folder in folders:
             shutil.copytree(ROOT / folder, origin / folder, symlinks=True,
                             ignore=shutil.ignore_patterns("__pycache__"))
         command("find", origin, "-type", "d", "-empty", "-delete")  # git has no empty folders
         command(*GIT, "init", "-q", origin)
-        for folder in ("docs", "tests", "daxfuse"):
+        for folder in (*folders[:-1], "daxfuse/core", "daxfuse/fuse", "daxfuse"):
             command(*GIT, "-C", origin, "add", folder)
             command(*GIT, "-C", origin, "commit", "-qm", folder)
         self.head = command(*GIT, "-C", origin, "rev-parse", "HEAD")
