@@ -108,7 +108,7 @@ static void *wait_for_signal(void *arg)
 		return NULL;
 	if (outside_unmount(s)) {
 		outside_detach(s);
-		session_stop(s);
+		deferred_end(s->deferred);
 	}
 	return NULL;
 }
@@ -242,7 +242,7 @@ static int live(struct state *s)
 	if (!err)
 		err = serve(s);
 	replace = !err && __atomic_load_n(&s->replace, __ATOMIC_RELAXED);
-	deferred_stop(s->deferred, !replace);
+	deferred_stop(s->deferred, !err && !replace);
 	notifier_stop(s->notifier);
 	session_close(s);
 	if (s->fs)
@@ -444,13 +444,18 @@ static char **copy_words(int argc, char **argv)
 	return copy;
 }
 
-int daemon_main(int argc, char **argv)
+static void free_words(char **words)
+{
+	for (char **word = words; word && *word; word++)
+		free(*word);
+	free(words);
+}
+
+static int parse_and_run(int argc, char **argv, char **words)
 {
 	struct options options;
-	char **words = copy_words(argc, argv);
 	char error[256];
 
-	log_init();
 	if (!words || options_parse(argc, argv, &options, error, sizeof(error))) {
 		fprintf(stderr, "daxfuse: %s\nsee daxfuse --help\n", words ? error : "no memory");
 		return EXIT_USAGE;
@@ -466,4 +471,15 @@ int daemon_main(int argc, char **argv)
 	if (restart_is_check())
 		return restart_check(&options);
 	return run(&options, words);
+}
+
+int daemon_main(int argc, char **argv)
+{
+	char **words = copy_words(argc, argv);
+	int status;
+
+	log_init();
+	status = parse_and_run(argc, argv, words);
+	free_words(words);
+	return status;
 }
