@@ -13,7 +13,8 @@
  *   5. pins on what has left the file go with it; the entries go; unlock
  *
  * Pins can only become fewer between 3 and 5. Who let go in the meantime is not found in
- * 5, and the piece, being nobody's, is released at once.
+ * 5; a piece that is nobody's by then is released at once, and an entry that was to be kept
+ * for a mapper stays if anybody else has it, whoever that is.
  *
  * Answers and deaths need the view's lock only, so that 2 does not keep out what it waits
  * for.
@@ -171,10 +172,11 @@ static int end_entries(struct map_change *change, uint64_t from, uint64_t last)
 
 	for (uint64_t at = from; entry_next(&file->entries, at, last, &entry);
 	     at = entry_last(&entry) + 1) {
-		enum held held = views_held(file, entry.start, entry_last(&entry));
 		int failed = 0;
 
-		if (is_kept(change, &entry, held))
+		/* pins that are still there are on what stays: there must be no pin without
+		 * an entry, or the next change would not find it */
+		if (views_held(file, entry.start, entry_last(&entry)) != HELD_NOT)
 			count(file, MAP_COUNT_KEPT);
 		else
 			failed = remove_entry(change, &entry);

@@ -314,6 +314,28 @@ static void test_let_go_meanwhile(void **state)
 	assert_int_equal(f->fake->released, UNIT_PAGES);
 }
 
+/* Kept for the guest, which lets go meanwhile: the silent client still has it. */
+static void test_kept_for_another(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *guest = open_mapper(f, &guest_ops), *client = open_mapper(f, &client_ops);
+	struct map_change change;
+	int unit;
+
+	client->silent = true;
+	assert_int_equal(write_page(guest, 3, ORDER_PMD, 1), 0);
+	assert_int_equal(write_page(client, 3, ORDER_PMD, 2), 0);
+	unit = f->file->page[0];
+	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_PUNCH, 0, MAP_UNIT_SIZE, &change), 0);
+	assert_true(change.pinned[0].keep);
+	mapper_drop(guest, 0, MAP_UNIT_SIZE);
+	free_pages(f->file, &change);
+	assert_int_equal(map_change_end(&change, true), 0);
+	assert_int_equal(survey(f).huge, MAP_UNIT_SIZE);
+	assert_int_equal(punch(f->map, f->file, 0, MAP_UNIT_SIZE), 0);
+	assert_int_equal(f->fake->page[unit].state, PAGE_QUARANTINED);
+}
+
 static void test_write_over_zeroes(void **state)
 {
 	struct fixture *f = *state;
@@ -382,7 +404,8 @@ int main(void)
 		TEST(test_death_is_an_answer), TEST(test_silence_costs_once),
 		TEST(test_guest_keeps), TEST(test_truncate_inside_unit),
 		TEST(test_move_needs_all), TEST(test_aborted_change),
-		TEST(test_let_go_meanwhile), TEST(test_write_over_zeroes),
+		TEST(test_let_go_meanwhile), TEST(test_kept_for_another),
+		TEST(test_write_over_zeroes),
 		TEST(test_copies), TEST(test_revoke), TEST(test_partial_let_go),
 	};
 

@@ -254,9 +254,15 @@ static void *work(void *arg)
 
 static void check_mapper(struct worker *w)
 {
-	for (unsigned i = 0; i < FILE_PAGES && !w->tainted; i++) {
+	for (unsigned i = 0; i < FILE_PAGES; i++) {
 		int mapped = w->mapper.page[i], has = w->f->file->page[i];
+		struct entry entry;
 
+		if (mapped >= 0 && mapped == has &&
+		    !entry_next(&w->f->map->entries, i, i, &entry))
+			die("a mapping has no entry");
+		if (w->tainted)
+			continue;
 		if (mapped == ZEROES && kind_of(w->f->file, i) == MAP_MAPPED)
 			die("zeroes are mapped over data");
 		if (mapped >= 0 && mapped != has)
