@@ -205,6 +205,14 @@ static void report_recovery(const struct state *s)
 			  s->device, s->device);
 }
 
+/* As SIGKILL would: the next process goes on with all that is left. Nothing is waited
+ * for, as children and threads may wait for an answer that only that one gives. */
+_Noreturn static void make_room(void)
+{
+	fflush(NULL);
+	_exit(KEPT_EXIT_RESTART);
+}
+
 static int serve(struct state *s)
 {
 	pthread_t signals;
@@ -224,6 +232,8 @@ static int serve(struct state *s)
 	}
 	report_recovery(s);
 	err = session_serve(s);
+	if (!err && __atomic_load_n(&s->replace, __ATOMIC_RELAXED))
+		make_room();
 	pthread_kill(signals, SIGUSR1);
 	pthread_join(signals, NULL);
 	if (err)
@@ -235,14 +245,12 @@ static int serve(struct state *s)
 static int live(struct state *s)
 {
 	int err = open_pool(s);
-	bool replace;
 
 	if (!err && s->kept)
 		restart_describe(s);
 	if (!err)
 		err = serve(s);
-	replace = !err && __atomic_load_n(&s->replace, __ATOMIC_RELAXED);
-	deferred_stop(s->deferred, !err && !replace);
+	deferred_stop(s->deferred, !err);
 	notifier_stop(s->notifier);
 	session_close(s);
 	if (s->fs)
@@ -250,7 +258,7 @@ static int live(struct state *s)
 	device_close(s->dev);
 	if (!s->kept) /* a supervisor asks for the exit status */
 		tell_parent(err ? EXIT_MOUNT : 0);
-	return err ? EXIT_MOUNT : replace ? KEPT_EXIT_RESTART : 0;
+	return err ? EXIT_MOUNT : 0;
 }
 
 static int find_mountpoint(const struct options *options, struct state *s)

@@ -18,10 +18,13 @@
 
 #include "daxfuse/fuse/notifier.h"
 #include "daxfuse/fuse/requests.h"
+#include "daxfuse/fuse/session.h"
+
+enum { SWEEP_SECONDS = 1 };
 
 struct job {
 	STAILQ_ENTRY(job) link;
-	enum { JOB_ORPHAN, JOB_RANGE, JOB_SETTLE } kind;
+	enum { JOB_ORPHAN, JOB_RANGE, JOB_SETTLE, JOB_SWEEP } kind;
 	struct deferred_range range;
 	uint64_t ino;
 	uint32_t generation;
@@ -33,15 +36,26 @@ struct deferred {
 	pthread_mutex_t lock; /* of all below but `orphans` */
 	pthread_cond_t wake;
 	STAILQ_HEAD(, job) jobs;
+	struct job *later;        /* joins them at later_at (CLOCK_MONOTONIC); or NULL */
+	struct timespec later_at;
 	uint64_t rounds; /* jobs done, ever */
-	bool busy, stopping, unmounted;
+	bool busy;
+	bool ending;     /* no job is begun any more; and then the loop is told to stop */
+	bool told;       /* it was */
+	bool stopping;   /* the loop has ended */
+	bool unmounted;  /* and so has the mount (atomic) */
 	pthread_rwlock_t orphans; /* read: one may be made; write: one is freed */
 };
+
+static bool is_unmounted(const struct deferred *d)
+{
+	return __atomic_load_n(&d->unmounted, __ATOMIC_RELAXED);
+}
 
 /* Once unmounted the kernel knows nothing, and is mute. */
 static bool is_unknown(struct deferred *d, uint64_t ino)
 {
-	return d->unmounted ||
+	return is_unmounted(d) ||
 	       notifier_invalidate(d->s->notifier, ino_to_node(ino), -1, 0) == -ENOENT;
 }
 
@@ -103,10 +117,24 @@ static int free_if_unknown(uint64_t ino, void *arg)
 	return 0;
 }
 
+/*
+ * The orphans are for later: that the last process has answered an O_TMPFILE does not
+ * mean that its program has run since, and only then the kernel knows the file.
+ */
 static void settle(struct deferred *d)
 {
-	requests_settle(d->s->requests, forget_effect, d);
-	fs_for_each_orphan(d->s->fs, free_if_unknown, d);
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!is_unmounted(d))
+		requests_settle(d->s->requests, forget_effect, d);
+	if (!job)
+		return; /* they wait for the next mount */
+	job->kind = JOB_SWEEP;
+	pthread_mutex_lock(&d->lock);
+	d->later = job;
+	clock_gettime(CLOCK_MONOTONIC, &d->later_at);
+	d->later_at.tv_sec += SWEEP_SECONDS;
+	pthread_mutex_unlock(&d->lock);
 }
 
 static void do_job(struct deferred *d, const struct job *job)
@@ -121,6 +149,55 @@ static void do_job(struct deferred *d, const struct job *job)
 	case JOB_SETTLE:
 		settle(d);
 		break;
+	case JOB_SWEEP:
+		fs_for_each_orphan(d->s->fs, free_if_unknown, d);
+		break;
+	}
+}
+
+/*
+ * At the end: a process that only makes room for the next one leaves everything to it.
+ * Ranges are left in any case: who asked is gone, or asks the next process again, and
+ * what they ask the kernel for might need requests that nobody answers any more.
+ */
+static bool is_left(const struct deferred *d, const struct job *job)
+{
+	return d->stopping && (!is_unmounted(d) || job->kind == JOB_RANGE);
+}
+
+static bool is_time(const struct timespec *at)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec != at->tv_sec ? now.tv_sec > at->tv_sec : now.tv_nsec >= at->tv_nsec;
+}
+
+/* Wait for the next job; NULL: there is none any more. The lock is held. */
+static struct job *next_job(struct deferred *d)
+{
+	for (;;) {
+		struct job *job = d->later;
+
+		if (job && (d->stopping || is_time(&d->later_at))) {
+			STAILQ_INSERT_HEAD(&d->jobs, job, link);
+			d->later = NULL;
+		}
+		job = STAILQ_FIRST(&d->jobs);
+		if (job && (!d->ending || d->stopping)) {
+			STAILQ_REMOVE_HEAD(&d->jobs, link);
+			return job;
+		}
+		if (d->stopping)
+			return NULL;
+		if (d->ending && !d->told) {
+			d->told = true;
+			session_stop(d->s);
+		}
+		if (d->later && !d->ending)
+			pthread_cond_timedwait(&d->wake, &d->lock, &d->later_at);
+		else
+			pthread_cond_wait(&d->wake, &d->lock);
 	}
 }
 
@@ -128,17 +205,12 @@ static void *run(void *arg)
 {
 	struct deferred *d = arg;
 	struct job *job;
-	bool left;
 
 	pthread_mutex_lock(&d->lock);
-	for (;;) {
-		while (!(job = STAILQ_FIRST(&d->jobs)) && !d->stopping)
-			pthread_cond_wait(&d->wake, &d->lock);
-		if (!job)
-			break;
-		STAILQ_REMOVE_HEAD(&d->jobs, link);
+	while ((job = next_job(d))) {
+		bool left = is_left(d, job);
+
 		d->busy = true;
-		left = d->stopping && !d->unmounted; /* to the next process */
 		pthread_mutex_unlock(&d->lock);
 		if (!left)
 			do_job(d, job);
@@ -217,7 +289,7 @@ bool deferred_drain(struct deferred *d)
 		bool done;
 
 		pthread_mutex_lock(&d->lock);
-		pending = d->busy || !STAILQ_EMPTY(&d->jobs);
+		pending = d->busy || d->later || !STAILQ_EMPTY(&d->jobs);
 		done = d->rounds != rounds;
 		pthread_mutex_unlock(&d->lock);
 		if (!pending && (done || i >= 10))
@@ -240,6 +312,7 @@ void deferred_release_orphans(struct deferred *d)
 int deferred_start(struct state *s, struct deferred **ret_deferred)
 {
 	struct deferred *d = calloc(1, sizeof(*d));
+	pthread_condattr_t monotonic;
 	int err;
 
 	if (!d)
@@ -247,7 +320,10 @@ int deferred_start(struct state *s, struct deferred **ret_deferred)
 	d->s = s;
 	STAILQ_INIT(&d->jobs);
 	pthread_mutex_init(&d->lock, NULL);
-	pthread_cond_init(&d->wake, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&d->wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	pthread_rwlock_init(&d->orphans, NULL);
 	err = pthread_create(&d->thread, NULL, run, d);
 	if (err) {
@@ -258,13 +334,21 @@ int deferred_start(struct state *s, struct deferred **ret_deferred)
 	return 0;
 }
 
+void deferred_end(struct deferred *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->ending = true;
+	pthread_cond_signal(&d->wake);
+	pthread_mutex_unlock(&d->lock);
+}
+
 void deferred_stop(struct deferred *d, bool unmounted)
 {
 	if (!d)
 		return;
 	pthread_mutex_lock(&d->lock);
 	d->stopping = true;
-	d->unmounted = unmounted;
+	__atomic_store_n(&d->unmounted, unmounted, __ATOMIC_RELAXED);
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->lock);
 	pthread_join(d->thread, NULL);

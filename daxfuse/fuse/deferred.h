@@ -15,6 +15,9 @@
 #include "daxfuse/fuse/state.h"
 
 int deferred_start(struct state *s, struct deferred **ret_deferred);
+/* From any thread: begin no more jobs, and let the session's loop end when the one that
+ * is under way is done: the kernel may need requests answered for it. */
+void deferred_end(struct deferred *d);
 /* Finish the queue and the thread, after the session's loop has ended. If the mount
  * has ended with it, the kernel knows nothing any more, so what is in the queue is
  * freed; else it is left to the next process. NULL is fine. */

@@ -17,6 +17,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/fuse/deferred.h"
 #include "daxfuse/fuse/session.h"
 #include "daxfuse/fuse/state.h"
 
@@ -164,5 +165,5 @@ int restart_prepare(const struct state *s, char *ret_reason, size_t size)
 void restart_now(struct state *s)
 {
 	__atomic_store_n(&s->replace, true, __ATOMIC_RELAXED);
-	session_stop(s);
+	deferred_end(s->deferred);
 }
