@@ -37,6 +37,8 @@ struct loop {
 	bool stopping;          /* atomic */
 	sem_t stop;             /* posted with it */
 	bool settled;           /* all that is sent again has come (atomic) */
+	unsigned unsettled;     /* of that, what is not done yet; and 1 until all has come
+				 * (atomic) */
 	pthread_mutex_t gate;   /* held from reading a request until its slot is taken,
 				 * while not settled */
 	unsigned running;       /* threads (atomic) */
@@ -129,66 +131,80 @@ static void keep_greeting(const void *buf, size_t size)
 	__atomic_store_n(&session->init_bytes, (uint32_t)size, __ATOMIC_RELEASE);
 }
 
-/* Read one request and take its slot. Bytes; 0: the end. */
-static ssize_t take_request(void *buf, bool *ret_welcome)
+/* What was sent again has come, or one of it is done. When that holds for all, nobody
+ * asks for what the last process has left. */
+static void settle_one(void)
 {
-	struct requests *r = loop.s->requests;
+	if (!__atomic_sub_fetch(&loop.unsettled, 1, __ATOMIC_ACQ_REL))
+		deferred_settle(loop.s->deferred);
+}
+
+struct taken {
+	ssize_t bytes; /* 0: the end */
+	bool welcome;
+	bool again;    /* counted in loop.unsettled */
+};
+
+/* Read one request and take its slot. */
+static struct taken take_request(void *buf)
+{
 	bool gated = !is_settled(), settles = false;
-	ssize_t n;
+	struct taken taken = { 0 };
 
 	if (gated)
 		pthread_mutex_lock(&loop.gate);
-	n = read_request(buf);
-	if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
-		*ret_welcome = requests_begin(r, buf, (size_t)n);
+	taken.bytes = read_request(buf);
+	if (taken.bytes >= (ssize_t)sizeof(struct fuse_in_header)) {
+		taken.welcome = requests_begin(loop.s->requests, buf, (size_t)taken.bytes);
+		taken.again = gated && !is_settled() && requests_is_resent(buf);
 		settles = gated && !is_settled() && requests_is_new(buf);
 	}
+	if (taken.again)
+		__atomic_fetch_add(&loop.unsettled, 1, __ATOMIC_RELAXED);
 	if (settles)
 		__atomic_store_n(&loop.settled, true, __ATOMIC_RELEASE);
 	if (gated)
 		pthread_mutex_unlock(&loop.gate);
 	if (settles)
-		deferred_settle(loop.s->deferred);
-	return n;
+		settle_one();
+	return taken;
 }
 
-static void serve_request(void *bytes, size_t size, bool welcome)
+static void serve_request(void *bytes, const struct taken *taken)
 {
-	const struct fuse_buf buf = { .mem = bytes, .size = size };
+	const struct fuse_buf buf = { .mem = bytes, .size = (size_t)taken->bytes };
 	const struct fuse_in_header *in = bytes;
 
-	if (size < sizeof(*in))
+	if (buf.size < sizeof(*in))
 		return;
 	if (in->opcode == FUSE_INIT)
-		keep_greeting(bytes, size);
-	if (welcome)
+		keep_greeting(bytes, buf.size);
+	if (taken->welcome)
 		fuse_session_process_buf(loop.s->se, &buf);
 	else
 		refuse(in);
 	requests_end(loop.s->requests);
+	if (taken->again)
+		settle_one();
 }
 
 /* ---- threads ------------------------------------------------------------------ */
 
-static void *serve_thread(void *arg)
+static void *serve_thread(void *buf)
 {
-	void *buf = make_buffer();
 	sigset_t set;
 
-	(void)arg;
 	sigemptyset(&set);
 	sigaddset(&set, WAKE);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	while (buf) {
-		bool welcome = true;
-		ssize_t n = take_request(buf, &welcome);
+	for (;;) {
+		struct taken taken = take_request(buf);
 
-		if (n <= 0)
+		if (taken.bytes <= 0)
 			break;
-		serve_request(buf, (size_t)n, welcome);
+		serve_request(buf, &taken);
 	}
-	if (buf)
-		munmap(buf, BUFFER_SIZE);
+	munmap(buf, BUFFER_SIZE);
 	loop_stop(loop.s); /* the others need not find out themselves */
 	__atomic_fetch_sub(&loop.running, 1, __ATOMIC_ACQ_REL);
 	return NULL;
@@ -229,18 +245,32 @@ static int ask_again(void)
 	return write(loop.fd, &out, sizeof(out)) == sizeof(out) ? 0 : -errno;
 }
 
+static int start_thread(pthread_t *ret_thread)
+{
+	void *buf = make_buffer();
+	int err;
+
+	if (!buf)
+		return -ENOMEM;
+	__atomic_fetch_add(&loop.running, 1, __ATOMIC_RELAXED);
+	err = -pthread_create(ret_thread, NULL, serve_thread, buf);
+	if (err) {
+		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_RELAXED);
+		munmap(buf, BUFFER_SIZE);
+	}
+	return err;
+}
+
+/* As many as there is memory for: one is enough. */
 static int start_threads(struct state *s, pthread_t *threads, unsigned *ret_count)
 {
 	unsigned wanted = s->options->max_threads;
 	int err = 0;
 
-	for (*ret_count = 0; !err && *ret_count < wanted; (*ret_count)++) {
-		__atomic_fetch_add(&loop.running, 1, __ATOMIC_RELAXED);
-		err = -pthread_create(&threads[*ret_count], NULL, serve_thread, NULL);
-	}
-	if (err) {
-		(*ret_count)--;
-		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_RELAXED);
+	for (*ret_count = 0; *ret_count < wanted; (*ret_count)++) {
+		err = start_thread(&threads[*ret_count]);
+		if (err)
+			break;
 	}
 	return *ret_count ? 0 : err;
 }
@@ -255,6 +285,7 @@ int loop_serve(struct state *s)
 	loop.s = s;
 	loop.fd = fuse_session_fd(s->se);
 	loop.settled = !s->adopts;
+	loop.unsettled = s->adopts;
 	sigaction(WAKE, &action, NULL);
 	if (!err && s->adopts) {
 		greet_again(s);
