@@ -350,6 +350,7 @@ static int live_under_systemd(struct state *s)
 			return status;
 		err = kept_open(s->options, s->device, s->mountpoint, &s->fds, &s->kept);
 		free_paths(s);
+		systemd_forget(); /* what a process stored that was killed meanwhile */
 		if (!err)
 			err = systemd_store(&s->fds);
 	}
@@ -357,7 +358,8 @@ static int live_under_systemd(struct state *s)
 		return complain_kept(s, err);
 	s->kept->starts++;
 	status = live_kept(s);
-	if (status != KEPT_EXIT_RESTART)
+	/* after a failure systemd tries again, and shall find the mount */
+	if (!status || !session_is_mounted(s))
 		systemd_forget();
 	return status;
 }

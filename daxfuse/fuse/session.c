@@ -2,6 +2,7 @@
 #include "daxfuse/fuse/session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,6 +145,12 @@ static int mount_kept(struct state *s)
 	char name[32];
 	int fd = s->adopts ? find_mounted(s) : attach_mount(s, &s->fds);
 
+	/* libfuse closes what it is given */
+	if (fd >= 0 && fd == s->fds.fuse) {
+		fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		if (fd < 0)
+			return -errno;
+	}
 	if (fd < 0)
 		return fd;
 	snprintf(name, sizeof(name), "/dev/fd/%d", fd);

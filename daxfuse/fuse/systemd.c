@@ -20,10 +20,10 @@ static const struct {
 	size_t field;
 } stored[] = {
 	{ "fuse", offsetof(struct kept_fds, fuse) },
-	{ "memory", offsetof(struct kept_fds, memory) },
 	{ "device", offsetof(struct kept_fds, device) },
 	{ "mount", offsetof(struct kept_fds, mount) },
 	{ "mount-peer", offsetof(struct kept_fds, mount_peer) },
+	{ "memory", offsetof(struct kept_fds, memory) }, /* last: with it all is there */
 };
 
 static int *field_of(struct kept_fds *fds, size_t i)
