@@ -9,6 +9,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/fuse/deferred.h"
+#include "daxfuse/fuse/requests.h"
 #include "daxfuse/fuse/state.h"
 
 struct answer {
@@ -106,13 +107,15 @@ static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset,
 
 /*
  * A write that took suid or sgid away changed what the kernel believes of the
- * mode; it must know before the writer goes on.
+ * mode; it must know before the writer goes on. An earlier process may have taken
+ * them away, and died before it could say so.
  */
 static void tell_mode(struct state *s, fuse_ino_t node, uint32_t old_mode)
 {
 	struct fs_attr attr;
 
-	if (fs_getattr(s->fs, node_to_ino(node), &attr) == 0 && attr.mode != old_mode)
+	if (requests_is_repeated() ||
+	    (fs_getattr(s->fs, node_to_ino(node), &attr) == 0 && attr.mode != old_mode))
 		fuse_lowlevel_notify_inval_inode(s->se, node, -1, 0);
 }
 
@@ -130,7 +133,8 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	if (kills && (fs_getattr(s->fs, node_to_ino(node), &attr) || !(attr.mode & 06000)))
+	if (kills && !requests_is_repeated() &&
+	    (fs_getattr(s->fs, node_to_ino(node), &attr) || !(attr.mode & 06000)))
 		kills = false;
 	do {
 		n = fs_write(s->fs, node_to_ino(node), buf, size, (uint64_t)offset,

@@ -12,6 +12,7 @@
 #include "daxfuse/fuse/deferred.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <time.h>
@@ -95,13 +96,31 @@ static void change_range(struct deferred *d, const struct deferred_range *range)
 
 /* ---- after taking over ------------------------------------------------------- */
 
+/* Whether it changes one file, in a way that the journal does not tell of. */
+static bool changes_file(const struct kept_request *request)
+{
+	switch (request->opcode) {
+	case FUSE_OPEN: /* O_TRUNC */
+	case FUSE_SETATTR:
+	case FUSE_WRITE:
+	case FUSE_FALLOCATE:
+	case FUSE_COPY_FILE_RANGE:
+	case FUSE_IOCTL:
+		return true;
+	}
+	return false;
+}
+
 /* The kernel was not told, so it may believe in names that are gone, or not know new
- * ones; of the directories it has the old lists and times. */
+ * ones; of directories and files it has the old lists, data and times. */
 static void forget_effect(void *arg, const struct kept_request *lost)
 {
 	struct deferred *d = arg;
 
-	notifier_forget_names(d->s->notifier);
+	if (!lost->executed && !changes_file(lost))
+		return;
+	if (lost->executed)
+		notifier_forget_names(d->s->notifier);
 	notifier_invalidate(d->s->notifier, lost->node, 0, 0);
 	if (lost->other_node)
 		notifier_invalidate(d->s->notifier, lost->other_node, 0, 0);
@@ -253,6 +272,8 @@ void deferred_fallocate(struct deferred *d, const struct deferred_range *range)
 
 	if (!job) {
 		fuse_reply_err(range->req, ENOMEM);
+		if (d->s->requests)
+			requests_attach(range->request); /* ends with our caller */
 		return;
 	}
 	job->kind = JOB_RANGE;

@@ -5,6 +5,7 @@
 
 #include "daxfuse/fuse/deferred.h"
 #include "daxfuse/fuse/repeat.h"
+#include "daxfuse/fuse/requests.h"
 #include "daxfuse/fuse/state.h"
 
 static int truncate_open(struct state *s, uint64_t ino, const struct fuse_file_info *fi,
@@ -16,7 +17,8 @@ static int truncate_open(struct state *s, uint64_t ino, const struct fuse_file_i
 	uint32_t mode = attr->mode;
 	int err = fs_setattr(s->fs, ino, &set, attr);
 
-	if (!err && attr->mode != mode)
+	/* an earlier process may have changed it, and died before it could say so */
+	if (!err && (attr->mode != mode || requests_is_repeated()))
 		fuse_lowlevel_notify_inval_inode(s->se, ino_to_node(ino), -1, 0);
 	return err;
 }

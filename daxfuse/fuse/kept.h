@@ -19,7 +19,8 @@
 #define KEPT_MAGIC UINT32_C(0x4b465844)
 /* Grows when the next binary could misread what this one kept. */
 #define KEPT_VERSION UINT32_C(1)
-#define KEPT_REQUESTS 1024
+/* Twice as many as there may be threads: each has one, and may work on an older one. */
+#define KEPT_REQUESTS 2048
 #define KEPT_INIT_MAX 4096
 /* Exit status of a serving process that wants to be replaced by a new one. */
 #define KEPT_EXIT_RESTART 76
@@ -28,7 +29,7 @@
 struct kept_request {
 	uint64_t unique;     /* without the resend bit; 0: the slot is free */
 	uint64_t node;       /* of the header */
-	uint64_t other_node; /* of RENAME and LINK: the other one */
+	uint64_t other_node; /* of RENAME, LINK and COPY_FILE_RANGE: the other one */
 	int64_t result;      /* if executed */
 	uint32_t opcode;
 	uint32_t life;       /* kept->starts of the process that took it last */

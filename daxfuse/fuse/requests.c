@@ -2,6 +2,7 @@
 #include "daxfuse/fuse/requests.h"
 
 #include <linux/fuse.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "daxfuse/core/fs.h"
@@ -11,6 +12,7 @@ enum { CRASHES_MAX = 3 };
 
 static _Thread_local struct kept_request *own;     /* this thread's slot */
 static _Thread_local struct kept_request *current; /* what it works on: own, or an older one */
+static _Thread_local bool repeated;                /* it is an older one */
 
 void requests_open(struct requests *r, struct kept *kept)
 {
@@ -50,36 +52,46 @@ static struct kept_request *find(struct requests *r, uint64_t unique)
 	return NULL;
 }
 
-/* A free slot, or if earlier lives have filled all, the oldest of theirs: there
- * are many more than threads. The lock is held. */
+/* A free slot, or if there is none, the oldest of earlier lives. NULL: all are in
+ * use. The lock is held. */
 static struct kept_request *take(struct requests *r)
 {
-	unsigned best = 0;
+	struct kept_request *best = NULL;
 
 	for (unsigned i = 0; i < KEPT_REQUESTS; i++) {
-		const struct kept_request *a = &r->kept->request[i], *b = &r->kept->request[best];
+		struct kept_request *request = &r->kept->request[i];
 
 		if (r->in_use[i])
 			continue;
-		if (!a->unique) {
-			best = i;
+		if (!best || !request->unique || request->life < best->life)
+			best = request;
+		if (!best->unique)
 			break;
-		}
-		if (r->in_use[best] || a->life < b->life)
-			best = i;
 	}
-	r->in_use[best] = true;
-	return &r->kept->request[best];
+	if (best)
+		r->in_use[best - r->kept->request] = true;
+	return best;
 }
 
+/* The second node that a request is about, or 0. */
 static uint64_t other_node(const struct fuse_in_header *header, size_t bytes)
 {
+	size_t at = sizeof(*header);
 	uint64_t node = 0;
 
-	/* the first word of what follows: newdir, or oldnodeid */
-	if ((header->opcode == FUSE_RENAME || header->opcode == FUSE_RENAME2 ||
-	     header->opcode == FUSE_LINK) && bytes >= sizeof(*header) + sizeof(node))
-		memcpy(&node, header + 1, sizeof(node));
+	switch (header->opcode) {
+	case FUSE_COPY_FILE_RANGE:
+		at += offsetof(struct fuse_copy_file_range_in, nodeid_out);
+		break;
+	case FUSE_RENAME: /* the first word: newdir, or oldnodeid */
+	case FUSE_RENAME2:
+	case FUSE_LINK:
+		break;
+	default:
+		return 0;
+	}
+	if (bytes >= at + sizeof(node))
+		memcpy(&node, (const char *)header + at, sizeof(node));
 	return node;
 }
 
@@ -119,6 +131,25 @@ static struct kept_request *take_over(struct requests *r, uint64_t unique)
 	return request;
 }
 
+/* This thread's slot, for what no earlier process has had; or NULL. */
+static struct kept_request *begin_new(struct requests *r, uint64_t unique,
+				      const struct fuse_in_header *header, size_t bytes)
+{
+	if (!own) {
+		pthread_mutex_lock(&r->lock);
+		own = take(r);
+		pthread_mutex_unlock(&r->lock);
+	}
+	if (own)
+		fill(own, unique, &(struct kept_request){
+			.node = header->nodeid,
+			.other_node = other_node(header, bytes),
+			.opcode = header->opcode,
+			.life = r->kept->starts,
+		});
+	return own;
+}
+
 bool requests_begin(struct requests *r, const struct fuse_in_header *header, size_t bytes)
 {
 	uint64_t unique = header->unique & ~FUSE_UNIQUE_RESEND;
@@ -127,22 +158,14 @@ bool requests_begin(struct requests *r, const struct fuse_in_header *header, siz
 		return true;
 	if (requests_is_resent(header))
 		current = take_over(r, unique);
-	if (!current) {
-		if (!own) {
-			pthread_mutex_lock(&r->lock);
-			own = take(r);
-			pthread_mutex_unlock(&r->lock);
-		}
-		current = own;
-		fill(current, unique, &(struct kept_request){
-			.node = header->nodeid,
-			.other_node = other_node(header, bytes),
-			.opcode = header->opcode,
-			.life = r->kept->starts,
-		});
-	}
+	repeated = current != NULL;
+	if (!current)
+		current = begin_new(r, unique, header, bytes);
+	if (!current)
+		return true;
 	fs_set_request(unique, header->opcode);
-	return current->crashes < CRASHES_MAX;
+	/* what was executed only lacks its answer */
+	return current->executed || current->crashes < CRASHES_MAX;
 }
 
 static void give_back(struct requests *r, struct kept_request *request)
@@ -160,6 +183,7 @@ void requests_end(struct requests *r)
 	else if (current)
 		give_back(r, current);
 	current = NULL;
+	repeated = false;
 	fs_set_request(0, 0);
 }
 
@@ -180,6 +204,11 @@ void requests_attach(struct kept_request *request)
 		fs_set_request(request->unique, request->opcode);
 }
 
+bool requests_is_repeated(void)
+{
+	return repeated;
+}
+
 bool requests_was_executed(int64_t *ret_result)
 {
 	if (!current || !current->executed)
@@ -194,8 +223,10 @@ void requests_executed(void *arg, uint64_t unique, uint32_t opcode, int64_t resu
 	struct kept_request *request = current;
 
 	(void)opcode;
-	if (!request) { /* recovery, before there are threads */
+	if (!request) { /* recovery; or there was no slot */
+		pthread_mutex_lock(&r->lock);
 		request = find(r, unique);
+		pthread_mutex_unlock(&r->lock);
 		if (!request)
 			return;
 	}
@@ -207,15 +238,16 @@ void requests_settle(struct requests *r, void (*settle)(void *arg, const struct 
 		     void *arg)
 {
 	for (unsigned i = 0; i < KEPT_REQUESTS; i++) {
-		struct kept_request *request = &r->kept->request[i], lost = { 0 };
+		struct kept_request *request = &r->kept->request[i];
+		bool lost;
 
 		pthread_mutex_lock(&r->lock);
-		if (!r->in_use[i] && request->unique) {
-			lost = *request;
-			__atomic_store_n(&request->unique, 0, __ATOMIC_RELEASE);
-		}
+		lost = !r->in_use[i] && request->unique;
+		r->in_use[i] |= lost;
 		pthread_mutex_unlock(&r->lock);
-		if (lost.executed)
-			settle(arg, &lost);
+		if (!lost)
+			continue;
+		settle(arg, request);
+		give_back(r, request);
 	}
 }

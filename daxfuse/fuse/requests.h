@@ -32,13 +32,14 @@ void requests_close(struct requests *r);
 /*
  * This thread begins with a request as it was read from /dev/fuse (bytes, header
  * included). False: it has taken the process down several times already, and is
- * not to be tried again.
+ * not to be tried again. Without a free slot it is served like any other, but not
+ * known to the next process.
  */
 bool requests_begin(struct requests *r, const struct fuse_in_header *header, size_t bytes);
 /* It is answered, unless somebody else has taken it over. */
 void requests_end(struct requests *r);
 /* Another thread will answer what this one has begun: it attaches what this one
- * got when detaching (NULL if there is no request), and ends it. */
+ * got when detaching (NULL if there is no request, or no slot), and ends it. */
 struct kept_request *requests_detach(void);
 void requests_attach(struct kept_request *request);
 /* Whether an earlier process has executed this thread's request: its result. */
@@ -47,14 +48,17 @@ bool requests_was_executed(int64_t *ret_result);
 /* For struct fs_options: a request's transaction has been committed. */
 void requests_executed(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
 
+/* Whether this thread's request is one that an earlier process has had. */
+bool requests_is_repeated(void);
+
 /* Whether this header is of a request that the kernel sends again. */
 bool requests_is_resent(const struct fuse_in_header *header);
 /* Whether, with this one, all that the kernel sends again has come. */
 bool requests_is_new(const struct fuse_in_header *header);
 /*
  * All that was sent again has come. What is left of earlier lives was withdrawn,
- * as its program was killed; settle() is called for what had been executed: the
- * kernel does not know of its effect.
+ * as its program was killed; settle() is called for each: if it had been executed,
+ * the kernel does not know of its effect. The slot is free after that, not before.
  */
 void requests_settle(struct requests *r, void (*settle)(void *arg, const struct kept_request *lost),
 		     void *arg);

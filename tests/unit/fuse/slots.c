@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The slots of requests: when all are taken, when the process dies at a bad moment. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daxfuse/fuse/kernel.h"
+#include "daxfuse/fuse/requests.h"
+
+enum { FIRST = 2, NEW = 1000000 };
+
+struct lives {
+	struct kept *kept;
+	struct requests requests;
+};
+
+static void next_life(struct lives *l, bool crashed)
+{
+	requests_close(&l->requests);
+	memset(&l->requests, 0, sizeof(l->requests));
+	l->kept->starts++;
+	l->kept->crashed = crashed;
+	requests_open(&l->requests, l->kept);
+}
+
+static int setup(void **state)
+{
+	struct lives *l = calloc(1, sizeof(*l));
+
+	l->kept = aligned_alloc(64, sizeof(*l->kept));
+	memset(l->kept, 0, sizeof(*l->kept));
+	requests_open(&l->requests, l->kept);
+	next_life(l, false);
+	*state = l;
+	return 0;
+}
+
+static struct fuse_in_header header_of(uint64_t unique, uint32_t opcode)
+{
+	return (struct fuse_in_header){
+		.len = sizeof(struct fuse_in_header), .opcode = opcode, .nodeid = 77, .unique = unique,
+	};
+}
+
+static int teardown(void **state)
+{
+	struct fuse_in_header header = header_of(NEW, FUSE_MKDIR);
+	struct lives *l = *state;
+
+	/* this thread's slot must not be found by the next test */
+	requests_begin(&l->requests, &header, sizeof(header));
+	requests_detach();
+	requests_end(&l->requests);
+	requests_close(&l->requests);
+	free(l->kept);
+	free(l);
+	return 0;
+}
+
+/* A thread of its own, as each that serves has a slot of its own. */
+struct visit {
+	struct lives *l;
+	uint64_t unique;
+	bool executes, welcome, was_executed;
+};
+
+static void *visit(void *arg)
+{
+	struct visit *v = arg;
+	struct fuse_in_header header = header_of(v->unique, FUSE_MKDIR);
+	int64_t result;
+
+	v->welcome = requests_begin(&v->l->requests, &header, sizeof(header));
+	v->was_executed = requests_was_executed(&result);
+	if (v->executes)
+		requests_executed(&v->l->requests, v->unique & ~FUSE_UNIQUE_RESEND, FUSE_MKDIR, 5);
+	return NULL;
+}
+
+/* Begun, and its process dies. */
+static struct visit begin(struct lives *l, uint64_t unique, bool executes)
+{
+	struct visit v = {.l = l, .unique = unique, .executes = executes};
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, visit, &v), 0);
+	pthread_join(thread, NULL);
+	return v;
+}
+
+static bool is_kept(const struct lives *l, uint64_t unique)
+{
+	for (unsigned i = 0; i < KEPT_REQUESTS; i++) {
+		if (l->kept->request[i].unique == unique)
+			return true;
+	}
+	return false;
+}
+
+/* More programs than there are slots wait for something that takes long: what is in
+ * progress keeps its slot, and whoever has none is served all the same. */
+static void test_more_than_there_are(void **state)
+{
+	struct lives *l = *state;
+	struct visit late;
+
+	for (unsigned i = 0; i < KEPT_REQUESTS; i++) {
+		struct fuse_in_header header = header_of(FIRST + 2 * i, FUSE_IOCTL);
+
+		requests_begin(&l->requests, &header, sizeof(header));
+		assert_non_null(requests_detach());
+		requests_end(&l->requests);
+	}
+	late = begin(l, NEW, true);
+	assert_true(late.welcome);
+	assert_false(is_kept(l, NEW));
+	for (unsigned i = 0; i < KEPT_REQUESTS; i++) {
+		assert_int_equal(l->kept->request[i].unique, FIRST + 2 * i);
+		assert_int_equal(l->kept->request[i].executed, 0);
+	}
+}
+
+/* Dead before the kernel was told: the next process must find it, and tell. */
+static void see_that_it_is_kept(void *arg, const struct kept_request *lost)
+{
+	assert_true(is_kept(arg, lost->unique));
+	assert_int_equal(lost->executed, 1);
+}
+
+static void test_settled_before_it_is_free(void **state)
+{
+	struct lives *l = *state;
+
+	begin(l, FIRST, true);
+	next_life(l, false);
+	requests_settle(&l->requests, see_that_it_is_kept, l);
+	assert_false(is_kept(l, FIRST));
+}
+
+/* It was executed long before the crashes: its answer is no error. */
+static void test_executed_before_the_crashes(void **state)
+{
+	struct lives *l = *state;
+
+	begin(l, FIRST, true);
+	for (unsigned i = 0; i < 10; i++) {
+		struct visit again;
+
+		next_life(l, true);
+		again = begin(l, FIRST | FUSE_UNIQUE_RESEND, false);
+		assert_true(again.welcome);
+		assert_true(again.was_executed);
+	}
+}
+
+static void test_repeated(void **state)
+{
+	struct lives *l = *state;
+	struct fuse_in_header old = header_of(FIRST | FUSE_UNIQUE_RESEND, FUSE_WRITE),
+			      unknown = header_of((FIRST + 2) | FUSE_UNIQUE_RESEND, FUSE_WRITE);
+
+	begin(l, FIRST, false);
+	next_life(l, false);
+	requests_begin(&l->requests, &old, sizeof(old));
+	assert_true(requests_is_repeated());
+	requests_end(&l->requests);
+	assert_false(requests_is_repeated());
+	/* sent again, but no process has begun with it */
+	requests_begin(&l->requests, &unknown, sizeof(unknown));
+	assert_false(requests_is_repeated());
+	requests_end(&l->requests);
+}
+
+static void test_other_node(void **state)
+{
+	struct lives *l = *state;
+	struct {
+		struct fuse_in_header header;
+		struct fuse_copy_file_range_in copy;
+	} request = {
+		.header = header_of(FIRST, FUSE_COPY_FILE_RANGE), .copy.nodeid_out = 4711,
+	};
+
+	requests_begin(&l->requests, &request.header, sizeof(request.header));
+	assert_int_equal(l->kept->request[0].other_node, 0); /* too short */
+	requests_end(&l->requests);
+	requests_begin(&l->requests, &request.header, sizeof(request));
+	assert_int_equal(l->kept->request[0].other_node, 4711);
+	requests_end(&l->requests);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_other_node, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_more_than_there_are, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_settled_before_it_is_free, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_executed_before_the_crashes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_repeated, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
