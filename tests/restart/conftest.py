@@ -8,18 +8,22 @@ import pytest
 
 from support.pool import MIB
 
-from restart.mount import RestartPool
+pytest.register_assert_rewrite("restart")
+
+from restart.mount import RestartPool  # noqa: E402  (its assertions shall explain themselves)
 
 
 @pytest.fixture
-def make_pool(request, bin_dir, huge_dir):
-    """make_pool(size, mkfs=[...]) -> RestartPool, not mounted; looked at when the test is over."""
+def make_pool(request, bin_dir, huge_dir, memory_dir):
+    """make_pool(size, small_pages=False, mkfs=[...]) -> RestartPool, not mounted; looked at when
+    the test is over."""
     pools = []
     failed = request.session.testsfailed
 
-    def make(size=256 * MIB, **kwargs):
+    def make(size=256 * MIB, small_pages=False, **kwargs):
         name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40]
-        pools.append(RestartPool(bin_dir, huge_dir / f"restart-{len(pools)}-{name}", size=size,
+        folder = memory_dir if small_pages else huge_dir
+        pools.append(RestartPool(bin_dir, folder / f"restart-{len(pools)}-{name}", size=size,
                                  **kwargs))
         return pools[-1]
 

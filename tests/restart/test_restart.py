@@ -35,6 +35,7 @@ from restart.workloads.mapped import Mapped
 from restart.workloads.names import Names
 from restart.workloads.postgres import Postgres, programs
 from restart.workloads.quota import Quota
+from restart.workloads.reading import Reading
 from restart.workloads.rsync import Rsync
 from restart.workloads.sqlite import Sqlite
 from restart.workloads.unlinked import Unlinked
@@ -116,6 +117,15 @@ def test_killed_before_the_answer(make_pool, when):
 
     under_load(pool, [Names(pool, 1), Names(pool, 2, dax=True), Names(pool, 3), Names(pool, 4),
                       Unlinked(pool, 1)], 60 + KILLS, kill_often)
+
+
+@pytest.mark.parametrize("dax", [True, False], ids=["dax", "cached"])
+def test_killed_while_it_answers_reads(make_pool, dax):
+    """The kernel copies from memory that the new process has not touched yet."""
+    pool = make_pool(512 * MIB, small_pages=True)
+    pool.serve()
+    loads = [Reading(pool, scale=1 if LONG else 0.25, dax=dax)]
+    kill_under(pool, loads, max(15, KILLS // 20), seed=SEED)
 
 
 # ---- life and death of the daemon's processes
