@@ -260,6 +260,13 @@ int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, stru
 int fs_map_allocate(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
 /* The same for the unit around offset; -ENOSPC if it can't be a whole one. */
 int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset);
+/*
+ * Go through a file's 2 MiB regions from *offset on, until one that is held as blocks,
+ * and used enough to be a unit, has been made one (*ret_moved), or for a while.
+ * *offset: where to go on, UINT64_MAX at the end. -ENOSPC, -EDQUOT: that region could
+ * not be moved, the next ones may. A file of less than a unit is left as it is.
+ */
+int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved);
 /* Zero in place what lies beneath a range, also behind the end of the file; holes stay. */
 int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
 /* Its data is about to be changed through a mapping: mtime and ctime. */

@@ -151,6 +151,10 @@ int block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t en
 enum { PROMOTE_NO_UNIT = 1 };
 int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
 		   const uint64_t *entries, unsigned skip_from, unsigned skip_to, uint64_t **ret_word);
+/* Whether a region with these entries should be a whole unit, once its blocks
+ * [first, end) are in use, too. */
+bool region_wants_unit(const struct dxf_inode *di, const uint64_t *entries, unsigned first,
+		       unsigned end);
 /* Whether the project's limit leaves room for a unit. */
 bool quota_has_unit(struct fs *fs, const struct dxf_inode *di);
 /* Bring a region that growth made a unit back to blocks, if that saves enough. */

@@ -185,6 +185,80 @@ int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset)
 	return mapping_end(fs, inode, tx, err == PROMOTE_NO_UNIT ? -ENOSPC : err);
 }
 
+/* ---- realign ------------------------------------------------------------------- */
+
+enum { REGIONS_AT_ONCE = 4096 };
+
+/* Whether the region of block `base` is held as blocks, and should not be. */
+static int is_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t base,
+			bool *ret_scattered)
+{
+	uint64_t entry, entries[DXF_TABLE_COUNT];
+	int err = table_region(fs->vol, NULL, media, base, &entry);
+
+	*ret_scattered = false;
+	if (err || (entry & DXF_ENTRY_UNIT))
+		return err;
+	err = table_region_blocks(fs->vol, NULL, media, base, entries);
+	if (!err)
+		*ret_scattered = region_wants_unit(media, entries, 0, 0);
+	return err;
+}
+
+/* The next region from *block on, up to `end`, that is scattered; end if there is none. */
+static int find_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t *block,
+			  uint64_t end)
+{
+	bool scattered = false;
+	int err = 0;
+
+	while (!err && *block < end) {
+		struct run run;
+
+		err = table_find(fs->vol, NULL, media, *block, end - *block, &run);
+		if (!err && !run.offset && run.count >= DXF_UNIT_BLOCKS) {
+			*block = round_up(*block + run.count - DXF_UNIT_BLOCKS + 1, DXF_UNIT_BLOCKS);
+			continue;
+		}
+		if (!err)
+			err = is_scattered(fs, media, *block, &scattered);
+		if (scattered)
+			break;
+		*block += DXF_UNIT_BLOCKS;
+	}
+	return err;
+}
+
+int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
+{
+	uint64_t block = *offset / DXF_UNIT_SIZE * DXF_UNIT_BLOCKS, end = 0;
+	struct inode *inode;
+	int err;
+
+	if (fs->options.read_only)
+		return -EROFS;
+	err = inode_lock(fs, ino, false, &inode);
+	if (err)
+		return err;
+	*ret_moved = false;
+	if (S_ISREG(inode->media->mode) && inode->media->data_format == DXF_DATA_TABLE &&
+	    inode->media->size >= DXF_UNIT_SIZE)
+		end = blocks_of(inode->media->size);
+	end = MIN(end, block + REGIONS_AT_ONCE * DXF_UNIT_BLOCKS);
+	err = find_scattered(fs, inode->media, &block, end);
+	*offset = block * DXF_BLOCK_SIZE;
+	if (block >= blocks_of(inode->media->size) || end == 0)
+		*offset = UINT64_MAX;
+	inode_unlock(fs, inode);
+	if (err || block >= end)
+		return err;
+	/* it may have changed meanwhile: promoting what is a unit, or gone, is no harm */
+	err = fs_map_promote(fs, ino, *offset);
+	*ret_moved = !err;
+	*offset += DXF_UNIT_SIZE;
+	return err == -ENXIO ? 0 : err;
+}
+
 /* ---- zeroes in place, times ---------------------------------------------------- */
 
 int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)

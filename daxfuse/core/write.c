@@ -274,7 +274,8 @@ int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t 
 
 /* ---- a region ------------------------------------------------------------- */
 
-static bool wants_unit(const struct dxf_inode *di, const uint64_t *entries, unsigned first, unsigned end)
+bool region_wants_unit(const struct dxf_inode *di, const uint64_t *entries, unsigned first,
+		       unsigned end)
 {
 	unsigned used = 0;
 
@@ -303,7 +304,7 @@ static int write_region(struct writing *w, uint64_t first, uint64_t end)
 	err = table_region_blocks(w->fs->vol, w->tx, w->di, first, entries);
 	if (err)
 		return err;
-	if (wants_unit(w->di, entries, at, stop)) {
+	if (region_wants_unit(w->di, entries, at, stop)) {
 		err = promote_region(w->fs, w->tx, w->di, first, entries, skip_from,
 				     MAX(skip_from, skip_to), &word);
 		if (!err) {

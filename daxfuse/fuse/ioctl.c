@@ -292,6 +292,24 @@ static void change_range(const struct call *c)
 		});
 }
 
+static void realign(const struct call *c)
+{
+	struct dxf_ioc_realign answer;
+	bool moved = false;
+	uint64_t offset;
+
+	memcpy(&answer, c->in, sizeof(answer));
+	offset = answer.offset;
+	if (c->fh != O_WRONLY && c->fh != O_RDWR && !is_privileged(c->req)) {
+		reply(c, -EBADF, NULL, 0);
+		return;
+	}
+	answer.error = fs_realign(c->s->fs, c->ino, &offset, &moved);
+	answer.offset = offset;
+	answer.moved = moved;
+	reply(c, 0, &answer, sizeof(answer));
+}
+
 static void set_label(const struct call *c)
 {
 	struct dxf_ioc_label label;
@@ -335,6 +353,7 @@ static const struct {
 	{ DXF_IOC_QUOTA_NEXT, get_next_quota, false },
 	{ DXF_IOC_RANGE, change_range, false },
 	{ DXF_IOC_SET_LABEL, set_label, true },
+	{ DXF_IOC_REALIGN, realign, false },
 	{ DXF_IOC_RESTART, restart, true },
 };
 

@@ -41,6 +41,7 @@ int list_main(int argc, char **argv);
 int probe_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int map_main(int argc, char **argv);
+int realign_main(int argc, char **argv);
 int restart_main(int argc, char **argv);
 int umount_main(int argc, char **argv);
 int label_main(int argc, char **argv);

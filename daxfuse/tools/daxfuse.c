@@ -23,6 +23,7 @@ static const struct {
 	{ "quota", quota_main, "limits of projects" },
 	{ "label", label_main, "show or set a pool's label" },
 	{ "dump", dump_main, "any object of a pool that is not mounted" },
+	{ "realign", realign_main, "gather large files into whole units" },
 	{ "restart", restart_main, "replace the daemon of a mount by the installed one" },
 	{ "umount", umount_main, "unmount, and wait for the daemon" },
 };

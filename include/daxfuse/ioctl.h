@@ -72,4 +72,16 @@ struct dxf_ioc_restart {
 };
 #define DXF_IOC_RESTART _IOR(DXF_IOC_TYPE, 8, struct dxf_ioc_restart)
 
+/*
+ * Gather the next part of a file that lies in 4 KiB blocks, and should not, into a whole
+ * 2 MiB unit; the file's bytes and times stay. Root, or a descriptor open for writing.
+ * -ENOSPC, -EDQUOT: there is none for the part before .offset.
+ */
+struct dxf_ioc_realign {
+	__u64 offset; /* in: where to look from; out: where to go on, ~0 at the end */
+	__u32 moved;  /* out: 1 if a unit was gathered */
+	__s32 error;  /* out: 0 or a negative errno */
+};
+#define DXF_IOC_REALIGN _IOWR(DXF_IOC_TYPE, 9, struct dxf_ioc_realign)
+
 #endif

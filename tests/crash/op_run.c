@@ -136,6 +136,17 @@ static int64_t run_read(struct op_state *state, uint64_t ino)
 }
 
 /* Operations on what path a names. */
+static int64_t run_realign(struct op_state *state, uint64_t ino)
+{
+	uint64_t offset = 0;
+	bool moved;
+	int err = 0;
+
+	while (!err && offset != UINT64_MAX)
+		err = fs_realign(state->fs, ino, &offset, &moved);
+	return err;
+}
+
 static int64_t run_on_inode(struct op_state *state, const struct op *op)
 {
 	struct fs_xflags xflags = { .flags = op->arg,
@@ -154,6 +165,8 @@ static int64_t run_on_inode(struct op_state *state, const struct op *op)
 	case OP_FALLOCATE:
 		return fs_fallocate(state->fs, ino, (int)op->arg, op->off, op->len);
 	case OP_MAP:
+		if (op->arg == 2)
+			return run_realign(state, ino);
 		return op->arg ? fs_map_promote(state->fs, ino, op->off) :
 				 fs_map_allocate(state->fs, ino, op->off, op->len);
 	case OP_COPY_RANGE:

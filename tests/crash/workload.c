@@ -24,6 +24,11 @@
 #define WRITE(path, at, n) { .kind = OP_WRITE, .a = path, .off = at, .len = n }
 #define FALLOC(path, how, at, n) \
 	{ .kind = OP_FALLOCATE, .a = path, .off = at, .len = n, .arg = how }
+/* A region and a half in blocks, each written by itself, so that none gets a unit. */
+#define MANY_BLOCKS \
+	{ .kind = OP_WRITE_MANY, .a = "foo", .off = K(32), .len = 96, .arg = 4096 }
+#define UNITS_WANTED \
+	{ .kind = OP_SET_XFLAGS, .a = "foo", .arg = DXF_FLAG_EXTSIZE, .len = M(2) }
 #define MAP(path, at, n, unit) \
 	{ .kind = OP_MAP, .a = path, .off = at, .len = n, .arg = unit }
 #define TRUNCATE(path, n) { .kind = OP_TRUNCATE, .a = path, .len = n }
@@ -260,6 +265,7 @@ const struct workload workloads[] = {
 		MAP("foo", 0, M(2), 0)),
 	S_EMPTY("map grown unit", 0, OPS(WRITE("foo", 0, K(300)), TRUNCATE("foo", M(1))),
 		MAP("foo", 0, M(2), 0)),
+	S_EMPTY("realign", 0, OPS(MANY_BLOCKS, UNITS_WANTED), MAP("foo", 0, 0, 2)),
 	S_FILE("fsync", 0, NULL, { .kind = OP_FSYNC, .a = "foo" }),
 	S_FILE("read", 0, NULL, { .kind = OP_READ, .a = "foo" }),
 
