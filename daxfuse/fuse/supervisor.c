@@ -6,6 +6,8 @@
  * - With KEPT_EXIT_RESTART it wants to be replaced by what is installed now.
  * - Before the mount was usable for the first time, any other status is a refusal
  *   (it has said why); it is handed on.
+ * - What is installed may be broken, or not fit what was kept, though nobody asked for
+ *   it: after a failure our own program has its turn, after the next one the other.
  * - Everything else is a death: the next one is started at once. SIGKILL comes from
  *   outside and may come as often as it likes, once the process serves; EARLY_MAX of
  *   them before it does mean that somebody (the OOM killer?) does not want it.
@@ -38,12 +40,22 @@
 #include "daxfuse/fuse/kernel.h"
 #include "daxfuse/fuse/log.h"
 
-enum { FAILURES_MAX = 8, EARLY_MAX = 100, SERVED_SECONDS = 5, EXIT_MOUNT = 32, REQUEST_MAX = 2 << 20 };
+enum {
+	FAILURES_MAX = 8,
+	EARLY_MAX = 100,
+	SERVED_SECONDS = 5,
+	START_TRIES = 600, /* with PAUSE between them */
+	PAUSE = 50000000,  /* ns */
+	EXIT_MOUNT = 32,
+	REQUEST_MAX = 2 << 20,
+};
+static const char own_program[] = "/proc/self/exe";
 
 struct watch {
 	const struct supervisor *what;
 	struct kept *kept;
 	struct kept_fds fds;
+	int mounted;       /* of /dev/fuse; -1: not found yet */
 	int signals;       /* a signalfd */
 	int ready;         /* our end; -1: has said it */
 	pid_t child;
@@ -64,14 +76,22 @@ static void stop_signals(sigset_t *ret_set)
 	sigaddset(ret_set, SIGHUP);
 }
 
-/* The descriptor of /dev/fuse that is mounted, or -1. */
-static int mounted_fd(const struct watch *k)
+/* The descriptor of /dev/fuse that is mounted, or -1. It stays open: when it is
+ * needed there may be no room for another one. */
+static int mounted_fd(struct watch *k)
 {
-	int fd = attach_find(&k->fds);
+	if (k->mounted < 0)
+		k->mounted = attach_find(&k->fds);
+	if (k->mounted < 0 && k->fds.fuse >= 0 && attach_look(k->fds.fuse) != ATTACH_NEVER)
+		k->mounted = k->fds.fuse;
+	return k->mounted;
+}
 
-	if (fd < 0 && k->fds.fuse >= 0 && attach_look(k->fds.fuse) != ATTACH_NEVER)
-		fd = fcntl(k->fds.fuse, F_DUPFD_CLOEXEC, 3);
-	return fd;
+static bool is_mounted(struct watch *k)
+{
+	int fd = mounted_fd(k);
+
+	return fd >= 0 && attach_look(fd) == ATTACH_MOUNTED;
 }
 
 /* ---- the serving process ------------------------------------------------------ */
@@ -104,26 +124,37 @@ static void become_server(const struct watch *k, int ready)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_CORE, &limit);
 	}
-	if (kept_export(&fds) == 0)
-		execv(k->kept->binary, k->what->argv);
+	if (kept_export(&fds) == 0) {
+		if (k->failures % 2 == 0)
+			execv(k->kept->binary, k->what->argv);
+		execv(own_program, k->what->argv);
+	}
 	log_error("daxfuse: %s: cannot be started: %s\n", k->kept->binary, strerror(errno));
 	_exit(EXIT_MOUNT);
 }
 
-static int start(struct watch *k)
+static void pause_once(void)
+{
+	const struct timespec pause = { .tv_nsec = PAUSE };
+
+	nanosleep(&pause, NULL);
+}
+
+static int try_to_start(struct watch *k)
 {
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC))
 		return -errno;
-	k->kept->starts++;
 	k->serves = false;
 	clock_gettime(CLOCK_MONOTONIC, &k->started);
 	fflush(NULL);
+	k->kept->starts++;
 	k->child = fork();
 	if (k->child < 0) {
 		int err = -errno;
 
+		k->kept->starts--;
 		close(ends[0]);
 		close(ends[1]);
 		return err;
@@ -137,6 +168,20 @@ static int start(struct watch *k)
 	return 0;
 }
 
+/* Once it is mounted, programs wait: the system may have what is needed soon again. */
+static int start(struct watch *k)
+{
+	int err = try_to_start(k);
+
+	if (err)
+		log_error("daxfuse: %s: no process: %s\n", k->what->device, strerror(-err));
+	for (unsigned i = 0; err && k->usable && i < START_TRIES; i++) {
+		pause_once();
+		err = try_to_start(k);
+	}
+	return err;
+}
+
 static void take_ready(struct watch *k)
 {
 	char byte;
@@ -144,6 +189,7 @@ static void take_ready(struct watch *k)
 	k->serves = read(k->ready, &byte, 1) == 1;
 	if (k->serves && !k->usable) {
 		k->usable = true;
+		mounted_fd(k);
 		k->what->ready();
 	}
 	close(k->ready);
@@ -159,8 +205,10 @@ static int wait_for_child(struct watch *k)
 		struct signalfd_siginfo info;
 		int status;
 
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return -errno;
+		if (poll(fds, 2, -1) < 0) {
+			pause_once(); /* no memory? There must not be two that serve */
+			continue;
+		}
 		if (k->ready >= 0 && fds[1].revents)
 			take_ready(k);
 		if (!(fds[0].revents & POLLIN) ||
@@ -246,12 +294,17 @@ static void answer_errors(const struct watch *k, int fd)
 	struct pollfd fds[] = { { fd, POLLIN, 0 }, { k->signals, POLLIN, 0 } };
 	ssize_t n = write(fd, &again, sizeof(again));
 
+	if (k->stop)
+		detach(k);
 	while (in && (poll(fds, 2, -1) >= 0 || errno == EINTR)) {
 		struct signalfd_siginfo info;
 
-		if (fds[1].revents && read(k->signals, &info, sizeof(info)) == sizeof(info) &&
-		    info.ssi_signo != SIGCHLD)
-			detach(k);
+		if (fds[1].revents && read(k->signals, &info, sizeof(info)) == sizeof(info)) {
+			if (info.ssi_signo != SIGCHLD)
+				detach(k);
+			while (waitpid(-1, NULL, WNOHANG) > 0)
+				;
+		}
 		if (!fds[0].revents)
 			continue;
 		n = read(fd, in, REQUEST_MAX);
@@ -270,12 +323,12 @@ static void answer_errors(const struct watch *k, int fd)
 
 static int give_up(struct watch *k)
 {
-	CLEANUP_FD int fd = mounted_fd(k);
+	int fd = mounted_fd(k);
 
 	if (fd < 0)
 		return EXIT_MOUNT;
-	log_error("daxfuse: %s: the serving process dies again and again, the last time: %s; the "
-		  "mount %s answers EIO from now on\n"
+	log_error("daxfuse: %s: no process can serve, the last one: %s; the mount %s answers EIO "
+		  "from now on\n"
 		  "nothing that was acknowledged is lost; unmount it (umount -l %s), see the log and "
 		  "the cores, check the pool (fsck.daxfuse -n %s), and mount it again\n",
 		  k->what->device, k->kept->last_reason, k->what->mountpoint,
@@ -288,19 +341,18 @@ static int give_up(struct watch *k)
 /* The first failure may have been an accident; many need not come all at once. */
 static void pause_between(unsigned failures)
 {
-	const struct timespec pause = { .tv_nsec = 50000000 };
-
 	for (unsigned i = 1; i < failures; i++)
-		nanosleep(&pause, NULL);
+		pause_once();
 }
 
 /* ---- all ---------------------------------------------------------------------- */
 
-static bool is_mounted(const struct watch *k)
+/* Before the mount was usable: whoever refuses to serve may have mounted it. */
+static int refuse(struct watch *k, int status)
 {
-	CLEANUP_FD int fd = mounted_fd(k);
-
-	return fd >= 0 && attach_look(fd) == ATTACH_MOUNTED;
+	if (status && is_mounted(k))
+		detach(k);
+	return status;
 }
 
 static int keep(struct watch *k)
@@ -308,17 +360,17 @@ static int keep(struct watch *k)
 	for (;;) {
 		int status, err = start(k);
 
-		if (err) {
-			log_error("daxfuse: %s: no process: %s\n", k->what->device, strerror(-err));
-			return EXIT_MOUNT;
-		}
+		if (err)
+			return k->usable ? give_up(k) : EXIT_MOUNT;
 		status = wait_for_child(k);
 		if (k->ready >= 0)
 			take_ready(k);
-		if (WIFEXITED(status) && WEXITSTATUS(status) == KEPT_EXIT_RESTART)
+		if (WIFEXITED(status) && WEXITSTATUS(status) == KEPT_EXIT_RESTART) {
+			k->kept->crashed = false;
 			continue;
+		}
 		if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || !k->usable))
-			return WEXITSTATUS(status);
+			return refuse(k, WEXITSTATUS(status));
 		if (k->usable && !is_mounted(k))
 			return 0;
 		note_death(k, status);
@@ -333,6 +385,7 @@ int supervisor_run(const struct supervisor *supervisor)
 	struct watch k = {
 		.what = supervisor,
 		.fds = KEPT_FDS_NONE,
+		.mounted = -1,
 		.ready = -1,
 	};
 	sigset_t set;
