@@ -4,7 +4,7 @@
  * few changes that a fault makes. All offsets and lengths are in bytes. `file` and
  * `pool` are the filesystem's own; the engine only hands them back.
  *
- * These are called with the engine's file lock and entry locks held (lock.h). They
+ * These are called with any lock of the engine held but a view's (lock.h). They
  * may take the inode's lock, the allocator and the journal; they must not call the
  * engine. So the filesystem, in turn, calls the engine before it locks an inode.
  */
@@ -55,7 +55,7 @@ struct map_backend {
 	/* The CPU's caches hold no line of that range when this returns. */
 	void (*flush)(void *pool, uint64_t device_offset, uint64_t length);
 	/* The last pin on a piece that was quarantined (map_change_begin()) is gone: it may
-	 * be allocated again. No lock is held. */
+	 * be allocated again. */
 	void (*release)(void *pool, uint64_t device_offset, uint64_t length);
 };
 

@@ -225,21 +225,24 @@ int map_change_end(struct map_change *change, bool committed)
 
 /* ---- smaller ones --------------------------------------------------------- */
 
+/* Behind the end there are at most the rest of the last unit, and what was cut off and kept. */
 int map_grow(struct map_file *file, uint64_t old_size)
 {
-	uint64_t end = round_up(old_size, MAP_UNIT_SIZE);
+	const struct map_backend *backend = file->engine->backend;
+	uint64_t at = first_page(old_size);
 	struct entry entry;
 	int err = 0;
 
-	if (end == old_size)
-		return 0;
 	file_lock_shared(file);
-	if (entry_grab_present(&file->entries, first_page(old_size), &entry)) {
-		if (entry_kind(&entry) == ENTRY_DATA)
-			err = file->engine->backend->zero(file->file, old_size,
-							  MIN(end, entry_offset(&entry) +
-									   bytes_of_order(entry.order)) -
-								  old_size);
+	for (; !err && entry_next(&file->entries, at, UINT64_MAX, &entry); at = entry_last(&entry) + 1) {
+		uint64_t from, end;
+
+		if (!entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
+			continue;
+		from = MAX(entry_offset(&entry), old_size);
+		end = entry_offset(&entry) + bytes_of_order(entry.order);
+		if (entry_kind(&entry) == ENTRY_DATA && from < end)
+			err = backend->zero(file->file, from, end - from);
 		entry_unlock(&entry);
 	}
 	file_unlock_shared(file);

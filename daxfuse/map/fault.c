@@ -326,7 +326,7 @@ int map_fault_range(struct map_view *view, const struct map_request *request, ui
 {
 	uint64_t at = request->offset, end = range_end(at, length);
 	unsigned filled = 0;
-	int err = 0;
+	int err = request->access == MAP_COPY || !max ? -EINVAL : 0;
 
 	while (at < end && !err) {
 		struct map_request one = *request;

@@ -143,7 +143,8 @@ int map_fault(struct map_view *view, const struct map_request *request,
 /*
  * A fault for each part of [offset, offset + length), in the largest order up to the
  * wanted one, until the end of the file or of pieces[max]; neighbours come as one piece.
- * The first piece may begin before offset. Fails only if there is not even one piece.
+ * The first piece may begin before offset. Fails only if there is not even one piece. Not
+ * for MAP_COPY (-EINVAL).
  */
 int map_fault_range(struct map_view *view, const struct map_request *request, uint64_t length,
 		    struct map_piece *pieces, unsigned max, unsigned *ret_count);
@@ -188,8 +189,8 @@ int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t 
  * behind the new end could not be zeroed. */
 int map_change_end(struct map_change *change, bool committed);
 
-/* The file is about to grow from old_size: what a mapper has stored behind its end, in
- * its last unit, is gone. No lock of the inode may be held. */
+/* The file is about to grow from old_size: what mappers have stored behind its end is gone.
+ * No lock of the inode may be held. */
 int map_grow(struct map_file *file, uint64_t old_size);
 /* A range was written, through the filesystem: who reads zeroes there, as it was a hole,
  * lets go of them, and so do copies. No lock of the inode may be held. */

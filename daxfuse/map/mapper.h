@@ -58,8 +58,9 @@ struct mapper_ops {
 	/* Map it, over whatever is mapped there. Failing, it is taken to be mapped. NULL:
 	 * the pieces are taken from what map_fault() returns. */
 	int (*map)(void *mapper, const struct map_piece *piece);
-	/* Let go of a file range, of all that was granted up to that number. 0: it has.
-	 * -EINPROGRESS: it will say so by map_let_go(). Else, or NULL: it keeps it. */
+	/* Let go of a file range, of all that was granted up to that number. 0: it has. Else
+	 * (-EINPROGRESS) it will say so by map_let_go(). NULL: it can't be told, and keeps
+	 * it. */
 	int (*unmap)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
 	/* As unmap(), but by force: 0, and accesses fail from now on. NULL: impossible. */
 	int (*revoke)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);

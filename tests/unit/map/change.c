@@ -99,6 +99,29 @@ static void test_late_answer(void **state)
 	assert_int_equal(load(m, 3), 9);
 }
 
+/* The answer to the first of two questions says nothing of what was granted in between. */
+static void test_answer_to_the_first(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+	uint64_t grant;
+	int first, second;
+
+	m->silent = true;
+	assert_int_equal(write_page(m, 3, ORDER_PTE, 1), 0);
+	first = f->file->page[3];
+	assert_int_equal(punch(f->map, f->file, 0, MAP_UNIT_SIZE), 0);
+	grant = m->asked_grant;
+	assert_int_equal(write_page(m, 3, ORDER_PTE, 2), 0);
+	second = f->file->page[3];
+	assert_int_equal(punch(f->map, f->file, 0, MAP_UNIT_SIZE), 0);
+	map_let_go(m->view, 0, MAP_UNIT_SIZE, grant);
+	assert_int_equal(f->fake->page[first].state, PAGE_FREE);
+	assert_int_equal(f->fake->page[second].state, PAGE_QUARANTINED);
+	mapper_answer(m);
+	assert_int_equal(f->fake->page[second].state, PAGE_FREE);
+}
+
 /* A piece that was granted before unmap() came, and arrives after it. */
 static void test_void_grant(void **state)
 {
@@ -238,6 +261,22 @@ static void test_guest_keeps(void **state)
 	assert_int_equal(f->fake->page[unit].state, PAGE_QUARANTINED);
 	mapper_drop(guest, 0, MAP_UNIT_SIZE);
 	assert_int_equal(f->fake->page[unit].state, PAGE_FREE);
+}
+
+/* What a guest stores where its file was cut off is not there when it grows again. */
+static void test_kept_behind_the_end(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *guest = open_mapper(f, &guest_ops);
+
+	assert_int_equal(write_page(guest, 3, ORDER_PTE, 1), 0);
+	assert_int_equal(write_page(guest, 3 * UNIT_PAGES, ORDER_PMD, 2), 0);
+	assert_int_equal(truncate_to(f->map, f->file, 3 * MAP_PAGE_SIZE), 0);
+	assert_true(mapper_store(guest, 3, 0, 5));
+	assert_true(mapper_store(guest, 3 * UNIT_PAGES, 0, 6));
+	assert_int_equal(truncate_to(f->map, f->file, FILE_UNITS * MAP_UNIT_SIZE), 0);
+	assert_int_equal(load(guest, 3), 0);
+	assert_int_equal(load(guest, 3 * UNIT_PAGES), 0);
 }
 
 static void test_truncate_inside_unit(void **state)
@@ -399,10 +438,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_punch), TEST(test_punch_inside_unit), TEST(test_silent_client),
-		TEST(test_late_answer), TEST(test_void_grant), TEST(test_death_ends_pins),
+		TEST(test_late_answer), TEST(test_answer_to_the_first),
+		TEST(test_void_grant), TEST(test_death_ends_pins),
 		TEST(test_last_pin), TEST(test_answer_is_waited_for),
 		TEST(test_death_is_an_answer), TEST(test_silence_costs_once),
-		TEST(test_guest_keeps), TEST(test_truncate_inside_unit),
+		TEST(test_guest_keeps), TEST(test_kept_behind_the_end),
+		TEST(test_truncate_inside_unit),
 		TEST(test_move_needs_all), TEST(test_aborted_change),
 		TEST(test_let_go_meanwhile), TEST(test_kept_for_another),
 		TEST(test_write_over_zeroes),

@@ -42,6 +42,7 @@ struct fake_file {
 	uint64_t size;
 	int page[FILE_PAGES]; /* of the device; -1: a hole */
 	bool unwritten[FILE_PAGES];
+	bool whole_units;     /* a truncation frees no part of a unit */
 	unsigned touched;
 };
 
@@ -377,6 +378,8 @@ FAKE void free_pages(struct fake_file *file, const struct map_change *change)
 {
 	uint64_t page = div_round_up(change->offset, MAP_PAGE_SIZE);
 
+	if (file->whole_units && change->kind == MAP_CHANGE_TRUNCATE)
+		page = round_up(page, UNIT_PAGES);
 	for (; page < FILE_PAGES && (page + 1) * MAP_PAGE_SIZE <= change->end; page++) {
 		const struct map_pinned *pinned = find_pinned(change, page * MAP_PAGE_SIZE);
 

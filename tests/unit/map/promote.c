@@ -136,6 +136,7 @@ static void test_tail_is_zeroed(void **state)
 	struct fake_mapper *m = open_mapper(f, &huge_client_ops);
 
 	f->file->size = MAP_UNIT_SIZE;
+	f->file->whole_units = true;
 	assert_int_equal(mapper_fault(m, 0, MAP_WRITE, ORDER_PMD), 0);
 	for (uint64_t page = 0; page < UNIT_PAGES; page++)
 		assert_true(mapper_store(m, page, 0, page + 1));
