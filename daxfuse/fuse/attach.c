@@ -14,6 +14,8 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 
+enum { LATE_MS = 1000 };
+
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
 #endif
@@ -144,14 +146,28 @@ static void run_fusermount(const struct state *s, const struct kept_fds *fds, co
 	_exit(127);
 }
 
+/* A process that was killed while it waited for fusermount3 does not end that: it
+ * mounts, and there must not be a second mount. */
+static int find_late(const struct state *s, const struct kept_fds *fds)
+{
+	struct pollfd poll_fd = { .fd = fds->mount, .events = POLLIN };
+
+	if (s->kept->mounting)
+		poll(&poll_fd, 1, LATE_MS);
+	return attach_find(fds);
+}
+
 static int mount_by_helper(const struct state *s, const struct kept_fds *fds)
 {
 	CLEANUP_FREE char *words = attach_words(s);
-	int status, fd;
+	int status, fd = find_late(s, fds);
 	pid_t child;
 
+	if (fd >= 0)
+		return fd;
 	if (!words)
 		return -ENOMEM;
+	s->kept->mounting = true;
 	child = fork();
 	if (child < 0)
 		return -errno;
@@ -161,6 +177,7 @@ static int mount_by_helper(const struct state *s, const struct kept_fds *fds)
 		if (errno != EINTR)
 			return -errno;
 	}
+	s->kept->mounting = false;
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
 		return -EPERM;
 	fd = attach_find(fds);

@@ -336,9 +336,11 @@ static int live_supervised(struct state *s)
 	return live_kept(s);
 }
 
-/* systemd starts us again itself; all it keeps comes back through the environment. */
+/* systemd starts us again itself; all it keeps comes back through the environment. The
+ * unit is the same everywhere, so without a kernel for it the mount has no keeper. */
 static int live_under_systemd(struct state *s)
 {
+	char reason[256];
 	int err = 0, status;
 
 	s->ready = systemd_ready;
@@ -348,6 +350,8 @@ static int live_under_systemd(struct state *s)
 		status = find_paths(s->options, s);
 		if (status)
 			return status;
+		if (!restart_is_safe(reason, sizeof(reason)))
+			return live(s);
 		err = kept_open(s->options, s->device, s->mountpoint, &s->fds, &s->kept);
 		free_paths(s);
 		systemd_forget(); /* what a process stored that was killed meanwhile */

@@ -61,6 +61,8 @@ struct kept {
 	/* the pool's feature words, for the next binary to look at */
 	uint32_t pool_version;
 	uint32_t supervisor; /* its pid, 0 = systemd */
+	uint32_t mounting;   /* fusermount3 was started, and nobody has seen its end */
+	uint32_t reserved;
 	uint64_t pool_incompat;
 	uint64_t pool_ro_compat;
 	struct kept_session session;

@@ -92,7 +92,7 @@ static void add_restart(struct json_object *o, const struct state *s)
 
 	add_number(o, "pid", (uint64_t)getpid());
 	add_bool(o, "restartable", restart_has_keeper(s));
-	add_string(o, "keeper", keepers[s->options->keeper]);
+	add_string(o, "keeper", keepers[kept ? s->options->keeper : KEEPER_NONE]);
 	add_number(o, "supervisor", kept ? kept->supervisor : 0);
 	add_number(o, "starts", kept ? kept->starts : 1);
 	if (kept && kept->deaths) {
@@ -100,7 +100,8 @@ static void add_restart(struct json_object *o, const struct state *s)
 		add_number(o, "last_death", (uint64_t)kept->last_death);
 		add_string(o, "last_death_reason", kept->last_reason);
 	}
-	if (!kept && !s->options->keeper_chosen && !restart_is_safe(reason, sizeof(reason)))
+	if (!kept && (!s->options->keeper_chosen || s->options->keeper == KEEPER_SYSTEMD) &&
+	    !restart_is_safe(reason, sizeof(reason)))
 		add_string(o, "not_restartable", reason);
 }
 
