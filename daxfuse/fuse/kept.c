@@ -77,7 +77,7 @@ int kept_open(const struct options *options, const char *device, const char *mou
 
 int kept_map(int fd, struct kept **ret_kept)
 {
-	struct kept *kept;
+	struct kept *kept = NULL;
 	struct stat st;
 	int err;
 

@@ -113,6 +113,18 @@ static void add_totals(struct json_object *object, const struct churn_totals *to
 	json_object_object_add(object, "refused", json_object_new_uint64(totals->refused));
 }
 
+/* The next stage goes on with what this leaves. */
+static void add_old_files(struct json_object *row, struct fs *fs)
+{
+	struct survey_files files;
+
+	survey_files(fs, &files);
+	json_object_object_add(row, "old_files", json_object_new_uint64(files.files));
+	json_object_object_add(row, "old_units", json_object_new_uint64(files.units));
+	json_object_object_add(row, "old_units_whole", json_object_new_uint64(files.whole));
+	json_object_object_add(row, "realigned_units", json_object_new_uint64(survey_realign(fs)));
+}
+
 /* Churn at one fullness; adds the stage's row, and samples on the way. */
 static void run_stage(struct fs *fs, struct churner *churners, const struct arguments *arguments,
 		      double fullness, struct json_object *samples, struct json_object *rows)
@@ -139,6 +151,7 @@ static void run_stage(struct fs *fs, struct churner *churners, const struct argu
 	json_object_object_add(row, "large_file_bytes", json_object_new_uint64(large.size));
 	json_object_object_add(row, "large_files", json_object_new_uint64(large.files));
 	json_object_object_add(row, "large_files_aligned", json_object_new_uint64(large.aligned));
+	add_old_files(row, fs);
 	json_object_array_add(rows, row);
 }
 

@@ -31,7 +31,8 @@ def _rows(figures):
                f"{row['files']:,}", f"{row['free_bytes'] >> 20:,}", f"{row['free_units']:,}",
                f"{row['broken_units']:,}", f"{row['whole_share']:.1%}",
                f"{_median(figures, stage):.1%}", f"{row['whole_share_of_runs']:.1%}",
-               f"{row['large_files_aligned']} of {row['large_files']}"]
+               f"{row['large_files_aligned']} of {row['large_files']}",
+               f"{row['old_units_whole']} of {row['old_units']}", row["realigned_units"]]
 
 
 def plot(folder, figures):
@@ -71,11 +72,14 @@ def report(figures, described):
         "`whole` is the number of free whole units over the number that the free space would "
         "make if it lay together, at the end of the stage; `median` the same over all samples of "
         "the stage. `of runs` looks at the free space that lies in runs of 2 MiB and more, "
-        "wherever they begin: how much of it is whole units. The last column writes new files "
-        f"of {large} MiB until there are no whole units for another, and counts those that lie "
-        "in whole aligned units only.",
+        "wherever they begin: how much of it is whole units. Then new files of "
+        f"{large} MiB are written until there are no whole units for another, and those counted "
+        "that lie in whole aligned units only. `old files whole` counts the 2 MiB parts of all "
+        "files of 2 MiB and more that the churn has left, and those that are whole units; "
+        "`realigned` is what `daxfuse realign` would still find to gather.",
         "",
         tables.table(["stage", "full", "written (pools)", "files", "free MiB", "free units",
                       "broken units", "whole", "median", "of runs",
-                      "large files aligned"], _rows(figures)),
+                      "new large files aligned", "old files whole", "realigned"],
+                     _rows(figures)),
         "![share of free space in whole units](aging.png)", ""])
