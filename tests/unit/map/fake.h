@@ -10,6 +10,7 @@
 #define TESTS_UNIT_MAP_FAKE_H
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,7 @@ struct fake {
 	char log[256];        /* what happened, a letter each */
 	void (*in_iomap)(struct fake *fake); /* called before it answers */
 	unsigned released;    /* pages */
+	bool yields;          /* the backend lets others run, in the middle of things */
 };
 
 FAKE void note(struct fake *fake, char what)
@@ -185,6 +187,8 @@ FAKE int fake_iomap(void *arg, uint64_t offset, uint64_t length, struct map_exte
 	pthread_mutex_unlock(&file->fake->lock);
 	if (file->fake->in_iomap)
 		file->fake->in_iomap(file->fake);
+	if (file->fake->yields)
+		sched_yield();
 	return 0;
 }
 
@@ -318,6 +322,8 @@ FAKE void fake_flush(void *pool, uint64_t offset, uint64_t length)
 	note(fake, 'f');
 	for (uint64_t n = offset / MAP_PAGE_SIZE; n < div_round_up(offset + length, MAP_PAGE_SIZE); n++)
 		page_flush(&fake->page[n]);
+	if (fake->yields)
+		sched_yield();
 }
 
 FAKE void fake_release(void *pool, uint64_t offset, uint64_t length)
@@ -450,6 +456,7 @@ struct fake_mapper {
 	uint64_t last_grant;           /* that it has got */
 	bool silent;                   /* does not answer */
 	bool slow;                     /* answers when mapper_answer() is called */
+	unsigned reply_us;             /* what a piece needs to arrive */
 	uint64_t asked_offset, asked_length, asked_grant;
 	atomic_uint asked;
 	unsigned revoked;
@@ -592,6 +599,11 @@ FAKE const struct mapper_ops client_ops = {
 FAKE const struct mapper_ops huge_client_ops = {
 	.smallest = ORDER_PMD, .read_only_first = true, .unmap = client_unmap, .gone = mapper_gone,
 };
+/* A client that can be write-protected. */
+FAKE const struct mapper_ops careful_client_ops = {
+	.smallest = ORDER_PTE, .read_only_first = true, .unmap = client_unmap,
+	.write_protect = mapper_protect, .gone = mapper_gone,
+};
 FAKE const struct mapper_ops guest_ops = {
 	.smallest = ORDER_PTE, .map = mapper_map, .revoke = mapper_revoke, .gone = mapper_gone,
 };
@@ -633,6 +645,8 @@ FAKE int mapper_fault(struct fake_mapper *m, uint64_t page, enum map_access acce
 	struct map_piece piece;
 	int err = map_fault(m->view, &request, &piece);
 
+	if (m->reply_us)
+		usleep(m->reply_us);
 	if (!err && !m->ops->map)
 		mapper_map(m, &piece);
 	return err;

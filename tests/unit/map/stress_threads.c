@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Everything at once, for as many seconds as the argument says (2): each thread is a
- * mapper of one of two files, of one of five kinds, that faults, stores, loads and now
- * and then dies; and it truncates, punches, promotes, writes, writes back and revokes.
+ * mapper of one of two files, of one of five kinds, that faults, stores (also through
+ * another's mapping, as a second thread of that one), loads and now and then dies; and it truncates, punches, promotes, writes, writes back and revokes.
  * Compared with a flat reference:
  *
  *   - what a thread has stored to its own word of a page it reads again, unless the page
@@ -31,6 +31,7 @@ struct worker {
 	struct tested_file *f;
 	struct fake_mapper mapper;
 	const struct mapper_ops *ops;
+	pthread_rwlock_t life;       /* exclusive while it dies, or changes its mood */
 	bool may_be_silent, tainted; /* has stale mappings, maybe, until it dies */
 	unsigned word;
 	uint64_t rng;
@@ -82,28 +83,45 @@ static void open_worker(struct worker *w)
 
 static void fault(struct worker *w, uint64_t page, enum map_access access)
 {
-	int err = mapper_fault(&w->mapper, page, access, pick(w, 2) ? ORDER_PMD : ORDER_PTE);
+	int err;
 
+	w->mapper.reply_us = pick(w, 16) ? 0 : 20;
+	err = mapper_fault(&w->mapper, page, access, pick(w, 2) ? ORDER_PMD : ORDER_PTE);
 	if (err > 0)
 		err = mapper_fault(&w->mapper, page, access, ORDER_PTE);
 	allow(err);
 }
 
-static void store(struct worker *w)
+/* Through its own mapping, or another's. */
+static bool store_through(struct worker *w, struct worker *other, uint64_t page, uint64_t value)
 {
-	uint64_t page = pick_page(w), value = next_random(&w->rng) | 1;
 	unsigned before, after;
 	bool quiet = cuts_of(w->f, page, &before);
 
 	w->cuts[page] = ~0u;
-	if (!mapper_store(&w->mapper, page, w->word, value)) {
-		fault(w, page, MAP_WRITE);
-		return;
-	}
+	if (!mapper_store(&other->mapper, page, w->word, value))
+		return false;
 	w->stores++;
-	if (quiet && cuts_of(w->f, page, &after) && before == after && !w->tainted) {
+	if (quiet && cuts_of(w->f, page, &after) && before == after && !w->tainted &&
+	    !other->tainted) {
 		w->value[page] = value;
 		w->cuts[page] = before;
+	}
+	return true;
+}
+
+static void store(struct worker *w)
+{
+	struct worker *other = &workers[(w - workers + FILES * pick(w, 3)) % WORKERS];
+	uint64_t page = pick_page(w), value = next_random(&w->rng) | 1;
+
+	if (other != w) {
+		if (pthread_rwlock_tryrdlock(&other->life))
+			return;
+		store_through(w, other, page, value);
+		pthread_rwlock_unlock(&other->life);
+	} else if (!store_through(w, w, page, value)) {
+		fault(w, page, MAP_WRITE);
 	}
 }
 
@@ -113,7 +131,7 @@ static void load(struct worker *w)
 	unsigned before, after;
 	bool quiet = cuts_of(w->f, page, &before);
 
-	if (!mapper_load(&w->mapper, page, w->word, &value)) {
+	if (!pick(w, 64) || !mapper_load(&w->mapper, page, w->word, &value)) {
 		fault(w, page, MAP_READ);
 		return;
 	}
@@ -204,8 +222,10 @@ static void change(struct worker *w)
 static void die_and_return(struct worker *w)
 {
 	w->deaths++;
+	pthread_rwlock_wrlock(&w->life);
 	mapper_close(&w->mapper);
 	open_worker(w);
+	pthread_rwlock_unlock(&w->life);
 }
 
 /* A mapper's mood: silent for a while, then it answers what it was asked last. */
@@ -213,11 +233,13 @@ static void change_mood(struct worker *w)
 {
 	bool was;
 
+	pthread_rwlock_wrlock(&w->life);
 	pthread_mutex_lock(&w->mapper.lock);
 	was = w->mapper.silent;
 	w->mapper.silent = !was;
 	pthread_mutex_unlock(&w->mapper.lock);
 	w->tainted = true;
+	pthread_rwlock_unlock(&w->life);
 	memset(w->cuts, 0xff, sizeof(w->cuts));
 	if (was && atomic_load(&w->mapper.asked))
 		mapper_answer(&w->mapper);
@@ -313,8 +335,12 @@ static void check_all(struct map_engine *engine)
 
 static void start(struct map_engine *engine, pthread_t *threads)
 {
-	static const struct mapper_ops *const kinds[] = { &client_ops, &guest_ops, &kernel_ops,
-							  &client_ops, &huge_client_ops, &client_ops };
+	/* the second file has none that keeps what it has, or stays silent: there entries become
+	 * clean, and units are promoted */
+	static const struct mapper_ops *const kinds[WORKERS] = {
+		&client_ops, &careful_client_ops, &kernel_ops, &careful_client_ops, &guest_ops,
+		&kernel_ops, &huge_client_ops, &client_ops, &client_ops, &careful_client_ops,
+	};
 
 	for (unsigned i = 0; i < FILES; i++) {
 		files[i].file = fake_file_new(fake, FILE_UNITS * MAP_UNIT_SIZE);
@@ -327,14 +353,16 @@ static void start(struct map_engine *engine, pthread_t *threads)
 
 		w->f = &files[i % FILES];
 		w->word = i / FILES;
-		w->ops = kinds[i % ARRAY_SIZE(kinds)];
-		w->may_be_silent = i % ARRAY_SIZE(kinds) == 5 || i % ARRAY_SIZE(kinds) == 4;
+		w->ops = kinds[i];
+		w->may_be_silent = i == 6 || i == 8;
 		w->rng = i;
 		memset(w->cuts, 0xff, sizeof(w->cuts));
+		pthread_rwlock_init(&w->life, NULL);
 		open_worker(w);
-		if (pthread_create(&threads[i], NULL, work, w))
-			die("no thread");
 	}
+	for (unsigned i = 0; i < WORKERS; i++)
+		if (pthread_create(&threads[i], NULL, work, &workers[i]))
+			die("no thread");
 }
 
 static void finish(pthread_t *threads)
@@ -363,6 +391,7 @@ int main(int argc, char **argv)
 	struct map_engine *engine;
 
 	fake = fake_new();
+	fake->yields = true;
 	if (map_engine_new(&fake_backend, fake, &engine))
 		die("no engine");
 	map_engine_set_answer_ms(engine, 2);
