@@ -8,7 +8,7 @@ import pytest
 
 from support.pool import MIB
 
-pytest.register_assert_rewrite("restart")
+pytest.register_assert_rewrite("restart.harness", "restart.mount", "restart.workloads")
 
 from restart.mount import RestartPool  # noqa: E402  (its assertions shall explain themselves)
 

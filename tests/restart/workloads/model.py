@@ -26,6 +26,10 @@ class Node:
         self.target = target
         self.entries = {}
         self.ino = None  # as first seen
+        self.history = []  # what was done to the data, for messages
+
+    def note(self, count, what):
+        self.history = [*self.history[-9:], f"{count}: {what}, {len(self.data)} bytes"]
 
     def is_directory(self):
         return self.kind == DIRECTORY

@@ -221,10 +221,12 @@ class Names(Workload):
         if done != len(data):
             raise Difference(f"call {self.count}: short write, {done} of {len(data)}")
         node.data += data
+        node.note(self.count, f"append through {fd}")
         if len(node.data) > LARGE:
             size = self.random.randrange(LARGE)
             self.call(0, f"truncate to {size}", os.ftruncate, fd, size)
             node.data = node.data[:size]
+            node.note(self.count, f"truncate through {fd}")
 
     def do_move_data(self):
         """Insert or remove a block: what comes after moves, and must move once."""
@@ -241,12 +243,14 @@ class Names(Workload):
                           FALLOC_INSERT_RANGE, at, BLOCK)
                 if wanted == 0:
                     node.data = node.data[:at] + bytes(BLOCK) + node.data[at:]
+                    node.note(self.count, f"insert at {at} through {fd}")
             else:
                 wanted = 0 if at + BLOCK < len(node.data) else errno.EINVAL
                 self.call(wanted, f"collapse {spot.path} {at}", change_range, fd,
                           FALLOC_COLLAPSE_RANGE, at, BLOCK)
                 if wanted == 0:
                     node.data = node.data[:at] + node.data[at + BLOCK:]
+                    node.note(self.count, f"collapse at {at} through {fd}")
             # The kernel learns of the new end now; its appends go to the end that it knows.
             os.fstat(fd)
         finally:
@@ -317,7 +321,7 @@ class Names(Workload):
                              f"not {wanted}")
         if node.kind == FILE and got.st_size != len(node.data):
             raise Difference(f"call {self.count}: {path} has {got.st_size} bytes, not "
-                             f"{len(node.data)}")
+                             f"{len(node.data)}; before: {node.history}")
 
     def compare_data(self, node, data, path):
         if data != node.data:
