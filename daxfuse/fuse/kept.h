@@ -61,10 +61,10 @@ struct kept {
 	/* the pool's feature words, for the next binary to look at */
 	uint32_t pool_version;
 	uint32_t supervisor; /* its pid, 0 = systemd */
-	uint32_t mounting;   /* fusermount3 was started, and nobody has seen its end */
-	uint32_t reserved;
 	uint64_t pool_incompat;
 	uint64_t pool_ro_compat;
+	uint32_t mounting; /* fusermount3 was started, and nobody has seen its end */
+	uint32_t reserved;
 	struct kept_session session;
 	_Alignas(64) struct kept_request request[KEPT_REQUESTS];
 };
