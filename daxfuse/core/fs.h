@@ -223,6 +223,9 @@ ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t
 enum {
 	FS_WRITE_APPEND = 1,       /* offset is ignored: at the end of the file */
 	FS_WRITE_KILL_SUIDGID = 2,
+	/* fs_options.executed() hears of it as of a request that must not be executed
+	 * twice, before anybody else can see the bytes; the result is theirs. */
+	FS_WRITE_DECIDES = 4,
 };
 /* Short only when space or quota ends midway. */
 ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t length, uint64_t offset,

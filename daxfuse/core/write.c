@@ -486,6 +486,8 @@ ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t length, ui
 		n = -EFBIG;
 	if (!n)
 		n = write_locked(fs, inode, buf, length, offset, flags);
+	if (n >= 0 && (flags & FS_WRITE_DECIDES))
+		tx_tell(fs->vol, n);
 	inode_unlock(fs, inode);
 	return n;
 }

@@ -127,6 +127,7 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 	struct state *s = state_of(req);
 	bool kills = libfuse_kills_suidgid(fi);
 	struct fs_attr attr = { 0 };
+	int64_t done;
 	ssize_t n;
 
 	if (offset < 0) {
@@ -136,10 +137,14 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 	if (kills && !requests_is_repeated() &&
 	    (fs_getattr(s->fs, node_to_ino(node), &attr) || !(attr.mode & 06000)))
 		kills = false;
-	do {
-		n = fs_write(s->fs, node_to_ino(node), buf, size, (uint64_t)offset,
-			     kills ? FS_WRITE_KILL_SUIDGID : 0);
-	} while (deferred_frees(s->deferred, n));
+	if (requests_was_executed(&done)) {
+		n = (ssize_t)done;
+	} else {
+		do {
+			n = fs_write(s->fs, node_to_ino(node), buf, size, (uint64_t)offset,
+				     FS_WRITE_DECIDES | (kills ? FS_WRITE_KILL_SUIDGID : 0));
+		} while (deferred_frees(s->deferred, n));
+	}
 	if (kills)
 		tell_mode(s, node, attr.mode);
 	if (n < 0)

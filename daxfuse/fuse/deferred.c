@@ -17,6 +17,7 @@
 #include <sys/queue.h>
 #include <time.h>
 
+#include "daxfuse/fuse/kernel.h"
 #include "daxfuse/fuse/notifier.h"
 #include "daxfuse/fuse/requests.h"
 #include "daxfuse/fuse/session.h"
@@ -96,7 +97,7 @@ static void change_range(struct deferred *d, const struct deferred_range *range)
 
 /* ---- after taking over ------------------------------------------------------- */
 
-/* Whether it changes one file, in a way that the journal does not tell of. */
+/* Whether it changes files, and no names. */
 static bool changes_file(const struct kept_request *request)
 {
 	switch (request->opcode) {
@@ -105,6 +106,7 @@ static bool changes_file(const struct kept_request *request)
 	case FUSE_WRITE:
 	case FUSE_FALLOCATE:
 	case FUSE_COPY_FILE_RANGE:
+	case KERNEL_COPY_FILE_RANGE_64:
 	case FUSE_IOCTL:
 		return true;
 	}
@@ -119,7 +121,7 @@ static void forget_effect(void *arg, const struct kept_request *lost)
 
 	if (!lost->executed && !changes_file(lost))
 		return;
-	if (lost->executed)
+	if (!changes_file(lost))
 		notifier_forget_names(d->s->notifier);
 	notifier_invalidate(d->s->notifier, lost->node, 0, 0);
 	if (lost->other_node)

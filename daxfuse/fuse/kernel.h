@@ -11,6 +11,9 @@
 #define FUSE_UNIQUE_RESEND (1ULL << 63)
 #endif
 
+/* As FUSE_COPY_FILE_RANGE, with a longer answer (Linux 6.18). */
+#define KERNEL_COPY_FILE_RANGE_64 53
+
 /* Notifications, in the error field of a header whose unique is 0. */
 #define KERNEL_NOTIFY_INVAL_INODE 2
 #define KERNEL_NOTIFY_RESEND 7    /* send all that was not answered again */

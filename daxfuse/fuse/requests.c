@@ -81,6 +81,7 @@ static uint64_t other_node(const struct fuse_in_header *header, size_t bytes)
 
 	switch (header->opcode) {
 	case FUSE_COPY_FILE_RANGE:
+	case KERNEL_COPY_FILE_RANGE_64: /* begins likewise */
 		at += offsetof(struct fuse_copy_file_range_in, nodeid_out);
 		break;
 	case FUSE_RENAME: /* the first word: newdir, or oldnodeid */

@@ -332,6 +332,12 @@ void tx_decides(struct tx *tx, int64_t result)
 	tx->record.header.result = result;
 }
 
+void tx_tell(struct volume *vol, int64_t result)
+{
+	if (request.unique && vol->options.executed)
+		vol->options.executed(vol->options.executed_arg, request.unique, request.opcode, result);
+}
+
 /* ---- commit -------------------------------------------------------------- */
 
 static int add_op(struct journal_record *record, uint64_t offset, uint32_t type,

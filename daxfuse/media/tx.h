@@ -64,6 +64,8 @@ void tx_abort(struct tx *tx);
  */
 void tx_set_request(uint64_t unique, uint32_t opcode);
 void tx_decides(struct tx *tx, int64_t result);
+/* What decides it is no transaction, and durable already. */
+void tx_tell(struct volume *vol, int64_t result);
 
 /* Of the room: reservations of the allocators that commit keeps and abort gives
  * back, and frees that happen once the transaction is over. */
