@@ -110,9 +110,9 @@ static int edit_unit(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_
 	return fill_blocks(fs, tx, di, base, base + blocks_in_file(di, base));
 }
 
-/* Begin with the inode locked and its data outside of the inode. */
-static int mapping_begin(struct fs *fs, uint64_t ino, struct inode **ret_inode, struct tx **ret_tx,
-			 struct dxf_inode **ret_di)
+/* Begin with the inode locked, its data outside of the inode, offset in the file. */
+static int mapping_begin(struct fs *fs, uint64_t ino, uint64_t offset, struct inode **ret_inode,
+			 struct tx **ret_tx, struct dxf_inode **ret_di)
 {
 	struct inode *inode;
 	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
@@ -121,10 +121,17 @@ static int mapping_begin(struct fs *fs, uint64_t ino, struct inode **ret_inode, 
 		return err;
 	if (!S_ISREG(inode->media->mode))
 		err = -ENODEV;
+	else if (offset >= inode->media->size)
+		err = -ENXIO;
 	else if (inode->media->flags & DXF_FLAG_TRUNCATING)
 		err = truncate_finish(fs, inode);
 	if (!err)
 		err = edit_begin(fs, inode, ret_tx, ret_di);
+	if (!err && (*ret_di)->data_format == DXF_DATA_INLINE) {
+		err = leave_inline(fs, *ret_tx, *ret_di);
+		if (err)
+			tx_abort(*ret_tx);
+	}
 	if (err) {
 		inode_unlock(fs, inode);
 		return err;
@@ -151,16 +158,10 @@ int fs_map_allocate(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t lengt
 
 	if (offset % length || (length != DXF_BLOCK_SIZE && length != DXF_UNIT_SIZE))
 		return -EINVAL;
-	err = mapping_begin(fs, ino, &inode, &tx, &di);
+	err = mapping_begin(fs, ino, offset, &inode, &tx, &di);
 	if (err)
 		return err;
-	if (offset >= di->size)
-		err = -ENXIO;
-	else if (di->data_format == DXF_DATA_INLINE)
-		err = leave_inline(fs, tx, di);
-	if (!err)
-		err = length == DXF_UNIT_SIZE ? edit_unit(fs, tx, di, block) :
-						edit_page(fs, tx, di, block);
+	err = length == DXF_UNIT_SIZE ? edit_unit(fs, tx, di, block) : edit_page(fs, tx, di, block);
 	return mapping_end(fs, inode, tx, err);
 }
 
@@ -170,16 +171,11 @@ int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset)
 	struct dxf_inode *di;
 	struct inode *inode;
 	struct tx *tx;
-	int err = mapping_begin(fs, ino, &inode, &tx, &di);
+	int err = mapping_begin(fs, ino, offset, &inode, &tx, &di);
 
 	if (err)
 		return err;
-	if (offset >= di->size)
-		err = -ENXIO;
-	else if (di->data_format == DXF_DATA_INLINE)
-		err = leave_inline(fs, tx, di);
-	if (!err)
-		err = unit_word(fs, tx, di, base, &word);
+	err = unit_word(fs, tx, di, base, &word);
 	if (!err)
 		err = fill_unit(fs, di, base, word);
 	return mapping_end(fs, inode, tx, err == PROMOTE_NO_UNIT ? -ENOSPC : err);
