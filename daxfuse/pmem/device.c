@@ -92,11 +92,11 @@ static bool lies_in_ram(const struct device_info *info)
 	       !strcmp(info->filesystem, "ramfs");
 }
 
-static int describe_image(const char *path, const struct stat *st, struct device_info *info)
+static int describe_image(const char *path, int fd, const struct stat *st, struct device_info *info)
 {
 	struct statfs fs;
 
-	if (statfs(path, &fs) < 0)
+	if ((fd < 0 ? statfs(path, &fs) : fstatfs(fd, &fs)) < 0)
 		return -errno;
 	info->kind = DEVICE_IMAGE;
 	snprintf(info->name, sizeof(info->name), "%.63s", last_component(path));
@@ -183,20 +183,23 @@ static int missing(const char *path, struct device_error *ret_error)
 	return err ? err : fail(ret_error, -ENOENT, "does not exist\ntry: udevadm settle");
 }
 
-static int describe(const char *path, struct device_info *ret_info, struct device_error *ret_error)
+/* fd, if there is one, and not what the path names now: that may have been renamed, or
+ * lie below the mount, and be asked of a daemon that only begins. */
+static int describe(const char *path, int fd, struct device_info *ret_info,
+		    struct device_error *ret_error)
 {
-	CLEANUP_FREE char *real = realpath(path, NULL);
+	CLEANUP_FREE char *real = fd < 0 ? realpath(path, NULL) : NULL;
 	struct stat st;
 	int err;
 
 	if (strlen(real ? real : path) >= sizeof(ret_info->path))
 		return fail(ret_error, -ENAMETOOLONG, "is too long a name\ngive a shorter one");
-	if (stat(path, &st) < 0)
+	if ((fd < 0 ? stat(path, &st) : fstat(fd, &st)) < 0)
 		return errno == ENOENT ? missing(path, ret_error) :
 					 fail(ret_error, -errno,
 					      "cannot be looked at\ncheck the path and its modes");
 	if (S_ISREG(st.st_mode))
-		err = describe_image(path, &st, ret_info);
+		err = describe_image(path, fd, &st, ret_info);
 	else if (S_ISCHR(st.st_mode))
 		err = describe_dax(st.st_rdev, ret_info);
 	else
@@ -251,23 +254,11 @@ static int lock(int fd, unsigned access, struct device_error *ret_error)
 	return 0;
 }
 
-/* Whether fd is what the path names. */
-static bool is_same(int fd, const char *path)
-{
-	struct stat a, b;
-
-	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
-	       a.st_ino == b.st_ino;
-}
-
 static int open_and_lock(struct device *dev, int fd, struct device_error *ret_error)
 {
 	int flags = dev->access & DEVICE_WRITE ? O_RDWR : O_RDONLY;
 	int err;
 
-	if (fd >= 0 && !is_same(fd, dev->info.path))
-		return fail(ret_error, -ESTALE, "is not the device that was mounted\n"
-			    "somebody has replaced it; put it back, or unmount");
 	if (fd >= 0)
 		dev->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	else
@@ -300,7 +291,7 @@ int device_open_fd(const char *path, int fd, unsigned access, struct device **re
 		return fail(ret_error, -ENOMEM, "cannot be opened\nfree some memory");
 	dev->fd = -1;
 	dev->access = access;
-	err = describe(path, &dev->info, ret_error);
+	err = describe(path, fd, &dev->info, ret_error);
 	if (!err)
 		err = open_and_lock(dev, fd, ret_error);
 	if (err)

@@ -64,3 +64,37 @@ def test_no_process_for_a_while(make_pool):
         resource.prlimit(pool.supervisor, resource.RLIMIT_NOFILE, limit)
         assert os.pwrite(fd, b"written", 0) == 7
     os.close(fd)
+
+
+def kill_and_write(pool, path, image):
+    with pool.limit(60):
+        fd = os.open(path / "file", os.O_RDWR | os.O_CREAT)
+        old = pool.wait_for_serving()
+        os.kill(old, signal.SIGKILL)
+        pool.wait_for_serving(dead=[old])
+        assert os.pwrite(fd, b"written", 0) == 7
+        assert pool.status()["device"] == str(image)
+        os.close(fd)
+
+
+def test_image_renamed_meanwhile(make_pool):
+    """What was mounted counts, not what has its name now."""
+    pool = make_pool()
+    pool.serve()
+    new = pool.image.rename(pool.folder / "elsewhere")
+    pool.image.write_bytes(b"something else")
+    kill_and_write(pool, pool.point, pool.image)
+    new.rename(pool.image)
+
+
+def test_image_below_its_own_mount(make_pool):
+    """Its path leads through the mount: only the daemon itself could answer there."""
+    pool = make_pool()
+    below = pool.point / "image"
+    image = pool.image
+    image.rename(below)
+    pool.image = below
+    pool.serve()
+    kill_and_write(pool, pool.point, below)
+    pool.umount()
+    pool.image = below.rename(image)
