@@ -64,9 +64,10 @@ struct mapper_ops {
 	int (*unmap)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
 	/* As unmap(), but by force: 0, and accesses fail from now on. NULL: impossible. */
 	int (*revoke)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
-	/* From now on a store to the range faults. NULL, or failing: it stays writable, and
-	 * the range dirty. */
-	int (*write_protect)(void *mapper, uint64_t offset, uint64_t length);
+	/* From now on a store to the range faults, by all that was granted up to that number: a
+	 * piece that was on its way then must be mapped read-only. NULL, or failing: it stays
+	 * writable, and the range dirty. */
+	int (*write_protect)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
 	/* Bring its stores to where the device sees them. NULL: they are there, and a flush
 	 * of the CPU's lines makes them durable. */
 	int (*flush)(void *mapper, uint64_t offset, uint64_t length);

@@ -17,31 +17,36 @@
  */
 #include "daxfuse/map/internal.h"
 
-/* Whether all views that may store to the entry will ask again before they do. */
+/* Whether a view will ask again before it stores to the entry. */
+static bool protect_view(struct map_view *view, const struct entry *entry)
+{
+	uint64_t from = entry->start, last = entry_last(entry), grant;
+	const struct mapper_ops *ops = view->ops;
+	bool writable;
+
+	view_lock(view);
+	writable = pins_any_writable(&view->pins, from, last);
+	grant = view->grants;
+	view_unlock(view);
+	if (!writable)
+		return true;
+	if (!ops->write_protect || ops->write_protect(view->mapper, entry_offset(entry),
+						      bytes_of_order(entry->order), grant))
+		return false;
+	view_lock(view);
+	pins_protect(&view->pins, from, last);
+	view_unlock(view);
+	return true;
+}
+
 static bool protect(struct map_file *file, const struct entry *entry)
 {
-	uint64_t from = entry->start, last = entry_last(entry);
 	struct map_view *view = NULL;
 	bool all = true;
 
-	while ((view = view_next(file, view))) {
-		const struct mapper_ops *ops = view->ops;
-		bool writable;
-
-		view_lock(view);
-		writable = pins_any_writable(&view->pins, from, last);
-		view_unlock(view);
-		if (!writable)
-			continue;
-		if (!ops->write_protect ||
-		    ops->write_protect(view->mapper, entry_offset(entry), bytes_of_order(entry->order))) {
+	while ((view = view_next(file, view)))
+		if (!protect_view(view, entry))
 			all = false;
-			continue;
-		}
-		view_lock(view);
-		pins_protect(&view->pins, from, last);
-		view_unlock(view);
-	}
 	return all;
 }
 

@@ -5,7 +5,8 @@
  * of daxfuse/map is which part of this.
  *
  * A mapper is of a kind, KIND0 and KIND1: a CLIENT is asked to let go and answers by a
- * thread of its own, or does not, and may die; the KERNEL obeys at once and can be
+ * thread of its own, or does not, and may die; a CAREFUL one can be write-protected, too;
+ * the KERNEL obeys at once and can be
  * write-protected; a GUEST is writable at once and keeps what it has. FAULTS0 and FAULTS1
  * say how many faults each makes, of any kind; PUNCH, PROMOTE, FSYNC how often that is
  * done; STORES how many stores are made, by whoever may, at any time.
@@ -44,7 +45,9 @@
 #define CLIENT 1
 #define KERNEL 2
 #define GUEST 3
+#define CAREFUL 4
 #define KIND(m) ((m) == 0 -> KIND0 : KIND1)
+#define IS_CLIENT(m) (KIND(m) == CLIENT || KIND(m) == CAREFUL)
 
 /* Entries: of page 0, of page 1, of the unit. */
 #define PMD 2
@@ -83,7 +86,8 @@ byte mapped[4] = NOT;  /* a device page, or one of these */
 bool writable[4];
 byte excused[4];       /* did not answer, and goes on reading zeroes granted up to that */
 bool under_way[2];     /* a piece is granted, and not yet mapped */
-byte voided[4];        /* grants up to that number are void */
+byte voided[4];        /* grants up to that number are void, */
+byte read_only[4];     /* or for reading only */
 bool dead[2];
 /* What the engine has of them. */
 byte grants[2];
@@ -326,7 +330,7 @@ inline ask(m, bits)
 	atomic {
 		grant = grants[m];
 		if
-		:: PINS(m, bits) && KIND(m) == CLIENT ->
+		:: PINS(m, bits) && IS_CLIENT(m) ->
 			asked[m] = asked[m] | (bits);
 			asked_grant[m] = grant
 		:: PINS(m, bits) && KIND(m) == KERNEL -> unmap(m, bits, grant); obeyed = true
@@ -343,7 +347,7 @@ inline ask(m, bits)
 inline await(m, bits)
 {
 	if
-	:: KIND(m) == CLIENT && PINS(m, bits) ->
+	:: IS_CLIENT(m) && PINS(m, bits) ->
 		if
 		:: !PINS(m, bits)
 		:: true
@@ -455,12 +459,18 @@ inline grant_page(p)
 #define VALID(p) (number > voided[2 * me + (p)] && !dead[me])
 #endif
 
+#ifdef MUTANT_PROTECT_WHAT_IS_MAPPED
+#define MAY_WRITE(p) true
+#else
+#define MAY_WRITE(p) (number > read_only[2 * me + (p)])
+#endif
+
 inline map_page(p)
 {
 	if
 	:: VALID(p) ->
 		mapped[2 * me + p] = (zero -> ZEROES : from[p]);
-		writable[2 * me + p] = writing;
+		writable[2 * me + p] = writing && MAY_WRITE(p);
 		if :: number > excused[2 * me + p] -> excused[2 * me + p] = 0 :: else fi
 	:: else
 	fi
@@ -532,7 +542,7 @@ inline settle()
 			fi
 		};
 		if
-		:: !failed && KIND(me) != CLIENT -> map_piece()
+		:: !failed && !IS_CLIENT(me) -> map_piece()
 		:: else
 		fi;
 		if :: writing && !failed -> dirty[w] = true :: else fi
@@ -567,7 +577,7 @@ inline fault()
 	fi;
 	unlock_shared();
 	if
-	:: !failed && KIND(me) == CLIENT -> map_piece()
+	:: !failed && IS_CLIENT(me) -> map_piece()
 	:: else
 	fi;
 	atomic { under_way[me] = false; number = 0; drop = false; seen = 0; how = 0; w = 0; zero = false }
@@ -821,8 +831,11 @@ proctype promote(byte me)
 inline protect_page(m, p)
 {
 	if
-	:: pin_writable[2 * m + p] && KIND(m) == KERNEL -> writable[2 * m + p] = false; pin_writable[2 * m + p] = false
-	:: pin_writable[2 * m + p] && KIND(m) != KERNEL -> clean = false
+	:: pin_writable[2 * m + p] && (KIND(m) == KERNEL || KIND(m) == CAREFUL) ->
+		writable[2 * m + p] = false;
+		pin_writable[2 * m + p] = false;
+		read_only[2 * m + p] = grants[m]
+	:: pin_writable[2 * m + p] && KIND(m) != KERNEL && KIND(m) != CAREFUL -> clean = false
 	:: else
 	fi
 }
@@ -954,8 +967,8 @@ init {
 	atomic {
 		run mapper(0, FAULTS0);
 		run mapper(1, FAULTS1);
-		if :: KIND0 == CLIENT -> run listener(0) :: else fi;
-		if :: KIND1 == CLIENT -> run listener(1) :: else fi;
+		if :: IS_CLIENT(0) -> run listener(0) :: else fi;
+		if :: IS_CLIENT(1) -> run listener(1) :: else fi;
 		if :: STORES -> run storer() :: else fi;
 		if :: PUNCH -> run punch(2) :: else fi;
 		if :: PROMOTE -> run promote(3) :: else fi;

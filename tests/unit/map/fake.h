@@ -453,6 +453,7 @@ struct fake_mapper {
 	int page[FILE_PAGES];          /* of the device, or one of the above */
 	bool writable[FILE_PAGES];
 	uint64_t void_up_to[FILE_PAGES];
+	uint64_t read_only_up_to[FILE_PAGES];
 	uint64_t last_grant;           /* that it has got */
 	bool silent;                   /* does not answer */
 	bool slow;                     /* answers when mapper_answer() is called */
@@ -488,7 +489,7 @@ FAKE int mapper_map(void *arg, const struct map_piece *piece)
 		if (piece->grant <= m->void_up_to[at])
 			continue;
 		m->page[at] = piece->zero ? ZEROES : (int)(piece->device_offset / MAP_PAGE_SIZE + i);
-		m->writable[at] = piece->writable;
+		m->writable[at] = piece->writable && piece->grant > m->read_only_up_to[at];
 	}
 	pthread_mutex_unlock(&m->lock);
 	return 0;
@@ -564,14 +565,16 @@ FAKE int mapper_revoke(void *arg, uint64_t offset, uint64_t length, uint64_t gra
 	return mapper_unmap(arg, offset, length, grant);
 }
 
-FAKE int mapper_protect(void *arg, uint64_t offset, uint64_t length)
+FAKE int mapper_protect(void *arg, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	struct fake_mapper *m = arg;
 
 	pthread_mutex_lock(&m->lock);
 	note(m->fake, 'w');
-	for (uint64_t i = 0; i < length / MAP_PAGE_SIZE; i++)
-		m->writable[offset / MAP_PAGE_SIZE + i] = false;
+	for (uint64_t i = offset / MAP_PAGE_SIZE; i < (offset + length) / MAP_PAGE_SIZE; i++) {
+		m->writable[i] = false;
+		m->read_only_up_to[i] = grant;
+	}
 	pthread_mutex_unlock(&m->lock);
 	return 0;
 }

@@ -119,6 +119,23 @@ static void test_reading_does_not_end_writing(void **state)
 	read_again(f, m, ORDER_PMD);
 }
 
+/* A piece for writing is on its way while its page is write-protected. */
+static void test_protects_what_is_under_way(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &careful_client_ops);
+	struct map_request request = { 3 * MAP_PAGE_SIZE, MAP_WRITE, ORDER_PTE, 0, UINT64_MAX, NULL };
+	struct map_piece piece;
+
+	assert_int_equal(map_fault(m->view, &request, &piece), 0);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(survey(f).dirty, 0);
+	mapper_map(m, &piece);
+	assert_false(mapper_store(m, 3, 0, 1));
+	dirty(m, 3, ORDER_PTE, 1);
+	assert_int_equal(survey(f).dirty, MAP_PAGE_SIZE);
+}
+
 static void *write_back(void *arg)
 {
 	struct fixture *f = arg;
@@ -173,7 +190,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_order), TEST(test_stays_dirty), TEST(test_dead_writer),
 		TEST(test_range), TEST(test_reading_does_not_end_writing),
-		TEST(test_waits_for_fault),
+		TEST(test_protects_what_is_under_way), TEST(test_waits_for_fault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
