@@ -102,6 +102,16 @@ static void keep_over_exec(int fd)
 		fcntl(fd, F_SETFD, 0);
 }
 
+/* Whether the installed program is the next one. If its path leads through the mount,
+ * only the process that is to come could answer there. */
+static bool is_installed_next(const struct watch *k)
+{
+	size_t length = strlen(k->what->mountpoint);
+
+	return k->failures % 2 == 0 && (strncmp(k->kept->binary, k->what->mountpoint, length) ||
+					k->kept->binary[length] != '/');
+}
+
 /* In the child. A crash shall leave a core, as far as the limits allow. */
 static void become_server(const struct watch *k, int ready)
 {
@@ -125,7 +135,7 @@ static void become_server(const struct watch *k, int ready)
 		setrlimit(RLIMIT_CORE, &limit);
 	}
 	if (kept_export(&fds) == 0) {
-		if (k->failures % 2 == 0)
+		if (is_installed_next(k))
 			execv(k->kept->binary, k->what->argv);
 		execv(own_program, k->what->argv);
 	}

@@ -98,3 +98,16 @@ def test_image_below_its_own_mount(make_pool):
     kill_and_write(pool, pool.point, below)
     pool.umount()
     pool.image = below.rename(image)
+
+
+def test_program_below_the_mount(make_pool, bin_dir):
+    """It was started before something was mounted over it."""
+    pool = make_pool()
+    shutil.copy2(bin_dir / "daxfuse", pool.point / "daxfuse")
+    pool.bin_dir = pool.point
+    pool.mount()
+    pool.bin_dir = bin_dir
+    pool.supervisor = pool.daemon.pid
+    kill_and_write(pool, pool.point, pool.image)
+    pool.umount()
+    (pool.point / "daxfuse").unlink()
