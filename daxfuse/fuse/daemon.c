@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The daemon's life. The process that was called forks first and waits on a pipe
- * for the exit status, which comes when the kernel has greeted whoever serves,
+ * for the exit status, which comes when whoever serves answers the mount,
  * that is when the mount is usable. If the child dies before, the pipe closes,
  * and that is a failure.
  *
@@ -102,7 +102,8 @@ static void *wait_for_signal(void *arg)
 	sigset_t set;
 	int number;
 
-	outside_set_readahead(s);
+	outside_look(s);
+	s->ready(); /* not before: whoever unmounts at once shall not find us looking */
 	stop_signals(&set);
 	if (sigwait(&set, &number) || number == SIGUSR1)
 		return NULL;

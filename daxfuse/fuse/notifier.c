@@ -16,6 +16,7 @@
 #include "daxfuse/fuse/kernel.h"
 
 struct notifier {
+	int fuse_fd;
 	int fd;
 	pid_t pid;
 };
@@ -70,54 +71,88 @@ static void close_others(int a, int b)
 	close_range(high + 1, ~0U, 0);
 }
 
-int notifier_start(int fuse_fd, struct notifier **ret_notifier)
+static int start(struct notifier *n)
 {
-	struct notifier *n = malloc(sizeof(*n));
 	int ends[2];
 
-	if (!n)
-		return -ENOMEM;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
-		free(n);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
 		return -errno;
-	}
 	n->fd = ends[0];
 	n->pid = fork();
 	if (n->pid == 0) {
-		close_others(fuse_fd, ends[1]);
-		notify(fuse_fd, ends[1]);
+		close_others(n->fuse_fd, ends[1]);
+		notify(n->fuse_fd, ends[1]);
 	}
 	close(ends[1]);
 	if (n->pid < 0) {
 		int err = -errno;
 
 		close(ends[0]);
-		free(n);
 		return err;
 	}
-	*ret_notifier = n;
 	return 0;
+}
+
+/* Close its socket, so that it ends, and reap it. */
+static void stop(struct notifier *n)
+{
+	if (n->pid < 0)
+		return;
+	close(n->fd);
+	while (waitpid(n->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+int notifier_start(int fuse_fd, struct notifier **ret_notifier)
+{
+	struct notifier *n = malloc(sizeof(*n));
+	int err;
+
+	if (!n)
+		return -ENOMEM;
+	n->fuse_fd = fuse_fd;
+	err = start(n);
+	if (err)
+		free(n);
+	else
+		*ret_notifier = n;
+	return err;
 }
 
 void notifier_stop(struct notifier *notifier)
 {
 	if (!notifier)
 		return;
-	close(notifier->fd);
-	while (waitpid(notifier->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	stop(notifier);
 	free(notifier);
 }
 
-static int order(struct notifier *notifier, const struct order *what)
+/* -EPIPE: it is dead. */
+static int try_order(struct notifier *n, const struct order *what)
 {
 	int answer;
 
-	if (send(notifier->fd, what, sizeof(*what), MSG_NOSIGNAL) != sizeof(*what))
-		return -errno;
-	if (recv(notifier->fd, &answer, sizeof(answer), 0) != sizeof(answer))
+	if (send(n->fd, what, sizeof(*what), MSG_NOSIGNAL) != sizeof(*what) ||
+	    recv(n->fd, &answer, sizeof(answer), 0) != sizeof(answer))
 		return -EPIPE;
 	return answer;
+}
+
+/* Somebody may kill it (the OOM killer?): then another one does it. */
+static int order(struct notifier *notifier, const struct order *what)
+{
+	int err = try_order(notifier, what);
+
+	if (err != -EPIPE)
+		return err;
+	stop(notifier);
+	err = start(notifier);
+	if (err) {
+		notifier->fd = -1;
+		notifier->pid = -1;
+		return err;
+	}
+	return try_order(notifier, what);
 }
 
 int notifier_invalidate(struct notifier *notifier, uint64_t node, int64_t offset, int64_t length)

@@ -6,8 +6,9 @@
 
 #include "daxfuse/fuse/state.h"
 
-/* As far as we may: root only. Waits until the kernel has been greeted. */
-void outside_set_readahead(const struct state *s);
+/* Look at the mount as anybody may, which waits until it answers; as root also set how
+ * far the kernel reads ahead. */
+void outside_look(const struct state *s);
 /* Write back what was stored through mappings, and unmount. -EBUSY. */
 int outside_unmount(const struct state *s);
 /* Take the mount out of the tree; those who still use it get ENOTCONN when we end. */

@@ -84,7 +84,6 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
 	conn->no_interrupt = 1;
-	s->ready();
 }
 
 static void fill_ops(struct fuse_lowlevel_ops *ops)

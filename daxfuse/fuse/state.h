@@ -45,7 +45,7 @@ struct state {
 	char *device;              /* canonical */
 	char *mountpoint;          /* canonical */
 	bool io_uring;
-	void (*ready)(void);       /* once, when the kernel has said hello */
+	void (*ready)(void);       /* once, when the mount answers */
 };
 
 static inline struct state *state_of(fuse_req_t req)

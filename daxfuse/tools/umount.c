@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "daxfuse/tools/command.h"
 #include "daxfuse/tools/mounts.h"
@@ -20,6 +21,8 @@ static const struct command_option options[] = {
 	{ 'l', "lazy", NULL, "detach now, finish when nobody uses it any more" },
 	{ 0 },
 };
+
+enum { BUSY_TRIES = 50 };
 
 static const struct command command = {
 	.name = "daxfuse umount",
@@ -39,7 +42,7 @@ static int run_fusermount(const char *mountpoint, bool lazy)
 	if (child < 0)
 		return -errno;
 	if (child == 0) {
-		execlp("fusermount3", "fusermount3", lazy ? "-uz" : "-u", "--", mountpoint,
+		execlp("fusermount3", "fusermount3", lazy ? "-uz" : "-u", "-q", "--", mountpoint,
 		       (char *)NULL);
 		_exit(127);
 	}
@@ -59,6 +62,20 @@ static int unmount(const char *mountpoint, bool lazy)
 	if (errno != EPERM)
 		return -errno;
 	return run_fusermount(mountpoint, lazy);
+}
+
+/* Somebody who looked at it only, as the daemon itself does after a start, is gone in a
+ * moment. */
+static int unmount_soon(const char *mountpoint, bool lazy)
+{
+	const struct timespec pause = { .tv_nsec = 20000000 };
+	int err = unmount(mountpoint, lazy);
+
+	for (int i = 0; err == -EBUSY && i < BUSY_TRIES; i++) {
+		nanosleep(&pause, NULL);
+		err = unmount(mountpoint, lazy);
+	}
+	return err;
 }
 
 static int wait_for_device(const char *path)
@@ -92,7 +109,7 @@ int umount_main(int argc, char **argv)
 			       "findmnt -t fuse.daxfuse shows the mounts");
 		return 1;
 	}
-	err = unmount(argv[optind], lazy);
+	err = unmount_soon(argv[optind], lazy);
 	if (err) {
 		report_failure("daxfuse", argv[optind], err, "cannot be unmounted",
 			       err == -EBUSY ? "see who uses it: fuser -vm MOUNTPOINT" : "");

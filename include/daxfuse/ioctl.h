@@ -49,7 +49,11 @@ struct dxf_ioc_quota {
 /* The first project whose number is at least .project. -ENOENT at the end. */
 #define DXF_IOC_QUOTA_NEXT _IOWR(DXF_IOC_TYPE, 5, struct dxf_ioc_quota)
 
-/* fallocate() modes that the kernel does not pass to FUSE. */
+/*
+ * fallocate() modes that the kernel does not pass to FUSE. It learns of the new size when
+ * it next asks for attributes: call fstat() on the descriptor before you write with
+ * O_APPEND, or the bytes go to the old end.
+ */
 struct dxf_ioc_range {
 	__u32 mode; /* FALLOC_FL_COLLAPSE_RANGE or FALLOC_FL_INSERT_RANGE */
 	__u32 reserved;

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the serving process has its children for, and what happens without them."""
+
+import os
+import subprocess
+import time
+
+from support.pool import name_of
+from restart.task import children, kill_quietly
+
+
+def notifier_of(pool):
+    (pid,) = [pid for pid in children(pool.serving()) if name_of(pid) == "daxfuse-notify"]
+    return pid
+
+
+def wait_until(true, seconds=10):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_notifier_is_killed(make_pool):
+    """Another one is there when it is needed: orphans are freed all the same."""
+    pool = make_pool()
+    point = pool.serve()
+    before = os.statvfs(point).f_ffree
+    for _ in range(3):
+        old = notifier_of(pool)
+        kill_quietly(old)
+        fd = os.open(point / "file", os.O_RDWR | os.O_CREAT)
+        os.write(fd, b"x" * 100000)
+        os.unlink(point / "file")
+        os.close(fd)
+        wait_until(lambda: os.statvfs(point).f_ffree == before)
+        assert notifier_of(pool) != old
+
+
+def test_unmounted_at_once(make_pool):
+    """The daemon looks at its own mount when it starts; nobody is told to wait for that."""
+    pool = make_pool()
+    for _ in range(20):
+        subprocess.run([pool.bin_dir / "daxfuse", pool.image, pool.point], check=True)
+        subprocess.run(["umount", pool.point], check=True)
