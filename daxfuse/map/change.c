@@ -66,7 +66,8 @@ static bool join(struct map_pinned *a, const struct map_pinned *b)
 
 static int add_piece(struct map_change *change, const struct map_extent *extent, bool keep)
 {
-	struct map_pinned piece = { extent->file_offset, extent->device_offset, extent->length, keep };
+	struct map_pinned piece = { extent->file_offset, extent->device_offset, extent->length,
+				    keep };
 	struct map_pinned *more;
 
 	if (change->count && join(&change->pinned[change->count - 1], &piece))
@@ -234,7 +235,8 @@ int map_grow(struct map_file *file, uint64_t old_size)
 	int err = 0;
 
 	file_lock_shared(file);
-	for (; !err && entry_next(&file->entries, at, UINT64_MAX, &entry); at = entry_last(&entry) + 1) {
+	for (; !err && entry_next(&file->entries, at, UINT64_MAX, &entry);
+	     at = entry_last(&entry) + 1) {
 		uint64_t from, end;
 
 		if (!entry_grab_present(&file->entries, MAX(at, entry.start), &entry))

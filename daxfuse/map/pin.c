@@ -89,8 +89,8 @@ struct part {
 static struct part part_of(uint64_t unit, uint64_t from, uint64_t last)
 {
 	uint64_t start = unit << ORDER_PMD, end = start + UNIT_PAGES - 1;
-	struct part part = { (unsigned)(MAX(from, start) - start), (unsigned)(MIN(last, end) - start),
-			     false };
+	struct part part = { (unsigned)(MAX(from, start) - start),
+			     (unsigned)(MIN(last, end) - start), false };
 
 	part.whole = part.first == 0 && part.last == UNIT_PAGES - 1;
 	return part;

@@ -75,7 +75,8 @@ static struct tree_node *make_root(struct tree *tree, uint64_t index)
 	struct tree_node *root = atomic_load_explicit(&tree->root, memory_order_acquire);
 
 	while (!root || !spans(root, index)) {
-		struct tree_node *above = node_new(tree, root ? root->shift + SHIFT : shift_for(index));
+		unsigned shift = root ? root->shift + SHIFT : shift_for(index);
+		struct tree_node *above = node_new(tree, shift);
 
 		if (!above)
 			return NULL;

@@ -59,7 +59,8 @@ static double best(struct entry_map *map, uint64_t units, unsigned order, unsign
 
 	*ret_per_second = 0;
 	for (unsigned t = 0; t < threads; t++) {
-		workers[t] = (struct worker){ map, t * (units / threads), units / threads, t, order };
+		workers[t] = (struct worker){ map, t * (units / threads), units / threads, t,
+					      order };
 		contexts[t] = &workers[t];
 	}
 	for (unsigned round = 0; round < ROUNDS; round++) {
@@ -77,7 +78,7 @@ static double best(struct entry_map *map, uint64_t units, unsigned order, unsign
 static struct json_object *bench_file(uint64_t units, unsigned order, uint64_t count)
 {
 	struct json_object *object = json_object_new_object();
-	double ns, one, two;
+	double ns, one, two, bytes;
 	struct wait_table *waits;
 	struct entry_map map;
 
@@ -87,8 +88,8 @@ static struct json_object *bench_file(uint64_t units, unsigned order, uint64_t c
 	ns = best(&map, units, order, 1, count, &one);
 	best(&map, units, order, THREADS, count, &two);
 	json_object_object_add(object, "units", json_object_new_uint64(units));
-	json_object_object_add(object, "bytes_per_unit",
-			       json_object_new_double((double)entry_map_bytes(&map) / (double)units));
+	bytes = (double)entry_map_bytes(&map) / (double)units;
+	json_object_object_add(object, "bytes_per_unit", json_object_new_double(bytes));
 	json_object_object_add(object, "take_and_give_back_ns", json_object_new_double(ns));
 	json_object_object_add(object, "per_second", json_object_new_double(one));
 	json_object_object_add(object, "scaling", json_object_new_double(two / one));

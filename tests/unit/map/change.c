@@ -14,7 +14,8 @@ static int write_page(struct fake_mapper *m, uint64_t page, unsigned order, uint
 static void test_punch(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *client = open_mapper(f, &client_ops), *kernel = open_mapper(f, &kernel_ops);
+	struct fake_mapper *client = open_mapper(f, &client_ops);
+	struct fake_mapper *kernel = open_mapper(f, &kernel_ops);
 	int unit;
 
 	assert_int_equal(write_page(client, 3, ORDER_PMD, 1), 0);
@@ -243,7 +244,8 @@ static void test_silence_costs_once(void **state)
 static void test_guest_keeps(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *guest = open_mapper(f, &guest_ops), *other = open_mapper(f, &client_ops);
+	struct fake_mapper *guest = open_mapper(f, &guest_ops);
+	struct fake_mapper *other = open_mapper(f, &client_ops);
 	int unit;
 
 	assert_int_equal(write_page(guest, 3, ORDER_PMD, 1), 0);
@@ -303,7 +305,8 @@ static void test_truncate_inside_unit(void **state)
 static void test_move_needs_all(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *guest = open_mapper(f, &guest_ops), *client = open_mapper(f, &client_ops);
+	struct fake_mapper *guest = open_mapper(f, &guest_ops);
+	struct fake_mapper *client = open_mapper(f, &client_ops);
 	struct map_change change;
 
 	assert_int_equal(write_page(guest, 3, ORDER_PMD, 1), 0);
@@ -311,7 +314,8 @@ static void test_move_needs_all(void **state)
 	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_MOVE, 0, MAP_TO_END, &change), -EBUSY);
 	/* nothing is locked */
 	assert_true(mapper_store(guest, 3, 0, 4));
-	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_MOVE, MAP_UNIT_SIZE, MAP_TO_END, &change), 0);
+	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_MOVE, MAP_UNIT_SIZE, MAP_TO_END,
+					  &change), 0);
 	assert_int_equal(change.count, 0);
 	assert_int_equal(client->page[UNIT_PAGES], NOT_MAPPED);
 	assert_int_equal(map_change_end(&change, true), 0);
@@ -357,7 +361,8 @@ static void test_let_go_meanwhile(void **state)
 static void test_kept_for_another(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *guest = open_mapper(f, &guest_ops), *client = open_mapper(f, &client_ops);
+	struct fake_mapper *guest = open_mapper(f, &guest_ops);
+	struct fake_mapper *client = open_mapper(f, &client_ops);
 	struct map_change change;
 	int unit;
 
@@ -408,7 +413,8 @@ static void test_copies(void **state)
 static void test_revoke(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *guest = open_mapper(f, &guest_ops), *client = open_mapper(f, &client_ops);
+	struct fake_mapper *guest = open_mapper(f, &guest_ops);
+	struct fake_mapper *client = open_mapper(f, &client_ops);
 	struct fake_mapper *pin = open_mapper(f, &long_term_ops);
 
 	assert_int_equal(write_page(guest, 0, ORDER_PMD, 1), 0);

@@ -90,7 +90,8 @@ static void *run(void *arg)
 	struct shared *shared = job->shared;
 
 	for (unsigned i = 0; i < STEPS; i++) {
-		uint64_t index = next_random(&job->rng) % UNITS * UNIT_PAGES + next_random(&job->rng) % 3;
+		uint64_t unit = next_random(&job->rng) % UNITS;
+		uint64_t index = unit * UNIT_PAGES + next_random(&job->rng) % 3;
 		uint64_t what = next_random(&job->rng) % 64;
 		struct entry entry;
 

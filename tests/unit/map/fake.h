@@ -320,7 +320,7 @@ FAKE void fake_flush(void *pool, uint64_t offset, uint64_t length)
 	struct fake *fake = pool;
 
 	note(fake, 'f');
-	for (uint64_t n = offset / MAP_PAGE_SIZE; n < div_round_up(offset + length, MAP_PAGE_SIZE); n++)
+	for (uint64_t n = offset / MAP_PAGE_SIZE; n * MAP_PAGE_SIZE < offset + length; n++)
 		page_flush(&fake->page[n]);
 	if (fake->yields)
 		sched_yield();
@@ -488,7 +488,8 @@ FAKE int mapper_map(void *arg, const struct map_piece *piece)
 
 		if (piece->grant <= m->void_up_to[at])
 			continue;
-		m->page[at] = piece->zero ? ZEROES : (int)(piece->device_offset / MAP_PAGE_SIZE + i);
+		m->page[at] = piece->zero ? ZEROES :
+					    (int)(piece->device_offset / MAP_PAGE_SIZE + i);
 		m->writable[at] = piece->writable && piece->grant > m->read_only_up_to[at];
 	}
 	pthread_mutex_unlock(&m->lock);

@@ -57,7 +57,8 @@ static void test_no_zeroes_for_keepers(void **state)
 static void test_zeroes_then_data(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *reader = open_mapper(f, &client_ops), *writer = open_mapper(f, &client_ops);
+	struct fake_mapper *reader = open_mapper(f, &client_ops);
+	struct fake_mapper *writer = open_mapper(f, &client_ops);
 
 	assert_int_equal(mapper_fault(reader, 0, MAP_READ, ORDER_PMD), 0);
 	assert_int_equal(reader->page[100], ZEROES);
@@ -106,7 +107,8 @@ static void test_unwritten_reads_zeroes(void **state)
 static void test_downgrade(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *reader = open_mapper(f, &client_ops), *writer = open_mapper(f, &client_ops);
+	struct fake_mapper *reader = open_mapper(f, &client_ops);
+	struct fake_mapper *writer = open_mapper(f, &client_ops);
 
 	assert_int_equal(mapper_fault(reader, 0, MAP_READ, ORDER_PMD), 0);
 	assert_int_equal(mapper_fault(writer, 9, MAP_READ, ORDER_PMD), 0);
@@ -246,7 +248,8 @@ static void test_fallback_reasons(void **state)
 	uint64_t unit = MAP_UNIT_SIZE, page = MAP_PAGE_SIZE;
 	char copy[MAP_PAGE_SIZE];
 
-	refused(f, m, &(struct map_request){ unit, MAP_READ, ORDER_PMD, unit + page, 4 * unit, NULL },
+	refused(f, m,
+		&(struct map_request){ unit, MAP_READ, ORDER_PMD, unit + page, 4 * unit, NULL },
 		MAP_FALLBACK_START);
 	refused(f, m, &(struct map_request){ unit, MAP_READ, ORDER_PMD, 0, 2 * unit - page, NULL },
 		MAP_FALLBACK_END);
@@ -306,7 +309,8 @@ static void test_no_space(void **state)
 static void test_poison(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *m = open_mapper(f, &client_ops), *whole = open_mapper(f, &huge_client_ops);
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+	struct fake_mapper *whole = open_mapper(f, &huge_client_ops);
 
 	assert_int_equal(fake_allocate(f->file, 0, MAP_UNIT_SIZE), 0);
 	f->fake->page[f->file->page[9]].bad = true;

@@ -15,7 +15,8 @@ static void scatter(struct fixture *f, struct fake_mapper *m)
 static void test_promote(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *writer = open_mapper(f, &client_ops), *reader = open_mapper(f, &kernel_ops);
+	struct fake_mapper *writer = open_mapper(f, &client_ops);
+	struct fake_mapper *reader = open_mapper(f, &kernel_ops);
 	int old;
 
 	scatter(f, writer);

@@ -2,7 +2,8 @@
 /*
  * Everything at once, for as many seconds as the argument says (2): each thread is a
  * mapper of one of two files, of one of five kinds, that faults, stores (also through
- * another's mapping, as a second thread of that one), loads and now and then dies; and it truncates, punches, promotes, writes, writes back and revokes.
+ * another's mapping, as a second thread of that one), loads and now and then dies; and it
+ * truncates, punches, promotes, writes, writes back and revokes.
  * Compared with a flat reference:
  *
  *   - what a thread has stored to its own word of a page it reads again, unless the page
@@ -145,8 +146,8 @@ static void load(struct worker *w)
 
 static void cut(atomic_uint *cuts, uint64_t offset, uint64_t end)
 {
-	for (uint64_t page = offset / MAP_PAGE_SIZE; page < FILE_PAGES && page * MAP_PAGE_SIZE < end;
-	     page++)
+	for (uint64_t page = offset / MAP_PAGE_SIZE;
+	     page < FILE_PAGES && page * MAP_PAGE_SIZE < end; page++)
 		atomic_fetch_add(&cuts[page], 1);
 }
 

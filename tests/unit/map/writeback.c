@@ -40,7 +40,8 @@ static void test_order(void **state)
 static void test_stays_dirty(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *guest = open_mapper(f, &guest_ops), *kernel = open_mapper(f, &kernel_ops);
+	struct fake_mapper *guest = open_mapper(f, &guest_ops);
+	struct fake_mapper *kernel = open_mapper(f, &kernel_ops);
 
 	dirty(guest, 3, ORDER_PMD, 1);
 	dirty(kernel, 3, ORDER_PMD, 2);
@@ -124,7 +125,8 @@ static void test_protects_what_is_under_way(void **state)
 {
 	struct fixture *f = *state;
 	struct fake_mapper *m = open_mapper(f, &careful_client_ops);
-	struct map_request request = { 3 * MAP_PAGE_SIZE, MAP_WRITE, ORDER_PTE, 0, UINT64_MAX, NULL };
+	struct map_request request = { 3 * MAP_PAGE_SIZE, MAP_WRITE, ORDER_PTE, 0, UINT64_MAX,
+				       NULL };
 	struct map_piece piece;
 
 	assert_int_equal(map_fault(m->view, &request, &piece), 0);
