@@ -5,8 +5,8 @@
  * After a mount was taken over they read one at a time until the first request
  * that is new: the kernel puts what it sends again before all others, so each of
  * these has found its slot by then, and slots that nobody asked for belong to
- * requests that were withdrawn (their programs were killed meanwhile). As root
- * somebody asks something soon: daemon.c has the mount looked at from outside.
+ * requests that were withdrawn (their programs were killed meanwhile). Somebody
+ * always asks something soon: daemon.c has the mount looked at from outside.
  *
  * A thread that is blocked in read() is woken by a signal; as that may come just
  * before it blocks, it is repeated until the thread has ended.
