@@ -21,12 +21,13 @@ def small(make_pool):
 
 
 def fill(path, step):
-    """Write until ENOSPC; how much was taken."""
+    """Write until ENOSPC; how much was taken. A write that was short is completed by the next
+    one, if somebody has made room meanwhile: every `step` bytes are of one kind."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     done = 0
     try:
         while True:
-            done += os.write(fd, bytes([done // step % 251]) * step)
+            done += os.write(fd, bytes([done // step % 251]) * (step - done % step))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
