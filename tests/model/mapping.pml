@@ -294,9 +294,17 @@ inline drop_page(m, p, grant)
 	:: pin[2 * m + p] <= grant -> pin[2 * m + p] = 0; pin_writable[2 * m + p] = false
 	:: else
 	fi;
-	if :: stale[6 * m + p] && stale[6 * m + p] <= grant -> stale[6 * m + p] = 0; release(p) :: else fi;
-	if :: stale[6 * m + 2 + p] && stale[6 * m + 2 + p] <= grant -> stale[6 * m + 2 + p] = 0; release(2 + p) :: else fi;
-	if :: stale[6 * m + 4 + p] && stale[6 * m + 4 + p] <= grant -> stale[6 * m + 4 + p] = 0; release(4 + p) :: else fi
+	drop_stale(6 * m + p, p, grant);
+	drop_stale(6 * m + 2 + p, 2 + p, grant);
+	drop_stale(6 * m + 4 + p, 4 + p, grant)
+}
+
+inline drop_stale(i, n, grant)
+{
+	if
+	:: stale[i] && stale[i] <= grant -> stale[i] = 0; release(n)
+	:: else
+	fi
 }
 
 /* map_let_go() */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The models of the mapping engine, checked exhaustively by spin; and that what they check can fail.
+"""The models of the mapping engine, checked exhaustively by spin; and that they can fail.
 
 Each configuration is a set of definitions: who maps, how many faults, what changes the file
 beneath. Each mutant leaves out one thing that the engine does, and must be found.
@@ -18,7 +18,10 @@ SOUND = {
     "two-faults": ["FAULTS0=2", "STORES=0"],
     "fsync": ["FSYNC=1"],
     "fsync-two-faults": ["FSYNC=1", "FAULTS0=2", "FAULTS1=0"],
+    "fsync-careful": ["FSYNC=1", "KIND0=CAREFUL"],
     "punch": ["PUNCH=1"],
+    "punch-promote": ["PUNCH=1", "PROMOTE=1", "STORES=0"],
+    "punch-fsync": ["PUNCH=1", "FSYNC=1"],
     "punch-deaths": ["PUNCH=1", "DEATHS"],
     "punch-two-clients": ["PUNCH=1", "KIND1=CLIENT", "STORES=0"],
     "punch-guest": ["PUNCH=1", "KIND0=GUEST", "FSYNC=1"],
@@ -44,6 +47,8 @@ MUTANTS = {
     "MUTANT_COPY_FIRST": ("mapping", "assertion violated.*content", ["PROMOTE=1"]),
     "MUTANT_CLEAR_FIRST": ("mapping", TAG, ["FSYNC=1"]),
     "MUTANT_FLUSH_FIRST": ("mapping", TAG, ["FSYNC=1"]),
+    "MUTANT_PROTECT_WHAT_IS_MAPPED": ("mapping", TAG,
+                                      ["FSYNC=1", "KIND0=CAREFUL", "FAULTS1=0"]),
     "MUTANT_FORGET_WRITABLE": ("mapping", TAG, ["FSYNC=1", "FAULTS0=2", "FAULTS1=0"]),
 }
 
@@ -52,9 +57,10 @@ def check(model, definitions, folder):
     """Let spin try every interleaving; returns what it says."""
     subprocess.run(["spin", *(f"-D{name}" for name in definitions), "-a", MODELS / f"{model}.pml"],
                    cwd=folder, check=True)
-    subprocess.run(["gcc", "-O2", "-w", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=4000", "-o", "pan", "pan.c"],
-                   cwd=folder, check=True)
-    done = subprocess.run(["./pan", "-m200000"], cwd=folder, check=True, capture_output=True, text=True)
+    subprocess.run(["gcc", "-O2", "-w", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=4000", "pan.c",
+                    "-o", "pan"], cwd=folder, check=True)
+    done = subprocess.run(["./pan", "-m200000"], cwd=folder, check=True, capture_output=True,
+                          text=True)
     # all of it was searched
     assert "max search depth too small" not in done.stdout
     return done.stdout
