@@ -370,8 +370,9 @@ static void finish(pthread_t *threads)
 {
 	uint64_t stores = 0, loads = 0, changes = 0, deaths = 0;
 
-	for (unsigned i = 0; i < WORKERS; i++) {
+	for (unsigned i = 0; i < WORKERS; i++)
 		pthread_join(threads[i], NULL);
+	for (unsigned i = 0; i < WORKERS; i++) {
 		mapper_close(&workers[i].mapper);
 		stores += workers[i].stores;
 		loads += workers[i].loads;
