@@ -28,6 +28,10 @@ import os
 import sys
 import time
 
+# How it is started in a guest.
+LOAD = "python3 /daxfuse/tests/vm/load.py"
+START = f"setsid {LOAD} run /mnt/{{}} {{}} < /dev/null > /dev/null 2>&1 &"
+
 SIZES = (1, 100, 4096, 5000, 65536, 200000)
 LIVE = 60  # files that `files` keeps
 RECORD = 1000

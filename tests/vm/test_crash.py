@@ -12,14 +12,13 @@ import pytest
 
 import load
 from guest import MAKE_NAMESPACE, RUN_LIMIT
+from load import LOAD, START
 
 DEVICE = "/dev/dax0.0"
 WRITERS = 4
 LEAST = 60  # operations of each writer before the end comes
 # How many acknowledgements may be under way in a virtio port when QEMU is killed.
 LAG = 16
-LOAD = "python3 /daxfuse/tests/vm/load.py"
-START = f"setsid {LOAD} run /mnt/{{}} {{}} < /dev/null > /dev/null 2>&1 &"
 
 
 def check_result(text):

@@ -13,7 +13,7 @@ import pytest
 
 import guest as vm
 from guest import MAKE_NAMESPACE
-from test_crash import LOAD, START, check_result
+from load import LOAD, START
 
 DEVICE = "/dev/dax0.0"
 KILLS = 12
