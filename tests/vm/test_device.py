@@ -53,7 +53,7 @@ def test_list_shows_the_device(guest):
 def test_daemon_maps_in_units(mounted):
     """The pool is one mapping of 2 MiB pages."""
     mounted.run("dd if=/dev/zero of=/mnt/file bs=1M count=64 status=none")
-    pool = mappings(mounted.run("cat /proc/$(pgrep -x daxfuse)/smaps"), DEVICE)
+    pool = mappings(mounted.run("cat /proc/$(pgrep -n -x daxfuse)/smaps"), DEVICE)
     assert [mapping["KernelPageSize"] for mapping in pool] == [2048]
     (of_daxctl,) = json.loads(mounted.run("daxctl list"))
     assert pool[0]["Size"] << 10 == of_daxctl["size"]
