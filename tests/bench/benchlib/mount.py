@@ -227,7 +227,7 @@ def report(figures, described):
         "The two daxfuse columns without io_uring are the default (restartable, `-o "
         "keeper=supervisor`). io_uring answers four jobs faster where requests are small, "
         "and one job slower where each waits for the one before (create, rename, write and "
-        "fsync): the ring's thread has to be woken on two CPUs that are busy already. A "
+        "fsync), presumably as the ring's thread must be woken each time (not measured). A "
         "throw-away daemon on io_uring once gave, on a machine like this: create 25,700/s, "
         "stat 84,000, unlink 23,600, 4 KiB append 57,000, write and fsync 4,600, random 4 "
         "KiB write 300 MiB/s, 1 MiB sequential read and write 1,526 and 1,178 MiB/s. With "
