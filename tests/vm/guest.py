@@ -21,6 +21,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 UNIT = 2 << 20
 BOOT_LIMIT = 600
+BOOTS = 10
 RUN_LIMIT = 600
 MAKE_NAMESPACE = "ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M"
 
@@ -91,16 +92,26 @@ class Guest:
                                             stdout=subprocess.PIPE).stdout.strip())
         self._control = self._buffer = None
         self._socket = self.folder / "control.sock"
-        self._socket.unlink(missing_ok=True)
-        self._qemu = subprocess.Popen(
-            self._command(cache, nvdimm, payload), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=open(self.folder / "qemu.log", "ab"),
-            preexec_fn=die_with_parent)
-        try:
-            self._wait_ready()
-        except BaseException:
-            self.kill()
-            raise
+        self._boot(self._command(cache, nvdimm, payload))
+
+    def _boot(self, command):
+        """A kernel that patches its own code while it boots may meet a half patched
+        instruction under emulation on several CPUs, and panics: then it is tried again."""
+        for attempt in range(BOOTS):
+            self._socket.unlink(missing_ok=True)
+            self._qemu = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=open(self.folder / "qemu.log", "ab"), preexec_fn=die_with_parent)
+            try:
+                self._wait_ready()
+                return
+            except (GuestError, OSError):
+                self.kill()
+                if attempt + 1 == BOOTS:
+                    raise
+            except BaseException:
+                self.kill()
+                raise
 
     def _command(self, cache, nvdimm, payload):
         size = os.stat(nvdimm).st_size
