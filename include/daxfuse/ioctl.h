@@ -88,4 +88,157 @@ struct dxf_ioc_realign {
 };
 #define DXF_IOC_REALIGN _IOWR(DXF_IOC_TYPE, 9, struct dxf_ioc_realign)
 
+/* ---- direct mappings: what libdaxmap is made of ----------------------------- */
+
+/*
+ * A program maps the memory of a file's extents itself, from a descriptor of the device.
+ * It asks here which pieces; what it is told is pinned by the open file it asks with,
+ * until it says otherwise (DXF_IOC_UNMAP) or that file is closed, in the end by the
+ * kernel, when the program is dead. So it opens the file anew for that: a descriptor
+ * shared with a child would keep the pins as long as the child lives.
+ *
+ * Where to get the descriptor: connect to .socket (include/daxfuse/direct.h). Empty: there
+ * is none (-o direct=off).
+ */
+struct dxf_ioc_direct {
+	char socket[108]; /* NUL-terminated path */
+	char reserved[20];
+};
+#define DXF_IOC_DIRECT _IOR(DXF_IOC_TYPE, 10, struct dxf_ioc_direct)
+
+enum {
+	DXF_ACCESS_READ = 0,  /* a load; or a mapping that is only read */
+	DXF_ACCESS_WRITE = 1, /* a store: what is a hole is allocated */
+	/* Neither, but stores will come without asking: what is there is given writable,
+	 * holes stay holes. While somebody watches (DXF_IOC_WATCH) it is READ. */
+	DXF_ACCESS_EAGER = 2,
+};
+
+enum {
+	DXF_PIECE_ZERO = 1,     /* a hole: map zeroes, read-only; there is no device offset */
+	DXF_PIECE_WRITABLE = 2, /* else it must be mapped read-only */
+	DXF_PIECE_HUGE = 4,     /* whole aligned units */
+};
+
+/* Why a piece is not huge. */
+enum dxf_reason {
+	DXF_REASON_NONE,
+	DXF_REASON_START,   /* the mapping starts inside the unit */
+	DXF_REASON_END,     /* it ends inside the unit */
+	DXF_REASON_EOF,     /* the unit reaches beyond the end of the file */
+	DXF_REASON_SHORT,   /* the extent does not fill the unit */
+	DXF_REASON_ALIGN,   /* it is not aligned on the device */
+	DXF_REASON_DEVICE,  /* the device can't: poison */
+	DXF_REASON_PTES,    /* part of the unit is mapped in pages */
+	DXF_REASON_PRIVATE, /* a private write */
+	DXF_REASON_PUD,
+	DXF_REASON_ADDRESS, /* the virtual address is not aligned as the file is */
+};
+
+struct dxf_ioc_piece {
+	__u64 file_offset;
+	__u64 length;
+	__u64 device_offset;
+	/* What was granted up to a number is void once DIRECT_UNMAP came with that number or
+	 * a higher one: a piece that was on its way then must not be mapped. */
+	__u64 grant;
+	/* Zeroes around the piece that must be unmapped before it is mapped; 0 bytes: none. */
+	__u64 drop_offset;
+	__u64 drop_length;
+	__u32 flags;  /* DXF_PIECE_* */
+	__u32 reason; /* enum dxf_reason */
+};
+
+/*
+ * Pin, and say where the memory is, the part of a file that is at [offset, offset + length),
+ * or the first DXF_MAP_PIECES pieces of it; they may begin before offset. One call for a
+ * file that is contiguous. The file must be open for reading, and for WRITE and EAGER for
+ * writing, too. -EOPNOTSUPP: the file goes through the page cache (no DAX flag), or is none;
+ * -ENOTCONN: no such session (the daemon was replaced: connect again, then ask again);
+ * -ENXIO: offset is behind the end; -EBUSY: another holder of a part of the unit does not let
+ * go (again later); -EIO: poison; -EACCES; -ENOSPC, -EDQUOT; -EUSERS: too many pieces are
+ * pinned.
+ */
+#define DXF_MAP_PIECES 128
+struct dxf_ioc_map {
+	__u64 session;    /* in: of DIRECT_WELCOME */
+	__u64 cookie;     /* in: the caller's name of this file, in messages to it */
+	__u64 offset;     /* in: multiple of 4 KiB */
+	__u64 length;     /* in */
+	__u64 start, end; /* in: of the whole mapping, file offsets */
+	__u32 access;     /* in: DXF_ACCESS_* */
+	__u32 pages;      /* in: 1: no huge pieces, virtual addresses don't line up */
+	__u64 size;       /* out: of the file */
+	__u32 count;      /* out */
+	__u32 reserved;
+	struct dxf_ioc_piece piece[DXF_MAP_PIECES];
+};
+#define DXF_IOC_MAP _IOWR(DXF_IOC_TYPE, 11, struct dxf_ioc_map)
+
+/* Nothing of [offset, offset + length) that was granted up to `grant` is mapped any more. */
+struct dxf_ioc_unmap {
+	__u64 offset;
+	__u64 length;
+	__u64 grant;
+};
+#define DXF_IOC_UNMAP _IOW(DXF_IOC_TYPE, 12, struct dxf_ioc_unmap)
+
+/*
+ * A long-term pin: the extents beneath a range (allocated if need be) are not given to
+ * anybody else, whatever happens to the file, until DXF_IOC_UNPIN of the same range, or the
+ * file is closed. Nobody is asked to let go of them. What is cut off of the file stays
+ * readable and writable to who has it mapped, as a piece of no file. -EINVAL: not whole 4 KiB.
+ */
+struct dxf_ioc_pin {
+	__u64 offset;
+	__u64 length;
+};
+#define DXF_IOC_PIN _IOW(DXF_IOC_TYPE, 13, struct dxf_ioc_pin)
+#define DXF_IOC_UNPIN _IOW(DXF_IOC_TYPE, 14, struct dxf_ioc_pin)
+
+/* Make whole units of what a range touches, mapped or not. -EBUSY, -ENOSPC: of the first
+ * one that can't be. Needs a file open for writing. */
+struct dxf_ioc_promote {
+	__u64 offset;
+	__u64 length;
+};
+#define DXF_IOC_PROMOTE _IOW(DXF_IOC_TYPE, 15, struct dxf_ioc_promote)
+
+/* How a file is mapped, and the counters of its faults, as one JSON object. */
+struct dxf_ioc_mapped {
+	char json[4096];
+};
+#define DXF_IOC_MAPPED _IOR(DXF_IOC_TYPE, 16, struct dxf_ioc_mapped)
+
+/*
+ * What was written, for backup and replication (uid 0, or the owner of the mount). WATCH makes
+ * the open file a watcher, until it is closed. WATCH_READ takes what has changed since the last
+ * one: read the ranges after it. Whatever changes later, even in the same range, comes with a
+ * later one; what does not fit is widened, at worst to one event DXF_WATCH_ALL.
+ * Neither waits. WATCH_READ: -ENODEV: not a watcher.
+ */
+enum {
+	DXF_WATCH_DATA = 1, /* bytes of [offset, offset + length) */
+	DXF_WATCH_SIZE = 2, /* of the file, and what lies behind it */
+	DXF_WATCH_ATTR = 4, /* mode, owner, times, xattrs, links */
+	DXF_WATCH_NAMES = 8, /* entries of a directory */
+	DXF_WATCH_ALL = 16, /* anything anywhere: events were lost; ino is 0 */
+};
+struct dxf_ioc_event {
+	__u64 ino;
+	__u32 generation; /* of the inode */
+	__u32 what;       /* DXF_WATCH_*, any of them together */
+	__u64 offset;
+	__u64 length;     /* ~0: to the end */
+};
+#define DXF_WATCH_EVENTS 256
+struct dxf_ioc_watch {
+	__u64 generation; /* out: grows by one with each call */
+	__u32 count;      /* out */
+	__u32 more;       /* out: 1: ask again at once */
+	struct dxf_ioc_event event[DXF_WATCH_EVENTS];
+};
+#define DXF_IOC_WATCH _IO(DXF_IOC_TYPE, 17)
+#define DXF_IOC_WATCH_READ _IOR(DXF_IOC_TYPE, 18, struct dxf_ioc_watch)
+
 #endif
