@@ -37,6 +37,11 @@ struct fs;
 enum fs_dax_mode { FS_DAX_INODE, FS_DAX_ALWAYS, FS_DAX_NEVER };
 enum fs_atime_mode { FS_ATIME_RELATIVE, FS_ATIME_STRICT, FS_ATIME_NEVER };
 
+/* A range of the pool's space, in bytes. */
+struct fs_held {
+	uint64_t device_offset, length;
+};
+
 struct fs_options {
 	bool read_only;
 	enum fs_dax_mode dax;
@@ -49,6 +54,10 @@ struct fs_options {
 	 * must not call the fs. NULL: nobody wants to know. */
 	void (*executed)(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
 	void *executed_arg;
+	/* As if fs_hold() had been called for each, before anything can be allocated: what
+	 * programs have mapped that have outlived an earlier mount. Not kept. */
+	const struct fs_held *held;
+	unsigned held_count;
 };
 
 /* ---- life -------------------------------------------------------------- */
@@ -81,9 +90,9 @@ struct fs_report {
 
 /*
  * Check both superblocks, replay the journals, complete orphans, load the
- * allocator. -EINVAL: no pool; -EUCLEAN: damaged; -EOPNOTSUPP: newer format;
- * -EFBIG: pool larger than the device. ret_report may be NULL and is always
- * filled. pm must outlive the fs.
+ * allocator. -EINVAL: no pool, or not the one that options->held is of;
+ * -EUCLEAN: damaged; -EOPNOTSUPP: newer format; -EFBIG: pool larger than the
+ * device. ret_report may be NULL and is always filled. pm must outlive the fs.
  */
 int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs **ret_fs,
 	     struct fs_report *ret_report);
@@ -304,10 +313,21 @@ struct fs_space {
 	uint64_t broken_units;
 	uint64_t free_blocks;      /* 4 KiB, in broken units only */
 	uint64_t bad_blocks;       /* free but never allocated */
+	uint64_t held_blocks;      /* free on media, but mapped still: fs_hold() */
 	uint64_t inodes;           /* in use */
 	uint64_t inodes_max;
 };
 void fs_get_space(struct fs *fs, struct fs_space *ret_space);
+
+/*
+ * Somebody has a range of the pool's space mapped, whole blocks of it: when it is freed,
+ * or if it is free, it is not allocated again until fs_unhold(). Counted, block by block;
+ * in memory only, as a crash of the machine ends who maps it. -EINVAL: not of the data
+ * area, or no whole blocks; -ENOMEM. Both take no lock that their caller could hold
+ * but an allocator's.
+ */
+int fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length);
+void fs_unhold(struct fs *fs, uint64_t device_offset, uint64_t length);
 
 struct fs_statfs {
 	uint64_t blocks, free_blocks;  /* 4 KiB */

@@ -121,6 +121,26 @@ static int check_root(struct fs *fs)
 	return err;
 }
 
+static int hold_all(struct fs *fs, struct fs_report *report)
+{
+	for (unsigned i = 0; i < fs->options.held_count; i++) {
+		const struct fs_held *held = &fs->options.held[i];
+		int err = fs_hold(fs, held->device_offset, held->length);
+
+		if (err == -EINVAL) {
+			snprintf(report->what, sizeof(report->what),
+				 "what programs are said to have mapped is not on this pool");
+			snprintf(report->advice, sizeof(report->advice),
+				 "end the programs that have its files mapped, and mount it anew");
+		}
+		if (err)
+			return err;
+	}
+	fs->options.held = NULL;
+	fs->options.held_count = 0;
+	return 0;
+}
+
 static int mount_parts(struct fs *fs, struct fs_report *report)
 {
 	struct recovery recovery = {fs, 0};
@@ -138,6 +158,8 @@ static int mount_parts(struct fs *fs, struct fs_report *report)
 		err = 0;
 	if (!err)
 		err = volume_open(fs->pm, &super, &options, &fs->vol, &report->replayed);
+	if (!err)
+		err = hold_all(fs, report);
 	if (!err)
 		err = icache_open(fs);
 	if (!err)
@@ -168,7 +190,8 @@ int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs 
 	pthread_mutex_init(&fs->super_lock, NULL);
 	err = mount_parts(fs, report);
 	if (err) {
-		explain(report, err);
+		if (!report->what[0])
+			explain(report, err);
 		fs_unmount(fs);
 		return err;
 	}

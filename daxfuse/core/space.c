@@ -18,8 +18,21 @@ void fs_get_space(struct fs *fs, struct fs_space *ret_space)
 		.broken_units = space.broken_units,
 		.free_blocks = space.free_blocks,
 		.bad_blocks = space.bad_blocks,
+		.held_blocks = space.held_blocks,
 	};
 	ialloc_count(fs->vol, &ret_space->inodes, &ret_space->inodes_max);
+}
+
+/* A mount that may not write gives nothing out, and may not mend units either. */
+int fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length)
+{
+	return fs->options.read_only ? 0 : alloc_hold(fs->vol, device_offset, length);
+}
+
+void fs_unhold(struct fs *fs, uint64_t device_offset, uint64_t length)
+{
+	if (!fs->options.read_only)
+		alloc_unhold(fs->vol, device_offset, length);
 }
 
 /* What the pool has, cut down to what the project may still have. */

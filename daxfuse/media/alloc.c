@@ -22,6 +22,8 @@
  * Breaking and mending a unit are transactions of their own, under the arena's
  * lock: nobody is given a block of a unit before the unit is durably broken.
  *
+ * Freed space that a program still has mapped stays reserved until it lets go: hold.c.
+ *
  * Lock order: arena, then journal. Never two arenas at a time.
  */
 #include <stdlib.h>
@@ -30,6 +32,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/arena.h"
+#include "daxfuse/media/hold.h"
 
 /* ---- units ---------------------------------------------------------------- */
 
@@ -337,16 +340,22 @@ static void release_block_locked(struct alloc *al, struct arena *a, uint64_t off
 	}
 }
 
+void alloc_reuse_locked(struct alloc *al, struct arena *a, enum tx_space kind, uint64_t offset)
+{
+	if (kind == TX_UNIT)
+		arena_release_unit(al, a, offset / DXF_UNIT_SIZE);
+	else
+		release_block_locked(al, a, offset);
+}
+
 void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset)
 {
 	struct alloc *al = vol->alloc;
 	struct arena *a = arena_of(al, offset / DXF_UNIT_SIZE);
 
 	pthread_mutex_lock(&a->lock);
-	if (kind == TX_UNIT)
-		arena_release_unit(al, a, offset / DXF_UNIT_SIZE);
-	else
-		release_block_locked(al, a, offset);
+	if (!a->holds || !hold_freed_locked(a, kind, offset))
+		alloc_reuse_locked(al, a, kind, offset);
 	pthread_mutex_unlock(&a->lock);
 }
 
@@ -395,6 +404,7 @@ void alloc_space(struct volume *vol, struct alloc_space *ret_space)
 		ret_space->broken_units += a->broken_units;
 		ret_space->free_blocks += a->free_blocks;
 		ret_space->bad_blocks += a->bad_blocks;
+		ret_space->held_blocks += a->held_blocks;
 		pthread_mutex_unlock(&a->lock);
 	}
 }

@@ -38,12 +38,24 @@ bool alloc_is_unit(const struct volume *vol, uint64_t offset);
 /* Blocks that the calling thread can have without a unit being broken; a hint. */
 uint64_t alloc_holes(struct volume *vol);
 
+/*
+ * Space that somebody outside has mapped, and that must not be given out until it is let
+ * go, even if it is freed meanwhile. Of whole blocks, taken or free; counted, block by
+ * block; in memory only: after a crash of the machine what is free on media is free.
+ * alloc_hold(): -EINVAL: not of the data area, or no whole blocks; -ENOMEM. What is not
+ * held alloc_unhold() leaves alone.
+ */
+int alloc_hold(struct volume *vol, uint64_t offset, uint64_t length);
+void alloc_unhold(struct volume *vol, uint64_t offset, uint64_t length);
+
 struct alloc_space {
 	uint64_t units, free_units, broken_units, free_blocks, bad_blocks;
+	uint64_t held_blocks; /* freed, but held: in none of the others */
 };
 void alloc_space(struct volume *vol, struct alloc_space *ret_space);
 
-/* Of tx.c: the end of a transaction. */
+/* Of tx.c: the end of a transaction. The one place where what was freed becomes reusable,
+ * at once or when nobody holds it any more. */
 void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset);
 
 #endif

@@ -13,6 +13,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/arena.h"
+#include "daxfuse/media/hold.h"
 
 enum { ARENAS_MAX = 16, ARENA_UNITS_MIN = 16, BITMAPS_PER_PAGE = DXF_BLOCK_SIZE / 64 };
 
@@ -166,8 +167,10 @@ void alloc_close(struct volume *vol)
 		return;
 	for (uint64_t i = 0; al->broken && i < vol->units; i++)
 		free(al->broken[i]);
-	for (unsigned i = 0; i < al->count; i++)
+	for (unsigned i = 0; i < al->count; i++) {
+		hold_close(&al->arena[i]);
 		pthread_mutex_destroy(&al->arena[i].lock);
+	}
 	free(al->broken);
 	free(al->free);
 	free(al->arena);

@@ -70,6 +70,15 @@ void arena_count_blocks(struct arena *a, int64_t delta)
 	__atomic_store_n(&a->free_blocks, a->free_blocks + (uint64_t)delta, __ATOMIC_RELAXED);
 }
 
+bool arena_take_this_unit(struct alloc *al, struct arena *a, uint64_t unit)
+{
+	if (!unit_is_free(al, unit))
+		return false;
+	unit_mark(al, unit, false);
+	a->free_units--;
+	return true;
+}
+
 bool arena_take_unit(struct alloc *al, struct arena *a, uint64_t *ret_unit)
 {
 	if (!a->free_units)
@@ -83,9 +92,7 @@ bool arena_take_unit(struct alloc *al, struct arena *a, uint64_t *ret_unit)
 			n -= 63;
 			continue;
 		}
-		if (unit_is_free(al, unit)) {
-			unit_mark(al, unit, false);
-			a->free_units--;
+		if (arena_take_this_unit(al, a, unit)) {
 			a->cursor = unit + 1; /* not this one again, should it come back */
 			*ret_unit = unit;
 			return true;
@@ -124,6 +131,21 @@ unsigned arena_take_blocks(struct arena *a, struct broken *b, unsigned want, uin
 	arena_list(a, b);
 	return got;
 }
+
+bool arena_take_this_block(struct arena *a, struct broken *b, unsigned block)
+{
+	uint64_t bit = UINT64_C(1) << block % 64;
+
+	if (b->taken[block / 64] & bit)
+		return false;
+	arena_unlist(a, b);
+	b->taken[block / 64] |= bit;
+	b->free--;
+	arena_count_blocks(a, -1);
+	arena_list(a, b);
+	return true;
+}
+
 bool arena_unit_is_bad(const struct alloc *al, uint64_t unit)
 {
 	const struct pmem *pm = al->vol->pm;

@@ -28,6 +28,8 @@ struct arena {
 	/* lists of broken units by how many blocks are free, 0 to 512 */
 	struct broken *list[DXF_UNIT_BLOCKS + 1];
 	uint64_t filled[FREE_WORDS + 1]; /* which lists are not empty */
+	void *holds;          /* tsearch(3) tree of units of which something is held, see hold.h */
+	uint64_t held_blocks; /* freed, but held */
 };
 
 struct alloc {
@@ -52,8 +54,13 @@ void arena_count_blocks(struct arena *a, int64_t delta);
 /* Up to `want` free blocks of b, lowest first; how many. */
 unsigned arena_take_blocks(struct arena *a, struct broken *b, unsigned want, uint64_t *offsets);
 
+/* This one; false if it is taken. */
+bool arena_take_this_block(struct arena *a, struct broken *b, unsigned block);
+
 /* Reserve a free unit; false if there is none. */
 bool arena_take_unit(struct alloc *al, struct arena *a, uint64_t *ret_unit);
+/* This one; false if it is not free. */
+bool arena_take_this_unit(struct alloc *al, struct arena *a, uint64_t unit);
 /* A unit is free (again); one with known poison counts as bad. */
 void arena_release_unit(struct alloc *al, struct arena *a, uint64_t unit);
 bool arena_unit_is_bad(const struct alloc *al, uint64_t unit);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Of the allocator: space that is not given out although it is free, as somebody still
+ * has it mapped. alloc_hold() and alloc_unhold() stand in alloc.h. What ends in _locked
+ * wants the arena's lock.
+ */
+#ifndef DAXFUSE_MEDIA_HOLD_H
+#define DAXFUSE_MEDIA_HOLD_H
+
+#include "daxfuse/media/alloc.h"
+#include "daxfuse/media/arena.h"
+
+/* A block or unit was freed. True: it is held, and stays reserved until the last one lets
+ * go. */
+bool hold_freed_locked(struct arena *a, enum tx_space kind, uint64_t offset);
+/* All holds end with the volume. */
+void hold_close(struct arena *a);
+
+/* Of alloc.c: a block or unit that is reserved, and free on media, may be given out. */
+void alloc_reuse_locked(struct alloc *al, struct arena *a, enum tx_space kind, uint64_t offset);
+
+#endif
