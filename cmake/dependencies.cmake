@@ -12,6 +12,12 @@ pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 
+# Static probes; there are none without this header.
+find_path(SYS_SDT_H sys/sdt.h)
+if(NOT SYS_SDT_H)
+  message(STATUS "no <sys/sdt.h>: built without static probes")
+endif()
+
 # libfuse: 3.17 is the floor. contrib/install-dependencies puts a newer one than
 # the system's, linked statically, where it is needed.
 if(DEFINED ENV{XDG_CACHE_HOME})

@@ -26,6 +26,8 @@ struct map_extent {
 };
 
 struct map_backend {
+	/* The number by which people know the file, for probes. NULL: 0. */
+	uint64_t (*id)(void *file);
 	int (*size)(void *file, uint64_t *ret_size);
 	int (*iomap)(void *file, uint64_t offset, uint64_t length, struct map_extent *ret_extent);
 	/*

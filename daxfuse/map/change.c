@@ -22,6 +22,19 @@
 #include <stdlib.h>
 
 #include "daxfuse/map/internal.h"
+#include "daxfuse/map/probe.h"
+
+enum held revoke_range(struct map_file *file, uint64_t from, uint64_t last,
+		       const struct map_view *except, enum revoke_reason why)
+{
+	uint64_t offset = from * MAP_PAGE_SIZE, length = range_length(from, last);
+	enum held held;
+
+	probe_revoke_begin(file->entries.file, offset, length, why);
+	held = views_ask(file, from, last, except);
+	probe_revoke_end(file->entries.file, offset, length, why, held);
+	return held;
+}
 
 /* The pages of all entries that the range touches. */
 static void entry_range(struct map_file *file, uint64_t offset, uint64_t length, uint64_t *ret_from,
@@ -133,15 +146,17 @@ int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t 
 	uint64_t from, last;
 	int err = 0;
 
+	probe_change_begin(file->entries.file, offset, length, kind);
 	file_lock_exclusive(file);
 	if (length) {
 		entry_range(file, offset, length, &from, &last);
-		if (views_ask(file, from, last, NULL) != HELD_NOT)
+		if (revoke_range(file, from, last, NULL, REVOKE_CHANGE) != HELD_NOT)
 			err = list_pinned(&change, from, last);
 	}
 	if (err) {
 		file_unlock_exclusive(file);
 		free(change.pinned);
+		probe_change_end(file->entries.file, offset, length, kind, err);
 		return err;
 	}
 	*ret_change = change;
@@ -221,6 +236,8 @@ int map_change_end(struct map_change *change, bool committed)
 	file_unlock_exclusive(file);
 	free(change->pinned);
 	change->pinned = NULL;
+	probe_change_end(file->entries.file, change->offset, change->end - change->offset,
+			 change->kind, err);
 	return err;
 }
 
@@ -259,7 +276,7 @@ static void replace_zeroes(struct map_file *file, struct entry *entry)
 		entry_unlock(entry);
 		return;
 	}
-	views_ask(file, entry->start, entry_last(entry), NULL);
+	revoke_range(file, entry->start, entry_last(entry), NULL, REVOKE_ZEROES);
 	views_drop(file, entry->start, entry_last(entry));
 	entry_remove(entry);
 }
@@ -315,7 +332,7 @@ int map_revoke(struct map_file *file, uint64_t offset, uint64_t length)
 		return 0;
 	file_lock_exclusive(file);
 	entry_range(file, offset, length, &from, &last);
-	if (views_ask(file, from, last, NULL) != HELD_NOT) {
+	if (revoke_range(file, from, last, NULL, REVOKE_FORCE) != HELD_NOT) {
 		force(file, from, last);
 		err = views_held(file, from, last) == HELD_NOT ? 0 : -EBUSY;
 	}

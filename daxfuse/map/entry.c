@@ -82,7 +82,7 @@ static bool try_lock(struct entry_map *map, _Atomic uint64_t *word, uint64_t see
 	uint64_t value = seen ? seen : ENTRY_EMPTY;
 
 	if (seen & ENTRY_LOCKED) {
-		wait_sleep(map->waits, map, start, is_locked, word);
+		wait_sleep(map->waits, map, map->file, start, is_locked, word);
 		return false;
 	}
 	if (!atomic_compare_exchange_strong(word, &seen, value | ENTRY_LOCKED))

@@ -42,6 +42,7 @@ struct pte_table;
 
 struct entry_map {
 	struct tree slots; /* of units: 0, a PMD entry, or a table */
+	uint64_t file;     /* backend.id(), for probes; entry_map_init() makes it 0 */
 	struct wait_table *waits;
 	_Atomic(struct pte_table *) retired;
 	atomic_uint retired_count;

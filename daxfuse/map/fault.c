@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "daxfuse/map/internal.h"
+#include "daxfuse/map/probe.h"
 
 struct fault {
 	struct map_view *view;
@@ -49,7 +50,7 @@ static void drop_zeroes(struct fault *f)
 {
 	uint64_t from = f->entry.start, last = entry_last(&f->entry);
 
-	views_ask(f->file, from, last, not_asked(f));
+	revoke_range(f->file, from, last, not_asked(f), REVOKE_ZEROES);
 	view_lock(f->view);
 	if (pins_any(&f->view->pins, from, last, UINT64_MAX)) {
 		f->piece.drop_offset = entry_offset(&f->entry);
@@ -148,6 +149,7 @@ static int first_write(struct fault *f)
 	if (!was_clean)
 		return 0;
 	count(file, MAP_COUNT_FIRST_WRITE);
+	probe_mkwrite(file->entries.file, entry_offset(&f->entry), f->entry.order);
 	views_ask_copies(file, f->entry.start, entry_last(&f->entry));
 	for (struct map_hook *hook = file->engine->hooks; hook; hook = hook->next)
 		hook->first_write(hook->arg, file->file, entry_offset(&f->entry),
@@ -240,6 +242,12 @@ static int fault_once(struct fault *f)
 	return err;
 }
 
+static void fall_back(const struct fault *f, int reason)
+{
+	count(f->file, (unsigned)reason);
+	probe_fallback(f->file->entries.file, f->request->offset, f->order, reason);
+}
+
 /* To a mapper that takes whole units only, nothing smaller can be offered: what the unit
  * lacks is made. */
 static int fault_whole(struct fault *f)
@@ -247,13 +255,13 @@ static int fault_whole(struct fault *f)
 	int err = fault_once(f);
 
 	if (err == MAP_FALLBACK_SHORT || err == MAP_FALLBACK_ALIGN || err == MAP_FALLBACK_PTES) {
-		count(f->file, (unsigned)err);
+		fall_back(f, err);
 		err = promote_locked(f->file, f->index * MAP_PAGE_SIZE);
 		if (!err)
 			err = fault_once(f);
 	}
 	if (err > 0)
-		count(f->file, (unsigned)err);
+		fall_back(f, err);
 	if (err == MAP_FALLBACK_START || err == MAP_FALLBACK_END)
 		return -EINVAL;
 	if (err == MAP_FALLBACK_DEVICE)
@@ -279,17 +287,20 @@ int map_fault(struct map_view *view, const struct map_request *request, struct m
 
 	/* who can't let go of zeroes must not get any: it would never see what is written */
 	f.data = f.write || (request->access == MAP_READ && !view->ops->unmap);
+	if (whole)
+		f.order = ORDER_PMD;
 	view_get(view);
+	probe_fault_begin(f.file->entries.file, request->offset, f.order, request->access);
 	file_lock_shared(f.file);
 	if (whole) {
-		f.order = ORDER_PMD;
 		err = fault_whole(&f);
 	} else {
 		err = fault_once(&f);
 		if (err > 0)
-			count(f.file, (unsigned)err);
+			fall_back(&f, err);
 	}
 	file_unlock_shared(f.file);
+	probe_fault_end(f.file->entries.file, request->offset, f.order, request->access, err);
 	file_trim(f.file);
 	view_put(view);
 	if (!err)

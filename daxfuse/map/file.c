@@ -58,6 +58,7 @@ int map_file_new(struct map_engine *engine, void *file, struct map_file **ret_fi
 		return -ENOMEM;
 	*new = (struct map_file){ .engine = engine, .file = file, .refs = 1 };
 	entry_map_init(&new->entries, engine->waits);
+	new->entries.file = engine->backend->id ? engine->backend->id(file) : 0;
 	pthread_mutex_init(&new->views_lock, NULL);
 	pthread_rwlockattr_init(&fair);
 	/* a stream of faults must not keep a truncation out for ever */

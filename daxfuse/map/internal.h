@@ -126,6 +126,19 @@ void quarantine(struct map_file *file, const struct map_pinned *piece);
 struct stale_pin *stale_take(struct map_view *view, uint64_t from, uint64_t last, uint64_t grant);
 void stale_free(struct stale_pin *stale);
 
+/* ---- change.c ------------------------------------------------------------- */
+
+/* For probes: what a range is asked back for. */
+enum revoke_reason {
+	REVOKE_ZEROES,  /* a hole that is read through zeroes becomes data */
+	REVOKE_PROMOTE,
+	REVOKE_CHANGE,  /* map_change_begin() */
+	REVOKE_FORCE,   /* map_revoke(), which takes it from those who keep it */
+};
+/* views_ask(), with its probes. */
+enum held revoke_range(struct map_file *file, uint64_t from, uint64_t last,
+		       const struct map_view *except, enum revoke_reason why);
+
 /* ---- writeback.c ---------------------------------------------------------- */
 
 /* Write a locked entry back; its value says then whether it is still dirty. */

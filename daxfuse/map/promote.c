@@ -16,6 +16,7 @@
  * between would be lost, and what they read afterwards could be what was freed.
  */
 #include "daxfuse/map/internal.h"
+#include "daxfuse/map/probe.h"
 
 static bool is_promoted(struct map_file *file, const struct entry_unit *unit)
 {
@@ -32,7 +33,7 @@ static int promote_unit(struct map_file *file, struct entry_unit *unit)
 {
 	uint64_t start = unit->pmd.start;
 
-	if (views_ask(file, start, start + UNIT_PAGES - 1, NULL) != HELD_NOT)
+	if (revoke_range(file, start, start + UNIT_PAGES - 1, NULL, REVOKE_PROMOTE) != HELD_NOT)
 		return -EBUSY;
 	return file->engine->backend->promote(file->file, entry_offset(&unit->pmd));
 }
@@ -49,16 +50,18 @@ int promote_locked(struct map_file *file, uint64_t offset)
 		entry_unlock_unit(&unit);
 		return 0;
 	}
+	probe_promote_begin(file->entries.file, entry_offset(&unit.pmd));
 	err = promote_unit(file, &unit);
 	if (err) {
 		entry_unlock_unit(&unit);
 		count(file, MAP_COUNT_NOT_PROMOTED);
-		return err;
+	} else {
+		entry_upgrade(&unit, ENTRY_DATA, &entry);
+		entry_unlock(&entry);
+		count(file, MAP_COUNT_PROMOTED);
 	}
-	entry_upgrade(&unit, ENTRY_DATA, &entry);
-	entry_unlock(&entry);
-	count(file, MAP_COUNT_PROMOTED);
-	return 0;
+	probe_promote_end(file->entries.file, entry_offset(&unit.pmd), err);
+	return err;
 }
 
 int map_promote(struct map_file *file, uint64_t offset)

@@ -7,6 +7,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "daxfuse/map/map.h"
+#include "daxfuse/map/probe.h"
+
 enum { BUCKETS = 1024 };
 
 /* On the stack of a thread that sleeps. */
@@ -68,7 +71,7 @@ static void append(struct bucket *bucket, struct sleeper *sleeper)
 	*last = sleeper;
 }
 
-void wait_sleep(struct wait_table *table, const void *map, uint64_t start,
+void wait_sleep(struct wait_table *table, const void *map, uint64_t file, uint64_t start,
 		bool (*blocked)(const void *arg), const void *arg)
 {
 	struct bucket *bucket = bucket_of(table, map, start);
@@ -79,8 +82,10 @@ void wait_sleep(struct wait_table *table, const void *map, uint64_t start,
 	if (blocked(arg)) {
 		pthread_cond_init(&me.wake, NULL);
 		append(bucket, &me);
+		probe_lock_wait_begin(file, start * MAP_PAGE_SIZE);
 		while (!me.woken)
 			pthread_cond_wait(&me.wake, &bucket->lock);
+		probe_lock_wait_end(file, start * MAP_PAGE_SIZE);
 		pthread_cond_destroy(&me.wake);
 	}
 	atomic_fetch_sub(&bucket->count, 1);

@@ -27,9 +27,9 @@ void wait_table_free(struct wait_table *table);
 /*
  * Sleep until somebody wakes (map, start), but not at all if blocked(arg) says no.
  * blocked() must use sequentially consistent loads. Who was woken by WAKE_ONE and
- * then doesn't take the entry must wake the next one.
+ * then doesn't take the entry must wake the next one. `file` is for probes only.
  */
-void wait_sleep(struct wait_table *table, const void *map, uint64_t start,
+void wait_sleep(struct wait_table *table, const void *map, uint64_t file, uint64_t start,
 		bool (*blocked)(const void *arg), const void *arg);
 
 /* Wake who has slept longest on (map, start), or all. The store that unblocks them

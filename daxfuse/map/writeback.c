@@ -16,6 +16,7 @@
  * is waited for, whatever its tags say.
  */
 #include "daxfuse/map/internal.h"
+#include "daxfuse/map/probe.h"
 
 /* Whether a view will ask again before it stores to the entry. */
 static bool protect_view(struct map_view *view, const struct entry *entry)
@@ -100,6 +101,7 @@ int writeback_entry(struct map_file *file, struct entry *entry)
 		entry->value &= ~(uint64_t)(ENTRY_DIRTY | ENTRY_WRITABLE);
 	else
 		count(file, MAP_COUNT_STAYS_DIRTY);
+	probe_writeback_entry(file->entries.file, entry_offset(entry), entry->order, clean);
 	return 0;
 }
 
@@ -112,6 +114,7 @@ int map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
 	if (!length)
 		return 0;
 	last = last_page(offset, length);
+	probe_writeback_begin(file->entries.file, offset, length);
 	file_lock_shared(file);
 	for (; !err && entry_next(&file->entries, at, last, &entry); at = entry_last(&entry) + 1) {
 		if (!(entry.value & (ENTRY_DIRTY | ENTRY_LOCKED)) ||
@@ -122,5 +125,6 @@ int map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
 		entry_unlock(&entry);
 	}
 	file_unlock_shared(file);
+	probe_writeback_end(file->entries.file, offset, length, err);
 	return err;
 }

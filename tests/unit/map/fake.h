@@ -40,6 +40,7 @@ struct fake_page {
 
 struct fake_file {
 	struct fake *fake;
+	uint64_t id;          /* for probes */
 	uint64_t size;
 	int page[FILE_PAGES]; /* of the device; -1: a hole */
 	bool unwritten[FILE_PAGES];
@@ -146,6 +147,11 @@ FAKE int take_page(struct fake *fake)
 }
 
 /* ---- the backend ---------------------------------------------------------- */
+
+FAKE uint64_t fake_id(void *arg)
+{
+	return ((struct fake_file *)arg)->id;
+}
 
 FAKE int fake_size(void *arg, uint64_t *ret_size)
 {
@@ -341,8 +347,8 @@ FAKE void fake_release(void *pool, uint64_t offset, uint64_t length)
 }
 
 FAKE const struct map_backend fake_backend = {
-	.size = fake_size, .iomap = fake_iomap, .allocate = fake_allocate, .promote = fake_promote,
-	.zero = fake_zero, .touch = fake_touch, .is_bad = fake_is_bad, .read = fake_read,
+	.id = fake_id, .size = fake_size, .iomap = fake_iomap, .allocate = fake_allocate,
+	.promote = fake_promote, .zero = fake_zero, .touch = fake_touch, .is_bad = fake_is_bad, .read = fake_read,
 	.flush = fake_flush, .release = fake_release,
 };
 

@@ -345,6 +345,7 @@ static void start(struct map_engine *engine, pthread_t *threads)
 
 	for (unsigned i = 0; i < FILES; i++) {
 		files[i].file = fake_file_new(fake, FILE_UNITS * MAP_UNIT_SIZE);
+		files[i].file->id = i + 1;
 		pthread_mutex_init(&files[i].size_lock, NULL);
 		if (map_file_new(engine, files[i].file, &files[i].map))
 			die("no file");
