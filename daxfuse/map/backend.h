@@ -56,8 +56,8 @@ struct map_backend {
 	int (*read)(void *pool, uint64_t device_offset, void *buf, size_t length);
 	/* The CPU's caches hold no line of that range when this returns. */
 	void (*flush)(void *pool, uint64_t device_offset, uint64_t length);
-	/* The last pin on a piece that was quarantined (map_change_begin()) is gone: it may
-	 * be allocated again. */
+	/* The last pin on a piece that was quarantined (map_change_begin(),
+	 * map_view_restore()) is gone: it may be allocated again, if nobody else holds it. */
 	void (*release)(void *pool, uint64_t device_offset, uint64_t length);
 };
 

@@ -127,16 +127,25 @@ static int list_pinned(struct map_change *change, uint64_t from, uint64_t last)
 	     at = entry_last(&entry) + 1) {
 		enum held held = views_held(file, entry.start, entry_last(&entry));
 
-		if (held == HELD_NOT)
+		if (held == HELD_NOT || entry_kind(&entry) != ENTRY_DATA)
 			continue;
-		if (entry_kind(&entry) != ENTRY_DATA)
-			views_drop(file, entry.start, entry_last(&entry));
-		else if (change->kind == MAP_CHANGE_MOVE)
+		if (change->kind == MAP_CHANGE_MOVE)
 			err = -EBUSY;
 		else
 			err = add_entry(change, &entry, is_kept(change, &entry, held));
 	}
 	return err;
+}
+
+/* Who did not let go of zeroes needs no pin for them. */
+static void drop_zeroes(struct map_file *file, uint64_t from, uint64_t last)
+{
+	struct entry entry;
+
+	for (uint64_t at = from; entry_next(&file->entries, at, last, &entry);
+	     at = entry_last(&entry) + 1)
+		if (entry_kind(&entry) != ENTRY_DATA)
+			views_drop(file, entry.start, entry_last(&entry));
 }
 
 int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
@@ -150,8 +159,11 @@ int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t 
 	file_lock_exclusive(file);
 	if (length) {
 		entry_range(file, offset, length, &from, &last);
-		if (revoke_range(file, from, last, NULL, REVOKE_CHANGE) != HELD_NOT)
+		if (revoke_range(file, from, last, NULL, REVOKE_CHANGE) != HELD_NOT) {
 			err = list_pinned(&change, from, last);
+			if (!err)
+				drop_zeroes(file, from, last);
+		}
 	}
 	if (err) {
 		file_unlock_exclusive(file);

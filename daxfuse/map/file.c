@@ -43,6 +43,11 @@ void map_engine_set_answer_ms(struct map_engine *engine, unsigned ms)
 	engine->answer_ms = ms;
 }
 
+void map_engine_set_first_grant(struct map_engine *engine, uint64_t grant)
+{
+	engine->first_grant = grant;
+}
+
 void map_engine_add_hook(struct map_engine *engine, struct map_hook *hook)
 {
 	hook->next = engine->hooks;

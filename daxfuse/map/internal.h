@@ -27,6 +27,7 @@ struct map_engine {
 	struct wait_table *waits;
 	struct map_hook *hooks;
 	unsigned answer_ms;
+	uint64_t first_grant;
 };
 
 struct file_stripe {
@@ -121,6 +122,9 @@ void views_drop(struct map_file *file, uint64_t from, uint64_t last);
 
 /* All pins on a piece that has just left the file become stale ones. */
 void quarantine(struct map_file *file, const struct map_pinned *piece);
+/* A piece that one view has, and its file has not: stale from the beginning. Released at
+ * once if the view is closed (-ENOTCONN); never without memory (-ENOMEM). */
+int quarantine_stray(struct map_view *view, const struct map_pinned *piece);
 /* Take from view what it has stale in a range, up to a grant; needs its lock. The result
  * goes to stale_free(), without. */
 struct stale_pin *stale_take(struct map_view *view, uint64_t from, uint64_t last, uint64_t grant);

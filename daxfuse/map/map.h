@@ -74,6 +74,9 @@ int map_engine_new(const struct map_backend *backend, void *pool, struct map_eng
 void map_engine_free(struct map_engine *engine);
 /* How long a mapper that said it would answer is waited for (1000). Not while in use. */
 void map_engine_set_answer_ms(struct map_engine *engine, unsigned ms);
+/* What an earlier engine has granted, whose mappers live on: views that are opened from now
+ * on give higher numbers. Not while in use. */
+void map_engine_set_first_grant(struct map_engine *engine, uint64_t grant);
 uint64_t map_engine_count(const struct map_engine *engine, enum map_counter counter);
 
 /* Somebody who wants to know of first writes: an entry, clean until now, is about to
@@ -112,6 +115,23 @@ void map_view_close(struct map_view *view);
  * (UINT64_MAX: all): an answer to unmap(), or of its own accord. Needs no lock of the
  * file. */
 void map_let_go(struct map_view *view, uint64_t offset, uint64_t length, uint64_t grant);
+/* The highest number of a piece that the view was given. */
+uint64_t map_view_last_grant(struct map_view *view);
+/*
+ * Before the first fault of a view: its mapper has a piece that an earlier engine gave, which
+ * is held against being allocated. [offset, offset + length) of the file on
+ * [device_offset, ...), whole pages or (ORDER_PMD) aligned units, in mappings of that order.
+ * Where the file still has just that, it is pinned again, as a fault would have left it, and
+ * backend.release() comes at once: it is the file's. The rest is quarantined for this
+ * view, and release() comes when it lets go: once for each byte in any case, so whoever
+ * restores a piece for several views holds it as often. Any answer that covers a piece lets
+ * go of it, whatever number it has.
+ *
+ * -EINVAL: not aligned, or too late; nothing has been done. -ENOMEM, -ENOTCONN, and errors
+ * of the backend: what could not be restored is never released.
+ */
+int map_view_restore(struct map_view *view, uint64_t offset, uint64_t length,
+		     uint64_t device_offset, unsigned order, bool writable);
 /* Whether the view pins anything of a file range, or of pieces that were quarantined. */
 bool map_view_pins(struct map_view *view, uint64_t offset, uint64_t length);
 
@@ -165,8 +185,8 @@ struct map_pinned {
 	uint64_t length;
 	/* True: its mapper can't let go, and goes on using it as this part of the file:
 	 * zero it in place, it stays the file's. False: it leaves the file, but must not be
-	 * allocated again before backend.release() (or a mount: note that durably, in the
-	 * transaction that takes it out of the file). */
+	 * allocated again before backend.release(): hold it before the transaction that
+	 * takes it out of the file. (A crash of the machine ends all mappings.) */
 	bool keep;
 };
 

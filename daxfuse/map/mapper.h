@@ -14,7 +14,7 @@
  *   write_protect       NULL       NULL       0             NULL
  *   flush               NULL       NULL       its fsync     NULL
  *
- * A long-term pin is a mapper without unmap.
+ * A long-term pin is a mapper whose unmap() says -EBUSY.
  *
  * The functions are called with the file locked, and map() and write_protect() with an
  * entry locked, too. They must not call the engine, but for map_let_go(). They must
@@ -58,9 +58,10 @@ struct mapper_ops {
 	/* Map it, over whatever is mapped there. Failing, it is taken to be mapped. NULL:
 	 * the pieces are taken from what map_fault() returns. */
 	int (*map)(void *mapper, const struct map_piece *piece);
-	/* Let go of a file range, of all that was granted up to that number. 0: it has. Else
-	 * (-EINPROGRESS) it will say so by map_let_go(). NULL: it can't be told, and keeps
-	 * it. */
+	/* Let go of a file range, of all that was granted up to that number. 0: it has.
+	 * -EINPROGRESS: it will say so by map_let_go(). Any other error: it will not, or not
+	 * before long (-EBUSY: it means to keep it; it is stopped, or can't be reached): it
+	 * is not waited for. NULL: it can't be told, and goes on using it as the file's. */
 	int (*unmap)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
 	/* As unmap(), but by force: 0, and accesses fail from now on. NULL: impossible. */
 	int (*revoke)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Pieces that were freed while somebody had them mapped. The backend has taken them out
- * of the file and noted durably that they are free after a crash; they are given to
- * the allocator when the last pin goes. The pins follow the piece, as their place in
- * the file may have another one by now.
+ * of the file and holds them in memory; they are given to the allocator when the last pin
+ * goes. The pins follow the piece, as their place in the file may have another one by now.
+ *
+ * So does a piece that an earlier engine gave, and that its file has lost since.
  */
 #include <stdlib.h>
 
@@ -51,6 +52,32 @@ void quarantine(struct map_file *file, const struct map_pinned *piece)
 		view_unlock(view);
 	}
 	quarantine_put(q);
+}
+
+int quarantine_stray(struct map_view *view, const struct map_pinned *piece)
+{
+	struct quarantine *q = malloc(sizeof(*q));
+	struct stale_pin *stale = malloc(sizeof(*stale));
+	int err = q && stale ? 0 : -ENOMEM;
+
+	count(view->file, MAP_COUNT_QUARANTINED);
+	if (err) {
+		free(q);
+		free(stale);
+		return err;
+	}
+	*q = (struct quarantine){ 1, view->file->engine, piece->device_offset, piece->length };
+	view_lock(view);
+	if (view->closed)
+		err = -ENOTCONN;
+	*stale = (struct stale_pin){ err ? NULL : view->stale, q, first_page(piece->file_offset),
+				     last_page(piece->file_offset, piece->length), 0 };
+	if (!err)
+		view->stale = stale;
+	view_unlock(view);
+	if (err)
+		stale_free(stale);
+	return err;
 }
 
 struct stale_pin *stale_take(struct map_view *view, uint64_t from, uint64_t last, uint64_t grant)

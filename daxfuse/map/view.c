@@ -25,6 +25,7 @@ int map_view_open(struct map_file *file, const struct mapper_ops *ops, void *map
 	view->file = file;
 	view->ops = ops;
 	view->mapper = mapper;
+	view->grants = file->engine->first_grant;
 	atomic_init(&view->refs, 1);
 	pthread_mutex_init(&view->lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -150,6 +151,16 @@ void map_view_close(struct map_view *view)
 	view_put(view);
 }
 
+uint64_t map_view_last_grant(struct map_view *view)
+{
+	uint64_t grant;
+
+	view_lock(view);
+	grant = view->grants;
+	view_unlock(view);
+	return grant;
+}
+
 bool map_view_pins(struct map_view *view, uint64_t offset, uint64_t length)
 {
 	uint64_t from = first_page(offset), last = last_page(offset, length);
@@ -179,24 +190,37 @@ static struct timespec deadline_of(const struct map_engine *engine)
 	return at;
 }
 
-/* Ask a view that may have pinned something of the range. */
-static void ask(struct map_view *view, uint64_t from, uint64_t last)
+/* A view that will answer; referenced. */
+struct promise {
+	struct promise *next;
+	struct map_view *view;
+};
+
+/* Ask a view that may have pinned something of the range. Whether it will answer. */
+static bool ask(struct map_view *view, uint64_t from, uint64_t last)
 {
 	uint64_t grant;
 	bool pinned;
+	int err;
 
 	view_lock(view);
 	grant = view->grants;
 	pinned = view->ops->copies || pins_any(&view->pins, from, last, UINT64_MAX);
 	view_unlock(view);
 	if (!pinned || !view->ops->unmap)
-		return;
+		return false;
 	count(view->file, MAP_COUNT_ASKED);
-	if (view->ops->unmap(view->mapper, from * MAP_PAGE_SIZE, range_length(from, last), grant))
-		return;
+	err = view->ops->unmap(view->mapper, from * MAP_PAGE_SIZE, range_length(from, last), grant);
+	if (err == -EINPROGRESS)
+		return true;
+	if (err) {
+		count(view->file, MAP_COUNT_UNANSWERED);
+		return false;
+	}
 	view_lock(view);
 	pins_drop(&view->pins, from, last, grant);
 	view_unlock(view);
+	return false;
 }
 
 static void await(struct map_view *view, uint64_t from, uint64_t last,
@@ -205,7 +229,7 @@ static void await(struct map_view *view, uint64_t from, uint64_t last,
 	bool late = false;
 
 	view_lock(view);
-	while (view->ops->unmap && !view->silent && !late &&
+	while (!view->silent && !late &&
 	       pins_any(&view->pins, from, last, UINT64_MAX))
 		late = pthread_cond_timedwait(&view->let_go, &view->lock, deadline) == ETIMEDOUT;
 	if (late && pins_any(&view->pins, from, last, UINT64_MAX)) {
@@ -215,18 +239,39 @@ static void await(struct map_view *view, uint64_t from, uint64_t last,
 	view_unlock(view);
 }
 
+/* All are asked before the first is waited for; without memory one is waited for at once. */
+static void remember(struct promise **promises, struct map_view *view, uint64_t from,
+		     uint64_t last, const struct timespec *deadline)
+{
+	struct promise *promise = malloc(sizeof(*promise));
+
+	if (!promise) {
+		await(view, from, last, deadline);
+		return;
+	}
+	view_get(view);
+	*promise = (struct promise){ *promises, view };
+	*promises = promise;
+}
+
 enum held views_ask(struct map_file *file, uint64_t from, uint64_t last,
 		    const struct map_view *except)
 {
 	struct timespec deadline = deadline_of(file->engine);
+	struct promise *promises = NULL;
 	struct map_view *view = NULL;
 
 	while ((view = view_next(file, view)))
-		if (view != except)
-			ask(view, from, last);
-	while ((view = view_next(file, view)))
-		if (view != except)
-			await(view, from, last, &deadline);
+		if (view != except && ask(view, from, last))
+			remember(&promises, view, from, last, &deadline);
+	while (promises) {
+		struct promise *promise = promises;
+
+		await(promise->view, from, last, &deadline);
+		view_put(promise->view);
+		promises = promise->next;
+		free(promise);
+	}
 	return views_held(file, from, last);
 }
 

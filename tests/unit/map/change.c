@@ -239,6 +239,39 @@ static void test_silence_costs_once(void **state)
 	assert_int_equal(map_engine_count(f->engine, MAP_COUNT_QUARANTINED), 3);
 }
 
+/* Who says that it will not answer is not waited for, and the others are. */
+static void test_refusal(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *pin = open_mapper(f, &long_term_ops);
+	struct fake_mapper *client = open_mapper(f, &client_ops);
+	pthread_t thread;
+	int old;
+
+	map_engine_set_answer_ms(f->engine, 3600 * 1000);
+	client->slow = true;
+	assert_int_equal(write_page(pin, 3, ORDER_PMD, 1), 0);
+	assert_int_equal(write_page(client, 3, ORDER_PMD, 1), 0);
+	old = f->file->page[3];
+	assert_int_equal(pthread_create(&thread, NULL, answer_soon, client), 0);
+	assert_int_equal(punch(f->map, f->file, 0, MAP_UNIT_SIZE), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(pin->asked, 1);
+	assert_int_equal(client->page[3], NOT_MAPPED);
+	assert_int_equal(map_engine_count(f->engine, MAP_COUNT_UNANSWERED), 1);
+	/* it keeps what it has, and that is nobody else's */
+	assert_int_equal(f->file->page[3], -1);
+	assert_int_equal(f->fake->page[old].state, PAGE_QUARANTINED);
+	assert_true(mapper_store(pin, 3, 0, 2));
+	/* asked once more, for something else */
+	assert_int_equal(write_page(pin, UNIT_PAGES, ORDER_PMD, 1), 0);
+	assert_int_equal(map_promote(f->map, MAP_UNIT_SIZE), 0);
+	assert_int_equal(punch(f->map, f->file, MAP_UNIT_SIZE, MAP_UNIT_SIZE), 0);
+	assert_int_equal(pin->asked, 2);
+	close_mapper(pin);
+	assert_int_equal(f->fake->page[old].state, PAGE_FREE);
+}
+
 /* A guest is not told of its truncation, and goes on: what it has is zeroed in place, and
  * stays what the file has there. */
 static void test_guest_keeps(void **state)
@@ -320,6 +353,36 @@ static void test_move_needs_all(void **state)
 	assert_int_equal(client->page[UNIT_PAGES], NOT_MAPPED);
 	assert_int_equal(map_change_end(&change, true), 0);
 	assert_int_equal(survey(f).huge, MAP_UNIT_SIZE);
+}
+
+/* A move that is refused leaves everything as it was: who has zeroes still pins them, and is
+ * asked when they become data. */
+static void test_refused_move(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *reader = open_mapper(f, &client_ops);
+	struct fake_mapper *pin = open_mapper(f, &long_term_ops);
+	struct map_survey before, after;
+	struct map_change change;
+
+	assert_int_equal(mapper_fault(reader, 0, MAP_READ, ORDER_PMD), 0);
+	assert_int_equal(reader->page[3], ZEROES);
+	assert_int_equal(write_page(pin, UNIT_PAGES, ORDER_PMD, 1), 0);
+	reader->silent = true;
+	before = survey(f);
+	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_MOVE, 0, MAP_TO_END, &change), -EBUSY);
+	after = survey(f);
+	assert_memory_equal(&before, &after, sizeof(before));
+	assert_true(map_view_pins(reader->view, 0, MAP_UNIT_SIZE));
+	assert_true(map_view_pins(pin->view, MAP_UNIT_SIZE, MAP_UNIT_SIZE));
+	assert_true(mapper_store(pin, UNIT_PAGES, 0, 4));
+	reader->silent = false;
+	mapper_answer(reader);
+	assert_int_equal(mapper_fault(reader, 0, MAP_READ, ORDER_PMD), 0);
+	close_mapper(pin);
+	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_MOVE, 0, MAP_TO_END, &change), 0);
+	assert_int_equal(map_change_end(&change, true), 0);
+	assert_int_equal(survey(f).zeroes, 0);
 }
 
 static void test_aborted_change(void **state)
@@ -446,7 +509,7 @@ int main(void)
 		TEST(test_punch), TEST(test_punch_inside_unit), TEST(test_silent_client),
 		TEST(test_late_answer), TEST(test_answer_to_the_first),
 		TEST(test_void_grant), TEST(test_death_ends_pins),
-		TEST(test_last_pin), TEST(test_answer_is_waited_for),
+		TEST(test_last_pin), TEST(test_refusal), TEST(test_refused_move), TEST(test_answer_is_waited_for),
 		TEST(test_death_is_an_answer), TEST(test_silence_costs_once),
 		TEST(test_guest_keeps), TEST(test_kept_behind_the_end),
 		TEST(test_truncate_inside_unit),

@@ -33,6 +33,7 @@ struct fake_page {
 	_Atomic uint64_t word[WORDS];
 	_Atomic uint64_t durable[WORDS];
 	_Atomic unsigned state;
+	unsigned holds; /* it is not free before they are gone */
 	_Atomic(struct fake_file *) owner; /* while it is in use or quarantined */
 	atomic_int index;                  /* the page of that file */
 	bool bad;
@@ -103,10 +104,12 @@ FAKE void page_flush(struct fake_page *page)
 /* Whatever is read of a page that was freed. */
 #define GARBAGE UINT64_C(0xdbdbdbdbdbdbdbdb)
 
-FAKE void page_free(struct fake *fake, int n, bool quarantined)
+FAKE void page_free(struct fake *fake, int n)
 {
-	atomic_store(&fake->page[n].state, quarantined ? PAGE_QUARANTINED : PAGE_FREE);
-	if (!quarantined)
+	bool held = fake->page[n].holds;
+
+	atomic_store(&fake->page[n].state, held ? PAGE_QUARANTINED : PAGE_FREE);
+	if (!held)
 		page_fill(&fake->page[n], GARBAGE);
 }
 
@@ -270,7 +273,7 @@ FAKE int fake_promote(void *arg, uint64_t offset)
 		page_flush(&fake->page[unit + (int)i]);
 		set_page(file, first + i, unit + (int)i);
 		if (old >= 0)
-			page_free(fake, old, false);
+			page_free(fake, old);
 	}
 	pthread_mutex_unlock(&fake->lock);
 	return unit < 0 ? -ENOSPC : 0;
@@ -338,9 +341,10 @@ FAKE void fake_release(void *pool, uint64_t offset, uint64_t length)
 
 	pthread_mutex_lock(&fake->lock);
 	for (uint64_t n = offset / MAP_PAGE_SIZE; n < (offset + length) / MAP_PAGE_SIZE; n++) {
-		if (atomic_load(&fake->page[n].state) != PAGE_QUARANTINED)
-			die("released what was not quarantined");
-		page_free(fake, (int)n, false);
+		if (!fake->page[n].holds)
+			die("released what was not held");
+		if (!--fake->page[n].holds && atomic_load(&fake->page[n].state) == PAGE_QUARANTINED)
+			page_free(fake, (int)n);
 		fake->released++;
 	}
 	pthread_mutex_unlock(&fake->lock);
@@ -404,7 +408,8 @@ FAKE void free_pages(struct fake_file *file, const struct map_change *change)
 			page_fill(&file->fake->page[file->page[page]], 0);
 			continue;
 		}
-		page_free(file->fake, file->page[page], pinned != NULL);
+		file->fake->page[file->page[page]].holds += pinned != NULL;
+		page_free(file->fake, file->page[page]);
 		set_page(file, page, -1);
 	}
 }
@@ -594,6 +599,14 @@ FAKE int mapper_flush(void *arg, uint64_t offset, uint64_t length)
 	return 0;
 }
 
+FAKE int mapper_refuse(void *arg, uint64_t offset, uint64_t length, uint64_t grant)
+{
+	struct fake_mapper *m = arg;
+
+	atomic_fetch_add(&m->asked, 1);
+	return -EBUSY;
+}
+
 FAKE void mapper_gone(void *arg)
 {
 	struct fake_mapper *m = arg;
@@ -601,8 +614,8 @@ FAKE void mapper_gone(void *arg)
 	atomic_store(&m->gone, true);
 }
 
-/* The four of mapper.h's table; the client in both of its sizes; and a long-term pin that
- * only reads. */
+/* The four of mapper.h's table; the client in both of its sizes; a long-term pin; and who
+ * only reads, and can't be told anything. */
 FAKE const struct mapper_ops client_ops = {
 	.smallest = ORDER_PTE, .read_only_first = true, .unmap = client_unmap, .gone = mapper_gone,
 };
@@ -626,6 +639,9 @@ FAKE const struct mapper_ops cache_ops = {
 	.gone = mapper_gone,
 };
 FAKE const struct mapper_ops long_term_ops = {
+	.smallest = ORDER_PTE, .read_only_first = true, .unmap = mapper_refuse, .gone = mapper_gone,
+};
+FAKE const struct mapper_ops deaf_ops = {
 	.smallest = ORDER_PTE, .read_only_first = true, .gone = mapper_gone,
 };
 

@@ -45,7 +45,7 @@ static void test_writable_at_once(void **state)
 static void test_no_zeroes_for_keepers(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *m = open_mapper(f, &long_term_ops);
+	struct fake_mapper *m = open_mapper(f, &deaf_ops);
 
 	assert_int_equal(mapper_fault(m, 0, MAP_READ, ORDER_PTE), 0);
 	assert_int_equal(m->page[0], f->file->page[0]);
