@@ -2,7 +2,8 @@
 /*
  * bench-aging: fill a pool to several degrees, churn at each, and say how much
  * of the free space is still in whole units and whether new large files get
- * whole units only. JSON.
+ * whole units only. Then the same pool anew, filled until large files get no units any
+ * more. What realigning makes of either. JSON.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -11,7 +12,9 @@
 #include <stdlib.h>
 
 #include "tests/bench/aging/churn.h"
+#include "tests/bench/aging/crowd.h"
 #include "tests/bench/aging/survey.h"
+#include "tests/bench/aging/whole.h"
 #include "tests/bench/common/measure.h"
 #include "tests/bench/common/options.h"
 #include "tests/bench/common/pool.h"
@@ -23,6 +26,8 @@
 
 static const double stages[] = { 0.50, 0.75, 0.90 };
 #define STAGES (sizeof(stages) / sizeof(stages[0]))
+/* Of the crowded pool. */
+#define THINNINGS 3
 
 static const char usage[] =
 	"usage: bench-aging [--pool PATH] [--size BYTES] [--rounds N]\n"
@@ -113,18 +118,6 @@ static void add_totals(struct json_object *object, const struct churn_totals *to
 	json_object_object_add(object, "refused", json_object_new_uint64(totals->refused));
 }
 
-/* The next stage goes on with what this leaves. */
-static void add_old_files(struct json_object *row, struct fs *fs)
-{
-	struct survey_files files;
-
-	survey_files(fs, &files);
-	json_object_object_add(row, "old_files", json_object_new_uint64(files.files));
-	json_object_object_add(row, "old_units", json_object_new_uint64(files.units));
-	json_object_object_add(row, "old_units_whole", json_object_new_uint64(files.whole));
-	json_object_object_add(row, "realigned_units", json_object_new_uint64(survey_realign(fs)));
-}
-
 /* Churn at one fullness; adds the stage's row, and samples on the way. */
 static void run_stage(struct fs *fs, struct churner *churners, const struct arguments *arguments,
 		      double fullness, struct json_object *samples, struct json_object *rows)
@@ -151,30 +144,61 @@ static void run_stage(struct fs *fs, struct churner *churners, const struct argu
 	json_object_object_add(row, "large_file_bytes", json_object_new_uint64(large.size));
 	json_object_object_add(row, "large_files", json_object_new_uint64(large.files));
 	json_object_object_add(row, "large_files_aligned", json_object_new_uint64(large.aligned));
-	add_old_files(row, fs);
+	/* the next stage goes on with what this leaves */
+	json_object_object_add(row, "realign", whole_realign(fs));
 	json_object_array_add(rows, row);
+}
+
+static void run_stages(const struct arguments *arguments, struct json_object *object)
+{
+	struct json_object *samples = json_object_new_array(), *rows = json_object_new_array();
+	struct churner churners[THREADS];
+	struct bench_pool pool;
+
+	bench_pool_open(&pool, arguments->pool, arguments->size);
+	for (unsigned t = 0; t < THREADS; t++)
+		churners[t].churn = churn_new(pool.fs, t, arguments->size / 32);
+	for (unsigned i = 0; i < STAGES; i++)
+		run_stage(pool.fs, churners, arguments, stages[i], samples, rows);
+	for (unsigned t = 0; t < THREADS; t++)
+		churn_free(churners[t].churn);
+	bench_pool_close(&pool);
+	json_object_object_add(object, "stages", rows);
+	json_object_object_add(object, "samples", samples);
+}
+
+/* Realigned while it is full, and after each removal of a quarter of the files. */
+static void run_crowd(const struct arguments *arguments, struct json_object *object)
+{
+	struct json_object *rows = json_object_new_array();
+	struct bench_pool pool;
+	struct crowd *crowd;
+
+	bench_pool_open(&pool, arguments->pool, arguments->size);
+	crowd = crowd_new(pool.fs);
+	for (unsigned i = 0; i <= THINNINGS; i++) {
+		struct json_object *row = json_object_new_object();
+
+		if (i)
+			crowd_thin(crowd, 0.25);
+		add_space(row, pool.fs, 0, arguments->size);
+		json_object_object_add(row, "realign", whole_realign(pool.fs));
+		json_object_array_add(rows, row);
+	}
+	crowd_free(crowd);
+	bench_pool_close(&pool);
+	json_object_object_add(object, "crowd", rows);
 }
 
 int main(int argc, char **argv)
 {
 	struct json_object *object = json_object_new_object();
-	struct json_object *samples = json_object_new_array(), *rows = json_object_new_array();
-	struct churner churners[THREADS];
 	struct arguments arguments;
-	struct bench_pool pool;
 
 	parse(argc, argv, &arguments);
-	bench_pool_open(&pool, arguments.pool, arguments.size);
-	for (unsigned t = 0; t < THREADS; t++)
-		churners[t].churn = churn_new(pool.fs, t, arguments.size / 32);
-	for (unsigned i = 0; i < STAGES; i++)
-		run_stage(pool.fs, churners, &arguments, stages[i], samples, rows);
-	for (unsigned t = 0; t < THREADS; t++)
-		churn_free(churners[t].churn);
-	bench_pool_close(&pool);
 	json_object_object_add(object, "pool_bytes", json_object_new_uint64(arguments.size));
-	json_object_object_add(object, "stages", rows);
-	json_object_object_add(object, "samples", samples);
+	run_stages(&arguments, object);
+	run_crowd(&arguments, object);
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY));
 	json_object_put(object);
 	return 0;

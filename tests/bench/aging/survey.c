@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/bench/aging/survey.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -132,77 +131,4 @@ void survey_large(struct fs *fs, uint64_t size, struct survey_large *ret_large)
 		fs_forget(fs, attr.ino);
 	}
 	free(piece);
-}
-
-/* ---- files that are there ----------------------------------------------------- */
-
-struct walk {
-	struct fs *fs;
-	void (*fn)(struct fs *fs, uint64_t ino, uint64_t size, void *arg);
-	void *arg;
-};
-
-static int visit(const struct fs_dirent *entry, void *arg)
-{
-	struct walk *walk = arg;
-	struct fs_attr attr;
-
-	if (entry->name[0] == '.')
-		return 0;
-	if (entry->type == DT_DIR)
-		return fs_readdir(walk->fs, entry->ino, 0, visit, walk);
-	bench_check(fs_getattr(walk->fs, entry->ino, &attr), "getattr");
-	if (attr.size >= DXF_UNIT_SIZE)
-		walk->fn(walk->fs, entry->ino, attr.size, walk->arg);
-	return 0;
-}
-
-static void walk_files(struct walk *walk)
-{
-	bench_check(fs_readdir(walk->fs, DXF_ROOT_INO, 0, visit, walk), "readdir");
-}
-
-static void count_units(struct fs *fs, uint64_t ino, uint64_t size, void *arg)
-{
-	struct survey_files *files = arg;
-
-	files->files++;
-	for (uint64_t at = 0; at + DXF_UNIT_SIZE <= size; at += DXF_UNIT_SIZE) {
-		struct fs_iomap iomap;
-
-		bench_check(fs_iomap(fs, ino, at, DXF_UNIT_SIZE, &iomap), "iomap");
-		files->units++;
-		files->whole += iomap.unit;
-	}
-}
-
-void survey_files(struct fs *fs, struct survey_files *ret_files)
-{
-	struct walk walk = { fs, count_units, ret_files };
-
-	*ret_files = (struct survey_files){ 0 };
-	walk_files(&walk);
-}
-
-static void realign(struct fs *fs, uint64_t ino, uint64_t size, void *arg)
-{
-	uint64_t *gathered = arg, offset = 0;
-
-	(void)size;
-	while (offset != UINT64_MAX) {
-		bool moved;
-		int err = fs_realign(fs, ino, &offset, &moved);
-
-		bench_check(err == -ENOSPC ? 0 : err, "realign");
-		*gathered += !err && moved;
-	}
-}
-
-uint64_t survey_realign(struct fs *fs)
-{
-	uint64_t gathered = 0;
-	struct walk walk = { fs, realign, &gathered };
-
-	walk_files(&walk);
-	return gathered;
 }

@@ -31,14 +31,4 @@ struct survey_large {
  * and remove them. */
 void survey_large(struct fs *fs, uint64_t size, struct survey_large *ret_large);
 
-/* The files of a unit and more that the churn has left. */
-struct survey_files {
-	uint64_t files;
-	uint64_t units; /* whole units of file, behind which the file goes on or ends */
-	uint64_t whole; /* of these: held as whole units */
-};
-void survey_files(struct fs *fs, struct survey_files *ret_files);
-/* fs_realign() of all of them; how many units it has gathered. */
-uint64_t survey_realign(struct fs *fs);
-
 #endif

@@ -31,9 +31,19 @@ def write(folder, name, text, figures):
     (folder / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def save_plot(folder, name, figure):
-    """NAME.png, small enough for a repository."""
+def rgb(colour):
+    """A colour as an image's pixel."""
+    return matplotlib.colors.to_rgb(colour)
+
+
+def patch(colour, label):
+    """A legend's entry."""
+    return matplotlib.patches.Patch(facecolor=colour, edgecolor="#888888", label=label)
+
+
+def save_plot(folder, name, figure, bottom=0):
+    """NAME.png, small enough for a repository; the lowest share of it is left to a legend."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, bottom, 1, 1))
     figure.savefig(folder / f"{name}.png", dpi=90)
     pyplot.close(figure)
