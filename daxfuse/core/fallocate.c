@@ -46,7 +46,8 @@ static int reserve_blocks(struct tx *tx, struct dxf_inode *di, uint64_t first, u
 }
 
 /* Blocks [first, end) of one region. */
-static int reserve_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end)
+static int reserve_region(struct fs *fs, const struct inode *inode, struct tx *tx,
+			  struct dxf_inode *di, uint64_t first, uint64_t end)
 {
 	uint64_t entry, entries[DXF_TABLE_COUNT], *word;
 	int err = table_region(fs->vol, tx, di, first, &entry);
@@ -56,6 +57,8 @@ static int reserve_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, ui
 	if (end - first == DXF_UNIT_BLOCKS ||
 	    ((di->flags & DXF_FLAG_EXTSIZE) && di->extsize >= DXF_UNIT_SIZE)) {
 		err = table_region_blocks(fs->vol, tx, di, first, entries);
+		if (!err && !region_may_move(inode, entries))
+			err = PROMOTE_NO_UNIT;
 		if (!err)
 			err = promote_region(fs, tx, di, first, entries, 0, 0, &word);
 		if (err != PROMOTE_NO_UNIT)
@@ -95,7 +98,7 @@ static int reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t
 		if (di->data_format == DXF_DATA_INLINE)
 			err = leave_inline(fs, tx, di);
 		if (!err)
-			err = reserve_region(fs, tx, di, block, stop);
+			err = reserve_region(fs, inode, tx, di, block, stop);
 		err = edit_end(tx, err);
 		block = stop;
 	}
@@ -130,14 +133,19 @@ static int zero_written(struct fs *fs, struct tx *tx, const struct dxf_inode *di
 	return 0;
 }
 
-/* Whether punching leaves the region's unit in place, with zeroes in it. */
-static int zero_in_unit(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t first,
-			uint64_t end)
+/* Whether punching leaves the region's unit in place, with zeroes in it. Up to its end, it
+ * could count as unwritten as well; but not if somebody may have it mapped, and store to
+ * it. */
+static int zero_in_unit(struct fs *fs, const struct inode *inode, struct tx *tx,
+			const struct dxf_inode *di, uint64_t first, uint64_t end, bool *ret_stays)
 {
 	uint64_t entry;
 	int err = table_region(fs->vol, tx, di, first, &entry);
+	bool to_end = end % DXF_UNIT_BLOCKS == 0;
 
-	if (err || !(entry & DXF_ENTRY_UNIT) || end % DXF_UNIT_BLOCKS == 0)
+	*ret_stays = !err && (entry & DXF_ENTRY_UNIT) &&
+		     (!to_end || (inode->kept && first % DXF_UNIT_BLOCKS));
+	if (!*ret_stays)
 		return err;
 	return zero_written(fs, tx, di, first * DXF_BLOCK_SIZE, end * DXF_BLOCK_SIZE);
 }
@@ -155,8 +163,8 @@ static int punch_region(struct fs *fs, struct inode *inode, uint64_t first, uint
 		err = edit_begin(fs, inode, &tx, &di);
 		if (err)
 			return err;
-		err = zero_in_unit(fs, tx, di, first, end);
-		if (!err)
+		err = zero_in_unit(fs, inode, tx, di, first, end, &done);
+		if (!err && !done)
 			err = table_prune(tx, di, first, end, PRUNE_BUDGET, &done);
 		di->mtime = di->ctime = fs_clock();
 		err = edit_end(tx, err);

@@ -57,17 +57,51 @@ static void reap(struct fs *fs, struct inode *inode)
 		orphan_free(fs, inode);
 }
 
-/* Nobody has it open any more. */
+/* Whether somebody has it open, or mapped. */
+static bool is_in_use(const struct inode *inode)
+{
+	return inode->kept || __atomic_load_n(&inode->opens, __ATOMIC_RELAXED);
+}
+
+/* What waits for the last one, if that is gone: blocks move only when nobody can have them
+ * mapped. Locked exclusively. */
+static void settle(struct fs *fs, struct inode *inode)
+{
+	if (inode->gone || is_in_use(inode))
+		return;
+	if (inode->forgotten)
+		reap(fs, inode);
+	else if (inode->trim)
+		trim_inode(fs, inode);
+}
+
 static void last_close(struct fs *fs, struct inode *inode)
 {
 	pthread_rwlock_wrlock(&inode->lock);
-	if (!inode->gone && !__atomic_load_n(&inode->opens, __ATOMIC_RELAXED)) {
-		if (inode->forgotten)
-			reap(fs, inode);
-		else if (inode->trim)
-			trim_inode(fs, inode);
-	}
+	settle(fs, inode);
 	pthread_rwlock_unlock(&inode->lock);
+}
+
+int fs_keep_layout(struct fs *fs, uint64_t ino, bool on)
+{
+	struct inode *inode;
+	int err = inode_lock(fs, ino, true, &inode);
+
+	if (err)
+		return err;
+	if (on && !S_ISREG(inode->media->mode)) {
+		err = -ENODEV;
+	} else if (on) {
+		inode->kept++;
+		inode_ref(fs, inode);
+	} else if (inode->kept) {
+		inode->kept--;
+		settle(fs, inode);
+		/* not the last reference: inode_lock() has one */
+		inode_put(fs, inode);
+	}
+	inode_unlock(fs, inode);
+	return err;
 }
 
 void fs_release(struct fs *fs, uint64_t ino)
@@ -128,7 +162,7 @@ void fs_forget(struct fs *fs, uint64_t ino)
 	if (fs->options.read_only || inode_lock(fs, ino, true, &inode))
 		return;
 	/* a close may be on its way still, behind what nobody waits for */
-	if (__atomic_load_n(&inode->opens, __ATOMIC_RELAXED))
+	if (is_in_use(inode))
 		inode->forgotten = inode_is_orphan(inode);
 	else
 		reap(fs, inode);

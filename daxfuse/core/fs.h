@@ -206,7 +206,7 @@ int fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_att
 /* The last one trims what growth reserved. */
 void fs_release(struct fs *fs, uint64_t ino);
 /* Nobody can reach ino but by its names: free it if it has none, now or when the
- * last one releases it. */
+ * last one releases it, and lets its layout go. */
 void fs_forget(struct fs *fs, uint64_t ino);
 /* Whether ino has no name left and waits for fs_forget(). */
 /* Call fn for each inode without a name, until it returns non-zero. It may free
@@ -279,6 +279,19 @@ int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset);
  * not be moved, the next ones may. A file of less than a unit is left as it is.
  */
 int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved);
+/* The first half of it: from *offset on, the next region that should be a unit and is not
+ * (*ret_found: *offset is its), looked for only so far; or where to go on. */
+int fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_found);
+/*
+ * While this is on, the file's extents stay where they are, as programs may have them mapped:
+ * none is moved, none is freed but by a caller that names its range (truncating, punching,
+ * collapsing, inserting, fs_map_promote(), fs_map_allocate(), fs_realign()). Writing and
+ * reserving fill holes; only a hole of a whole region becomes a unit by the way. What a unit
+ * holds of the file counts as written, also where the file grows over it (with zeroes there
+ * when the new size is seen), and punching a part of it stores zeroes. Counted; the inode
+ * is not freed meanwhile. -ENODEV: no regular file.
+ */
+int fs_keep_layout(struct fs *fs, uint64_t ino, bool on);
 /* Zero in place what lies beneath a range, also behind the end of the file; holes stay. */
 int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
 /* Its data is about to be changed through a mapping: mtime and ctime. */

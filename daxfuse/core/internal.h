@@ -52,6 +52,7 @@ struct inode {
 	struct dxf_inode *media; /* verified when this object was made */
 	pthread_rwlock_t lock;
 	uint32_t opens;          /* atomic */
+	uint32_t kept;           /* fs_keep_layout(); each has a reference */
 	bool forgotten;          /* an orphan that goes when the last one closes it */
 	bool gone;               /* freed on media */
 	bool trim;               /* may hold a unit that growth reserved */
@@ -131,9 +132,11 @@ int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dx
 		    uint64_t size);
 /* Free what lies past the end, as often as needed, and clear TRUNCATING. */
 int truncate_finish(struct fs *fs, struct inode *inode);
-/* Zero from the end of the file to the end of its block, or upto, in place:
- * nobody sees it yet. Fenced with the transaction's data. */
-int zero_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t upto);
+/* The file is about to grow to upto: zero from its end to the end of its block, or upto, in
+ * place: nobody sees it yet. In a unit that may be mapped, also what follows, and it counts
+ * as written. Fenced with the transaction's data. */
+int zero_tail(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+	      uint64_t upto);
 /* Free all that an orphan holds and the inode itself; locked exclusively. */
 int orphan_free(struct fs *fs, struct inode *inode);
 
@@ -155,6 +158,9 @@ int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t 
  * [first, end) are in use, too. */
 bool region_wants_unit(const struct dxf_inode *di, const uint64_t *entries, unsigned first,
 		       unsigned end);
+/* Whether a region with these entries may become a whole unit by the way: not if blocks of
+ * it would move that must stay. */
+bool region_may_move(const struct inode *inode, const uint64_t *entries);
 /* Whether the project's limit leaves room for a unit. */
 bool quota_has_unit(struct fs *fs, const struct dxf_inode *di);
 /* Bring a region that growth made a unit back to blocks, if that saves enough. */

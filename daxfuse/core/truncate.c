@@ -16,7 +16,34 @@
 #include "daxfuse/media/table.h"
 #include "daxfuse/media/xattr.h"
 
-int zero_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t upto)
+/*
+ * A mapped unit goes on behind the end of the file, where it counts as not written. What
+ * the file grows over must count so with the new size, in one transaction: from then on
+ * programs store to it without asking, and nobody may take it for unwritten and zero it.
+ * False: the file's end lies in no unit.
+ */
+static int zero_unit_tail(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t upto,
+			  bool *ret_done)
+{
+	uint64_t start = round_down(di->size, DXF_UNIT_SIZE), entry, *word, written, blocks, from;
+	int err = table_region(fs->vol, tx, di, start / DXF_BLOCK_SIZE, &entry);
+
+	*ret_done = !err && (entry & DXF_ENTRY_UNIT);
+	if (!*ret_done)
+		return err;
+	err = table_word(tx, di, 1, start / DXF_BLOCK_SIZE, &word);
+	if (err)
+		return err;
+	written = *word & DXF_ENTRY_WRITTEN;
+	blocks = blocks_of(MIN(upto - start, DXF_UNIT_SIZE));
+	from = MIN(written * DXF_BLOCK_SIZE, di->size - start);
+	*word = (*word & ~DXF_ENTRY_WRITTEN) | MAX(written, blocks);
+	tx_wrote_data(tx);
+	return zero_over(fs->pm, (char *)pmem_at(fs->pm, entry & DXF_ENTRY_OFFSET) + from,
+			 blocks * DXF_BLOCK_SIZE - from);
+}
+
+static int zero_block_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t upto)
 {
 	uint64_t size = di->size, in = size % DXF_BLOCK_SIZE, end;
 	struct run run;
@@ -34,14 +61,26 @@ int zero_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t
 	return zero_over(fs->pm, tail, end - size);
 }
 
-static int grow(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t size)
+int zero_tail(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+	      uint64_t upto)
+{
+	bool done = false;
+	int err = 0;
+
+	if (inode->kept && di->size % DXF_UNIT_SIZE && di->data_format != DXF_DATA_INLINE)
+		err = zero_unit_tail(fs, tx, di, upto, &done);
+	return err || done ? err : zero_block_tail(fs, tx, di, upto);
+}
+
+static int grow(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		uint64_t size)
 {
 	int err;
 
 	if (di->data_format == DXF_DATA_INLINE && size > DXF_INLINE_MAX)
 		err = leave_inline(fs, tx, di);
 	else
-		err = zero_tail(fs, tx, di, size);
+		err = zero_tail(fs, inode, tx, di, size);
 	if (!err)
 		di->size = size;
 	return err;
@@ -79,7 +118,7 @@ int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dx
 	if (di->flags & DXF_FLAG_TRUNCATING)
 		err = -EIO;
 	else
-		err = size > di->size ? grow(fs, tx, di, size) : shrink(inode, tx, di, size, &done);
+		err = size > di->size ? grow(fs, inode, tx, di, size) : shrink(inode, tx, di, size, &done);
 	err = edit_end(tx, err);
 	return err || done ? err : truncate_finish(fs, inode);
 }

@@ -251,6 +251,7 @@ static int drop_blocks(struct tx *tx, struct dxf_inode *di, uint64_t block, cons
 	return err;
 }
 
+/* Order: the blocks' copies, fence; then the caller's transaction switches and frees. */
 int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
 		   const uint64_t *entries, unsigned skip_from, unsigned skip_to, uint64_t **ret_word)
 {
@@ -285,6 +286,14 @@ bool region_wants_unit(const struct dxf_inode *di, const uint64_t *entries, unsi
 	       ((di->flags & DXF_FLAG_EXTSIZE) && di->extsize >= DXF_UNIT_SIZE);
 }
 
+bool region_may_move(const struct inode *inode, const uint64_t *entries)
+{
+	for (unsigned i = 0; inode->kept && i < DXF_UNIT_BLOCKS; i++)
+		if (entries[i])
+			return false;
+	return true;
+}
+
 /* Blocks [first, end), all of one region. */
 static int write_region(struct writing *w, uint64_t first, uint64_t end)
 {
@@ -304,7 +313,7 @@ static int write_region(struct writing *w, uint64_t first, uint64_t end)
 	err = table_region_blocks(w->fs->vol, w->tx, w->di, first, entries);
 	if (err)
 		return err;
-	if (region_wants_unit(w->di, entries, at, stop)) {
+	if (region_may_move(w->inode, entries) && region_wants_unit(w->di, entries, at, stop)) {
 		err = promote_region(w->fs, w->tx, w->di, first, entries, skip_from,
 				     MAX(skip_from, skip_to), &word);
 		if (!err) {
@@ -380,7 +389,7 @@ static int edit_chunk(struct writing *w)
 		err = leave_inline(w->fs, w->tx, w->di);
 	}
 	if (!err && w->from > w->di->size)
-		err = zero_tail(w->fs, w->tx, w->di, w->from);
+		err = zero_tail(w->fs, w->inode, w->tx, w->di, w->from);
 	tx_wrote_data(w->tx);
 	for (uint64_t block = w->from / DXF_BLOCK_SIZE, end = blocks_of(w->to); !err && block < end;) {
 		uint64_t stop = MIN(end, (block / DXF_UNIT_BLOCKS + 1) * DXF_UNIT_BLOCKS);
