@@ -292,8 +292,16 @@ int fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_f
  * is not freed meanwhile. -ENODEV: no regular file.
  */
 int fs_keep_layout(struct fs *fs, uint64_t ino, bool on);
-/* Zero in place what lies beneath a range, also behind the end of the file; holes stay. */
+/* Zero in place what lies beneath a range, also behind the end of the file; holes stay.
+ * UINT64_MAX: to the end of all that there is. */
 int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
+/*
+ * The file has grown from old_size, over a unit that is mapped: what is in the file of it now
+ * counts as written, as it is, for mappers may have stored there since. The caller has
+ * zeroed what lies behind old_size before the file grew (fs_map_zero()). Nothing is left to
+ * do if the layout was kept when it grew, or where there is no unit.
+ */
+int fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size);
 /* Its data is about to be changed through a mapping: mtime and ctime. */
 int fs_map_touch(struct fs *fs, uint64_t ino);
 

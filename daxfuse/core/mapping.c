@@ -5,10 +5,11 @@
  * on programs read and store it without asking.
  *
  * Behind the end of the file a mapped unit holds zeroes, but counts as not written
- * (format.h); when the file grows over it, fs_map_allocate() is due again.
+ * (format.h). When the file grows over it, that counts as written in the same
+ * transaction, if the layout is kept (zero_tail()); fs_map_grown() is for the others.
  *
- * Order of each: data and zeroes into what nobody refers to yet, or behind what
- * counts as written; fence; one transaction with entries and written counts.
+ * Order of allocating and promoting: data and zeroes into what nobody refers to yet, or
+ * behind what counts as written; fence; one transaction with entries and written counts.
  */
 #include <errno.h>
 
@@ -25,7 +26,8 @@ static uint64_t blocks_in_file(const struct dxf_inode *di, uint64_t base)
 }
 
 /* Zeroes from what is written of a unit to its end, also behind the end of the last
- * block's data; all that is in the file counts as written then. */
+ * block's data; all that is in the file counts as written then. Order: zeroes, fence
+ * (mapping_end()), the written count. */
 static int fill_unit(struct fs *fs, struct dxf_inode *di, uint64_t base, uint64_t *word)
 {
 	char *unit = pmem_at(fs->pm, *word & DXF_ENTRY_OFFSET);
@@ -57,7 +59,8 @@ static int unit_word(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_
 
 /* ---- without a unit ----------------------------------------------------------- */
 
-/* Blocks [first, end) of one region: holes become zeroes, what is not written, too. */
+/* Blocks [first, end) of one region: holes become zeroes, what is not written, too. Order:
+ * zeroes, fence (mapping_end()), entries. */
 static int fill_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t first,
 		       uint64_t end)
 {
@@ -110,7 +113,8 @@ static int edit_unit(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_
 	return fill_blocks(fs, tx, di, base, base + blocks_in_file(di, base));
 }
 
-/* Begin with the inode locked, its data outside of the inode, offset in the file. */
+/* Begin with the inode locked, its data outside of the inode, offset in the file. Order,
+ * until mapping_end(): data and zeroes, fence, the record. */
 static int mapping_begin(struct fs *fs, uint64_t ino, uint64_t offset, struct inode **ret_inode,
 			 struct tx **ret_tx, struct dxf_inode **ret_di)
 {
@@ -201,7 +205,8 @@ static int is_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t b
 	return err;
 }
 
-/* The next region from *block on, up to `end`, that is scattered; end if there is none. */
+/* The next region from *block on, up to `end`, that is scattered; end if there is none. Each
+ * step goes on by a region at least, whatever the tables say: REGIONS_AT_ONCE are all. */
 static int find_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t *block,
 			  uint64_t end)
 {
@@ -225,7 +230,7 @@ static int find_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t
 	return err;
 }
 
-int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
+int fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_found)
 {
 	uint64_t block = *offset / DXF_UNIT_SIZE * DXF_UNIT_BLOCKS, end = 0;
 	struct inode *inode;
@@ -236,7 +241,6 @@ int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
 	err = inode_lock(fs, ino, false, &inode);
 	if (err)
 		return err;
-	*ret_moved = false;
 	if (S_ISREG(inode->media->mode) && inode->media->data_format == DXF_DATA_TABLE &&
 	    inode->media->size >= DXF_UNIT_SIZE)
 		end = blocks_of(inode->media->size);
@@ -245,8 +249,18 @@ int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
 	*offset = block * DXF_BLOCK_SIZE;
 	if (block >= blocks_of(inode->media->size) || end == 0)
 		*offset = UINT64_MAX;
+	*ret_found = !err && block < end;
 	inode_unlock(fs, inode);
-	if (err || block >= end)
+	return err;
+}
+
+int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
+{
+	bool found = false;
+	int err = fs_find_scattered(fs, ino, offset, &found);
+
+	*ret_moved = false;
+	if (err || !found)
 		return err;
 	/* it may have changed meanwhile: promoting what is a unit, or gone, is no harm */
 	err = fs_map_promote(fs, ino, *offset);
@@ -257,15 +271,68 @@ int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
 
 /* ---- zeroes in place, times ---------------------------------------------------- */
 
+/* The rest of what is in the file of its unit counts as written; zeroes only into what was
+ * not written before it grew. */
+static int grow_unit(struct fs *fs, struct dxf_inode *di, uint64_t old_size, uint64_t *word)
+{
+	uint64_t start = round_down(old_size, DXF_UNIT_SIZE), was = old_size - start;
+	uint64_t written = *word & DXF_ENTRY_WRITTEN, from = written * DXF_BLOCK_SIZE;
+	uint64_t in_file = blocks_in_file(di, start / DXF_BLOCK_SIZE);
+
+	*word = (*word & ~DXF_ENTRY_WRITTEN) | MAX(written, in_file);
+	return from < was ? zero_over(fs->pm, (char *)pmem_at(fs->pm, *word & DXF_ENTRY_OFFSET) + from,
+				      was - from) : 0;
+}
+
+/* Order: zeroes, fence, the written count. */
+static int edit_grown(struct fs *fs, struct inode *inode, uint64_t old_size)
+{
+	uint64_t entry, block = old_size / DXF_BLOCK_SIZE, *word;
+	struct dxf_inode *di;
+	struct tx *tx;
+	int err = table_region(fs->vol, NULL, inode->media, block, &entry);
+
+	if (err || !(entry & DXF_ENTRY_UNIT) ||
+	    (entry & DXF_ENTRY_WRITTEN) >=
+		    blocks_in_file(inode->media, round_down(block, DXF_UNIT_BLOCKS)))
+		return err;
+	err = edit_begin(fs, inode, &tx, &di);
+	if (err)
+		return err;
+	err = table_word(tx, di, 1, block, &word);
+	if (!err)
+		err = grow_unit(fs, di, old_size, word);
+	tx_wrote_data(tx);
+	return edit_end(tx, err);
+}
+
+int fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size)
+{
+	struct inode *inode;
+	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+
+	if (err)
+		return err;
+	if (!S_ISREG(inode->media->mode))
+		err = -ENODEV;
+	else if (old_size < inode->media->size && old_size % DXF_UNIT_SIZE &&
+		 inode->media->data_format == DXF_DATA_TABLE)
+		err = edit_grown(fs, inode, old_size);
+	inode_unlock(fs, inode);
+	return err;
+}
+
+/* Order: zeroes, fence. */
 int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
 {
-	uint64_t end = offset + length, steps;
+	uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length, steps;
 	struct inode *inode;
 	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
 
 	if (err)
 		return err;
 	steps = table_steps_max(fs->vol, inode->media);
+	end = MIN(end, DXF_FILE_MAX);
 	while (!err && offset < end && inode->media->data_format != DXF_DATA_INLINE) {
 		uint64_t in = offset % DXF_BLOCK_SIZE, n;
 		struct run run;
@@ -284,6 +351,7 @@ int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
 	return err;
 }
 
+/* Order: both times, flush, fence. */
 int fs_map_touch(struct fs *fs, uint64_t ino)
 {
 	struct inode *inode;

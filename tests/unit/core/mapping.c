@@ -157,6 +157,93 @@ static void test_behind_the_end(void **state)
 	pool_free(&pool);
 }
 
+/* Zeroed before it grows, stored to since: it stays as it is, and counts as written. */
+static void test_grown(void **state)
+{
+	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct pool pool;
+	uint64_t ino;
+	char *unit;
+
+	fill_random(8);
+	pool_make(&pool, UNITS);
+	ino = make_file(&pool, "f");
+	assert_int_equal(fs_write(pool.fs, ino, data, 2 * MIB, 0, 0), 2 * MIB);
+	set.size = 5000;
+	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
+	unit = pmem_at(pool.pm, iomap_of(&pool, ino, 0, 1).device_offset);
+	assert_int_equal(fs_map_grown(pool.fs, ino, 5000), 0);
+	assert_int_equal(fs_map_zero(pool.fs, ino, 5000, UINT64_MAX), 0);
+	assert_int_equal(unit[4999], data[4999]);
+	for (unsigned i = 5000; i < 2 * MIB; i++)
+		assert_int_equal(unit[i], 0);
+	set.size = MIB;
+	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
+	unit[MIB - 5] = 's';
+	assert_int_equal(fs_map_grown(pool.fs, ino, 5000), 0);
+	assert_int_equal(iomap_of(&pool, ino, 0, MIB).length, MIB);
+	assert_int_equal(fs_pread(pool.fs, ino, back, 5, MIB - 5), 5);
+	assert_int_equal(back[0], 's');
+	/* nor does a write zero it */
+	assert_int_equal(fs_write(pool.fs, ino, "e", 1, MIB, 0), 1);
+	assert_int_equal(unit[MIB - 5], 's');
+	expect_unit(&pool, ino, 0);
+	pool_free(&pool);
+}
+
+/* What was not even written before it grew is nobody's store. */
+static void test_grown_over_reserved(void **state)
+{
+	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct pool pool;
+	uint64_t ino;
+	char *unit;
+
+	pool_make(&pool, UNITS);
+	ino = make_file(&pool, "f");
+	assert_int_equal(fs_fallocate(pool.fs, ino, 0, 0, 2 * MIB), 0);
+	set.size = 9000;
+	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
+	unit = pmem_at(pool.pm, iomap_of(&pool, ino, 0, 1).device_offset);
+	memset(unit, 'o', 9000);
+	assert_int_equal(fs_map_zero(pool.fs, ino, 9000, 2 * MIB - 9000), 0);
+	set.size = 3 * MIB;
+	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
+	assert_int_equal(fs_map_grown(pool.fs, ino, 9000), 0);
+	assert_int_equal(fs_pread(pool.fs, ino, back, 2 * MIB, 0), 2 * MIB);
+	for (unsigned i = 0; i < 2 * MIB; i++)
+		assert_int_equal(back[i], 0);
+	/* no unit, no file */
+	assert_int_equal(fs_map_grown(pool.fs, ino, 2 * MIB + 100), 0);
+	assert_int_equal(iomap_of(&pool, ino, 2 * MIB, 1).kind, FS_IOMAP_HOLE);
+	assert_int_equal(fs_map_grown(pool.fs, ino, UINT64_MAX), 0);
+	assert_int_equal(fs_map_grown(pool.fs, ROOT, 0), -ENODEV);
+	pool_free(&pool);
+}
+
+/* Lengths that end nowhere, offsets behind everything. */
+static void test_zero_to_the_end(void **state)
+{
+	struct pool pool;
+	uint64_t ino;
+
+	fill_random(9);
+	pool_make(&pool, UNITS);
+	ino = make_file(&pool, "f");
+	assert_int_equal(fs_write(pool.fs, ino, data, 5 * MIB, 0, 0), 5 * MIB);
+	assert_int_equal(fs_map_zero(pool.fs, ino, UINT64_MAX, UINT64_MAX), 0);
+	assert_int_equal(fs_map_zero(pool.fs, ino, UINT64_MAX - 4095, 4096), 0);
+	assert_int_equal(fs_map_zero(pool.fs, ino, DXF_FILE_MAX, 1), 0);
+	assert_int_equal(fs_pread(pool.fs, ino, back, 5 * MIB, 0), 5 * MIB);
+	assert_memory_equal(back, data, 5 * MIB);
+	assert_int_equal(fs_map_zero(pool.fs, ino, 3 * MIB + 1, UINT64_MAX), 0);
+	assert_int_equal(fs_pread(pool.fs, ino, back, 5 * MIB, 0), 5 * MIB);
+	assert_memory_equal(back, data, 3 * MIB + 1);
+	for (unsigned i = 3 * MIB + 1; i < 5 * MIB; i++)
+		assert_int_equal(back[i], 0);
+	pool_free(&pool);
+}
+
 /* No whole unit is free: the file gets blocks, promotion says so. */
 static void test_no_unit(void **state)
 {
@@ -218,6 +305,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keeps_bytes), cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_behind_the_end), cmocka_unit_test(test_no_unit),
+		cmocka_unit_test(test_grown), cmocka_unit_test(test_grown_over_reserved),
+		cmocka_unit_test(test_zero_to_the_end),
 		cmocka_unit_test(test_refused),
 	};
 
