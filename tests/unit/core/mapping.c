@@ -209,8 +209,11 @@ static void test_grown_over_reserved(void **state)
 	assert_int_equal(fs_map_zero(pool.fs, ino, 9000, 2 * MIB - 9000), 0);
 	set.size = 3 * MIB;
 	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
+	unit[9000] = 's';
 	assert_int_equal(fs_map_grown(pool.fs, ino, 9000), 0);
 	assert_int_equal(fs_pread(pool.fs, ino, back, 2 * MIB, 0), 2 * MIB);
+	assert_int_equal(back[9000], 's');
+	back[9000] = 0;
 	for (unsigned i = 0; i < 2 * MIB; i++)
 		assert_int_equal(back[i], 0);
 	/* no unit, no file */
