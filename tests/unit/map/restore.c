@@ -29,7 +29,8 @@ static void have(struct fake_mapper *m, unsigned page, unsigned count, int devic
 	}
 }
 
-static int restore(struct fake_mapper *m, unsigned page, unsigned count, unsigned order, bool writable)
+static int restore(struct fake_mapper *m, unsigned page, unsigned count, unsigned order,
+		   bool writable)
 {
 	return map_view_restore(m->view, page * MAP_PAGE_SIZE, count * MAP_PAGE_SIZE,
 				(uint64_t)m->page[page] * MAP_PAGE_SIZE, order, writable);
@@ -211,6 +212,13 @@ static void test_over_zeroes(void **state)
 	assert_int_equal(restore(m, 0, UNIT_PAGES, ORDER_PMD, true), 0);
 	assert_int_equal(survey(f).zeroes, MAP_UNIT_SIZE);
 	assert_int_equal(reader->asked, 0);
+	/* the filesystem says that this is the file's: it is believed later */
+	assert_int_equal(mapper_fault(reader, UNIT_PAGES, MAP_READ, ORDER_PMD), 0);
+	allocate(f, UNIT_PAGES + 9, 1);
+	have(m, UNIT_PAGES + 9, 1, f->file->page[UNIT_PAGES + 9], true);
+	assert_int_equal(restore(m, UNIT_PAGES + 9, 1, ORDER_PTE, true), 0);
+	assert_int_equal(survey(f).zeroes, 2 * MAP_UNIT_SIZE);
+	assert_int_equal(holds(f), UNIT_PAGES + 1);
 	f->fake->page[UNIT_PAGES + 5].holds++; /* that page was restored twice */
 	close_mapper(m);
 	assert_int_equal(f->fake->page[UNIT_PAGES].state, PAGE_FREE);
