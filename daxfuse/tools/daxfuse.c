@@ -25,6 +25,7 @@ static const struct {
 	{ "dump", dump_main, "any object of a pool that is not mounted" },
 	{ "realign", realign_main, "gather large files into whole units" },
 	{ "restart", restart_main, "replace the daemon of a mount by the installed one" },
+	{ "run", run_main, "a program with mappings of the device itself" },
 	{ "umount", umount_main, "unmount, and wait for the daemon" },
 };
 

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "daxfuse/daxmap/descriptor.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/daxmap/sys.h"
+
+/*
+ * A bit for each number. Numbers up to here only: a higher one makes the kernel's table of
+ * descriptors large, and a fork slow.
+ */
+enum { NUMBERS = 65536, HIGHEST = 4096, RESERVE = 512 };
+static _Atomic uint64_t owned[NUMBERS / 64];
+static _Atomic int bound; /* above all that were ever owned */
+
+static void mark(int fd, bool own)
+{
+	uint64_t bit = UINT64_C(1) << (fd % 64);
+	int was = atomic_load(&bound);
+
+	if (fd < 0 || fd >= NUMBERS)
+		return;
+	if (!own) {
+		atomic_fetch_and(&owned[fd / 64], ~bit);
+		return;
+	}
+	atomic_fetch_or(&owned[fd / 64], bit);
+	while (fd >= was && !atomic_compare_exchange_weak(&bound, &was, fd + 1))
+		;
+}
+
+/* From where on our numbers are: programs take the lowest ones. */
+static int base(void)
+{
+	struct rlimit limit;
+	int top = HIGHEST;
+
+	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < HIGHEST)
+		top = (int)limit.rlim_cur;
+	return top > 2 * RESERVE ? top - RESERVE : top / 2;
+}
+
+int descriptor_own(int fd)
+{
+	int high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base());
+
+	if (high >= 0) {
+		sys_close(fd);
+		fd = high;
+	}
+	mark(fd, true);
+	return fd;
+}
+
+void descriptor_close(int fd)
+{
+	if (fd < 0)
+		return;
+	mark(fd, false);
+	sys_close(fd);
+}
+
+int descriptor_replace(int fd, int other)
+{
+	int err = syscall(SYS_dup3, other, fd, O_CLOEXEC) < 0 ? -errno : 0;
+
+	descriptor_close(other);
+	return err;
+}
+
+int descriptor_move(int fd)
+{
+	int other = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base());
+
+	if (other < 0)
+		return -1;
+	mark(fd, false);
+	mark(other, true);
+	return other;
+}
+
+bool descriptor_is_own(int fd)
+{
+	return fd >= 0 && fd < atomic_load_explicit(&bound, memory_order_relaxed) &&
+	       atomic_load(&owned[fd / 64]) >> (fd % 64) & 1;
+}
+
+int descriptor_from(int fd)
+{
+	for (int end = atomic_load(&bound); fd < end; fd++) {
+		if (descriptor_is_own(fd))
+			return fd;
+	}
+	return -1;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fork(): the child's copy of the table stays, what is mapped does not (MADV_DONTFORK): it opens
+ * the files anew, connects, and fills its regions before fork() returns in it. A child of
+ * vfork() or posix_spawn() uses its parent's until it executes something.
+ */
+#ifndef DAXFUSE_DAXMAP_FORK_H
+#define DAXFUSE_DAXMAP_FORK_H
+
+/* Have it done from now on; once. */
+int fork_install(void);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The one lock of the process: of regions, objects, sessions and flights. It is taken in
+ * signal handlers, so with all signals blocked, and never held across a request to the
+ * daemon or an access to mapped memory: who holds it can't fault.
+ */
+#ifndef DAXFUSE_DAXMAP_LOCK_H
+#define DAXFUSE_DAXMAP_LOCK_H
+
+#include <stdint.h>
+
+struct held {
+	uint64_t mask; /* the thread's signals before */
+};
+
+struct held lock_take(void);
+void lock_release(struct held held);
+/* Free it in the child of a fork, where only the thread that forked goes on. */
+void lock_reset(void);
+/* Block all signals; the mask before. */
+uint64_t signals_block(void);
+void signals_restore(uint64_t mask);
+
+#endif

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * dxm_map(): a range of addresses is reserved so that it lines up with the file, given its
+ * background, entered in the table, and then filled. If the daemon's first answers make
+ * it useless, the kernel maps the file at these addresses.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/daxmap.h"
+#include "daxfuse/daxmap/fault.h"
+#include "daxfuse/daxmap/fork.h"
+#include "daxfuse/daxmap/lock.h"
+#include "daxfuse/daxmap/map.h"
+#include "daxfuse/daxmap/object.h"
+#include "daxfuse/daxmap/part.h"
+#include "daxfuse/daxmap/pieces.h"
+#include "daxfuse/daxmap/region.h"
+#include "daxfuse/daxmap/report.h"
+#include "daxfuse/daxmap/session.h"
+#include "daxfuse/daxmap/signal.h"
+#include "daxfuse/daxmap/sys.h"
+#include "daxfuse/direct.h"
+
+enum {
+	FLAGS = MAP_TYPE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_POPULATE | MAP_NONBLOCK |
+		MAP_NORESERVE | MAP_SYNC | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_STACK,
+};
+
+static uint64_t round_to_pages(uint64_t length)
+{
+	return (length + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
+/* ---- through the kernel ---- */
+
+static int replace_by_plain(uintptr_t start, uintptr_t end, const void *argument)
+{
+	const struct map_request *r = argument;
+
+	return sys_mmap_fixed(start, end - start, r->prot,
+			      r->flags & ~(MAP_FIXED_NOREPLACE | MAP_FIXED), r->fd,
+			      r->fd < 0 ? 0 : r->offset + (start - r->addr));
+}
+
+/* Over mappings of ours, which leave the table. */
+static int plain_over(const struct map_request *r, uintptr_t *ret_addr)
+{
+	int err = part_replaced(r->addr, r->addr + round_to_pages(r->length), replace_by_plain, r);
+
+	if (!err)
+		*ret_addr = r->addr;
+	return err;
+}
+
+static int plain(const struct map_request *r, uintptr_t *ret_addr)
+{
+	if (r->flags & MAP_FIXED && r->addr % PAGE_BYTES == 0 && r->offset % PAGE_BYTES == 0 &&
+	    r->length && r->length < UINTPTR_MAX - r->addr - PAGE_BYTES &&
+	    regions_near(r->addr, r->addr + r->length))
+		return plain_over(r, ret_addr);
+	return sys_mmap(r->addr, r->length, r->prot, r->flags, r->fd, r->offset, ret_addr);
+}
+
+/* ---- directly ---- */
+
+/* What may be mapped directly, as far as the arguments tell. */
+static bool is_candidate(const struct map_request *r, bool *ret_writable)
+{
+	int type = r->flags & MAP_TYPE, mode;
+
+	if (r->fd < 0 || !r->length || (type != MAP_SHARED && type != MAP_SHARED_VALIDATE) ||
+	    r->flags & ~FLAGS || r->prot & ~(PROT_READ | PROT_WRITE) || r->offset % PAGE_BYTES ||
+	    r->length > INT64_MAX || r->offset > INT64_MAX - r->length)
+		return false;
+	if (r->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) &&
+	    (r->addr % PAGE_BYTES || r->addr > UINTPTR_MAX / 2 - r->length))
+		return false;
+	mode = (int)syscall(SYS_fcntl, r->fd, F_GETFL);
+	if (mode < 0 || mode & O_PATH || (mode & O_ACCMODE) == O_WRONLY)
+		return false;
+	*ret_writable = (mode & O_ACCMODE) == O_RDWR;
+	return *ret_writable || !(r->prot & PROT_WRITE);
+}
+
+static bool lines_up(uintptr_t addr, uint64_t offset)
+{
+	return (addr - offset) % UNIT_BYTES == 0;
+}
+
+/* Any range that lines up. */
+static int reserve_aligned(const struct map_request *r, uintptr_t *ret_addr)
+{
+	size_t length = round_to_pages(r->length), head, tail;
+	uintptr_t got = 0;
+	int err = sys_mmap(0, length + UNIT_BYTES, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &got);
+
+	if (err)
+		return err;
+	head = (r->offset - got) % UNIT_BYTES;
+	tail = UNIT_BYTES - head;
+	if (head)
+		sys_munmap(got, head);
+	sys_munmap(got + head + length, tail);
+	*ret_addr = got + head;
+	return 0;
+}
+
+static int reserve_at(const struct map_request *r, uintptr_t *ret_addr)
+{
+	return sys_mmap(r->addr, round_to_pages(r->length), PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0,
+			ret_addr);
+}
+
+/* Addresses for the mapping; with MAP_FIXED whatever is there is left alone for now. */
+static int reserve(const struct map_request *r, uintptr_t *ret_addr)
+{
+	if (r->flags & MAP_FIXED_NOREPLACE)
+		return reserve_at(r, ret_addr);
+	if (r->flags & MAP_FIXED) {
+		*ret_addr = r->addr;
+		return 0;
+	}
+	if (r->addr && lines_up(r->addr, r->offset) && !reserve_at(r, ret_addr))
+		return 0;
+	return reserve_aligned(r, ret_addr);
+}
+
+/* What the device can't do, and what can't be promised. */
+static int check_session(const struct map_request *r, const struct session *session)
+{
+	uint64_t together = r->offset | r->length;
+
+	if (session->device < 0)
+		return -ENOTCONN;
+	if (r->flags & MAP_SYNC && !(session->flags & (DIRECT_FLUSH | DIRECT_MAP_SYNC)))
+		return -EOPNOTSUPP;
+	if (r->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
+		together |= r->addr;
+	return session->flags & DIRECT_UNITS && together % UNIT_BYTES ? -EOPNOTSUPP : 0;
+}
+
+static int replace_by_region(uintptr_t start, uintptr_t end, const void *argument)
+{
+	const struct region *whole = argument;
+	struct region region = *whole;
+	int err = pieces_background(start, end, whole->prot);
+
+	if (err)
+		return err;
+	region.start = start;
+	region.end = end;
+	region.offset += start - whole->start;
+	object_hold(region.object);
+	region_insert(&region);
+	return 0;
+}
+
+int map_enter(const struct region *wanted)
+{
+	struct region region = *wanted;
+	struct held held;
+	int err = area_new(region.offset, region.end - region.start, &region.area);
+
+	if (err)
+		return err;
+	region.area->regions = 1;
+	err = part_replaced(region.start, region.end, replace_by_region, &region);
+	held = lock_take();
+	area_put(region.area);
+	lock_release(held);
+	return err;
+}
+
+int map_fill(uintptr_t start, uintptr_t end, uint64_t offset, int prot, int flags)
+{
+	int err = 0;
+
+	if (prot != PROT_NONE)
+		err = fault_fill(start, end, offset, prot & PROT_WRITE ? DXF_ACCESS_EAGER : DXF_ACCESS_READ,
+				 flags & MAP_POPULATE);
+	if (!err && flags & MAP_POPULATE && prot != PROT_NONE)
+		fault_populate(start, end, prot & PROT_WRITE);
+	return err;
+}
+
+/* At reserved addresses: directly, or through the kernel. */
+static int map_at(const struct map_request *r, struct object *object, uintptr_t addr)
+{
+	struct region region = { .start = addr, .end = addr + round_to_pages(r->length),
+				 .offset = r->offset, .object = object, .prot = r->prot,
+				 .pages = !lines_up(addr, r->offset) };
+	struct map_request there = *r;
+	int err = map_enter(&region);
+
+	if (!err)
+		err = map_fill(region.start, region.end, region.offset, region.prot, r->flags);
+	if (!err)
+		return 0;
+	report_kernel(r->fd, r->length, err);
+	there.addr = addr;
+	err = plain_over(&there, &addr);
+	if (err)
+		part_unmap(region.start, region.end);
+	return err;
+}
+
+int map_object(const struct map_request *r, struct object *object, uintptr_t *ret_addr)
+{
+	uintptr_t addr;
+	int err = pieces_prepare();
+
+	if (!err)
+		err = signals_install();
+	if (!err)
+		err = fork_install();
+	if (!err)
+		err = check_session(r, object->session);
+	if (err) {
+		report_kernel(r->fd, r->length, err);
+		return plain(r, ret_addr);
+	}
+	err = reserve(r, &addr);
+	if (!err)
+		err = map_at(r, object, addr);
+	if (!err)
+		*ret_addr = addr;
+	return err;
+}
+
+static int map(const struct map_request *r, uintptr_t *ret_addr)
+{
+	struct object *object;
+	bool writable;
+	int err;
+
+	if (!is_candidate(r, &writable))
+		return plain(r, ret_addr);
+	err = object_get(r->fd, writable, &object);
+	if (err) {
+		report_kernel(r->fd, r->length, err);
+		return plain(r, ret_addr);
+	}
+	err = map_object(r, object, ret_addr);
+	object_put(object);
+	return err;
+}
+
+void *dxm_map(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	struct map_request request = { (uintptr_t)addr, length, prot, flags, fd, (uint64_t)offset };
+	int saved = errno, err;
+	uintptr_t got;
+
+	err = map(&request, &got);
+	errno = err ? -err : saved;
+	return err ? MAP_FAILED : (void *)got;
+}
+
+int dxm_unmap(void *addr, size_t length)
+{
+	uintptr_t start = (uintptr_t)addr, end = start + round_to_pages(length);
+	int saved = errno, err;
+
+	if (start % PAGE_BYTES || end <= start || !regions_near(start, end)) {
+		err = sys_munmap(start, length);
+	} else {
+		report_regions(start, end);
+		err = part_unmap(start, end);
+	}
+	errno = err ? -err : saved;
+	return err ? -1 : 0;
+}

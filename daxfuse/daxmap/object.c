@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "daxfuse/daxmap/object.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "daxfuse/daxmap/daemon.h"
+#include "daxfuse/daxmap/descriptor.h"
+#include "daxfuse/daxmap/lock.h"
+#include "daxfuse/daxmap/session.h"
+#include "daxfuse/daxmap/sys.h"
+
+/* Objects never move: flights point to them. */
+enum { CHUNK = 256, CHUNKS = 256 };
+static struct object *chunk[CHUNKS];
+static uint64_t last_cookie;
+
+struct object *object_at(uint32_t index)
+{
+	if (index / CHUNK >= CHUNKS || !chunk[index / CHUNK])
+		return NULL;
+	return &chunk[index / CHUNK][index % CHUNK];
+}
+
+static int object_new(struct object **ret_object)
+{
+	struct object *object;
+	uint32_t i = 0;
+	void *memory;
+	int err;
+
+	while ((object = object_at(i)) && object->holds)
+		i++;
+	if (!object) {
+		if (i / CHUNK >= CHUNKS)
+			return -ENOMEM;
+		err = sys_memory(CHUNK * sizeof(*object), &memory);
+		if (err)
+			return err;
+		chunk[i / CHUNK] = memory;
+		object = memory;
+	}
+	*ret_object = object;
+	return 0;
+}
+
+static struct object *find(dev_t dev, ino_t ino, bool writable)
+{
+	struct object *object;
+
+	for (uint32_t i = 0; (object = object_at(i)); i++) {
+		if (object->holds && object->ino == ino && object->dev == dev &&
+		    object->writable == writable) {
+			object->holds++;
+			return object;
+		}
+	}
+	return NULL;
+}
+
+struct object *object_find(uint64_t cookie)
+{
+	struct object *object;
+
+	for (uint32_t i = 0; (object = object_at(i)); i++) {
+		if (object->holds && object->cookie == cookie)
+			return object;
+	}
+	return NULL;
+}
+
+void object_renumber(int fd, int other)
+{
+	struct object *object;
+
+	for (uint32_t i = 0; (object = object_at(i)); i++) {
+		if (object->holds && object->fd == fd)
+			object->fd = other;
+	}
+}
+
+void object_hold(struct object *object)
+{
+	object->holds++;
+}
+
+int object_put_locked(struct object *object)
+{
+	if (--object->holds)
+		return -1;
+	session_put_locked(object->session);
+	return object->fd;
+}
+
+void object_put(struct object *object)
+{
+	struct held held = lock_take();
+	int fd = object_put_locked(object);
+
+	lock_release(held);
+	descriptor_close(fd);
+}
+
+/* Somebody else may have made it meanwhile: theirs is taken. */
+static int publish(const struct object *wanted, struct object **ret_object)
+{
+	struct held held = lock_take();
+	struct object *object = find(wanted->dev, wanted->ino, wanted->writable);
+	bool found = object;
+	int err = found ? 0 : object_new(&object);
+
+	if (!found && !err) {
+		*object = *wanted;
+		object->cookie = ++last_cookie;
+		object->holds = 1;
+	}
+	if (found || err)
+		session_put_locked(wanted->session);
+	lock_release(held);
+	if (found || err)
+		descriptor_close(wanted->fd);
+	if (!err)
+		*ret_object = object;
+	return err;
+}
+
+static int make(int fd, const struct stat *st, bool writable, struct object **ret_object)
+{
+	struct object object = { .dev = st->st_dev, .ino = st->st_ino, .writable = writable };
+	char path[sizeof(((struct dxf_ioc_direct *)0)->socket)];
+	int err = daemon_direct(fd, path);
+
+	if (!err)
+		err = session_get(path, st->st_dev, &object.session);
+	if (err)
+		return err;
+	err = daemon_reopen(fd, writable, &object.fd);
+	if (!err)
+		return publish(&object, ret_object);
+	session_put(object.session);
+	return err;
+}
+
+int object_get(int fd, bool writable, struct object **ret_object)
+{
+	struct object *object;
+	struct held held;
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EOPNOTSUPP;
+	held = lock_take();
+	object = find(st.st_dev, st.st_ino, writable);
+	lock_release(held);
+	if (!object)
+		return make(fd, &st, writable, ret_object);
+	*ret_object = object;
+	return 0;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Files: one object for each inode and way of opening it (a program that may only read a
+ * file gets no descriptor for writing from us, and one that maps a file read-only does not
+ * hold it open for writing), with a descriptor of our own, which owns the pins. An object
+ * lives as long as it is held: by regions, flights and long-term pins.
+ */
+#ifndef DAXFUSE_DAXMAP_OBJECT_H
+#define DAXFUSE_DAXMAP_OBJECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct session;
+
+struct object {
+	uint32_t holds; /* 0: this place is free */
+	bool writable;
+	int fd;
+	dev_t dev;
+	ino_t ino;
+	uint64_t cookie; /* never used twice */
+	uint64_t grant;  /* the highest seen */
+	struct session *session;
+	uint32_t before_fork; /* holds in the parent */
+	bool orphan; /* of a fork: could not be opened anew */
+};
+
+/* The object of a program's descriptor, held; connects to the daemon if need be. Not with the
+ * lock. -EOPNOTSUPP and whatever else: this file can't be mapped from here. */
+int object_get(int fd, bool writable, struct object **ret_object);
+/* All with the lock: */
+void object_hold(struct object *object);
+/* The descriptor to close (without the lock) if it was the last; else -1. */
+int object_put_locked(struct object *object);
+struct object *object_find(uint64_t cookie);
+/* A descriptor has another number now. */
+void object_renumber(int fd, int other);
+/* For each object: those of index 0, 1, ...; NULL behind the last one, held or not. */
+struct object *object_at(uint32_t index);
+
+/* Without the lock. */
+void object_put(struct object *object);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Taking parts of regions out of the table: unmapped, given to the kernel, or replaced by
+ * something else. The daemon is told afterwards what is not mapped any more. Without the lock.
+ */
+#ifndef DAXFUSE_DAXMAP_PART_H
+#define DAXFUSE_DAXMAP_PART_H
+
+#include <stdint.h>
+
+#include "daxfuse/daxmap/region.h"
+
+/* What lies at [start, end) from now on; with the lock, and room for one region. 0 or a
+ * negative errno. */
+typedef int part_replace(uintptr_t start, uintptr_t end, const void *argument);
+
+/*
+ * Replace whatever is mapped at [start, end), ours or not. The range is handled in ascending
+ * order, each address once; on an error what comes behind it is as it was.
+ */
+int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const void *argument);
+int part_unmap(uintptr_t start, uintptr_t end);
+/* Have the kernel map the regions there, through its page cache or however it does. In signal
+ * handlers, too. */
+int part_to_kernel(uintptr_t start, uintptr_t end);
+/* How often that was done: who faults on an address that is not in the table looks at it. */
+uint64_t part_conversions(void);
+
+#endif

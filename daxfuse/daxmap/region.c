@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "daxfuse/daxmap/region.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/daxmap/object.h"
+#include "daxfuse/daxmap/sys.h"
+
+static struct region *table;
+static size_t count, room;
+/* Bounds of all that was ever in the table: most addresses of a program are outside. */
+static _Atomic uintptr_t lowest = UINTPTR_MAX, highest;
+
+/* ---- areas ---- */
+
+static size_t area_bytes(uint64_t units)
+{
+	return sizeof(struct area) + units * (2 + UNIT_PAGES);
+}
+
+int area_new(uint64_t offset, uint64_t length, struct area **ret_area)
+{
+	uint64_t first = offset / UNIT_BYTES;
+	uint64_t units = (offset + length + UNIT_BYTES - 1) / UNIT_BYTES - first;
+	struct area *area;
+	void *memory;
+	int err = sys_memory(area_bytes(units), &memory);
+
+	if (err)
+		return err;
+	area = memory;
+	area->offset = first * UNIT_BYTES;
+	area->units = units;
+	area->unit = (uint8_t *)(area + 1);
+	area->reason = area->unit + units;
+	area->page = area->reason + units;
+	*ret_area = area;
+	return 0;
+}
+
+void area_put(struct area *area)
+{
+	if (--area->regions == 0)
+		sys_munmap((uintptr_t)area, area_bytes(area->units));
+}
+
+/* Give a unit's pages states of their own. */
+static void spread(struct area *area, uint64_t unit)
+{
+	uint8_t was = area->unit[unit] & ~UNIT_HUGE;
+
+	if (was == UNIT_MIXED)
+		return;
+	memset(area->page + unit * UNIT_PAGES, was, UNIT_PAGES);
+	area->unit[unit] = UNIT_MIXED;
+}
+
+static void set_pages(struct area *area, uint64_t from, uint64_t to, enum page_state state)
+{
+	uint64_t unit = from / UNIT_BYTES;
+
+	spread(area, unit);
+	memset(area->page + from / PAGE_BYTES, state, (to - from) / PAGE_BYTES);
+}
+
+void area_set(struct area *area, uint64_t offset, uint64_t end, enum page_state state, bool huge,
+	      uint8_t reason)
+{
+	uint64_t at = offset - area->offset, stop = end - area->offset;
+
+	while (at < stop) {
+		uint64_t unit = at / UNIT_BYTES, to = MIN((unit + 1) * UNIT_BYTES, stop);
+
+		if (to - at == UNIT_BYTES)
+			area->unit[unit] = state | (huge ? UNIT_HUGE : 0);
+		else
+			set_pages(area, at, to, state);
+		area->reason[unit] = reason;
+		at = to;
+	}
+}
+
+void area_protect(struct area *area, uint64_t offset, uint64_t end)
+{
+	uint64_t at = offset - area->offset, stop = end - area->offset;
+
+	while (at < stop) {
+		uint64_t unit = at / UNIT_BYTES, to = MIN((unit + 1) * UNIT_BYTES, stop);
+		uint8_t huge = area->unit[unit] & UNIT_HUGE, state = area->unit[unit] & ~UNIT_HUGE;
+
+		if (to - at == UNIT_BYTES && state == PAGE_WRITE)
+			area->unit[unit] = PAGE_READ | huge;
+		else if (state == PAGE_WRITE)
+			spread(area, unit);
+		if (area->unit[unit] == UNIT_MIXED) {
+			for (uint64_t page = at / PAGE_BYTES; page < to / PAGE_BYTES; page++) {
+				if (area->page[page] == PAGE_WRITE)
+					area->page[page] = PAGE_READ;
+			}
+		}
+		at = to;
+	}
+}
+
+enum page_state area_page(const struct area *area, uint64_t offset)
+{
+	uint64_t at = offset - area->offset;
+	uint8_t state = area->unit[at / UNIT_BYTES] & ~UNIT_HUGE;
+
+	return state == UNIT_MIXED ? area->page[at / PAGE_BYTES] : state;
+}
+
+bool area_is_huge(const struct area *area, uint64_t offset)
+{
+	return area->unit[(offset - area->offset) / UNIT_BYTES] & UNIT_HUGE;
+}
+
+uint8_t area_reason(const struct area *area, uint64_t offset)
+{
+	return area->reason[(offset - area->offset) / UNIT_BYTES];
+}
+
+/* ---- the table ---- */
+
+bool regions_near(uintptr_t start, uintptr_t end)
+{
+	return end > atomic_load_explicit(&lowest, memory_order_relaxed) &&
+	       start < atomic_load_explicit(&highest, memory_order_relaxed);
+}
+
+/* Index of the first region that ends above addr. */
+static size_t find(uintptr_t addr)
+{
+	size_t low = 0, high = count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (table[middle].end > addr)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+struct region *region_from(uintptr_t addr)
+{
+	size_t at = find(addr);
+
+	return at < count ? &table[at] : NULL;
+}
+
+struct region *region_at(uintptr_t addr)
+{
+	struct region *region = region_from(addr);
+
+	return region && region->start <= addr ? region : NULL;
+}
+
+struct region *region_next(struct region *region)
+{
+	return region + 1 < table + count ? region + 1 : NULL;
+}
+
+int regions_reserve(size_t more)
+{
+	size_t bytes = (room ? room * 2 : 128) * sizeof(*table);
+	void *memory;
+	int err;
+
+	if (count + more <= room)
+		return 0;
+	while (bytes / sizeof(*table) < count + more)
+		bytes *= 2;
+	err = sys_memory(bytes, &memory);
+	if (err)
+		return err;
+	if (table) {
+		memcpy(memory, table, count * sizeof(*table));
+		sys_munmap((uintptr_t)table, room * sizeof(*table));
+	}
+	table = memory;
+	room = bytes / sizeof(*table);
+	return 0;
+}
+
+static void open_gap(size_t at)
+{
+	memmove(table + at + 1, table + at, (count - at) * sizeof(*table));
+	count++;
+}
+
+void region_insert(const struct region *region)
+{
+	struct region copy = *region;
+	size_t at = find(copy.start);
+
+	open_gap(at);
+	table[at] = copy;
+	copy.area->regions++;
+	if (copy.start < atomic_load_explicit(&lowest, memory_order_relaxed))
+		atomic_store(&lowest, copy.start);
+	if (copy.end > atomic_load_explicit(&highest, memory_order_relaxed))
+		atomic_store(&highest, copy.end);
+}
+
+void region_cut(uintptr_t addr)
+{
+	struct region *region = region_at(addr), upper;
+
+	if (!region || region->start == addr)
+		return;
+	upper = *region;
+	upper.offset += addr - region->start;
+	upper.start = addr;
+	region->end = addr;
+	object_hold(upper.object);
+	region_insert(&upper);
+}
+
+void region_remove(struct region *region)
+{
+	size_t at = (size_t)(region - table);
+
+	area_put(region->area);
+	count--;
+	memmove(table + at, table + at + 1, (count - at) * sizeof(*table));
+}

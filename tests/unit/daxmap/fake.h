@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A daemon in the same process, in place of daemon.c: one file, whose page n lies at page
+ * PLACE(n) of a device that is a memfd. Each page of the file is data, a hole, or behind the end.
+ * Grants are counted; what was answered last can be held back until the test has asked for it
+ * to be given up.
+ */
+#ifndef TESTS_UNIT_DAXMAP_FAKE_H
+#define TESTS_UNIT_DAXMAP_FAKE_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+/* last: it needs those above */
+#include <cmocka.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/daxmap.h"
+#include "daxfuse/daxmap/daemon.h"
+#include "daxfuse/daxmap/pieces.h"
+#include "daxfuse/daxmap/region.h"
+
+#define FAKE_UNITS 16
+#define FAKE_SIZE (FAKE_UNITS * UNIT_BYTES)
+#define DEVICE_BASE (4 * UNIT_BYTES) /* where page 0 of the file lies on the device */
+
+static struct {
+	pthread_mutex_t lock;
+	int device;
+	int file;              /* what programs map */
+	uint64_t size;         /* of the file */
+	bool hole[FAKE_UNITS];
+	bool read_only;        /* WRITABLE is given for DXF_ACCESS_WRITE only */
+	uint64_t grant;
+	uint64_t cookie;       /* of the last question */
+	uint64_t granted[FAKE_UNITS]; /* the number of the pin, 0: none */
+	uint32_t flags;        /* of WELCOME */
+	_Atomic int error;     /* of the next questions */
+	_Atomic int asked, closed;
+	void (*on_answer)(void); /* before the answer to a question arrives */
+	int messages[2];       /* what the listener hears */
+} fake = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static inline char *fake_page(uint64_t offset)
+{
+	static char *memory;
+
+	if (!memory)
+		memory = mmap(NULL, DEVICE_BASE + FAKE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			      fake.device, 0);
+	return memory + DEVICE_BASE + offset;
+}
+
+static inline void fake_start(void)
+{
+	fake.device = memfd_create("device", 0);
+	fake.file = memfd_create("file", 0);
+	assert_int_equal(ftruncate(fake.device, DEVICE_BASE + FAKE_SIZE), 0);
+	assert_int_equal(ftruncate(fake.file, FAKE_SIZE), 0);
+	fake.size = FAKE_SIZE;
+	for (uint64_t at = 0; at < FAKE_SIZE; at += PAGE_BYTES)
+		*(uint64_t *)fake_page(at) = at;
+}
+
+/* ---- what daemon.h asks for ---- */
+
+int daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->socket)])
+{
+	struct stat st, own;
+
+	fstat(fd, &st);
+	fstat(fake.file, &own);
+	memset(ret_path, 0, sizeof(((struct dxf_ioc_direct *)0)->socket));
+	strcpy(ret_path, "fake");
+	return st.st_ino == own.st_ino ? 0 : -EOPNOTSUPP;
+}
+
+int daemon_reopen(int fd, bool writable, int *ret_fd)
+{
+	*ret_fd = dup(fd);
+	return *ret_fd < 0 ? -errno : 0;
+}
+
+static inline void fake_piece(const struct dxf_ioc_map *map, uint64_t unit, struct dxf_ioc_piece *piece)
+{
+	uint64_t end = MIN((unit + 1) * UNIT_BYTES, fake.size);
+	bool whole = map->start <= unit * UNIT_BYTES && map->end >= (unit + 1) * UNIT_BYTES &&
+		     end == (unit + 1) * UNIT_BYTES && !map->pages;
+
+	memset(piece, 0, sizeof(*piece));
+	piece->file_offset = unit * UNIT_BYTES;
+	piece->length = end - piece->file_offset;
+	piece->grant = fake.granted[unit] = ++fake.grant;
+	if (fake.hole[unit] && map->access == DXF_ACCESS_WRITE) {
+		fake.hole[unit] = false;
+		piece->drop_offset = unit * UNIT_BYTES;
+		piece->drop_length = UNIT_BYTES;
+	}
+	if (fake.hole[unit]) {
+		piece->flags = DXF_PIECE_ZERO;
+		return;
+	}
+	piece->device_offset = DEVICE_BASE + unit * UNIT_BYTES;
+	piece->flags = whole ? DXF_PIECE_HUGE : 0;
+	piece->reason = whole ? DXF_REASON_NONE : DXF_REASON_END;
+	if (map->access == DXF_ACCESS_WRITE || (map->access == DXF_ACCESS_EAGER && !fake.read_only))
+		piece->flags |= DXF_PIECE_WRITABLE;
+}
+
+int daemon_map(int fd, struct dxf_ioc_map *map)
+{
+	uint64_t unit = map->offset / UNIT_BYTES;
+	void (*on_answer)(void);
+	int err = fake.error;
+
+	fake.asked++;
+	if (err)
+		return err;
+	if (map->offset >= fake.size)
+		return -ENXIO;
+	pthread_mutex_lock(&fake.lock);
+	fake.cookie = map->cookie;
+	map->count = 0;
+	for (; unit * UNIT_BYTES < MIN(map->offset + map->length, fake.size); unit++)
+		fake_piece(map, unit, &map->piece[map->count++]);
+	on_answer = fake.on_answer;
+	fake.on_answer = NULL;
+	pthread_mutex_unlock(&fake.lock);
+	if (on_answer)
+		on_answer();
+	return 0;
+}
+
+int daemon_unmap(int fd, uint64_t offset, uint64_t length, uint64_t grant)
+{
+	pthread_mutex_lock(&fake.lock);
+	for (uint64_t unit = offset / UNIT_BYTES; unit * UNIT_BYTES < offset + length; unit++) {
+		if (unit < FAKE_UNITS && fake.granted[unit] <= grant)
+			fake.granted[unit] = 0;
+	}
+	pthread_mutex_unlock(&fake.lock);
+	return 0;
+}
+
+int daemon_pin(int fd, uint64_t offset, uint64_t length)
+{
+	return 0;
+}
+
+int daemon_unpin(int fd, uint64_t offset, uint64_t length)
+{
+	return 0;
+}
+
+int daemon_promote(int fd, uint64_t offset, uint64_t length)
+{
+	return 0;
+}
+
+int daemon_connect(const char *path, dev_t dev, uint64_t session, struct welcome *ret_welcome,
+		   int *ret_socket)
+{
+	*ret_welcome = (struct welcome){ .session = 1, .flags = fake.flags,
+					 .device = dup(fake.device) };
+	*ret_socket = dup(STDERR_FILENO);
+	return 0;
+}
+
+int daemon_receive(int sock, int timeout_ms, struct direct_message *ret_message)
+{
+	usleep(1000);
+	return -EAGAIN;
+}
+
+int daemon_send(int sock, const struct direct_message *message)
+{
+	return 0;
+}
+
+/* ---- for tests ---- */
+
+static sigjmp_buf fake_jump;
+static volatile sig_atomic_t fake_signal, fake_armed;
+
+static inline void fake_handler(int sig, siginfo_t *info, void *context)
+{
+	if (dxm_fault(sig, info, context))
+		return;
+	fake_signal = sig;
+	if (fake_armed)
+		siglongjmp(fake_jump, 1);
+	signal(sig, SIG_DFL);
+}
+
+/* cmocka sets handlers of its own before each test: so in the tests. */
+static inline void fake_handlers(void)
+{
+	struct sigaction action = { .sa_sigaction = fake_handler, .sa_flags = SA_SIGINFO };
+
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
+}
+
+/* The signal that an access ends with, 0: none. */
+static inline int touch(volatile char *memory, bool store)
+{
+	fake_handlers();
+	fake_signal = 0;
+	fake_armed = 1;
+	if (!sigsetjmp(fake_jump, 1)) {
+		if (store)
+			*memory = *memory;
+		else
+			(void)*memory;
+	}
+	fake_armed = 0;
+	return fake_signal;
+}
+
+/* The beginning of the file at any address. */
+static inline char *map_file(uint64_t length, int prot)
+{
+	char *memory = dxm_map(NULL, length, prot, MAP_SHARED, fake.file, 0);
+
+	fake_handlers();
+	assert_ptr_not_equal(memory, MAP_FAILED);
+	return memory;
+}
+
+/* Pins that the daemon knows of. */
+static inline unsigned pins(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FAKE_UNITS; i++)
+		n += fake.granted[i] > 0;
+	return n;
+}
+
+/* What is mapped of each unit: H, P, Z, - nothing yet, . not ours; W, w: H, P for writing. */
+static inline const char *survey(const char *memory, uint64_t units)
+{
+	static char text[FAKE_UNITS + 1];
+
+	memset(text, 0, sizeof(text));
+	for (uint64_t unit = 0; unit < units; unit++) {
+		struct dxm_range range;
+
+		assert_int_equal(dxm_query(memory + unit * UNIT_BYTES, UNIT_BYTES, &range, 1), 1);
+		text[unit] = ".-ZPH"[range.kind];
+		if (range.writable)
+			text[unit] = text[unit] == 'H' ? 'W' : 'w';
+	}
+	return text;
+}
+
+static inline int fake_setup(void **state)
+{
+	if (!fake.device)
+		fake_start();
+	memset(fake.hole, 0, sizeof(fake.hole));
+	memset(fake.granted, 0, sizeof(fake.granted));
+	fake.size = FAKE_SIZE;
+	fake.read_only = false;
+	fake.error = 0;
+	fake.on_answer = NULL;
+	return 0;
+}
+
+#endif
