@@ -90,7 +90,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int val
 		set.valid |= valid & bits[i].fuse ? bits[i].core : 0;
 	decode_times(st, valid, &set);
 	do {
-		err = fs_setattr(s->fs, node_to_ino(node), &set, &attr);
+		err = direct_setattr(s->direct, node_to_ino(node), &set, &attr);
 	} while (deferred_frees(s->deferred, err));
 	reply_attr(req, err, &attr);
 }

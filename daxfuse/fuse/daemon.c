@@ -28,6 +28,8 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/direct/pins.h"
+#include "daxfuse/fuse/control.h"
 #include "daxfuse/fuse/deferred.h"
 #include "daxfuse/fuse/log.h"
 #include "daxfuse/fuse/notifier.h"
@@ -134,12 +136,17 @@ static int open_device(struct state *s, struct device_error *ret_error)
 	return err;
 }
 
-/* Orphans of a mount that is taken over may be open still. */
-static struct fs_options pool_options(const struct state *s)
+/*
+ * Orphans of a mount that is taken over may be open still, and what programs have mapped
+ * must not be given out.
+ */
+static struct fs_options pool_options(const struct state *s, struct fs_held *held, unsigned count)
 {
 	struct fs_options options = s->options->fs;
 
 	options.keep_orphans = s->adopts;
+	options.held = held;
+	options.held_count = count;
 	if (s->requests) {
 		options.executed = requests_executed;
 		options.executed_arg = s->requests;
@@ -147,9 +154,55 @@ static struct fs_options pool_options(const struct state *s)
 	return options;
 }
 
+static int mount_pool(struct state *s, const struct pmem *pm)
+{
+	CLEANUP_FREE struct fs_held *held = NULL;
+	struct fs_options options;
+	unsigned count = 0;
+	int err = s->pins ? pin_table_held(s->pins, &held, &count) : 0;
+
+	if (err)
+		return err;
+	options = pool_options(s, held, count);
+	return fs_mount(pm, &options, &s->fs, &s->report);
+}
+
+/* Attributes may be told of in a request; dropping pages may wait for write-back. */
+static void forget(void *arg, uint64_t ino, bool data)
+{
+	struct state *s = arg;
+
+	if (data)
+		deferred_forget_pages(s->deferred, ino);
+	else
+		fuse_lowlevel_notify_inval_inode(s->se, ino_to_node(ino), -1, 0);
+}
+
+/* Where programs connect: the keeper's socket, or our own. */
+static int open_direct(struct state *s)
+{
+	struct direct_config config = {
+		.fs = s->fs,
+		.dev = s->dev,
+		.read_only = s->options->fs.read_only,
+		.policy = s->options->direct,
+		.kept = s->pins,
+		.life = s->kept ? s->kept->starts : 1,
+		.forget = forget,
+		.forget_arg = s,
+	};
+
+	if (s->kept)
+		memcpy(s->socket, s->kept->socket, sizeof(s->socket));
+	else
+		s->fds.control = control_open(s->options, s->socket, sizeof(s->socket));
+	config.socket = s->socket;
+	config.listener = s->fds.control;
+	return direct_open(&config, &s->direct);
+}
+
 static int open_pool(struct state *s)
 {
-	struct fs_options options = pool_options(s);
 	struct device_error error;
 	struct pmem *pm;
 	int err = open_device(s, &error);
@@ -163,11 +216,13 @@ static int open_pool(struct state *s)
 	}
 	err = pmem_poison_init();
 	if (!err)
-		err = fs_mount(pm, &options, &s->fs, &s->report);
+		err = mount_pool(s, pm);
 	if (err)
 		complain(s->device,
 			 s->report.what[0] ? s->report.what : "the pool cannot be mounted", err,
 			 s->report.advice);
+	if (!err)
+		err = open_direct(s);
 	return err;
 }
 
@@ -224,6 +279,8 @@ static int serve(struct state *s)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	err = open_session(s);
+	if (!err)
+		err = direct_serve(s->direct);
 	if (err)
 		return err;
 	err = -pthread_create(&signals, NULL, wait_for_signal, s);
@@ -254,6 +311,9 @@ static int live(struct state *s)
 	deferred_stop(s->deferred, !err);
 	notifier_stop(s->notifier);
 	session_close(s);
+	direct_close(s->direct);
+	if (!err)
+		control_remove(s->socket);
 	if (s->fs)
 		fs_unmount(s->fs);
 	device_close(s->dev);
@@ -308,6 +368,8 @@ static int live_kept(struct state *s)
 	s->device = strdup(s->kept->device);
 	s->mountpoint = strdup(s->kept->mountpoint);
 	if (!s->device || !s->mountpoint)
+		return EXIT_MOUNT;
+	if (kept_map_pins(s->fds.memory, &s->pins))
 		return EXIT_MOUNT;
 	requests_open(&requests, s->kept);
 	s->requests = &requests;

@@ -141,8 +141,8 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 		n = (ssize_t)done;
 	} else {
 		do {
-			n = fs_write(s->fs, node_to_ino(node), buf, size, (uint64_t)offset,
-				     FS_WRITE_DECIDES | (kills ? FS_WRITE_KILL_SUIDGID : 0));
+			n = direct_write(s->direct, node_to_ino(node), buf, size, (uint64_t)offset,
+					 FS_WRITE_DECIDES | (kills ? FS_WRITE_KILL_SUIDGID : 0));
 		} while (deferred_frees(s->deferred, n));
 	}
 	if (kills)
@@ -161,8 +161,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset
 
 	if (offset >= 0 && length > 0) {
 		do {
-			err = fs_fallocate(s->fs, node_to_ino(node), mode, (uint64_t)offset,
-					   (uint64_t)length);
+			err = direct_fallocate(s->direct, node_to_ino(node), mode, (uint64_t)offset,
+					       (uint64_t)length);
 		} while (deferred_frees(s->deferred, err));
 	}
 	fuse_reply_err(req, -err);
@@ -192,8 +192,8 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset,
 		return;
 	}
 	do {
-		n = fs_copy_range(s->fs, node_to_ino(in), (uint64_t)in_offset, node_to_ino(out),
-				  (uint64_t)out_offset, length);
+		n = direct_copy_range(s->direct, node_to_ino(in), (uint64_t)in_offset,
+				      node_to_ino(out), (uint64_t)out_offset, length);
 	} while (deferred_frees(s->deferred, n));
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);

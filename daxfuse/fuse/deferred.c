@@ -26,7 +26,7 @@ enum { SWEEP_SECONDS = 1 };
 
 struct job {
 	STAILQ_ENTRY(job) link;
-	enum { JOB_ORPHAN, JOB_RANGE, JOB_SETTLE, JOB_SWEEP } kind;
+	enum { JOB_ORPHAN, JOB_RANGE, JOB_SETTLE, JOB_SWEEP, JOB_PAGES } kind;
 	struct deferred_range range;
 	uint64_t ino;
 	uint32_t generation;
@@ -84,8 +84,8 @@ static void change_range(struct deferred *d, const struct deferred_range *range)
 		requests_attach(range->request);
 	notifier_invalidate(s->notifier, range->node, 0, 0);
 	if (!requests_was_executed(&result))
-		err = fs_fallocate(s->fs, node_to_ino(range->node), range->mode, range->offset,
-				   range->length);
+		err = direct_fallocate(s->direct, node_to_ino(range->node), range->mode,
+				       range->offset, range->length);
 	notifier_invalidate(s->notifier, range->node, 0, 0);
 	if (err)
 		fuse_reply_err(range->req, -err);
@@ -170,6 +170,10 @@ static void do_job(struct deferred *d, const struct job *job)
 	case JOB_SETTLE:
 		settle(d);
 		break;
+	case JOB_PAGES:
+		if (!is_unmounted(d))
+			notifier_invalidate(d->s->notifier, ino_to_node(job->ino), 0, 0);
+		break;
 	case JOB_SWEEP:
 		fs_for_each_orphan(d->s->fs, free_if_unknown, d);
 		break;
@@ -178,12 +182,13 @@ static void do_job(struct deferred *d, const struct job *job)
 
 /*
  * At the end: a process that only makes room for the next one leaves everything to it.
- * Ranges are left in any case: who asked is gone, or asks the next process again, and
- * what they ask the kernel for might need requests that nobody answers any more.
+ * Ranges and pages are left in any case: who asked is gone, or asks the next process
+ * again, and what they ask the kernel for might need requests that nobody answers any more.
  */
 static bool is_left(const struct deferred *d, const struct job *job)
 {
-	return d->stopping && (!is_unmounted(d) || job->kind == JOB_RANGE);
+	return d->stopping &&
+	       (!is_unmounted(d) || job->kind == JOB_RANGE || job->kind == JOB_PAGES);
 }
 
 static bool is_time(const struct timespec *at)
@@ -280,6 +285,18 @@ void deferred_fallocate(struct deferred *d, const struct deferred_range *range)
 	}
 	job->kind = JOB_RANGE;
 	job->range = *range;
+	push(d, job);
+}
+
+void deferred_forget_pages(struct deferred *d, uint64_t ino)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	/* without memory whoever maps the file through the kernel sees old pages longer */
+	if (!job)
+		return;
+	job->kind = JOB_PAGES;
+	job->ino = ino;
 	push(d, job);
 }
 

@@ -27,6 +27,9 @@ void deferred_stop(struct deferred *d, bool unmounted);
  * that nobody can reach. */
 void deferred_forget(struct deferred *d, uint64_t ino);
 
+/* The kernel's pages of ino are out of date. */
+void deferred_forget_pages(struct deferred *d, uint64_t ino);
+
 /*
  * Out of space (or quota): whether it is worth trying again, because orphans
  * were freed just now. Waits for those that are about to be, but never for long.

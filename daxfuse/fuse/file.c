@@ -2,6 +2,7 @@
 /* Open files: open, create, O_TMPFILE, release. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "daxfuse/fuse/deferred.h"
 #include "daxfuse/fuse/repeat.h"
@@ -15,7 +16,7 @@ static int truncate_open(struct state *s, uint64_t ino, const struct fuse_file_i
 		.valid = FS_SET_SIZE | (libfuse_kills_suidgid(fi) ? FS_SET_KILL_SUIDGID : 0),
 	};
 	uint32_t mode = attr->mode;
-	int err = fs_setattr(s->fs, ino, &set, attr);
+	int err = direct_setattr(s->direct, ino, &set, attr);
 
 	/* an earlier process may have changed it, and died before it could say so */
 	if (!err && (attr->mode != mode || requests_is_repeated()))
@@ -72,6 +73,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 			err = fs_mknod(s->fs, &cred, node_to_ino(parent), name,
 				       (mode & 07777) | S_IFREG, 0, &attr);
 		} while (deferred_frees(s->deferred, err));
+		direct_note(s->direct, node_to_ino(parent), DXF_WATCH_NAMES | DXF_WATCH_ATTR, 0, 0);
 	}
 	if (!err)
 		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);
@@ -106,16 +108,28 @@ static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 {
 	struct state *s = state_of(req);
 
+	/* its pins end first: the file may be trimmed when nobody maps it */
+	direct_release(s->direct, file_of_handle(node, fi->fh).handle);
 	fs_release(s->fs, node_to_ino(node));
 	deferred_forget(s->deferred, node_to_ino(node));
 	fuse_reply_err(req, 0);
 }
 
-/* Every write was durable when it returned; the kernel need not ask again. What
- * was stored through mappings it has written before it asks. */
+/*
+ * Every write was durable when it returned, and what was stored through the kernel's
+ * mappings it has written before it asks. What is left is what programs have stored
+ * through their own. If such stores are as durable as they will ever be, the kernel need
+ * not ask again.
+ */
 static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
 {
-	fuse_reply_err(req, ENOSYS);
+	struct state *s = state_of(req);
+
+	if (strcmp(device_granularity(s->dev), "cache_line") ||
+	    s->options->direct.who == DIRECT_NOBODY)
+		fuse_reply_err(req, ENOSYS);
+	else
+		fuse_reply_err(req, errno_of(direct_fsync(s->direct, node_to_ino(node))));
 }
 
 void file_ops(struct fuse_lowlevel_ops *ops)

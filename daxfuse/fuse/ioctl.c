@@ -135,7 +135,7 @@ static void set_xflags(const struct call *c)
 	}
 	xflags.project = in.fsx_projid;
 	xflags.extsize = in.fsx_extsize;
-	reply(c, fs_set_xflags(c->s->fs, c->ino, &xflags), NULL, 0);
+	reply(c, direct_set_xflags(c->s->direct, c->ino, &xflags), NULL, 0);
 }
 
 /* ---- of daxfuse ------------------------------------------------------------- */
@@ -277,7 +277,7 @@ static void change_range(const struct call *c)
 	struct dxf_ioc_range in;
 
 	memcpy(&in, c->in, sizeof(in));
-	if (c->fh != O_WRONLY && c->fh != O_RDWR)
+	if (!(file_of_handle(c->node, c->fh).may & DIRECT_MAY_WRITE))
 		reply(c, -EBADF, NULL, 0);
 	else if (in.mode != FALLOC_FL_COLLAPSE_RANGE && in.mode != FALLOC_FL_INSERT_RANGE)
 		reply(c, -EOPNOTSUPP, NULL, 0);
@@ -300,11 +300,11 @@ static void realign(const struct call *c)
 
 	memcpy(&answer, c->in, sizeof(answer));
 	offset = answer.offset;
-	if (c->fh != O_WRONLY && c->fh != O_RDWR && !is_privileged(c->req)) {
+	if (!(file_of_handle(c->node, c->fh).may & DIRECT_MAY_WRITE) && !is_privileged(c->req)) {
 		reply(c, -EBADF, NULL, 0);
 		return;
 	}
-	answer.error = fs_realign(c->s->fs, c->ino, &offset, &moved);
+	answer.error = direct_realign(c->s->direct, c->ino, &offset, &moved);
 	answer.offset = offset;
 	answer.moved = moved;
 	reply(c, 0, &answer, sizeof(answer));
@@ -333,6 +333,92 @@ static void restart(const struct call *c)
 		restart_now(c->s);
 }
 
+/* ---- direct mappings ---------------------------------------------------------- */
+
+static void get_socket(const struct call *c)
+{
+	struct dxf_ioc_direct answer = { .socket = "" };
+
+	strncpy(answer.socket, direct_socket(c->s->direct), sizeof(answer.socket) - 1);
+	reply(c, 0, &answer, sizeof(answer));
+}
+
+static void map(const struct call *c)
+{
+	const struct direct_file file = file_of_handle(c->node, c->fh);
+	CLEANUP_FREE struct dxf_ioc_map *map = malloc(sizeof(*map));
+	int err = -ENOMEM;
+
+	if (map) {
+		memcpy(map, c->in, sizeof(*map));
+		do {
+			err = direct_map(c->s->direct, &file, map);
+		} while (deferred_frees(c->s->deferred, err));
+	}
+	reply(c, err, map, sizeof(*map));
+}
+
+static void unmap(const struct call *c)
+{
+	const struct direct_file file = file_of_handle(c->node, c->fh);
+	struct dxf_ioc_unmap in;
+
+	memcpy(&in, c->in, sizeof(in));
+	reply(c, direct_unmap(c->s->direct, &file, &in), NULL, 0);
+}
+
+static void pin(const struct call *c)
+{
+	const struct direct_file file = file_of_handle(c->node, c->fh);
+	struct dxf_ioc_pin in;
+
+	memcpy(&in, c->in, sizeof(in));
+	reply(c, direct_pin(c->s->direct, &file, &in), NULL, 0);
+}
+
+static void unpin(const struct call *c)
+{
+	const struct direct_file file = file_of_handle(c->node, c->fh);
+	struct dxf_ioc_pin in;
+
+	memcpy(&in, c->in, sizeof(in));
+	reply(c, direct_unpin(c->s->direct, &file, &in), NULL, 0);
+}
+
+static void promote(const struct call *c)
+{
+	const struct direct_file file = file_of_handle(c->node, c->fh);
+	struct dxf_ioc_promote in;
+
+	memcpy(&in, c->in, sizeof(in));
+	reply(c, direct_promote(c->s->direct, &file, &in), NULL, 0);
+}
+
+static void watch(const struct call *c)
+{
+	const struct direct_file file = file_of_handle(c->node, c->fh);
+
+	reply(c, direct_watch(c->s->direct, &file), NULL, 0);
+}
+
+static void read_watch(const struct call *c)
+{
+	const struct direct_file file = file_of_handle(c->node, c->fh);
+	CLEANUP_FREE struct dxf_ioc_watch *watch = malloc(sizeof(*watch));
+	int err = watch ? direct_watch_read(c->s->direct, &file, watch) : -ENOMEM;
+
+	reply(c, err, watch, sizeof(*watch));
+}
+
+static void get_mapped(const struct call *c)
+{
+	CLEANUP_FREE struct dxf_ioc_mapped *mapped = calloc(1, sizeof(*mapped));
+	int err = mapped ? status_mapped_json(c->s, c->ino, mapped->json, sizeof(mapped->json)) :
+			   -ENOMEM;
+
+	reply(c, err, mapped, sizeof(*mapped));
+}
+
 /* ---- all -------------------------------------------------------------------- */
 
 static const struct {
@@ -355,6 +441,15 @@ static const struct {
 	{ DXF_IOC_SET_LABEL, set_label, true },
 	{ DXF_IOC_REALIGN, realign, false },
 	{ DXF_IOC_RESTART, restart, true },
+	{ DXF_IOC_DIRECT, get_socket, false },
+	{ DXF_IOC_MAP, map, false },
+	{ DXF_IOC_UNMAP, unmap, false },
+	{ DXF_IOC_PIN, pin, false },
+	{ DXF_IOC_UNPIN, unpin, false },
+	{ DXF_IOC_PROMOTE, promote, false },
+	{ DXF_IOC_MAPPED, get_mapped, false },
+	{ DXF_IOC_WATCH, watch, true },
+	{ DXF_IOC_WATCH_READ, read_watch, true },
 };
 
 /* Whether what came, and what is expected back, has the size of the command. */

@@ -11,6 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daxfuse/base/bits.h"
+#include "daxfuse/direct/pins.h"
+#include "daxfuse/fuse/control.h"
 #include "daxfuse/fuse/options.h"
 
 static const char variable[] = "DAXFUSE_KEPT";
@@ -26,6 +29,28 @@ static int map(int fd, struct kept **ret_kept)
 	return 0;
 }
 
+static off_t pins_offset(void)
+{
+	return (off_t)round_up(sizeof(struct kept), 4096);
+}
+
+/* A page of it takes memory when it is used. */
+static off_t kept_bytes(void)
+{
+	return pins_offset() + (off_t)sizeof(struct pin_table);
+}
+
+int kept_map_pins(int fd, struct pin_table **ret_pins)
+{
+	void *p = mmap(NULL, sizeof(struct pin_table), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		       pins_offset());
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret_pins = p;
+	return 0;
+}
+
 static int create(struct kept **ret_kept)
 {
 	int fd = memfd_create("daxfuse", MFD_CLOEXEC);
@@ -33,7 +58,7 @@ static int create(struct kept **ret_kept)
 
 	if (fd < 0)
 		return -errno;
-	err = ftruncate(fd, sizeof(struct kept)) ? -errno : map(fd, ret_kept);
+	err = ftruncate(fd, kept_bytes()) ? -errno : map(fd, ret_kept);
 	if (err) {
 		close(fd);
 		return err;
@@ -72,6 +97,7 @@ int kept_open(const struct options *options, const char *device, const char *mou
 		return -errno;
 	ret_fds->mount = pair[0];
 	ret_fds->mount_peer = pair[1];
+	ret_fds->control = control_open(options, (*ret_kept)->socket, sizeof((*ret_kept)->socket));
 	return 0;
 }
 
@@ -83,7 +109,7 @@ int kept_map(int fd, struct kept **ret_kept)
 
 	if (fstat(fd, &st))
 		return -errno;
-	if (st.st_size < (off_t)sizeof(*kept))
+	if (st.st_size < kept_bytes())
 		return -EINVAL;
 	err = map(fd, &kept);
 	if (err)
@@ -104,8 +130,8 @@ int kept_export(const struct kept_fds *fds)
 {
 	char text[128];
 
-	snprintf(text, sizeof(text), "%d %d %d %d %d %d", fds->fuse, fds->memory, fds->device,
-		 fds->mount, fds->mount_peer, fds->ready);
+	snprintf(text, sizeof(text), "%d %d %d %d %d %d %d", fds->fuse, fds->memory, fds->device,
+		 fds->mount, fds->mount_peer, fds->ready, fds->control);
 	return setenv(variable, text, 1) ? -ENOMEM : 0;
 }
 
@@ -121,8 +147,8 @@ bool kept_import(struct kept_fds *ret_fds)
 	const char *text = getenv(variable);
 	struct kept_fds f;
 
-	if (!text || sscanf(text, "%d %d %d %d %d %d", &f.fuse, &f.memory, &f.device, &f.mount,
-			    &f.mount_peer, &f.ready) != 6)
+	if (!text || sscanf(text, "%d %d %d %d %d %d %d", &f.fuse, &f.memory, &f.device, &f.mount,
+			    &f.mount_peer, &f.ready, &f.control) != 7)
 		return false;
 	unsetenv(variable);
 	close_on_exec(f.fuse);
@@ -131,6 +157,7 @@ bool kept_import(struct kept_fds *ret_fds)
 	close_on_exec(f.mount);
 	close_on_exec(f.mount_peer);
 	close_on_exec(f.ready);
+	close_on_exec(f.control);
 	*ret_fds = f;
 	return true;
 }

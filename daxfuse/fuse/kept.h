@@ -3,7 +3,8 @@
  * What outlives the serving process, so that the next one can go on where it
  * stopped: descriptors, which a keeper holds open (our supervisor, or systemd's
  * fd store), and one page-aligned piece of memory, a memfd, which holds what the
- * kernel said when it greeted us and the requests that are in progress.
+ * kernel said when it greeted us, the requests that are in progress, and, behind
+ * that, which pieces of the device programs have mapped (direct/pins.h).
  *
  * A memfd and not the pool: SIGKILL loses no store, and what is in it means
  * nothing once the machine or the mount is gone, as the kernel's side of it is
@@ -18,7 +19,7 @@
 
 #define KEPT_MAGIC UINT32_C(0x4b465844)
 /* Grows when the next binary could misread what this one kept. */
-#define KEPT_VERSION UINT32_C(1)
+#define KEPT_VERSION UINT32_C(2)
 /* Twice as many as there may be threads: each has one, and may work on an older one. */
 #define KEPT_REQUESTS 2048
 #define KEPT_INIT_MAX 4096
@@ -58,6 +59,8 @@ struct kept {
 	char binary[4096];     /* what the keeper starts next */
 	char device[4096];     /* canonical: whoever takes over must not look at a path */
 	char mountpoint[4096]; /* that leads through the mount itself */
+	char socket[108];      /* where programs ask for the device; "": nowhere */
+	uint32_t reserved2;
 	/* the pool's feature words, for the next binary to look at */
 	uint32_t pool_version;
 	uint32_t supervisor; /* its pid, 0 = systemd */
@@ -76,11 +79,13 @@ struct kept_fds {
 	int device; /* the pool's, whose lock lives as long */
 	int mount;  /* users: where fusermount3 puts the descriptor of /dev/fuse */
 	int mount_peer; /* the other end of it, which fusermount3 gets */
+	int control; /* listens at kept->socket */
 	int ready;  /* the supervisor waits for a byte here */
 };
-#define KEPT_FDS_NONE { -1, -1, -1, -1, -1, -1 }
+#define KEPT_FDS_NONE { -1, -1, -1, -1, -1, -1, -1 }
 
 struct options;
+struct pin_table;
 
 /* The descriptors and the memory of a new mount (paths canonical). What can't be had
  * of the device and of /dev/fuse is left to who serves to complain about. 0 or
@@ -89,6 +94,8 @@ int kept_open(const struct options *options, const char *device, const char *mou
 	      struct kept_fds *ret_fds, struct kept **ret_kept);
 /* Map what an earlier process made. -EINVAL: not ours; -EOPNOTSUPP: another version. */
 int kept_map(int fd, struct kept **ret_kept);
+/* What programs have mapped, of the same descriptor. 0 or negative errno. */
+int kept_map_pins(int fd, struct pin_table **ret_pins);
 
 /* Hand descriptors on through an environment variable. 0 or -ENOMEM. */
 int kept_export(const struct kept_fds *fds);

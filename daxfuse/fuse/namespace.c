@@ -28,6 +28,19 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	reply_entry(req, err, &attr);
 }
 
+static void note_names(struct state *s, fuse_ino_t parent)
+{
+	direct_note(s->direct, node_to_ino(parent), DXF_WATCH_NAMES | DXF_WATCH_ATTR, 0, 0);
+}
+
+/* Of watchers: a name in parent was made, of what attr says. */
+static void note_entry(struct state *s, fuse_ino_t parent, int err, const struct fs_attr *attr)
+{
+	note_names(s, parent);
+	if (!err)
+		direct_note(s->direct, attr->ino, DXF_WATCH_ATTR, 0, 0);
+}
+
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
 	struct state *s = state_of(req);
@@ -43,6 +56,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	do {
 		err = fs_mknod(s->fs, &cred, node_to_ino(parent), name, mode, packed, &attr);
 	} while (deferred_frees(s->deferred, err));
+	note_entry(s, parent, err, &attr);
 	reply_entry(req, err, &attr);
 }
 
@@ -58,6 +72,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	do {
 		err = fs_mkdir(s->fs, &cred, node_to_ino(parent), name, mode, &attr);
 	} while (deferred_frees(s->deferred, err));
+	note_entry(s, parent, err, &attr);
 	reply_entry(req, err, &attr);
 }
 
@@ -73,6 +88,7 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 	do {
 		err = fs_symlink(s->fs, &cred, node_to_ino(parent), name, target, &attr);
 	} while (deferred_frees(s->deferred, err));
+	note_entry(s, parent, err, &attr);
 	reply_entry(req, err, &attr);
 }
 
@@ -87,19 +103,32 @@ static void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const ch
 	do {
 		err = fs_link(s->fs, node_to_ino(node), node_to_ino(parent), name, &attr);
 	} while (deferred_frees(s->deferred, err));
+	note_entry(s, parent, err, &attr);
 	reply_entry(req, err, &attr);
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	if (!repeat_done(req))
-		fuse_reply_err(req, errno_of(fs_unlink(state_of(req)->fs, node_to_ino(parent), name)));
+	struct state *s = state_of(req);
+	int err;
+
+	if (repeat_done(req))
+		return;
+	err = fs_unlink(s->fs, node_to_ino(parent), name);
+	note_names(s, parent);
+	fuse_reply_err(req, -err);
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	if (!repeat_done(req))
-		fuse_reply_err(req, errno_of(fs_rmdir(state_of(req)->fs, node_to_ino(parent), name)));
+	struct state *s = state_of(req);
+	int err;
+
+	if (repeat_done(req))
+		return;
+	err = fs_rmdir(s->fs, node_to_ino(parent), name);
+	note_names(s, parent);
+	fuse_reply_err(req, -err);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
@@ -115,6 +144,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		err = fs_rename(s->fs, &cred, node_to_ino(parent), name, node_to_ino(new_parent),
 				new_name, flags);
 	} while (deferred_frees(s->deferred, err));
+	note_names(s, parent);
+	note_names(s, new_parent);
 	fuse_reply_err(req, -err);
 }
 

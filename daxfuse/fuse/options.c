@@ -2,6 +2,7 @@
 #include "daxfuse/fuse/options.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ enum kind {
 	NUMBER,  /* store the argument at `field` */
 	DAX,     /* the argument names a mode */
 	KEEPER,  /* the argument names a keeper */
+	DIRECT,  /* the argument says who gets the device */
 	KERNEL,  /* a mount flag */
 	IGNORED, /* for mount(8) and systemd only */
 };
@@ -50,6 +52,9 @@ static const struct option table[] = {
 	{ "keeper=", KEEPER, FIELD(keeper), 0,
 	  "supervisor|systemd|none: who lets the daemon die and be replaced under the mount "
 	  "(supervisor; none with io_uring or clone_fd)" },
+	{ "direct=", DIRECT, FIELD(direct), 0,
+	  "off|owner|group=NAME|all: who may map the device itself (libdaxmap), and with it reach "
+	  "ALL data of the pool (owner: root, and who mounts)" },
 	{ "max_threads=", NUMBER, FIELD(max_threads), 0,
 	  "how many requests are served at once, 1 MiB each (default: 4 for each CPU, 8 to 48)" },
 	{ "nosuid", SET, FIELD(no_suid), true, "ignore suid and sgid bits" },
@@ -127,6 +132,31 @@ static int parse_keeper(const char *text, enum keeper *ret_keeper)
 	return -EINVAL;
 }
 
+static int parse_direct(const char *text, struct direct_policy *ret_policy)
+{
+	static const char group[] = "group=";
+	const struct group *found;
+
+	*ret_policy = (struct direct_policy){ DIRECT_OWNER, 0 };
+	if (!strcmp(text, "owner"))
+		return 0;
+	if (!strcmp(text, "off")) {
+		ret_policy->who = DIRECT_NOBODY;
+		return 0;
+	}
+	if (!strcmp(text, "all")) {
+		ret_policy->who = DIRECT_EVERYBODY;
+		return 0;
+	}
+	if (strncmp(text, group, sizeof(group) - 1))
+		return -EINVAL;
+	found = getgrnam(text + sizeof(group) - 1);
+	if (!found)
+		return -EINVAL;
+	*ret_policy = (struct direct_policy){ DIRECT_GROUP, found->gr_gid };
+	return 0;
+}
+
 static int parse_number(const char *text, unsigned *ret_number)
 {
 	char *end;
@@ -164,6 +194,8 @@ static int apply(struct options *options, const struct option *option, const cha
 	case KEEPER:
 		options->keeper_chosen = true;
 		return parse_keeper(argument, &options->keeper);
+	case DIRECT:
+		return parse_direct(argument, &options->direct);
 	case KERNEL:
 		if (options->kernel_count == OPTIONS_KERNEL_MAX)
 			return -EINVAL;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "daxfuse/core/fs.h"
+#include "daxfuse/direct/direct.h"
 
 #define OPTIONS_KERNEL_MAX 12
 
@@ -30,6 +31,7 @@ struct options {
 	bool io_uring;
 	enum keeper keeper;
 	bool keeper_chosen; /* by the user */
+	struct direct_policy direct;
 	unsigned max_threads;
 	bool no_suid;
 	bool no_dev;

@@ -4,8 +4,8 @@
  * share. The handlers translate only: decode, one call into the core, reply.
  *
  * Nothing that the kernel holds depends on this process: a node id is the inode
- * number, a file handle is the access mode of open(2), a directory cookie is
- * the core's.
+ * number, a file handle is the access mode of open(2) and a number that no other
+ * open file of this mount gets, a directory cookie is the core's.
  */
 #ifndef DAXFUSE_FUSE_STATE_H
 #define DAXFUSE_FUSE_STATE_H
@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "daxfuse/core/fs.h"
+#include "daxfuse/direct/direct.h"
 #include "daxfuse/fuse/kept.h"
 #include "daxfuse/fuse/libfuse.h"
 #include "daxfuse/fuse/options.h"
@@ -31,6 +32,9 @@ struct state {
 	const struct options *options;
 	struct device *dev;
 	struct fs *fs;
+	struct direct *direct;
+	struct pin_table *pins;    /* of the keeper; NULL */
+	char socket[108];          /* where programs ask for the device */
 	struct fs_report report;   /* of the mount */
 	struct fuse_session *se;
 	struct deferred *deferred;
@@ -66,8 +70,11 @@ void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr);
 struct fs_cred cred_of(fuse_req_t req);
 /* Whether the caller may do what root of this mount may. */
 bool is_privileged(fuse_req_t req);
-/* How a file is opened: cached by the kernel or not. */
-void open_reply_flags(const struct state *s, const struct fs_attr *attr, struct fuse_file_info *fi);
+/* How a file is opened: its handle; cached by the kernel or not. */
+void open_reply_flags(struct state *s, const struct fs_attr *attr, struct fuse_file_info *fi);
+
+/* The open file that a handle stands for. */
+struct direct_file file_of_handle(fuse_ino_t node, uint64_t fh);
 
 /* The core's result, as a positive errno for fuse_reply_err(). */
 static inline int errno_of(ssize_t result)

@@ -137,11 +137,23 @@ static struct json_object *recovery_object(const struct state *s)
 	return o;
 }
 
+/* Frees o. */
+static int print(struct json_object *o, char *ret_json, size_t size)
+{
+	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	int err = 0;
+
+	if (strlen(text) >= size)
+		err = -ENOSPC;
+	else
+		memcpy(ret_json, text, strlen(text) + 1);
+	json_object_put(o);
+	return err;
+}
+
 int status_json(const struct state *s, char *ret_json, size_t size)
 {
 	struct json_object *o = json_object_new_object();
-	const char *text;
-	int err = 0;
 
 	add_string(o, "mountpoint", s->mountpoint);
 	add_device(o, s);
@@ -150,11 +162,11 @@ int status_json(const struct state *s, char *ret_json, size_t size)
 	json_object_object_add(o, "mount", mount_object(s));
 	json_object_object_add(o, "counters", counters_object(s));
 	json_object_object_add(o, "recovery", recovery_object(s));
-	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
-	if (strlen(text) >= size)
-		err = -ENOSPC;
-	else
-		memcpy(ret_json, text, strlen(text) + 1);
-	json_object_put(o);
-	return err;
+	json_object_object_add(o, "mappings", direct_report(s->direct, 0));
+	return print(o, ret_json, size);
+}
+
+int status_mapped_json(const struct state *s, uint64_t ino, char *ret_json, size_t size)
+{
+	return print(direct_report(s->direct, ino), ret_json, size);
 }

@@ -7,5 +7,7 @@
 
 /* One JSON object, NUL-terminated. -ENOSPC: it does not fit. */
 int status_json(const struct state *s, char *ret_json, size_t size);
+/* How one inode is mapped, the same way. */
+int status_mapped_json(const struct state *s, uint64_t ino, char *ret_json, size_t size);
 
 #endif

@@ -126,6 +126,7 @@ static void become_server(const struct watch *k, int ready)
 	keep_over_exec(fds.mount);
 	keep_over_exec(fds.mount_peer);
 	keep_over_exec(fds.ready);
+	keep_over_exec(fds.control);
 	/* the others stay blocked: it takes them when it can */
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);

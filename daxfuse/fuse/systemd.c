@@ -23,6 +23,7 @@ static const struct {
 	{ "device", offsetof(struct kept_fds, device) },
 	{ "mount", offsetof(struct kept_fds, mount) },
 	{ "mount-peer", offsetof(struct kept_fds, mount_peer) },
+	{ "control", offsetof(struct kept_fds, control) },
 	{ "memory", offsetof(struct kept_fds, memory) }, /* last: with it all is there */
 };
 

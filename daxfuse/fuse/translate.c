@@ -115,11 +115,29 @@ static bool atime_is_due(const struct state *s, const struct fs_attr *attr)
 	       fs_clock() - attr->atime >= DAY;
 }
 
-void open_reply_flags(const struct state *s, const struct fs_attr *attr, struct fuse_file_info *fi)
+/* The access mode is below, in two bits. */
+static uint64_t new_handle(struct state *s, const struct fuse_file_info *fi)
+{
+	return direct_new_handle(s->direct) << 2 | (uint64_t)(fi->flags & O_ACCMODE);
+}
+
+struct direct_file file_of_handle(fuse_ino_t node, uint64_t fh)
+{
+	unsigned mode = fh & O_ACCMODE;
+
+	return (struct direct_file){
+		.ino = node_to_ino(node),
+		.handle = fh >> 2,
+		.may = (mode != O_WRONLY ? DIRECT_MAY_READ : 0) |
+		       (mode != O_RDONLY ? DIRECT_MAY_WRITE : 0),
+	};
+}
+
+void open_reply_flags(struct state *s, const struct fs_attr *attr, struct fuse_file_info *fi)
 {
 	bool touches = (fi->flags & O_ACCMODE) != O_WRONLY && !(fi->flags & O_NOATIME);
 
-	fi->fh = (uint64_t)(fi->flags & O_ACCMODE);
+	fi->fh = new_handle(s, fi);
 	fi->noflush = 1;
 	fi->direct_io = attr->dax;
 	fi->parallel_direct_writes = attr->dax; /* the core locks */

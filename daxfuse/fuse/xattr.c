@@ -117,13 +117,21 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const
 			err = fs_setxattr(s->fs, ino, name, value, size, flags);
 		} while (deferred_frees(s->deferred, err));
 	}
+	direct_note(s->direct, ino, DXF_WATCH_ATTR, 0, 0);
 	fuse_reply_err(req, -err);
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 {
-	if (!repeat_done(req))
-		fuse_reply_err(req, errno_of(fs_removexattr(state_of(req)->fs, node_to_ino(node), name)));
+	struct state *s = state_of(req);
+	uint64_t ino = node_to_ino(node);
+	int err;
+
+	if (repeat_done(req))
+		return;
+	err = fs_removexattr(s->fs, ino, name);
+	direct_note(s->direct, ino, DXF_WATCH_ATTR, 0, 0);
+	fuse_reply_err(req, -err);
 }
 
 void xattr_ops(struct fuse_lowlevel_ops *ops)

@@ -219,6 +219,9 @@ int map_wrote(struct map_file *file, uint64_t offset, uint64_t length);
 int map_revoke(struct map_file *file, uint64_t offset, uint64_t length);
 /* fsync: what was stored to the range before this call is durable when it returns. */
 int map_writeback(struct map_file *file, uint64_t offset, uint64_t length);
+/* Whether something may be stored to the range without asking, or was since its last
+ * writeback. */
+bool map_is_dirty(struct map_file *file, uint64_t offset, uint64_t length);
 /* Make the unit at offset one PMD entry over a whole aligned unit. -EBUSY: somebody did
  * not let go of a part of it; -ENOSPC; -ENXIO: not a byte of it is in the file. */
 int map_promote(struct map_file *file, uint64_t offset);

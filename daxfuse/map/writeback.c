@@ -128,3 +128,19 @@ int map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
 	probe_writeback_end(file->entries.file, offset, length, err);
 	return err;
 }
+
+bool map_is_dirty(struct map_file *file, uint64_t offset, uint64_t length)
+{
+	uint64_t at = first_page(offset), last;
+	struct entry entry;
+	bool dirty = false;
+
+	if (!length)
+		return false;
+	last = last_page(offset, length);
+	file_lock_shared(file);
+	for (; !dirty && entry_next(&file->entries, at, last, &entry); at = entry_last(&entry) + 1)
+		dirty = entry.value & (ENTRY_DIRTY | ENTRY_LOCKED);
+	file_unlock_shared(file);
+	return dirty;
+}

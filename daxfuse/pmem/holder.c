@@ -3,7 +3,8 @@
  * Who holds the lock: every process's descriptors are compared with ours, and
  * /proc/PID/fdinfo/FD of a match has a line "lock:" if that descriptor holds
  * it. /proc/locks would not do: it names the process that took the lock, which
- * for a daemon is the parent that is gone.
+ * for a daemon is the parent that is gone. A process that has closed the descriptor, but
+ * still maps the device by it, holds the lock as well: /proc/PID/maps tells.
  */
 #include "daxfuse/pmem/holder.h"
 
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "daxfuse/base/cleanup.h"
 
@@ -48,6 +50,25 @@ static bool process_holds_lock(const char *pid, const struct stat *ours)
 	return false;
 }
 
+static bool process_maps(const char *pid, const struct stat *ours)
+{
+	CLEANUP_FILE FILE *file = NULL;
+	char path[64], line[512];
+
+	snprintf(path, sizeof(path), "/proc/%.16s/maps", pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		unsigned major_no, minor_no;
+		unsigned long inode;
+
+		/* the rest of a line that is longer has no such numbers */
+		if (sscanf(line, "%*x-%*x %*s %*x %x:%x %lu", &major_no, &minor_no, &inode) == 3 &&
+		    makedev(major_no, minor_no) == ours->st_dev && inode == ours->st_ino)
+			return true;
+	}
+	return false;
+}
+
 static void process_name(const char *pid, char *ret_name, size_t size)
 {
 	CLEANUP_FILE FILE *file = NULL;
@@ -71,7 +92,8 @@ int holder_find(int fd, char *ret_name, size_t size)
 	while ((entry = readdir(proc))) {
 		if (!isdigit((unsigned char)entry->d_name[0]))
 			continue;
-		if (process_holds_lock(entry->d_name, &ours)) {
+		if (process_holds_lock(entry->d_name, &ours) ||
+		    process_maps(entry->d_name, &ours)) {
 			process_name(entry->d_name, ret_name, size);
 			return 0;
 		}

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a program asks of its mappings: pieces, giving them back, long-term pins,
+ * promotion. Numbers come from programs and are checked here.
+ *
+ * Order, for pieces:
+ *   1. a unit that is about to be mapped for the first time is gathered, if it lies in blocks
+ *   2. what lies behind the end of the file in the last page (or unit, if the device can't be
+ *      mapped in smaller pieces) is zeroed, with the file's size held still
+ *   3. the fault: from here on the piece is pinned
+ *   4. the pin is written down where it outlives us
+ *   5. the answer
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daxfuse/direct/internal.h"
+
+_Static_assert((int)DXF_REASON_PUD == MAP_FALLBACK_PUD, "reasons are the engine's");
+_Static_assert((int)DXF_REASON_START == MAP_FALLBACK_START, "reasons are the engine's");
+
+/* From here on a unit that lies in blocks is worth a whole one (as core's growth). */
+enum { WORTH_A_UNIT = 64 * 4096 };
+
+/* One DXF_IOC_MAP. */
+struct filling {
+	struct direct *d;
+	struct holder *h;
+	struct dxf_ioc_map *map;
+	uint64_t last_grant[DXF_MAP_PIECES]; /* of what was joined in a piece */
+	uint64_t at, end;                    /* what is left of the range */
+	uint64_t pages_until;                /* up to here, no more units are tried */
+	uint32_t reason;                     /* why */
+	struct fs_iomap run;                 /* the last one, if at is in it */
+};
+
+static uint64_t unit_of(uint64_t offset)
+{
+	return round_down(offset, MAP_UNIT_SIZE);
+}
+
+static bool takes_units_only(const struct direct *d)
+{
+	return d->client_ops.smallest == ORDER_PMD;
+}
+
+/* ---- before a fault ---------------------------------------------------------------- */
+
+static int look(struct filling *f)
+{
+	if (f->at >= f->run.file_offset && f->at - f->run.file_offset < f->run.length)
+		return 0;
+	return fs_iomap(f->d->config.fs, f->h->file->ino, f->at, f->end - f->at, &f->run);
+}
+
+static enum map_access access_of(const struct filling *f)
+{
+	if (f->map->access == DXF_ACCESS_WRITE)
+		return MAP_WRITE;
+	if (f->map->access == DXF_ACCESS_READ || f->run.kind == FS_IOMAP_HOLE ||
+	    direct_is_watched(f->d))
+		return MAP_READ;
+	return MAP_WRITE;
+}
+
+/* Whether enough of the unit is used. */
+static bool is_worth_a_unit(const struct filling *f, uint64_t unit)
+{
+	uint64_t used = 0;
+
+	for (uint64_t at = unit; at < unit + MAP_UNIT_SIZE && used < WORTH_A_UNIT;) {
+		struct fs_iomap map;
+
+		if (fs_iomap(f->d->config.fs, f->h->file->ino, at, unit + MAP_UNIT_SIZE - at, &map) ||
+		    !map.length)
+			return false;
+		used += map.kind == FS_IOMAP_HOLE ? 0 : map.length;
+		at += map.length;
+	}
+	return used >= WORTH_A_UNIT;
+}
+
+/* Step 1. If it can't be had the fault finds pages, and counts why. */
+static void gather(struct filling *f)
+{
+	uint64_t unit = unit_of(f->at), end = unit + MAP_UNIT_SIZE;
+	const struct dxf_ioc_map *map = f->map;
+	bool whole = f->run.unit && f->run.kind == FS_IOMAP_MAPPED &&
+		     f->run.file_offset <= unit && f->run.file_offset + f->run.length >= end;
+
+	if (whole || f->d->config.read_only || map->pages || f->at < f->pages_until ||
+	    f->run.kind == FS_IOMAP_HOLE || takes_units_only(f->d) || unit < map->start ||
+	    end > map->end || end > round_up(map->size, MAP_PAGE_SIZE))
+		return;
+	if (is_worth_a_unit(f, unit) && !map_promote(f->h->file->map, unit))
+		f->run.length = 0;
+}
+
+/* Step 2; the grow lock is held. */
+static int prepare_end(struct filling *f)
+{
+	uint64_t align = takes_units_only(f->d) ? MAP_UNIT_SIZE : MAP_PAGE_SIZE;
+	uint64_t size = f->map->size, end = round_up(size, align);
+	struct file *file = f->h->file;
+
+	if (size == end || f->d->config.read_only || f->end <= round_down(size, align))
+		return 0;
+	if (takes_units_only(f->d)) {
+		int err = map_promote(file->map, size);
+
+		if (err)
+			return err;
+	}
+	return fs_map_zero(f->d->config.fs, file->ino, size, end - size);
+}
+
+/* ---- faults ------------------------------------------------------------------------- */
+
+static int fault(struct filling *f, struct map_piece *ret_piece, uint32_t *ret_reason)
+{
+	const struct dxf_ioc_map *map = f->map;
+	bool pages = map->pages || f->at < f->pages_until;
+	struct map_request request = {
+		.offset = f->at,
+		.access = access_of(f),
+		.order = pages ? ORDER_PTE : ORDER_PMD,
+		.start = map->start,
+		.end = map->end,
+	};
+	int err = map_fault(f->h->view, &request, ret_piece);
+
+	if (err > 0 && !pages) {
+		f->reason = (uint32_t)err;
+		f->pages_until = unit_of(f->at) + MAP_UNIT_SIZE;
+		request.order = ORDER_PTE;
+		err = map_fault(f->h->view, &request, ret_piece);
+	}
+	*ret_reason = ret_piece->order ? DXF_REASON_NONE :
+		      map->pages ? DXF_REASON_ADDRESS : f->reason;
+	return err > 0 ? -EBUSY : err;
+}
+
+static struct dxf_ioc_piece piece_of(const struct map_piece *from, uint32_t reason)
+{
+	return (struct dxf_ioc_piece){
+		.file_offset = from->file_offset,
+		.length = from->length,
+		.device_offset = from->device_offset,
+		.grant = from->grant,
+		.drop_offset = from->drop_offset,
+		.drop_length = from->drop_length,
+		.flags = (from->zero ? DXF_PIECE_ZERO : 0) |
+			 (from->writable ? DXF_PIECE_WRITABLE : 0) |
+			 (from->order ? DXF_PIECE_HUGE : 0),
+		.reason = reason,
+	};
+}
+
+/* Whether b goes on where a ends; it has a's number then, the lower one, so that nobody
+ * maps it too long. */
+static bool join(struct dxf_ioc_piece *a, const struct dxf_ioc_piece *b)
+{
+	if (a->flags != b->flags || a->reason != b->reason || b->drop_length ||
+	    a->file_offset + a->length != b->file_offset ||
+	    (!(a->flags & DXF_PIECE_ZERO) && a->device_offset + a->length != b->device_offset))
+		return false;
+	a->length += b->length;
+	return true;
+}
+
+static bool add_piece(struct filling *f, const struct dxf_ioc_piece *piece)
+{
+	struct dxf_ioc_map *map = f->map;
+
+	if (!map->count || !join(&map->piece[map->count - 1], piece)) {
+		if (map->count == DXF_MAP_PIECES)
+			return false;
+		map->piece[map->count++] = *piece;
+	}
+	f->last_grant[map->count - 1] = piece->grant;
+	return true;
+}
+
+static int fill(struct filling *f)
+{
+	int err = 0;
+
+	while (f->at < f->end && f->at < f->map->size) {
+		struct dxf_ioc_piece piece;
+		struct map_piece given;
+		uint32_t reason;
+
+		err = look(f);
+		if (!err) {
+			gather(f);
+			err = look(f);
+		}
+		if (!err)
+			err = fault(f, &given, &reason);
+		if (err)
+			break;
+		piece = piece_of(&given, reason);
+		if (!add_piece(f, &piece)) {
+			map_let_go(f->h->view, given.file_offset, given.length, given.grant);
+			break;
+		}
+		f->at = given.file_offset + given.length;
+	}
+	if (f->map->count)
+		return 0;
+	return err ? err : -ENXIO;
+}
+
+/* ---- the answer ---------------------------------------------------------------------- */
+
+static int write_down(struct filling *f, unsigned i, uint32_t flags)
+{
+	const struct dxf_ioc_piece *piece = &f->map->piece[i];
+	struct holder *h = f->h;
+	const struct pin_record record = {
+		.handle = h->handle,
+		.session = h->session ? h->session->id : 0,
+		.cookie = h->cookie,
+		.ino = h->file->ino,
+		.file_offset = piece->file_offset,
+		.device_offset = piece->device_offset,
+		.length = piece->length,
+		.grant = f->last_grant[i],
+		.flags = flags | (piece->flags & DXF_PIECE_WRITABLE ? PIN_WRITABLE : 0) |
+			 (piece->flags & DXF_PIECE_HUGE ? PIN_HUGE : 0),
+	};
+	int err;
+
+	pthread_mutex_lock(&h->lock);
+	err = pins_kept_add(&h->d->pins, &h->slots, &record);
+	pthread_mutex_unlock(&h->lock);
+	return err;
+}
+
+/* Step 4. What can't be written down is given back. */
+static int write_all_down(struct filling *f, uint32_t flags)
+{
+	struct dxf_ioc_map *map = f->map;
+	int err = 0;
+
+	for (unsigned i = 0; i < map->count && !err; i++) {
+		if (map->piece[i].flags & DXF_PIECE_ZERO)
+			continue;
+		err = write_down(f, i, flags);
+		for (unsigned k = i; err && k < map->count; k++)
+			map_let_go(f->h->view, map->piece[k].file_offset, map->piece[k].length,
+				   f->last_grant[k]);
+		if (err)
+			map->count = i;
+	}
+	return map->count ? 0 : err;
+}
+
+static void note_writable(struct filling *f)
+{
+	struct direct *d = f->d;
+	bool any = false;
+
+	for (unsigned i = 0; i < f->map->count; i++)
+		any |= f->map->piece[i].flags & DXF_PIECE_WRITABLE;
+	if (!any)
+		return;
+	__atomic_store_n(&f->h->wrote, true, __ATOMIC_RELAXED);
+	d->config.forget(d->config.forget_arg, f->h->file->ino, false);
+}
+
+/* All of a request; the holder is referenced. */
+static int fill_for(struct direct *d, struct holder *h, struct dxf_ioc_map *map, uint32_t flags)
+{
+	struct filling f = {
+		.d = d, .h = h, .map = map, .at = map->offset,
+		.end = map->length > UINT64_MAX - map->offset ? UINT64_MAX :
+							       map->offset + map->length,
+	};
+	struct file *file = h->file;
+	bool at_end = f.end > unit_of(map->size);
+	struct fs_attr attr;
+	int err = 0;
+
+	map->count = 0;
+	if (at_end) {
+		pthread_mutex_lock(&file->grow);
+		err = fs_getattr(d->config.fs, file->ino, &attr);
+		map->size = err ? 0 : attr.size;
+		f.end = MIN(f.end, round_up(map->size, MAP_UNIT_SIZE));
+		if (!err && map->offset < map->size)
+			err = prepare_end(&f);
+	}
+	if (!err)
+		err = fill(&f);
+	if (!err)
+		err = write_all_down(&f, flags);
+	if (at_end)
+		pthread_mutex_unlock(&file->grow);
+	if (!err)
+		note_writable(&f);
+	return err;
+}
+
+/* What every request must be; the file's size, too. */
+static int check(struct direct *d, const struct direct_file *file, uint64_t offset, uint64_t length,
+		 bool writes, uint64_t *ret_size)
+{
+	struct fs_attr attr;
+	int err;
+
+	if (offset % MAP_PAGE_SIZE || !length || offset >= DXF_FILE_MAX)
+		return -EINVAL;
+	if (!(file->may & DIRECT_MAY_READ) || (writes && !(file->may & DIRECT_MAY_WRITE)))
+		return -EACCES;
+	if (writes && d->config.read_only)
+		return -EROFS;
+	err = fs_getattr(d->config.fs, file->ino, &attr);
+	if (err)
+		return err;
+	if (!S_ISREG(attr.mode) || !attr.dax)
+		return -EOPNOTSUPP;
+	*ret_size = attr.size;
+	return offset < attr.size ? 0 : -ENXIO;
+}
+
+int direct_map(struct direct *d, const struct direct_file *file, struct dxf_ioc_map *map)
+{
+	struct session *session;
+	struct holder *h;
+	uint64_t size;
+	int err = check(d, file, map->offset, map->length, map->access != DXF_ACCESS_READ, &size);
+
+	if (err)
+		return err;
+	map->size = size;
+	if (map->access > DXF_ACCESS_EAGER || map->start > map->offset || map->end <= map->offset)
+		return -EINVAL;
+	session = session_find(d, map->session);
+	if (!session)
+		return -ENOTCONN;
+	err = session_is_connected(session) ?
+		      holder_get(d, file, session, map->cookie, &h) : -ENOTCONN;
+	session_put(d, session);
+	if (err)
+		return err;
+	err = fill_for(d, h, map, 0);
+	holder_put(h);
+	return err;
+}
+
+int direct_unmap(struct direct *d, const struct direct_file *file, const struct dxf_ioc_unmap *unmap)
+{
+	struct holder *h = holder_of_handle(d, file->handle, false);
+
+	if (!h)
+		return 0; /* it had nothing */
+	holder_let_go(h, unmap->offset, unmap->length, unmap->grant);
+	holder_put(h);
+	return 0;
+}
+
+/* ---- long-term pins -------------------------------------------------------------------- */
+
+static void unpin(struct holder *h, uint64_t offset, uint64_t length)
+{
+	holder_let_go(h, offset, length, map_view_last_grant(h->view));
+}
+
+static int pin_all(struct direct *d, struct holder *h, const struct dxf_ioc_pin *pin, uint64_t size)
+{
+	struct dxf_ioc_map *map = calloc(1, sizeof(*map));
+	uint64_t at = pin->offset, end = pin->offset + pin->length;
+	int err = map ? 0 : -ENOMEM;
+
+	while (!err && at < end) {
+		*map = (struct dxf_ioc_map){
+			.offset = at, .length = end - at, .end = UINT64_MAX,
+			.access = DXF_ACCESS_WRITE, .size = size,
+		};
+		err = fill_for(d, h, map, PIN_LONG_TERM);
+		if (!err)
+			at = map->piece[map->count - 1].file_offset +
+			     map->piece[map->count - 1].length;
+	}
+	if (err && at > pin->offset)
+		unpin(h, pin->offset, at - pin->offset);
+	free(map);
+	return err;
+}
+
+int direct_pin(struct direct *d, const struct direct_file *file, const struct dxf_ioc_pin *pin)
+{
+	struct holder *h;
+	uint64_t size;
+	int err = check(d, file, pin->offset, pin->length, true, &size);
+
+	if (err)
+		return err;
+	if (pin->length % MAP_PAGE_SIZE || pin->length > DXF_FILE_MAX - pin->offset)
+		return -EINVAL;
+	if (pin->offset + pin->length > round_up(size, MAP_PAGE_SIZE))
+		return -ENXIO;
+	err = holder_get(d, file, NULL, 0, &h);
+	if (err)
+		return err;
+	err = pin_all(d, h, pin, size);
+	holder_put(h);
+	return err;
+}
+
+int direct_unpin(struct direct *d, const struct direct_file *file, const struct dxf_ioc_pin *pin)
+{
+	struct holder *h = holder_of_handle(d, file->handle, true);
+
+	if (!h)
+		return -EINVAL;
+	unpin(h, pin->offset, pin->length);
+	holder_put(h);
+	return 0;
+}
+
+/* ---- promotion ---------------------------------------------------------------------------- */
+
+int direct_promote(struct direct *d, const struct direct_file *file,
+		   const struct dxf_ioc_promote *promote)
+{
+	uint64_t size, first = unit_of(promote->offset), end;
+	int err = check(d, file, first, promote->length, true, &size), failed = 0;
+	struct file *mapped;
+
+	if (err)
+		return err;
+	end = MIN(size, promote->length > size ? size : promote->offset + promote->length);
+	mapped = file_enter(d, file->ino);
+	for (uint64_t at = first; at < end; at += MAP_UNIT_SIZE) {
+		int one = mapped ? map_promote(mapped->map, at) :
+				   fs_map_promote(d->config.fs, file->ino, at);
+
+		failed = failed ? failed : one;
+	}
+	file_leave(d, file->ino, mapped);
+	return failed;
+}

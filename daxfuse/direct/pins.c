@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "daxfuse/direct/pins.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/core/fs.h"
+
+/* The table was another process's: a count is believed only as far as there is room. */
+static uint32_t used_records(const struct pin_table *table)
+{
+	return MIN(table->used, PIN_RECORDS);
+}
+
+static uint64_t handle_of(const struct pin_record *record)
+{
+	return __atomic_load_n(&record->handle, __ATOMIC_ACQUIRE);
+}
+
+int pin_table_held(const struct pin_table *table, struct fs_held **ret_held, unsigned *ret_count)
+{
+	uint32_t used = used_records(table);
+	struct fs_held *held = calloc((size_t)used + 1, sizeof(*held));
+	unsigned count = 0;
+
+	if (!held)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < used; i++) {
+		const struct pin_record *record = &table->record[i];
+
+		if (handle_of(record))
+			held[count++] = (struct fs_held){ record->device_offset, record->length };
+	}
+	*ret_held = held;
+	*ret_count = count;
+	return 0;
+}
+
+int pins_kept_open(struct pins_kept *kept, struct pin_table *table)
+{
+	*kept = (struct pins_kept){ .table = table };
+	pthread_mutex_init(&kept->lock, NULL);
+	if (!table)
+		return 0;
+	kept->free_slots = malloc(PIN_RECORDS * sizeof(*kept->free_slots));
+	if (!kept->free_slots)
+		return -ENOMEM;
+	for (uint32_t i = used_records(table); i-- > 0;) {
+		if (!handle_of(&table->record[i]))
+			kept->free_slots[kept->free_count++] = i;
+	}
+	return 0;
+}
+
+void pins_kept_close(struct pins_kept *kept)
+{
+	free(kept->free_slots);
+	kept->free_slots = NULL;
+	pthread_mutex_destroy(&kept->lock);
+}
+
+static int take_slot(struct pins_kept *kept, uint32_t *ret_slot)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&kept->lock);
+	if (kept->free_count)
+		*ret_slot = kept->free_slots[--kept->free_count];
+	else if (kept->table->used < PIN_RECORDS)
+		*ret_slot = kept->table->used++;
+	else
+		err = -EUSERS;
+	pthread_mutex_unlock(&kept->lock);
+	return err;
+}
+
+static void give_slot(struct pins_kept *kept, uint32_t slot)
+{
+	__atomic_store_n(&kept->table->record[slot].handle, 0, __ATOMIC_RELEASE);
+	pthread_mutex_lock(&kept->lock);
+	kept->free_slots[kept->free_count++] = slot;
+	pthread_mutex_unlock(&kept->lock);
+}
+
+int pins_kept_adopt(struct pin_slots *slots, uint32_t slot)
+{
+	if (slots->count == slots->room) {
+		uint32_t room = MAX(2 * slots->room, UINT32_C(4));
+		uint32_t *more = realloc(slots->slot, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		slots->slot = more;
+		slots->room = room;
+	}
+	slots->slot[slots->count++] = slot;
+	return 0;
+}
+
+/* Order: all of the record, then its handle. */
+int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record)
+{
+	struct pin_record *to;
+	uint32_t slot;
+	int err = kept->table ? take_slot(kept, &slot) : 0;
+
+	if (err || !kept->table)
+		return err;
+	err = pins_kept_adopt(slots, slot);
+	if (err) {
+		give_slot(kept, slot);
+		return err;
+	}
+	to = &kept->table->record[slot];
+	to->session = record->session;
+	to->cookie = record->cookie;
+	to->ino = record->ino;
+	to->file_offset = record->file_offset;
+	to->device_offset = record->device_offset;
+	to->length = record->length;
+	to->grant = record->grant;
+	to->flags = record->flags;
+	__atomic_store_n(&to->handle, record->handle, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* Whether nothing is left of the record. Its length is one word, so it can be cut at its end. */
+static bool cut(struct pin_record *record, uint64_t from, uint64_t to)
+{
+	uint64_t start = record->file_offset, end = start + record->length;
+
+	if (to <= start || from >= end)
+		return false;
+	if (from <= start && to >= end)
+		return true;
+	if (from > start && to >= end)
+		__atomic_store_n(&record->length, from - start, __ATOMIC_RELEASE);
+	return false;
+}
+
+void pins_kept_erase(struct pins_kept *kept, struct pin_slots *slots, uint64_t offset,
+		     uint64_t length, uint64_t grant)
+{
+	uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
+	uint32_t left = 0;
+
+	for (uint32_t i = 0; i < slots->count; i++) {
+		struct pin_record *record = &kept->table->record[slots->slot[i]];
+
+		if (record->grant <= grant && cut(record, offset, end))
+			give_slot(kept, slots->slot[i]);
+		else
+			slots->slot[left++] = slots->slot[i];
+	}
+	slots->count = left;
+}
+
+void pins_kept_erase_all(struct pins_kept *kept, struct pin_slots *slots)
+{
+	for (uint32_t i = 0; i < slots->count; i++)
+		give_slot(kept, slots->slot[i]);
+	free(slots->slot);
+	*slots = (struct pin_slots){ NULL, 0, 0 };
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The pins of an earlier process. Its programs still have the device mapped, so before
+ * anything was allocated all of it was held (pin_table_held()). Now each record becomes a
+ * pin of the engine again: on the file, where that still has the piece, or on a piece that
+ * is no file's any more, which stays held until its program lets go.
+ *
+ * The records were written by a process that may have had a fault, so they are believed only
+ * as far as they can't do harm: a hold too much, a pin too much.
+ */
+#include "daxfuse/direct/internal.h"
+
+static bool is_sane(const struct direct *d, const struct pin_record *record)
+{
+	return record->ino && record->length && !(record->length % MAP_PAGE_SIZE) &&
+	       !(record->file_offset % MAP_PAGE_SIZE) && !(record->device_offset % MAP_PAGE_SIZE) &&
+	       record->file_offset < DXF_FILE_MAX && record->length <= DXF_FILE_MAX &&
+	       pmem_contains(fs_pmem(d->config.fs), record->device_offset, record->length);
+}
+
+static int restore(struct direct *d, uint32_t slot, const struct pin_record *record)
+{
+	const struct direct_file file = { record->ino, record->handle, 0 };
+	bool long_term = record->flags & PIN_LONG_TERM;
+	struct session *session = NULL;
+	struct holder *h;
+	int err = long_term ? 0 : session_get(d, record->session, &session);
+
+	if (err)
+		return err;
+	if (session && session->fd < 0)
+		session->expected = true;
+	err = holder_get(d, &file, session, record->cookie, &h);
+	if (session)
+		session_put(d, session);
+	if (err)
+		return err;
+	err = pins_kept_adopt(&h->slots, slot);
+	if (!err)
+		err = map_view_restore(h->view, record->file_offset, record->length,
+				       record->device_offset,
+				       record->flags & PIN_HUGE ? ORDER_PMD : ORDER_PTE,
+				       record->flags & PIN_WRITABLE);
+	h->wrote |= (record->flags & PIN_WRITABLE) != 0;
+	/* whatever it was asked, it may not have heard */
+	atomic_store(&h->owed, true);
+	holder_put(h);
+	return err;
+}
+
+int restore_pins(struct direct *d)
+{
+	const struct pin_table *table = d->config.kept;
+	uint32_t used = table ? MIN(table->used, PIN_RECORDS) : 0;
+
+	for (uint32_t i = 0; i < used; i++) {
+		const struct pin_record *record = &table->record[i];
+
+		/* what can't be restored stays held until the mount ends */
+		if (record->handle && is_sane(d, record))
+			restore(d, i, record);
+	}
+	return 0;
+}

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The control socket: one thread, which never waits for anything but messages. It is the one
+ * that takes programs' answers, so threads that serve requests may wait for these.
+ *
+ * What comes is checked: a message has its size, a program speaks for its own session only,
+ * and says nothing before HELLO. Who breaks the rules is disconnected; its pins stay until
+ * its files are closed.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/queue.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/direct.h"
+#include "daxfuse/direct/internal.h"
+
+enum { CONNECTIONS_MAX = 4096, GROUPS_MAX = 1024, EVENTS = 16 };
+
+struct connection {
+	LIST_ENTRY(connection) link;
+	int fd;
+	struct ucred peer;
+	struct session *session; /* after HELLO */
+};
+
+struct server {
+	struct direct *d;
+	int epoll, stop;
+	pthread_t thread;
+	LIST_HEAD(, connection) connections;
+	unsigned count;
+};
+
+/* ---- whom the device is given ------------------------------------------------------ */
+
+static bool is_in_group(int fd, const struct ucred *peer, uint32_t group)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t size = sizeof(groups);
+
+	if (peer->gid == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size))
+		return false;
+	for (size_t i = 0; i < size / sizeof(groups[0]); i++) {
+		if (groups[i] == group)
+			return true;
+	}
+	return false;
+}
+
+static bool is_allowed(const struct direct *d, const struct connection *c)
+{
+	if (d->config.policy.who == DIRECT_NOBODY)
+		return false;
+	if (c->peer.uid == 0 || c->peer.uid == geteuid() ||
+	    d->config.policy.who == DIRECT_EVERYBODY)
+		return true;
+	return d->config.policy.who == DIRECT_GROUP &&
+	       is_in_group(c->fd, &c->peer, d->config.policy.group);
+}
+
+/* ---- messages ----------------------------------------------------------------------- */
+
+static void refuse(const struct connection *c, int err, const char *text)
+{
+	struct direct_message message = {
+		.kind = DIRECT_REFUSED, .version = DIRECT_VERSION, .error = -err,
+	};
+
+	strncpy(message.text, text, sizeof(message.text) - 1);
+	send(c->fd, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static uint32_t welcome_flags(const struct direct *d)
+{
+	const char *granularity = device_granularity(d->config.dev);
+	uint32_t flags = d->client_ops.smallest == ORDER_PMD ? DIRECT_UNITS : 0;
+
+	if (!strcmp(granularity, "cache_line"))
+		flags |= DIRECT_FLUSH;
+	if (device_info(d->config.dev)->kind == DEVICE_IMAGE && strcmp(granularity, "page"))
+		flags |= DIRECT_MAP_SYNC;
+	return flags;
+}
+
+/* The device goes along as the very description that carries our lock: it stays locked as
+ * long as anybody maps it, so that no other daemon, mkfs or fsck writes beneath them. */
+static int send_welcome(const struct direct *d, const struct connection *c)
+{
+	struct direct_message message = {
+		.kind = DIRECT_WELCOME,
+		.version = DIRECT_VERSION,
+		.session = c->session->id,
+		.flags = welcome_flags(d),
+	};
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr header;
+	} control = { .room = { 0 } };
+	struct iovec iov = { &message, sizeof(message) };
+	struct msghdr header = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control),
+	};
+	int fd = device_fd(d->config.dev);
+
+	control.header = (struct cmsghdr){
+		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(fd)),
+	};
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	return sendmsg(c->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int new_id(uint64_t *ret_id)
+{
+	do {
+		if (getrandom(ret_id, sizeof(*ret_id), 0) != sizeof(*ret_id))
+			return -EIO;
+	} while (!*ret_id);
+	return 0;
+}
+
+/* -EBUSY: it belongs to another program that is connected. */
+static int connect_session(struct session *session, const struct connection *c)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&session->lock);
+	if (session->fd >= 0 && session->pid != c->peer.pid) {
+		err = -EBUSY;
+	} else {
+		session->fd = c->fd;
+		session->pid = c->peer.pid;
+		session->expected = false;
+	}
+	pthread_mutex_unlock(&session->lock);
+	return err;
+}
+
+static int hello(struct direct *d, struct connection *c, const struct direct_message *message)
+{
+	uint64_t id = message->session;
+	int err = 0;
+
+	if (message->version != DIRECT_VERSION) {
+		refuse(c, -EPROTONOSUPPORT, "another version of the protocol: use the libdaxmap of "
+		       "the daemon's release");
+		return -EPROTONOSUPPORT;
+	}
+	if (!is_allowed(d, c)) {
+		refuse(c, -EACCES, "this mount gives its device to others only: see direct= in "
+		       "daxfuse(8), and what it means");
+		return -EACCES;
+	}
+	if (!id)
+		err = new_id(&id);
+	if (!err)
+		err = session_get(d, id, &c->session);
+	if (!err) {
+		err = connect_session(c->session, c);
+		if (err)
+			session_put(d, TAKE_POINTER(c->session));
+	}
+	if (err)
+		refuse(c, err, "the session belongs to another program");
+	return err ? err : send_welcome(d, c);
+}
+
+static void let_go(struct direct *d, struct session *session, const struct direct_message *message)
+{
+	struct holder *h = holder_of_session(d, session, message->cookie);
+
+	if (!h)
+		return;
+	holder_let_go(h, message->offset, message->length, message->grant);
+	holder_put(h);
+}
+
+static int take_message(struct direct *d, struct connection *c, const struct direct_message *message)
+{
+	if (!c->session) {
+		int err = message->kind == DIRECT_HELLO ? hello(d, c, message) : -EPROTO;
+
+		if (!err)
+			client_ask_owed(d, c->session);
+		return err;
+	}
+	switch (message->kind) {
+	case DIRECT_LET_GO:
+		let_go(d, c->session, message);
+		break;
+	case DIRECT_PROTECTED:
+		client_protected(c->session, message->cookie, message->offset, message->length,
+				 message->grant);
+		break;
+	default:
+		return -EPROTO;
+	}
+	/* it reads again, so what did not fit fits now */
+	client_ask_owed(d, c->session);
+	return 0;
+}
+
+/* ---- connections --------------------------------------------------------------------- */
+
+static void hang_up(struct session *session, int fd)
+{
+	pthread_mutex_lock(&session->lock);
+	if (session->fd == fd)
+		session->fd = -1;
+	pthread_cond_broadcast(&session->answered);
+	pthread_mutex_unlock(&session->lock);
+}
+
+static void disconnect(struct server *server, struct connection *c)
+{
+	if (c->session) {
+		hang_up(c->session, c->fd);
+		session_put(server->d, c->session);
+	}
+	LIST_REMOVE(c, link);
+	server->count--;
+	close(c->fd);
+	free(c);
+}
+
+static void read_connection(struct server *server, struct connection *c)
+{
+	struct direct_message message;
+	ssize_t n = recv(c->fd, &message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n != sizeof(message) || take_message(server->d, c, &message))
+		disconnect(server, c);
+}
+
+static void accept_connection(struct server *server)
+{
+	CLEANUP_FD int fd = accept4(server->d->config.listener, NULL, NULL,
+				    SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct epoll_event event = { .events = EPOLLIN };
+	struct connection *c;
+	socklen_t size = sizeof(c->peer);
+
+	if (fd < 0 || server->count >= CONNECTIONS_MAX)
+		return;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return;
+	event.data.ptr = c;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->peer, &size) ||
+	    epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event)) {
+		free(c);
+		return;
+	}
+	c->fd = TAKE_FD(fd);
+	LIST_INSERT_HEAD(&server->connections, c, link);
+	server->count++;
+}
+
+static void *run(void *arg)
+{
+	struct server *server = arg;
+	bool stopping = false;
+
+	while (!stopping) {
+		struct epoll_event events[EVENTS];
+		int count = epoll_wait(server->epoll, events, EVENTS, -1);
+
+		for (int i = 0; i < count; i++) {
+			if (events[i].data.ptr == &server->stop)
+				stopping = true;
+			else if (events[i].data.ptr == server)
+				accept_connection(server);
+			else
+				read_connection(server, events[i].data.ptr);
+		}
+	}
+	return NULL;
+}
+
+static int add(const struct server *server, int fd, void *tag)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = tag };
+
+	return epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+/* Each program takes a descriptor. */
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int server_start(struct direct *d)
+{
+	struct server *server = calloc(1, sizeof(*server));
+	int err;
+
+	if (!server)
+		return -ENOMEM;
+	raise_limit();
+	server->d = d;
+	LIST_INIT(&server->connections);
+	server->epoll = epoll_create1(EPOLL_CLOEXEC);
+	server->stop = eventfd(0, EFD_CLOEXEC);
+	err = server->epoll < 0 || server->stop < 0 ? -errno : 0;
+	if (!err)
+		err = add(server, server->stop, &server->stop);
+	if (!err)
+		err = add(server, d->config.listener, server);
+	if (!err)
+		err = -pthread_create(&server->thread, NULL, run, server);
+	if (err) {
+		if (server->epoll >= 0)
+			close(server->epoll);
+		if (server->stop >= 0)
+			close(server->stop);
+		free(server);
+		return err;
+	}
+	d->server = server;
+	return 0;
+}
+
+void server_stop(struct direct *d)
+{
+	struct server *server = d->server;
+
+	if (!server)
+		return;
+	eventfd_write(server->stop, 1);
+	pthread_join(server->thread, NULL);
+	while (!LIST_EMPTY(&server->connections))
+		disconnect(server, LIST_FIRST(&server->connections));
+	close(server->epoll);
+	close(server->stop);
+	free(server);
+	d->server = NULL;
+}

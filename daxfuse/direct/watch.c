@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Watchers: open files that collect what has changed, until they are read.
+ *
+ * No change is missed, because
+ *   - an operation is noted after it was executed, and before it is answered: who reads
+ *     the event reads the change with it, or finds another event the next time;
+ *   - a mapping is noted when it becomes writable, before the first store. Reading the event
+ *     makes it read-only again, and only then it is handed out: a store before that is in
+ *     the memory, one after it faults, and is noted again. What can't be made read-only (a
+ *     program that does not answer, a long-term pin) is noted again at once;
+ *   - an event that finds no room makes another one wider, at worst to "everything".
+ * A daemon that is replaced forgets its watchers: reading fails, and everything is to be
+ * looked at.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daxfuse/direct/internal.h"
+
+enum { EVENTS_MAX = 4096, MERGE_LAST = 8 };
+
+struct watcher {
+	struct watcher *next;
+	uint64_t handle;
+	uint64_t generation;
+	unsigned count;
+	bool all; /* events were lost */
+	struct dxf_ioc_event event[EVENTS_MAX];
+};
+
+static uint64_t end_of(const struct dxf_ioc_event *event)
+{
+	return event->length > UINT64_MAX - event->offset ? UINT64_MAX :
+							    event->offset + event->length;
+}
+
+/* a covers b, too; both have bytes, or the range of the one that has. */
+static void widen(struct dxf_ioc_event *a, const struct dxf_ioc_event *b)
+{
+	uint64_t end = MAX(end_of(a), end_of(b));
+
+	a->what |= b->what;
+	if (!b->length)
+		return;
+	if (!a->length) {
+		a->offset = b->offset;
+		end = end_of(b);
+	}
+	a->offset = MIN(a->offset, b->offset);
+	a->length = end == UINT64_MAX ? UINT64_MAX : end - a->offset;
+}
+
+static bool touches(const struct dxf_ioc_event *a, const struct dxf_ioc_event *b)
+{
+	return a->ino == b->ino && (!a->length || !b->length ||
+				    (a->offset <= end_of(b) && b->offset <= end_of(a)));
+}
+
+static int by_ino(const void *a, const void *b)
+{
+	const struct dxf_ioc_event *x = a, *y = b;
+
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+/* One event for each inode; if that is not enough, one for all. */
+static void make_room(struct watcher *w)
+{
+	unsigned count = 0;
+
+	qsort(w->event, w->count, sizeof(w->event[0]), by_ino);
+	for (unsigned i = 0; i < w->count; i++) {
+		if (count && w->event[count - 1].ino == w->event[i].ino)
+			widen(&w->event[count - 1], &w->event[i]);
+		else
+			w->event[count++] = w->event[i];
+	}
+	w->count = count;
+	if (count > EVENTS_MAX / 2) {
+		w->count = 0;
+		w->all = true;
+	}
+}
+
+static void add(struct watcher *w, const struct dxf_ioc_event *event)
+{
+	if (w->all)
+		return;
+	for (unsigned i = w->count; i > 0 && i + MERGE_LAST > w->count; i--) {
+		if (touches(&w->event[i - 1], event)) {
+			widen(&w->event[i - 1], event);
+			return;
+		}
+	}
+	if (w->count == EVENTS_MAX)
+		make_room(w);
+	if (!w->all)
+		w->event[w->count++] = *event;
+}
+
+void direct_note(struct direct *d, uint64_t ino, unsigned what, uint64_t offset, uint64_t length)
+{
+	const struct dxf_ioc_event event = {
+		.ino = ino, .what = what, .offset = offset, .length = length,
+	};
+
+	if (!direct_is_watched(d))
+		return;
+	pthread_mutex_lock(&d->watch_lock);
+	for (struct watcher *w = d->watcher_list; w; w = w->next)
+		add(w, &event);
+	pthread_mutex_unlock(&d->watch_lock);
+}
+
+void watch_first_write(void *arg, void *file, uint64_t offset, uint64_t length)
+{
+	direct_note(arg, ((struct file *)file)->ino, DXF_WATCH_DATA, offset, length);
+}
+
+/* Whatever can't be made read-only may be stored to at any time. */
+static void protect(struct file *file, uint64_t offset, uint64_t length)
+{
+	map_writeback(file->map, offset, length);
+	if (map_is_dirty(file->map, offset, length))
+		direct_note(file->d, file->ino, DXF_WATCH_DATA, offset, length);
+}
+
+static void protect_file(struct file *file, void *arg)
+{
+	protect(file, 0, MAP_TO_END);
+}
+
+/* watch_lock is held. */
+static struct watcher *find(struct direct *d, uint64_t handle)
+{
+	struct watcher *w = d->watcher_list;
+
+	while (w && w->handle != handle)
+		w = w->next;
+	return w;
+}
+
+int direct_watch(struct direct *d, const struct direct_file *file)
+{
+	struct watcher *w;
+
+	if (!file->handle)
+		return -EBADF; /* a directory: nobody would tell us when it is closed */
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	w->handle = file->handle;
+	pthread_mutex_lock(&d->watch_lock);
+	if (find(d, file->handle)) {
+		pthread_mutex_unlock(&d->watch_lock);
+		free(w);
+		return -EBUSY;
+	}
+	w->next = d->watcher_list;
+	d->watcher_list = w;
+	atomic_fetch_add(&d->watchers, 1);
+	pthread_mutex_unlock(&d->watch_lock);
+	files_for_each(d, protect_file, NULL);
+	return 0;
+}
+
+void watch_release(struct direct *d, uint64_t handle)
+{
+	struct watcher **at, *w;
+
+	if (!direct_is_watched(d))
+		return;
+	pthread_mutex_lock(&d->watch_lock);
+	at = &d->watcher_list;
+	while (*at && (*at)->handle != handle)
+		at = &(*at)->next;
+	w = *at;
+	if (w) {
+		*at = w->next;
+		atomic_fetch_sub(&d->watchers, 1);
+	}
+	pthread_mutex_unlock(&d->watch_lock);
+	free(w);
+}
+
+void watch_end(struct direct *d)
+{
+	while (d->watcher_list)
+		watch_release(d, d->watcher_list->handle);
+}
+
+/* ---- reading ------------------------------------------------------------------------ */
+
+/* The oldest events go to the reader. */
+static int take(struct direct *d, uint64_t handle, struct dxf_ioc_watch *watch)
+{
+	struct watcher *w;
+
+	pthread_mutex_lock(&d->watch_lock);
+	w = find(d, handle);
+	if (w) {
+		watch->generation = ++w->generation;
+		watch->count = MIN(w->count, (unsigned)DXF_WATCH_EVENTS);
+		memcpy(watch->event, w->event, watch->count * sizeof(w->event[0]));
+		w->count -= watch->count;
+		memmove(w->event, w->event + watch->count, w->count * sizeof(w->event[0]));
+		watch->more = w->count > 0;
+		if (w->all) {
+			watch->event[0] = (struct dxf_ioc_event){
+				.what = DXF_WATCH_ALL, .length = UINT64_MAX,
+			};
+			watch->count = 1;
+			w->all = false;
+		}
+	}
+	pthread_mutex_unlock(&d->watch_lock);
+	return w ? 0 : -ENODEV;
+}
+
+static void settle(struct direct *d, struct dxf_ioc_event *event)
+{
+	struct fs_attr attr;
+	struct file *file;
+
+	if (event->what & DXF_WATCH_ALL) {
+		files_for_each(d, protect_file, NULL);
+		return;
+	}
+	file = file_find(d, event->ino);
+	if (file) {
+		if (event->length)
+			protect(file, event->offset, event->length);
+		file_put(file);
+	}
+	if (!fs_getattr(d->config.fs, event->ino, &attr))
+		event->generation = attr.generation;
+}
+
+int direct_watch_read(struct direct *d, const struct direct_file *file, struct dxf_ioc_watch *watch)
+{
+	int err;
+
+	memset(watch, 0, sizeof(*watch));
+	err = take(d, file->handle, watch);
+	for (unsigned i = 0; !err && i < watch->count; i++)
+		settle(d, &watch->event[i]);
+	return err;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The path contains the number of the process that made it: two mounts never have the
+ * same. The mode of the socket keeps out who will not be welcome; what decides is what the
+ * kernel says of who connects (direct/server.c).
+ */
+#include "daxfuse/fuse/control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/fuse/log.h"
+#include "daxfuse/fuse/options.h"
+
+enum { BACKLOG = 128 };
+
+/* A folder that nobody else can write to. */
+static int make_folder(char *ret_path, size_t size)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	struct stat st;
+
+	if (geteuid() == 0)
+		snprintf(ret_path, size, "/run/daxfuse");
+	else if (runtime && *runtime == '/')
+		snprintf(ret_path, size, "%s/daxfuse", runtime);
+	else
+		snprintf(ret_path, size, "/tmp/daxfuse-%u", (unsigned)geteuid());
+	if (mkdir(ret_path, 0755) && errno != EEXIST)
+		return -errno;
+	if (lstat(ret_path, &st))
+		return -errno;
+	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022) ? 0 : -EPERM;
+}
+
+static int restrict_to(const struct direct_policy *policy, const char *path)
+{
+	switch (policy->who) {
+	case DIRECT_EVERYBODY:
+		return chmod(path, 0666) ? -errno : 0;
+	case DIRECT_GROUP:
+		return chown(path, (uid_t)-1, policy->group) || chmod(path, 0660) ? -errno : 0;
+	case DIRECT_OWNER:
+	case DIRECT_NOBODY:
+		break;
+	}
+	return chmod(path, 0600) ? -errno : 0;
+}
+
+static int listen_at(const struct options *options, const char *path)
+{
+	CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	unlink(path); /* of an earlier process with our number */
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)))
+		return -errno;
+	err = restrict_to(&options->direct, path);
+	if (!err && listen(fd, BACKLOG))
+		err = -errno;
+	if (err)
+		unlink(path);
+	return err ? err : TAKE_FD(fd);
+}
+
+int control_open(const struct options *options, char *ret_path, size_t size)
+{
+	char folder[256], path[300];
+	int fd;
+
+	*ret_path = '\0';
+	if (options->direct.who == DIRECT_NOBODY)
+		return -1;
+	fd = make_folder(folder, sizeof(folder));
+	snprintf(path, sizeof(path), "%s/%d.socket", folder, (int)getpid());
+	if (!fd && strlen(path) >= size)
+		fd = -ENAMETOOLONG;
+	if (!fd)
+		fd = listen_at(options, path);
+	if (fd < 0) {
+		log_error("daxfuse: %s: no direct mappings, programs map through the kernel: %s\n",
+			  path, strerror(-fd));
+		return -1;
+	}
+	strcpy(ret_path, path);
+	return fd;
+}
+
+void control_remove(const char *path)
+{
+	if (*path)
+		unlink(path);
+}
