@@ -167,6 +167,8 @@ static int64_t run_on_inode(struct op_state *state, const struct op *op)
 	case OP_MAP:
 		if (op->arg == 2)
 			return run_realign(state, ino);
+		if (op->arg == 3)
+			return fs_keep_layout(state->fs, ino, true);
 		return op->arg ? fs_map_promote(state->fs, ino, op->off) :
 				 fs_map_allocate(state->fs, ino, op->off, op->len);
 	case OP_COPY_RANGE:

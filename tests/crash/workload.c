@@ -31,6 +31,7 @@
 	{ .kind = OP_SET_XFLAGS, .a = "foo", .arg = DXF_FLAG_EXTSIZE, .len = M(2) }
 #define MAP(path, at, n, unit) \
 	{ .kind = OP_MAP, .a = path, .off = at, .len = n, .arg = unit }
+#define KEEP_LAYOUT(path) { .kind = OP_MAP, .a = path, .arg = 3 }
 #define TRUNCATE(path, n) { .kind = OP_TRUNCATE, .a = path, .len = n }
 #define XATTR(path, key, n) { .kind = OP_SET_XATTR, .a = path, .b = key, .len = n }
 #define OPEN(path) { .kind = OP_OPEN, .a = path }
@@ -266,6 +267,24 @@ const struct workload workloads[] = {
 	S_EMPTY("map grown unit", 0, OPS(WRITE("foo", 0, K(300)), TRUNCATE("foo", M(1))),
 		MAP("foo", 0, M(2), 0)),
 	S_EMPTY("realign", 0, OPS(MANY_BLOCKS, UNITS_WANTED), MAP("foo", 0, 0, 2)),
+	S_EMPTY("grow over mapped unit", 0,
+		OPS(WRITE("foo", 0, K(300)), KEEP_LAYOUT("foo"), MAP("foo", 0, M(2), 0)),
+		TRUNCATE("foo", M(1) + 5)),
+	S_EMPTY("append to mapped unit", 0,
+		OPS(WRITE("foo", 0, K(300)), KEEP_LAYOUT("foo"), MAP("foo", 0, M(2), 0)),
+		WRITE("foo", K(400) + 11, 5000)),
+	S_EMPTY("write past mapped unit", 0,
+		OPS(WRITE("foo", 0, K(300) + 5), KEEP_LAYOUT("foo"), MAP("foo", 0, M(2), 0)),
+		WRITE("foo", M(2) + K(8), 5000)),
+	S_EMPTY("grow over reserved unit, kept", 0,
+		OPS(FALLOC("foo", KEEP, 0, M(2)), WRITE("foo", 0, 10), KEEP_LAYOUT("foo")),
+		TRUNCATE("foo", K(400))),
+	S_EMPTY("write beside kept blocks", WORKLOAD_TIGHT,
+		OPS(WRITE("foo", 0, K(250)), KEEP_LAYOUT("foo")), WRITE("foo", K(250), K(16))),
+	S_EMPTY("fallocate over kept blocks", 0, OPS(WRITE("foo", 0, K(100)), KEEP_LAYOUT("foo")),
+		FALLOC("foo", 0, 0, M(2))),
+	S_EMPTY("punch end of mapped unit", 0, OPS(WRITE("foo", 0, M(2)), KEEP_LAYOUT("foo")),
+		FALLOC("foo", PUNCH, K(1900) + 5, K(148) - 5)),
 	S_FILE("fsync", 0, NULL, { .kind = OP_FSYNC, .a = "foo" }),
 	S_FILE("read", 0, NULL, { .kind = OP_READ, .a = "foo" }),
 
