@@ -31,7 +31,7 @@ int daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->soc
 	if (fstatfs(fd, &fs))
 		return -errno;
 	if (fs.f_type != FUSE_SUPER_MAGIC)
-		return -EOPNOTSUPP;
+		return -ENOTTY;
 	err = ask(fd, DXF_IOC_DIRECT, &direct);
 	if (err)
 		return err;

@@ -14,7 +14,8 @@
 #include "daxfuse/direct.h"
 #include "daxfuse/ioctl.h"
 
-/* Whether it is a file of a daxfuse mount that can be mapped, and its socket's path. */
+/* The path of its mount's socket. -ENOTTY: it is not on a daxfuse mount; -EOPNOTSUPP: that
+ * does not give out its device. */
 int daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->socket)]);
 /* Open a file anew, read-write or read-only: its pins are those of this descriptor. */
 int daemon_reopen(int fd, bool writable, int *ret_fd);

@@ -5,14 +5,13 @@
 #include <stdatomic.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/daxmap/daemon.h"
-#include "daxfuse/daxmap/descriptor.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/object.h"
 #include "daxfuse/daxmap/pieces.h"
+#include "daxfuse/daxmap/release.h"
 #include "daxfuse/daxmap/sys.h"
 
-/* Whole units of a file which the program may have let go of. */
+/* Whole units of a file. */
 struct dropped {
 	struct object *object; /* held */
 	uint64_t offset, end, grant;
@@ -25,63 +24,6 @@ static _Atomic uint64_t conversions;
 uint64_t part_conversions(void)
 {
 	return atomic_load(&conversions);
-}
-
-/* ---- telling the daemon ---- */
-
-static uint64_t unit_floor(uint64_t offset)
-{
-	return offset / UNIT_BYTES * UNIT_BYTES;
-}
-
-static uint64_t unit_ceiling(uint64_t offset)
-{
-	return (offset + UNIT_BYTES - 1) / UNIT_BYTES * UNIT_BYTES;
-}
-
-/* The first range of units in [*offset, end) that no region touches; false: there is none. */
-static bool next_unused(const struct object *object, uint64_t *offset, uint64_t end,
-			uint64_t *ret_stop)
-{
-	bool moved = true;
-
-	while (moved && *offset < end) {
-		moved = false;
-		*ret_stop = end;
-		for (struct region *r = region_from(0); r; r = region_next(r)) {
-			uint64_t from = unit_floor(r->offset), to = unit_ceiling(region_file_end(r));
-
-			if (r->object != object || to <= *offset || from >= *ret_stop)
-				continue;
-			if (from > *offset) {
-				*ret_stop = from;
-				continue;
-			}
-			*offset = to;
-			moved = true;
-		}
-	}
-	return *offset < end;
-}
-
-/* If nobody else holds the file it is closed, and that ends all its pins. */
-static void let_go(struct dropped *dropped)
-{
-	uint64_t stop;
-
-	for (;;) {
-		struct held held = lock_take();
-		bool more = dropped->object->holds > 1 &&
-			    next_unused(dropped->object, &dropped->offset, dropped->end, &stop);
-
-		lock_release(held);
-		if (!more)
-			break;
-		daemon_unmap(dropped->object->fd, dropped->offset, stop - dropped->offset,
-			     dropped->grant);
-		dropped->offset = stop;
-	}
-	object_put(dropped->object);
 }
 
 /* ---- out of the table ---- */
@@ -127,7 +69,8 @@ int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const v
 			err = replace(start, stop, argument);
 		lock_release(held);
 		for (unsigned i = 0; i < n; i++)
-			let_go(&dropped[i]);
+			release_units(dropped[i].object, dropped[i].offset, dropped[i].end,
+				      dropped[i].grant);
 		start = stop;
 	}
 	return err;

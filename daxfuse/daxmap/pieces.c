@@ -10,6 +10,7 @@
 #include "daxfuse/daxmap/descriptor.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/object.h"
+#include "daxfuse/daxmap/release.h"
 #include "daxfuse/daxmap/session.h"
 #include "daxfuse/daxmap/sys.h"
 
@@ -357,18 +358,39 @@ static struct region *still_there(const struct flight *flight, uintptr_t addr)
 	return region;
 }
 
+/* Its region went while it was under way: nobody will let go of these pieces. */
+static void give_back(struct flight *flight, struct object *object)
+{
+	const struct dxf_ioc_map *map = &flight->map;
+	uint64_t offset = UINT64_MAX, end = 0, grant = 0;
+	struct held held;
+
+	for (uint32_t i = 0; i < map->count && i < DXF_MAP_PIECES; i++) {
+		offset = MIN(offset, map->piece[i].file_offset);
+		end = MAX(end, map->piece[i].file_offset + map->piece[i].length);
+		grant = MAX(grant, map->piece[i].grant);
+	}
+	held = lock_take();
+	flights_void(object, unit_floor(offset), unit_ceiling(end), grant);
+	lock_release(held);
+	release_units(object, unit_floor(offset), unit_ceiling(end), grant);
+}
+
 static int land(struct flight *flight, uintptr_t addr, int err, int flags, uintptr_t *ret_done)
 {
 	struct held held = lock_take();
 	struct region *region = still_there(flight, addr);
-	int fd;
+	struct object *object = flight->object;
+	bool pinned = !err && flight->map.count;
 
 	if (!err)
 		err = region ? install(flight, region, flags, ret_done) : -ENOENT;
-	fd = object_put_locked(flight->object);
 	flight->object = NULL;
 	lock_release(held);
-	descriptor_close(fd);
+	if (pinned && !region)
+		give_back(flight, object);
+	else
+		object_put(object);
 	flight->busy = false;
 	return err;
 }

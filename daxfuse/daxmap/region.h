@@ -81,6 +81,16 @@ void region_cut(uintptr_t addr);
 /* Takes it out; the object's reference is the caller's again, the area's is gone. */
 void region_remove(struct region *region);
 
+static inline uint64_t unit_floor(uint64_t offset)
+{
+	return offset / UNIT_BYTES * UNIT_BYTES;
+}
+
+static inline uint64_t unit_ceiling(uint64_t offset)
+{
+	return unit_floor(offset + UNIT_BYTES - 1);
+}
+
 static inline uint64_t region_file_end(const struct region *region)
 {
 	return region->offset + (region->end - region->start);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A daemon in the same process, in place of daemon.c: one file, whose page n lies at page
- * PLACE(n) of a device that is a memfd. Each page of the file is data, a hole, or behind the end.
- * Grants are counted; what was answered last can be held back until the test has asked for it
- * to be given up.
+ * A daemon in the same process, in place of daemon.c: one file, whose units lie
+ * anywhere on a device that is a memfd. Each unit of the file is data, a hole, or behind the
+ * end. Grants are counted; a test may do something while an answer is on its way.
  */
 #ifndef TESTS_UNIT_DAXMAP_FAKE_H
 #define TESTS_UNIT_DAXMAP_FAKE_H
@@ -33,13 +32,14 @@
 
 #define FAKE_UNITS 16
 #define FAKE_SIZE (FAKE_UNITS * UNIT_BYTES)
-#define DEVICE_BASE (4 * UNIT_BYTES) /* where page 0 of the file lies on the device */
+#define DEVICE_UNITS (FAKE_UNITS + 8)
 
 static struct {
 	pthread_mutex_t lock;
 	int device;
 	int file;              /* what programs map */
 	uint64_t size;         /* of the file */
+	unsigned place[FAKE_UNITS]; /* which unit of the device */
 	bool hole[FAKE_UNITS];
 	bool read_only;        /* WRITABLE is given for DXF_ACCESS_WRITE only */
 	uint64_t grant;
@@ -47,28 +47,35 @@ static struct {
 	uint64_t granted[FAKE_UNITS]; /* the number of the pin, 0: none */
 	uint32_t flags;        /* of WELCOME */
 	_Atomic int error;     /* of the next questions */
-	_Atomic int asked, closed;
+	_Atomic int asked;
 	void (*on_answer)(void); /* before the answer to a question arrives */
-	int messages[2];       /* what the listener hears */
+	_Atomic unsigned delay; /* of answers, microseconds at most */
 } fake = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static inline char *fake_page(uint64_t offset)
+static inline char *fake_unit(unsigned place)
 {
 	static char *memory;
 
 	if (!memory)
-		memory = mmap(NULL, DEVICE_BASE + FAKE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		memory = mmap(NULL, DEVICE_UNITS * UNIT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
 			      fake.device, 0);
-	return memory + DEVICE_BASE + offset;
+	return memory + place * UNIT_BYTES;
+}
+
+/* Where a byte of the file is, seen from the daemon. */
+static inline char *fake_page(uint64_t offset)
+{
+	return fake_unit(fake.place[offset / UNIT_BYTES]) + offset % UNIT_BYTES;
 }
 
 static inline void fake_start(void)
 {
 	fake.device = memfd_create("device", 0);
 	fake.file = memfd_create("file", 0);
-	assert_int_equal(ftruncate(fake.device, DEVICE_BASE + FAKE_SIZE), 0);
+	assert_int_equal(ftruncate(fake.device, DEVICE_UNITS * UNIT_BYTES), 0);
 	assert_int_equal(ftruncate(fake.file, FAKE_SIZE), 0);
-	fake.size = FAKE_SIZE;
+	for (unsigned unit = 0; unit < FAKE_UNITS; unit++)
+		fake.place[unit] = (unit * 5 + 3) % DEVICE_UNITS;
 	for (uint64_t at = 0; at < FAKE_SIZE; at += PAGE_BYTES)
 		*(uint64_t *)fake_page(at) = at;
 }
@@ -111,7 +118,7 @@ static inline void fake_piece(const struct dxf_ioc_map *map, uint64_t unit, stru
 		piece->flags = DXF_PIECE_ZERO;
 		return;
 	}
-	piece->device_offset = DEVICE_BASE + unit * UNIT_BYTES;
+	piece->device_offset = fake.place[unit] * UNIT_BYTES;
 	piece->flags = whole ? DXF_PIECE_HUGE : 0;
 	piece->reason = whole ? DXF_REASON_NONE : DXF_REASON_END;
 	if (map->access == DXF_ACCESS_WRITE || (map->access == DXF_ACCESS_EAGER && !fake.read_only))
@@ -139,6 +146,8 @@ int daemon_map(int fd, struct dxf_ioc_map *map)
 	pthread_mutex_unlock(&fake.lock);
 	if (on_answer)
 		on_answer();
+	if (fake.delay)
+		usleep((unsigned)rand() % fake.delay);
 	return 0;
 }
 

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What happens while an answer is on its way. */
+#include "fake.h"
+
+#include "daxfuse/daxmap/fault.h"
+
+static char *memory;
+
+static int take_back(uint64_t grant)
+{
+	return pieces_revoke(fake.cookie, 0, UINT64_MAX, grant);
+}
+
+static void revoke_all(void)
+{
+	assert_int_equal(take_back(fake.grant), 0);
+}
+
+static void revoke_older(void)
+{
+	assert_int_equal(take_back(fake.grant - 4), 0);
+}
+
+/* What was granted up to the number must not be mapped, and is asked for again. */
+static void test_revoked(void **state)
+{
+	int asked = fake.asked;
+
+	fake.on_answer = revoke_all;
+	memory = map_file(4 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	assert_int_equal(fake.asked, asked + 2);
+	assert_string_equal(survey(memory, 4), "WWWW");
+	dxm_unmap(memory, 4 * UNIT_BYTES);
+}
+
+static void test_granted_later(void **state)
+{
+	int asked = fake.asked;
+
+	fake.on_answer = revoke_older;
+	memory = map_file(4 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	assert_int_equal(fake.asked, asked + 1);
+	assert_string_equal(survey(memory, 4), "WWWW");
+	dxm_unmap(memory, 4 * UNIT_BYTES);
+}
+
+static void revoke_second_unit(void)
+{
+	assert_int_equal(pieces_revoke(fake.cookie, UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
+}
+
+/* Of the range only; what came before it in the answer is mapped. */
+static void test_revoked_in_part(void **state)
+{
+	int asked = fake.asked;
+
+	fake.on_answer = revoke_second_unit;
+	memory = map_file(4 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	assert_int_equal(fake.asked, asked + 2);
+	assert_true(fake.granted[0] < fake.granted[1] - 1);
+	assert_string_equal(survey(memory, 4), "WWWW");
+	dxm_unmap(memory, 4 * UNIT_BYTES);
+}
+
+static void protect_all(void)
+{
+	assert_int_equal(pieces_protect(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
+}
+
+static void test_protected(void **state)
+{
+	fake.on_answer = protect_all;
+	memory = map_file(2 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	assert_string_equal(survey(memory, 2), "HH");
+	assert_int_equal(touch(memory, true), 0);
+	assert_string_equal(survey(memory, 2), "WH");
+	protect_all();
+	assert_string_equal(survey(memory, 2), "HH");
+	assert_int_equal(touch(memory, true), 0);
+	dxm_unmap(memory, 2 * UNIT_BYTES);
+}
+
+static void store_to_hole(void)
+{
+	assert_int_equal(fault_resolve((uintptr_t)memory, true, true), FAULT_AGAIN);
+	memory[8] = 'x';
+}
+
+/* Zeroes that were on their way must not come to lie over data that another thread has
+ * allocated meanwhile. */
+static void test_older_zeroes(void **state)
+{
+	fake.hole[0] = true;
+	memory = map_file(UNIT_BYTES, PROT_READ | PROT_WRITE);
+	revoke_all();
+	fake.on_answer = store_to_hole;
+	assert_int_equal(touch(memory, false), 0);
+	assert_int_equal(memory[8], 'x');
+	memory[8] = 0;
+	dxm_unmap(memory, UNIT_BYTES);
+}
+
+static void unmap(void)
+{
+	assert_int_equal(dxm_unmap(memory, UNIT_BYTES), 0);
+}
+
+/* The pin of an answer that finds its region gone is given back. */
+static void test_unmapped(void **state)
+{
+	char *other = dxm_map(NULL, UNIT_BYTES, PROT_READ, MAP_SHARED, fake.file, 3 * UNIT_BYTES);
+
+	fake_handlers();
+	memory = dxm_map(NULL, UNIT_BYTES, PROT_READ, MAP_SHARED, fake.file, 0);
+	assert_int_equal(pins(), 2);
+	revoke_all();
+	fake.on_answer = unmap;
+	assert_int_equal(fault_resolve((uintptr_t)memory, false, true), FAULT_AGAIN);
+	assert_int_equal(fake.granted[0], 0);
+	assert_int_equal(touch(memory, false), SIGSEGV);
+	assert_int_equal(touch(other, false), 0);
+	dxm_unmap(other, UNIT_BYTES);
+}
+
+static char *elsewhere;
+
+static void map_over(void)
+{
+	assert_ptr_equal(dxm_map(memory, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file,
+				 5 * UNIT_BYTES), memory);
+}
+
+/* Another part of the file is mapped there now. */
+static void test_mapped_over(void **state)
+{
+	memory = map_file(UNIT_BYTES, PROT_READ);
+	elsewhere = map_file(PAGE_BYTES, PROT_READ);
+	revoke_all();
+	fake.on_answer = map_over;
+	assert_int_equal(touch(memory, false), 0);
+	assert_int_equal(*(uint64_t *)memory, 5 * UNIT_BYTES);
+	assert_int_equal(*(uint64_t *)elsewhere, 0);
+	dxm_unmap(elsewhere, PAGE_BYTES);
+	dxm_unmap(memory, UNIT_BYTES);
+}
+
+static void protect_mapping(void)
+{
+	assert_int_equal(dxm_protect(memory, UNIT_BYTES, PROT_NONE), 0);
+}
+
+static void test_mprotected(void **state)
+{
+	memory = map_file(UNIT_BYTES, PROT_READ | PROT_WRITE);
+	revoke_all();
+	fake.on_answer = protect_mapping;
+	assert_int_equal(touch(memory, true), SIGSEGV);
+	dxm_unmap(memory, UNIT_BYTES);
+}
+
+/* Answers that name a lost connection are asked for again. */
+static void *connect_again(void *argument)
+{
+	usleep(50000);
+	fake.error = 0;
+	return NULL;
+}
+
+static void test_lost(void **state)
+{
+	pthread_t thread;
+
+	memory = map_file(UNIT_BYTES, PROT_READ);
+	revoke_all();
+	fake.error = -ENOTCONN;
+	pthread_create(&thread, NULL, connect_again, NULL);
+	assert_int_equal(touch(memory, false), 0);
+	pthread_join(thread, NULL);
+	dxm_unmap(memory, UNIT_BYTES);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_revoked, fake_setup),
+		cmocka_unit_test_setup(test_granted_later, fake_setup),
+		cmocka_unit_test_setup(test_revoked_in_part, fake_setup),
+		cmocka_unit_test_setup(test_protected, fake_setup),
+		cmocka_unit_test_setup(test_older_zeroes, fake_setup),
+		cmocka_unit_test_setup(test_unmapped, fake_setup),
+		cmocka_unit_test_setup(test_mapped_over, fake_setup),
+		cmocka_unit_test_setup(test_mprotected, fake_setup),
+		cmocka_unit_test_setup(test_lost, fake_setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
