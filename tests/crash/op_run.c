@@ -147,6 +147,24 @@ static int64_t run_realign(struct op_state *state, uint64_t ino)
 	return err;
 }
 
+static int64_t run_map(struct op_state *state, const struct op *op, uint64_t ino)
+{
+	switch (op->arg) {
+	case 0:
+		return fs_map_allocate(state->fs, ino, op->off, op->len);
+	case 1:
+		return fs_map_promote(state->fs, ino, op->off);
+	case 2:
+		return run_realign(state, ino);
+	case 3:
+		return fs_keep_layout(state->fs, ino, true);
+	case 4:
+		return fs_map_zero(state->fs, ino, op->off, op->len);
+	default:
+		return fs_map_grown(state->fs, ino, op->off);
+	}
+}
+
 static int64_t run_on_inode(struct op_state *state, const struct op *op)
 {
 	struct fs_xflags xflags = { .flags = op->arg,
@@ -165,12 +183,7 @@ static int64_t run_on_inode(struct op_state *state, const struct op *op)
 	case OP_FALLOCATE:
 		return fs_fallocate(state->fs, ino, (int)op->arg, op->off, op->len);
 	case OP_MAP:
-		if (op->arg == 2)
-			return run_realign(state, ino);
-		if (op->arg == 3)
-			return fs_keep_layout(state->fs, ino, true);
-		return op->arg ? fs_map_promote(state->fs, ino, op->off) :
-				 fs_map_allocate(state->fs, ino, op->off, op->len);
+		return run_map(state, op, ino);
 	case OP_COPY_RANGE:
 		err = op_resolve(state->fs, op->b, &out);
 		return err ? err : fs_copy_range(state->fs, ino, op->off, out, op->arg, op->len);
