@@ -24,8 +24,8 @@ enum op_kind {
 	OP_TRUNCATE,    /* a, len: the new size */
 	OP_FALLOCATE,   /* a, off, len; arg: FALLOC_FL_* */
 	OP_MAP,         /* a, off, len: what a mapping needs; arg 1: a unit it must
-			 * be, 2: realign, 3: its layout is kept from now on, 4: zero behind
-			 * the end, 5: it has grown from off */
+			 * be, 2: realign, 3: its layout is kept from now on, 4: zero it
+			 * in place, 5: it has grown from off */
 	OP_COPY_RANGE,  /* a, off -> b, arg, len */
 	OP_SET_XATTR,   /* a; b: name; len: size of the value */
 	OP_REMOVE_XATTR,

@@ -222,7 +222,12 @@ static int64_t model_on_node(struct op_state *state, const struct op *op, int64_
 		node->extsize = (uint32_t)op->len;
 		node->ctime = state->now;
 		return 0;
-	case OP_MAP: /* nobody sees a difference */
+	case OP_MAP: /* nobody sees a difference, but of zeroes in the file */
+		if (op->arg == 4) {
+			node = model_edit(state->model, id);
+			if (op->off < node->size)
+				model_zero(node, op->off, op->len);
+		}
 		return op->arg >= 2 || op->off < model_at(state->model, id)->size ? 0 : -ENXIO;
 	case OP_FSYNC:
 		return 0;
@@ -317,6 +322,10 @@ unsigned op_torn_node(const struct op_state *state, const struct op *op)
 	switch (op->kind) {
 	case OP_FALLOCATE:
 		if (op->arg & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE))
+			return MODEL_NONE;
+		return find(state->model, op->a, &id) ? MODEL_NONE : id;
+	case OP_MAP:
+		if (op->arg != 4)
 			return MODEL_NONE;
 		return find(state->model, op->a, &id) ? MODEL_NONE : id;
 	case OP_WRITE:

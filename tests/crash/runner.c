@@ -132,7 +132,7 @@ void runner_set_judge(struct runner *runner, const struct op *op)
 	struct judge *judge = &runner->judge;
 
 	judge->super_differs = op->kind == OP_LABEL;
-	judge->torn_anywhere = op->kind == OP_FALLOCATE;
+	judge->torn_anywhere = op->kind == OP_FALLOCATE || op->kind == OP_MAP;
 	judge->read_time = op_reads(op) ? runner->state.now : 0;
 	judge->tight = runner->job->left >= 0 || runner->state.model->quotas;
 	judge->inode_units = runner->job->last->flags & WORKLOAD_CHUNK ? 2 : 1;

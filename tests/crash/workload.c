@@ -281,6 +281,7 @@ const struct workload workloads[] = {
 		TRUNCATE("foo", K(400))),
 	S_EMPTY("zero behind the end", 0, OPS(WRITE("foo", 0, K(300)), TRUNCATE("foo", K(200) + 5)),
 		MAP("foo", K(200) + 5, UINT64_MAX, 4)),
+	S_EMPTY("zero in place", 0, OPS(WRITE("foo", 0, K(300))), MAP("foo", K(100) + 5, K(60), 4)),
 	S_EMPTY("grown over mapped unit", 0,
 		OPS(WRITE("foo", 0, K(300)), MAP("foo", K(300), M(2), 4), TRUNCATE("foo", M(1))),
 		MAP("foo", K(300), 0, 5)),
