@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * daxfuse map: where the bytes of a file lie on the device. The daemon tells
- * the extents in portions; each portion says where the next one starts.
+ * daxfuse map: where the bytes of a file lie on the device, and how programs have
+ * them mapped. The daemon tells the extents in portions; each portion says where the
+ * next one starts.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -26,7 +28,8 @@ static const struct command command = {
 	.usage = "FILE",
 	.summary = "Show where the bytes of a file lie on the device (JSON, in bytes).",
 	.options = options,
-	.details = "\"unit\": the extent consists of whole, aligned 2 MiB units.\n"
+	.details = "\"mapped\": what programs have mapped directly just now (libdaxmap), and why not huge.\n"
+		   "\"unit\": the extent consists of whole, aligned 2 MiB units.\n"
 		   "\"unwritten\": it is allocated and reads as zeroes.",
 	.usage_status = 1,
 };
@@ -35,6 +38,7 @@ struct extents {
 	struct dxf_ioc_extent *extent;
 	size_t count, room;
 	uint64_t file_size;
+	struct json_object *mapped; /* what DXF_IOC_MAPPED says */
 };
 
 static int append(struct extents *extents, const struct dxf_ioc_extents *portion)
@@ -53,6 +57,19 @@ static int append(struct extents *extents, const struct dxf_ioc_extents *portion
 	for (size_t i = 0; i < portion->count; i++)
 		extents->extent[extents->count++] = portion->extent[i];
 	return 0;
+}
+
+static int read_mapped(int fd, struct extents *extents)
+{
+	CLEANUP_FREE struct dxf_ioc_mapped *mapped = calloc(1, sizeof(*mapped));
+
+	if (!mapped)
+		return -ENOMEM;
+	if (ioctl(fd, DXF_IOC_MAPPED, mapped) < 0)
+		return -errno;
+	mapped->json[sizeof(mapped->json) - 1] = '\0';
+	extents->mapped = json_tokener_parse(mapped->json);
+	return extents->mapped ? 0 : -EPROTO;
 }
 
 static int read_extents(const char *path, struct extents *extents)
@@ -75,7 +92,7 @@ static int read_extents(const char *path, struct extents *extents)
 		start = portion->start;
 		err = append(extents, portion);
 	} while (!err && start != UINT64_MAX);
-	return err;
+	return err ? err : read_mapped(fd, extents);
 }
 
 static void print_json(const struct extents *extents)
@@ -100,6 +117,7 @@ static void print_json(const struct extents *extents)
 		json_object_array_add(list, item);
 	}
 	json_object_object_add(object, "extents", list);
+	json_object_object_add(object, "mapped", json_object_get(extents->mapped));
 	report_json(object);
 }
 
@@ -163,6 +181,30 @@ static void draw(const struct extents *extents)
 	printf("\n");
 }
 
+static uint64_t get(struct json_object *object, const char *key)
+{
+	return json_object_get_uint64(json_object_object_get(object, key));
+}
+
+/* A line for what is mapped, and one for each reason why it is not huge. */
+static void print_mapped(struct json_object *mapped)
+{
+	struct json_object *counters = json_object_object_get(mapped, "counters");
+	char a[HUMAN_SIZE], b[HUMAN_SIZE], c[HUMAN_SIZE];
+
+	if (!get(mapped, "huge") && !get(mapped, "pages") && !get(mapped, "zeroes"))
+		return;
+	printf("\nmapped by programs: %s huge, %s in 4 KiB pages, %s of zeroes\n",
+	       human_size(get(mapped, "huge"), a, sizeof(a)),
+	       human_size(get(mapped, "pages"), b, sizeof(b)),
+	       human_size(get(mapped, "zeroes"), c, sizeof(c)));
+	json_object_object_foreach(counters, key, value) {
+		if (!strncmp(key, "fallback_", 9) && json_object_get_uint64(value))
+			printf("  not huge: %llu times %s\n",
+			       (unsigned long long)json_object_get_uint64(value), key + 9);
+	}
+}
+
 static void print_human(const char *path, const struct extents *extents)
 {
 	uint64_t units = 0, pieces = 0;
@@ -193,6 +235,7 @@ static void print_human(const char *path, const struct extents *extents)
 		       extent->flags & DXF_EXTENT_UNWRITTEN ? ", unwritten" : "");
 	}
 	draw(extents);
+	print_mapped(extents->mapped);
 }
 
 int map_main(int argc, char **argv)
@@ -214,6 +257,7 @@ int map_main(int argc, char **argv)
 		print_human(argv[optind], &extents);
 	else
 		print_json(&extents);
+	json_object_put(extents.mapped);
 	free(extents.extent);
 	return err ? 1 : 0;
 }
