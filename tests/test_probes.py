@@ -5,10 +5,16 @@ counts what the engine counts."""
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from support.direct import READ, UNIT, WRITE, Program
+from support.pool import MIB, Pool
+from support.process import eventually
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "contrib/daxfuse.bt"
@@ -21,15 +27,24 @@ def stress(bin_dir):
     return bin_dir.parent / "tests/unit/unit-map-stress_threads"
 
 
-@pytest.fixture(scope="session")
-def probes(bin_dir, stress):
-    """{name: number of arguments} of the probes in the binary."""
-    if "SYS_SDT_H:PATH=SYS_SDT_H-NOTFOUND" in (bin_dir.parent / "CMakeCache.txt").read_text():
-        pytest.skip("was built without <sys/sdt.h>")
-    notes = subprocess.run(["readelf", "-n", stress], check=True, capture_output=True, text=True,
+def probes_of(program):
+    """{name: number of arguments} of the probes in a binary."""
+    notes = subprocess.run(["readelf", "-n", program], check=True, capture_output=True, text=True,
                            env=os.environ | {"LC_ALL": "C"}).stdout
     found = re.findall(r"Provider: daxfuse\s+Name: (\w+)\s+Location:.*\s+Arguments: (.*)", notes)
     return {name: len(arguments.split()) for name, arguments in found}
+
+
+@pytest.fixture(scope="session")
+def probes(bin_dir):
+    """What the daemon has."""
+    if "SYS_SDT_H:PATH=SYS_SDT_H-NOTFOUND" in (bin_dir.parent / "CMakeCache.txt").read_text():
+        pytest.skip("was built without <sys/sdt.h>")
+    return probes_of(bin_dir / "daxfuse")
+
+
+def test_all_programs_have_them(probes, stress):
+    assert probes_of(stress) == probes
 
 
 def test_documented(probes):
@@ -88,10 +103,10 @@ def test_builds_without(tmp_path):
 
 
 def bpftrace(*words):
-    """In a mount namespace with a tracefs, without which bpftrace complains when it detaches."""
-    quiet = ["unshare", "--mount", "sh", "-c",
-             'mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; exec bpftrace "$@"', "sh"]
-    return subprocess.run([*quiet, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+    """It complains when it detaches if no tracefs is mounted; no matter. (In a mount namespace with
+    one, it would hold the mounts of others.)"""
+    return subprocess.run(["bpftrace", *map(str, words)], capture_output=True, text=True, timeout=120,
+                          check=False)
 
 
 @pytest.fixture
@@ -105,21 +120,27 @@ def tracing():
         pytest.skip("bpftrace does not work here")
 
 
+def maps_of(output):
+    """The script's maps by their names, of what `bpftrace -f json` has printed."""
+    maps = {}
+    for line in output.splitlines():
+        if line.startswith('{"type": "map"') or line.startswith('{"type": "hist"'):
+            maps |= json.loads(line)["data"]
+    return maps
+
+
+def faults(traced, order):
+    return sum(bucket["count"] for key, histogram in traced["@fault_ns"].items()
+               if key.startswith(order) for bucket in histogram)
+
+
 def test_script_counts_what_the_engine_counts(tracing, probes, stress):
     done = bpftrace("-f", "json", "-c", f"{stress} 1", SCRIPT, stress)
     assert done.returncode == 0, done.stderr
     counters = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.M)}
-    traced = {}
-    for line in done.stdout.splitlines():
-        if line.startswith('{"type": "map"') or line.startswith('{"type": "hist"'):
-            traced |= json.loads(line)["data"]
-
-    def faults(order):
-        return sum(bucket["count"] for key, histogram in traced["@fault_ns"].items()
-                   if key.startswith(order) for bucket in histogram)
-
-    assert faults("2 MiB") == counters["huge"] > 0
-    assert faults("4 KiB") == counters["page"] > 0
+    traced = maps_of(done.stdout)
+    assert faults(traced, "2 MiB") == counters["huge"] > 0
+    assert faults(traced, "4 KiB") == counters["page"] > 0
     for reason, n in traced["@fallbacks"].items():
         assert n == counters[f"fallback_{reason}"] > 0
     assert sum(traced["@first_writes"].values()) == counters["first_write"]
@@ -129,3 +150,63 @@ def test_script_counts_what_the_engine_counts(tracing, probes, stress):
     assert set(traced["@lock_waits_by_file"]) == {"1", "2"}
     waits = sum(bucket["count"] for bucket in traced["@lock_wait_ns"])
     assert waits == sum(traced["@lock_waits_by_file"].values())
+
+
+def use(pool):
+    """A program that maps a file of 16 MiB and a bit, stores to it, and has the rest cut off."""
+    path = pool.point / "file"
+    path.write_bytes(b"x" * (16 * MIB + 100))
+    with Program(pool.point) as program:
+        file = program.open(path)
+        for access in (READ, WRITE):
+            for at in range(0, 16 * MIB, UNIT):
+                file.map(at, UNIT, access=access)
+        file.map(16 * MIB, access=WRITE)
+        os.fsync(file.fd)
+        os.truncate(path, 8 * MIB)
+        return json.loads(pool.run("daxfuse", "status", pool.point))
+
+
+@pytest.fixture
+def pool(bin_dir, huge_dir):
+    pool = Pool(bin_dir, huge_dir / "probes", size=128 * MIB)
+    try:
+        pool.mount("dax=always")
+        yield pool
+        pool.close()
+    finally:
+        pool.abandon()
+        shutil.rmtree(pool.folder)
+
+
+@pytest.fixture
+def traced_daemon(tracing, probes, bin_dir, pool, tmp_path):
+    """Ends the script, which has run on the pool's daemon, and gives its maps."""
+    pid = json.loads(pool.run("daxfuse", "status", pool.point))["mount"]["pid"]
+    with open(tmp_path / "out", "w") as out:
+        tracer = subprocess.Popen(["bpftrace", "-f", "json", "-p", str(pid), SCRIPT, bin_dir / "daxfuse"],
+                                  stdout=out, stderr=subprocess.DEVNULL)
+
+    def stop():
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(60)
+        return maps_of((tmp_path / "out").read_text())
+
+    try:
+        assert eventually(lambda: "Tracing" in (tmp_path / "out").read_text(), True)
+        yield stop
+    finally:
+        tracer.kill()
+        tracer.wait()
+
+
+def test_daemon(pool, traced_daemon):
+    """While a program maps a file."""
+    counters = use(pool)["mappings"]["counters"]
+    traced = traced_daemon()
+    assert faults(traced, "2 MiB") == counters["huge"] == 16
+    assert faults(traced, "4 KiB") == counters["page"] == 1
+    assert traced["@fallbacks"] == {"eof": 1}
+    assert traced["@first_writes"] == {"2 MiB": 8, "4 KiB": 1}
+    assert traced["@revoked"]["change,let go"] >= 1
+    assert "truncate" in traced["@change_ns"]
