@@ -29,9 +29,9 @@ EXPORTED int close(int fd)
 /* What lies between ours. */
 EXPORTED int close_range(unsigned first, unsigned last, int flags)
 {
-	int own = first <= last && first <= INT_MAX ? dxm_preload_next_fd((int)first) : -1;
+	int own = first <= INT_MAX ? dxm_preload_next_fd((int)first) : -1;
 
-	if (flags & CLOSE_RANGE_CLOEXEC)
+	if (first > last || flags & CLOSE_RANGE_CLOEXEC)
 		return NEXT(close_range)(first, last, flags);
 	while (own >= 0 && (unsigned)own <= last) {
 		if ((unsigned)own > first && NEXT(close_range)(first, (unsigned)own - 1, flags))
