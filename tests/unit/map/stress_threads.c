@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Everything at once, for as many seconds as the argument says (2): each thread is a
- * mapper of one of two files, of one of five kinds, that faults, stores (also through
+ * mapper of one of two files, of one of six kinds, that faults, stores (also through
  * another's mapping, as a second thread of that one), loads and now and then dies; and it
  * truncates, punches, promotes, writes, writes back and revokes.
  * Compared with a flat reference:
@@ -79,7 +79,7 @@ static void open_worker(struct worker *w)
 {
 	mapper_open(&w->mapper, fake, w->f->map, w->ops);
 	w->mapper.file = w->f->file;
-	w->tainted = false;
+	w->tainted = w->ops == &long_term_ops;
 }
 
 static void fault(struct worker *w, uint64_t page, enum map_access access)
@@ -339,7 +339,7 @@ static void start(struct map_engine *engine, pthread_t *threads)
 	/* the second file has none that keeps what it has, or stays silent: there entries become
 	 * clean, and units are promoted */
 	static const struct mapper_ops *const kinds[WORKERS] = {
-		&client_ops, &careful_client_ops, &kernel_ops, &careful_client_ops, &guest_ops,
+		&long_term_ops, &careful_client_ops, &kernel_ops, &careful_client_ops, &guest_ops,
 		&kernel_ops, &huge_client_ops, &client_ops, &client_ops, &careful_client_ops,
 	};
 
