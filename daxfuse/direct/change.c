@@ -307,14 +307,56 @@ int direct_realign(struct direct *d, uint64_t ino, uint64_t *offset, bool *ret_m
 	return err;
 }
 
+/* ---- fsync --------------------------------------------------------------------------------------- */
+
+/* All that a file has on the device. */
+static int flush_file(struct direct *d, uint64_t ino)
+{
+	const struct pmem *pm = fs_pmem(d->config.fs);
+	uint64_t at = 0;
+	struct fs_attr attr;
+	int err = fs_getattr(d->config.fs, ino, &attr);
+
+	while (!err && at < attr.size) {
+		struct fs_iomap map;
+
+		err = fs_iomap(d->config.fs, ino, at, attr.size - at, &map);
+		if (err || !map.length)
+			break;
+		if (map.kind == FS_IOMAP_MAPPED)
+			pmem_flush(pm, pmem_at(pm, map.device_offset), map.length);
+		at += map.length;
+	}
+	pmem_fence(pm);
+	return err;
+}
+
+/*
+ * An earlier process knew which ranges were dirty, and a program may have let go of them
+ * before it died: lines of theirs may be in the caches still. So the first fsync of a file
+ * flushes all of it, and so does one whose place was taken by another file meanwhile.
+ */
+static int flush_once(struct direct *d, uint64_t ino)
+{
+	uint64_t *slot = &d->flushed[ino % FLUSHED_SLOTS];
+	int err;
+
+	if (d->config.life <= 1 || __atomic_load_n(slot, __ATOMIC_RELAXED) == ino)
+		return 0;
+	err = flush_file(d, ino);
+	if (!err)
+		__atomic_store_n(slot, ino, __ATOMIC_RELAXED);
+	return err;
+}
+
 int direct_fsync(struct direct *d, uint64_t ino)
 {
 	struct file *file = file_find(d, ino);
-	int err;
+	int err = flush_once(d, ino), failed = 0;
 
-	if (!file)
-		return 0;
-	err = map_writeback(file->map, 0, MAP_TO_END);
-	file_put(file);
-	return err;
+	if (file) {
+		failed = map_writeback(file->map, 0, MAP_TO_END);
+		file_put(file);
+	}
+	return err ? err : failed;
 }

@@ -31,7 +31,7 @@
 #include "daxfuse/direct/pins.h"
 #include "daxfuse/map/map.h"
 
-enum { GATES = 64, FILE_BUCKETS = 1024, HOLDER_BUCKETS = 1024 };
+enum { GATES = 64, FILE_BUCKETS = 1024, HOLDER_BUCKETS = 1024, FLUSHED_SLOTS = 1024 };
 
 struct file {
 	uint64_t ino; /* first: probes show it */
@@ -84,6 +84,7 @@ struct direct {
 	atomic_uint holder_count;
 	pthread_mutex_t sessions_lock;
 	struct session *sessions;
+	uint64_t flushed[FLUSHED_SLOTS]; /* inodes: flush_once() in change.c */
 	struct server *server;
 	atomic_uint watchers;
 	pthread_mutex_t watch_lock; /* a leaf: watcher_list */
