@@ -107,6 +107,19 @@ static int grow_end(struct file *file, const struct growth *growth, bool done)
 	return err;
 }
 
+/*
+ * The file has grown over the end of a unit: what could be mapped in pages only, as the unit
+ * reached beyond the end, can be huge now. No lock is held; if it can't be had the pages
+ * stay.
+ */
+static void gather_grown(struct file *file, uint64_t old_size, uint64_t size)
+{
+	uint64_t unit = round_down(old_size, MAP_UNIT_SIZE);
+
+	if (old_size != unit && size >= unit + MAP_UNIT_SIZE && is_worth_a_unit(file, unit))
+		map_promote(file->map, unit);
+}
+
 /* ---- attributes -------------------------------------------------------------------------- */
 
 static int shrink(struct file *file, const struct fs_setattr *set, struct fs_attr *ret_attr)
@@ -139,6 +152,8 @@ static int set_size(struct file *file, const struct fs_setattr *set, struct fs_a
 			err = fs_map_grown(fs, file->ino, attr.size);
 	}
 	pthread_mutex_unlock(&file->grow);
+	if (!err)
+		gather_grown(file, attr.size, set->size);
 	return err;
 }
 
@@ -189,6 +204,8 @@ static int wrote(struct file *file, const struct growth *growth, uint64_t offset
 
 	if (n > 0 && !err)
 		err = map_wrote(file->map, offset, (uint64_t)n);
+	if (n > 0 && growth->grows)
+		gather_grown(file, growth->old_size, offset + (uint64_t)n);
 	return err;
 }
 
@@ -259,6 +276,8 @@ static int reserve(struct file *file, int mode, uint64_t offset, uint64_t length
 		return err;
 	err = fs_fallocate(file->d->config.fs, file->ino, mode, offset, length);
 	failed = grow_end(file, &growth, !err);
+	if (!err && growth.grows)
+		gather_grown(file, growth.old_size, grown);
 	return err ? err : failed;
 }
 

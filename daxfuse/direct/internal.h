@@ -52,6 +52,7 @@ struct session {
 	int fd;                  /* -1: not connected (any more) */
 	int pid;                 /* of the peer */
 	bool expected;           /* an earlier process knew it, so it will connect again */
+	bool silent;             /* did not answer a PROTECT in time, nor since */
 	struct question *questions;
 };
 
@@ -133,6 +134,11 @@ void holder_gone(void *mapper);
 /* The holder has let go, by its own account. */
 void holder_let_go(struct holder *holder, uint64_t offset, uint64_t length, uint64_t grant);
 
+/* ---- mapping.c -------------------------------------------------------------- */
+
+/* Whether enough of a unit is used to gather it. */
+bool is_worth_a_unit(struct file *file, uint64_t unit);
+
 /* ---- client.c --------------------------------------------------------------- */
 
 void client_ops_init(struct direct *d, unsigned smallest);
@@ -141,12 +147,6 @@ void client_protected(struct session *session, uint64_t cookie, uint64_t offset,
 		      uint64_t grant);
 /* It is connected again: put what it was not asked. */
 void client_ask_owed(struct direct *d, struct session *session);
-
-/* Whether each first write must be heard of: pieces are given read-only first. */
-static inline bool direct_is_watched(const struct direct *d)
-{
-	return atomic_load(&d->watchers);
-}
 
 /* ---- watch.c ---------------------------------------------------------------- */
 

@@ -64,15 +64,14 @@ static enum map_access access_of(const struct filling *f)
 	return MAP_WRITE;
 }
 
-/* Whether enough of the unit is used. */
-static bool is_worth_a_unit(const struct filling *f, uint64_t unit)
+bool is_worth_a_unit(struct file *file, uint64_t unit)
 {
 	uint64_t used = 0;
 
 	for (uint64_t at = unit; at < unit + MAP_UNIT_SIZE && used < WORTH_A_UNIT;) {
 		struct fs_iomap map;
 
-		if (fs_iomap(f->d->config.fs, f->h->file->ino, at, unit + MAP_UNIT_SIZE - at, &map) ||
+		if (fs_iomap(file->d->config.fs, file->ino, at, unit + MAP_UNIT_SIZE - at, &map) ||
 		    !map.length)
 			return false;
 		used += map.kind == FS_IOMAP_HOLE ? 0 : map.length;
@@ -93,7 +92,7 @@ static void gather(struct filling *f)
 	    f->run.kind == FS_IOMAP_HOLE || takes_units_only(f->d) || unit < map->start ||
 	    end > map->end || end > round_up(map->size, MAP_PAGE_SIZE))
 		return;
-	if (is_worth_a_unit(f, unit) && !map_promote(f->h->file->map, unit))
+	if (is_worth_a_unit(f->h->file, unit) && !map_promote(f->h->file->map, unit))
 		f->run.length = 0;
 }
 

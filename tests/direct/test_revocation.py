@@ -215,6 +215,27 @@ def test_growing_by_a_write_beyond_the_end(pool, program):
     assert file.load(UNIT + 300, 4) == b"data"
 
 
+@pytest.mark.parametrize("how", ["write", "truncate", "fallocate"])
+def test_growing_over_the_end_of_a_unit_makes_it_huge(pool, program, how):
+    path = make(pool.point / "f", MIB)
+    file = program.open(path)
+    file.map(access=EAGER)
+    assert file.pieces[0][0].flags & HUGE == 0
+    with open(path, "r+b") as f:
+        if how == "write":
+            f.seek(MIB)
+            f.write(pattern(MIB + 100, 3))
+        elif how == "truncate":
+            f.truncate(UNIT + 100)
+        else:
+            os.posix_fallocate(f.fileno(), 0, UNIT + 100)
+    assert file.pieces == {}, "who has the pages was asked"
+    file.map(access=EAGER)
+    assert file.pieces[0][0].flags & HUGE
+    grown = pattern(MIB + 100, 3) if how == "write" else bytes(MIB + 100)
+    assert path.read_bytes() == pattern(MIB) + grown == file.load(0, UNIT + 100)
+
+
 def test_unlinked_while_mapped(pool, program):
     path = make(pool.point / "f", 8 * MIB)
     file = program.open(path)
@@ -243,14 +264,16 @@ def test_writes_do_not_move_what_is_mapped(pool, program):
     file.map(access=EAGER)
     with open(path, "r+b") as f:
         f.seek(100 * 1024)
-        f.write(pattern(4 * MIB, 5))
+        f.write(pattern(MIB, 5))
+    assert not program.asked
     file.store(0, b"mapped")
-    assert path.read_bytes() == b"mapped" + pattern(100 * 1024)[6:] + pattern(4 * MIB, 5)
+    expected = b"mapped" + pattern(100 * 1024)[6:] + pattern(MIB, 5)
+    assert path.read_bytes() == expected
+    file.promote(0, UNIT)
+    assert program.asked
     file.map(access=EAGER)
-    assert file.load(0, 6) == b"mapped"
-    file.promote(0, 2 * UNIT)
-    file.map(access=EAGER)
-    assert path.read_bytes() == b"mapped" + pattern(100 * 1024)[6:] + pattern(4 * MIB, 5)
+    assert path.read_bytes() == expected
+    assert file.load(0, len(expected)) == expected
 
 
 def test_the_dax_flag_of_a_mapped_file_stays(pool, program):
