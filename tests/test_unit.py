@@ -28,3 +28,11 @@ def cases():
 def test_unit(command, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_minute_of_mapping_under_tsan(tmp_path):
+    """Random faults, writes, truncations, punches, promotions and dying mappers against a flat
+    reference; docs/design/mapping.md."""
+    stress = dict(unit_tests("tsan"))["map/stress_threads"]
+    done = subprocess.run([*stress, "60"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
