@@ -15,9 +15,10 @@
 #include "daxfuse/daxmap/object.h"
 #include "daxfuse/daxmap/part.h"
 #include "daxfuse/daxmap/pieces.h"
-#include "daxfuse/daxmap/report.h"
+#include "daxfuse/daxmap/session.h"
 #include "daxfuse/daxmap/sys.h"
 #include "daxfuse/daxmap/walk.h"
+#include "daxfuse/direct.h"
 
 static uintptr_t end_of(uintptr_t start, size_t length)
 {
@@ -34,20 +35,31 @@ static int answer(int err)
 
 /* ---- mprotect ---- */
 
-/* The part of a region as a region of its own, with another protection. */
+/* The part of a region as a region of its own; what is not the program's stays with it. NULL: it
+ * has gone. There must be room for two. */
+static struct region *cut_out(const struct walk_part *part)
+{
+	struct region *region = region_at(part->start);
+
+	if (!region || region->object != part->object || region->end < part->end)
+		return NULL;
+	if (part->end < region_visible_end(region))
+		region_cut(part->end);
+	region = region_at(part->start);
+	if (part->start > region_visible_start(region))
+		region_cut(part->start);
+	return region_at(part->start);
+}
+
 static int set_protection(const struct walk_part *part, int prot)
 {
 	struct held held = lock_take();
 	struct region *region;
 	int err = regions_reserve(2);
 
-	if (!err) {
-		region_cut(part->start);
-		region_cut(part->end);
-		region = region_at(part->start);
-		if (region && region->end == part->end && region->object == part->object)
-			err = pieces_set_protection(region, prot);
-	}
+	region = err ? NULL : cut_out(part);
+	if (region)
+		err = pieces_set_protection(region, prot);
 	lock_release(held);
 	return err;
 }
@@ -73,10 +85,12 @@ static int protect_part(const struct walk_part *part, const void *argument)
 int dxm_protect(void *addr, size_t length, int prot)
 {
 	uintptr_t start = (uintptr_t)addr, end = end_of(start, length);
+	int err;
 
 	if (start % PAGE_BYTES || end <= start || !regions_near(start, end))
 		return answer(sys_mprotect(start, length, prot));
-	return answer(walk(start, end, protect_part, &prot));
+	err = part_settle(start, end, false);
+	return answer(err ? err : walk(start, end, protect_part, &prot));
 }
 
 /* ---- mremap ---- */
@@ -112,7 +126,9 @@ static int grow_in_place(const struct remap *r, const struct region *old)
 	uintptr_t got;
 	int err;
 
-	if (old->end != r->old_end)
+	if (region_visible_end(old) != r->old_end || old->head || old->tail)
+		return -ENOMEM;
+	if (old->object->session->flags & DIRECT_UNITS && r->new_end % UNIT_BYTES)
 		return -ENOMEM;
 	err = sys_mmap(r->old_end, r->new_end - r->old_end, PROT_NONE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0, &got);

@@ -168,7 +168,12 @@ static enum fault turn_into_bus(uintptr_t page)
 	struct held held = lock_take();
 	struct region *region = region_at(page);
 	int err = region ? pieces_clear(region, page, page + PAGE_BYTES) : 0;
+	struct unit unit;
 
+	if (err) {
+		unit_around(region, page, &unit);
+		err = pieces_clear(region, unit.start, unit.end);
+	}
 	lock_release(held);
 	return err ? FAULT_BUS : FAULT_AGAIN;
 }
@@ -210,7 +215,8 @@ static bool find_fault(uintptr_t *addr, uintptr_t end, bool write)
 		while (!found && *addr < MIN(end, region->end)) {
 			found = is_allowed(region, write) && !is_mapped(region, *addr, write);
 			if (!found)
-				*addr += PAGE_BYTES;
+				*addr += area_alike(region->area,
+						    region->offset + (*addr - region->start));
 		}
 	}
 	lock_release(held);

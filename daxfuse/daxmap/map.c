@@ -133,15 +133,15 @@ static int reserve(const struct map_request *r, uintptr_t *ret_addr)
 /* What the device can't do, and what can't be promised. */
 static int check_session(const struct map_request *r, const struct session *session)
 {
-	uint64_t together = r->offset | r->length;
+	uint64_t together = r->offset | r->length | r->addr;
 
 	if (session->device < 0)
 		return -ENOTCONN;
 	if (r->flags & MAP_SYNC && !(session->flags & (DIRECT_FLUSH | DIRECT_MAP_SYNC)))
 		return -EOPNOTSUPP;
-	if (r->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
-		together |= r->addr;
-	return session->flags & DIRECT_UNITS && together % UNIT_BYTES ? -EOPNOTSUPP : 0;
+	if (!(r->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) || !(session->flags & DIRECT_UNITS))
+		return 0;
+	return together % UNIT_BYTES ? -EOPNOTSUPP : 0;
 }
 
 static int replace_by_region(uintptr_t start, uintptr_t end, const void *argument)
@@ -188,22 +188,50 @@ int map_fill(uintptr_t start, uintptr_t end, uint64_t offset, int prot, int flag
 	return err;
 }
 
-/* At reserved addresses: directly, or through the kernel. */
-static int map_at(const struct map_request *r, struct object *object, uintptr_t addr)
+/* The region must be of whole units: what is to be reserved for it. */
+static struct map_request widened(const struct map_request *r, const struct session *session)
 {
-	struct region region = { .start = addr, .end = addr + round_to_pages(r->length),
-				 .offset = r->offset, .object = object, .prot = r->prot,
-				 .pages = !lines_up(addr, r->offset) };
+	struct map_request wide = *r;
+
+	wide.length = round_to_pages(r->length);
+	if (session->flags & DIRECT_UNITS) {
+		wide.offset = unit_floor(r->offset);
+		wide.length = unit_ceiling(r->offset + wide.length) - wide.offset;
+		wide.addr = r->addr ? r->addr - (r->offset - wide.offset) : 0;
+	}
+	return wide;
+}
+
+static int leave_to_kernel(const struct map_request *r, const struct region *region)
+{
 	struct map_request there = *r;
-	int err = map_enter(&region);
+	uintptr_t got;
+
+	if (region->head || region->tail)
+		return part_to_kernel(region->start, region->end);
+	there.addr = region->start;
+	return plain_over(&there, &got);
+}
+
+/* At reserved addresses: directly, or through the kernel. */
+static int map_at(const struct map_request *r, const struct map_request *wide, struct object *object,
+		  uintptr_t addr)
+{
+	struct region region = { .start = addr, .end = addr + wide->length, .offset = wide->offset,
+				 .object = object, .prot = r->prot,
+				 .pages = !lines_up(addr, wide->offset),
+				 .head = (uint32_t)(r->offset - wide->offset) };
+	int err;
+
+	region.tail = (uint32_t)(wide->length - region.head - round_to_pages(r->length));
+	err = map_enter(&region);
 
 	if (!err)
 		err = map_fill(region.start, region.end, region.offset, region.prot, r->flags);
 	if (!err)
 		return 0;
 	report_kernel(r->fd, r->length, err);
-	there.addr = addr;
-	err = plain_over(&there, &addr);
+	err = leave_to_kernel(r, &region);
 	if (err)
 		part_unmap(region.start, region.end);
 	return err;
@@ -211,6 +239,7 @@ static int map_at(const struct map_request *r, struct object *object, uintptr_t 
 
 int map_object(const struct map_request *r, struct object *object, uintptr_t *ret_addr)
 {
+	struct map_request wide;
 	uintptr_t addr;
 	int err = pieces_prepare();
 
@@ -224,11 +253,12 @@ int map_object(const struct map_request *r, struct object *object, uintptr_t *re
 		report_kernel(r->fd, r->length, err);
 		return plain(r, ret_addr);
 	}
-	err = reserve(r, &addr);
+	wide = widened(r, object->session);
+	err = reserve(&wide, &addr);
 	if (!err)
-		err = map_at(r, object, addr);
+		err = map_at(r, &wide, object, addr);
 	if (!err)
-		*ret_addr = addr;
+		*ret_addr = addr + (r->offset - wide.offset);
 	return err;
 }
 

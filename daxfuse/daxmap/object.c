@@ -151,7 +151,7 @@ int object_get(int fd, bool writable, struct object **ret_object)
 	if (fstat(fd, &st))
 		return -errno;
 	if (!S_ISREG(st.st_mode))
-		return -EOPNOTSUPP;
+		return -ENOTTY;
 	held = lock_take();
 	object = find(st.st_dev, st.st_ino, writable);
 	lock_release(held);

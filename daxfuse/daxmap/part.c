@@ -9,7 +9,9 @@
 #include "daxfuse/daxmap/object.h"
 #include "daxfuse/daxmap/pieces.h"
 #include "daxfuse/daxmap/release.h"
+#include "daxfuse/daxmap/session.h"
 #include "daxfuse/daxmap/sys.h"
+#include "daxfuse/direct.h"
 
 /* Whole units of a file. */
 struct dropped {
@@ -52,10 +54,46 @@ static unsigned take_out(uintptr_t start, uintptr_t end, struct dropped *dropped
 	return n;
 }
 
+/* The unit that has an edge inside it, and whether more of it is the program's than what lies on
+ * one side (above: the range is above the edge). false: nothing has to be done. */
+static bool unit_at_edge(uintptr_t edge, bool above, uintptr_t *ret_unit, bool *ret_shared)
+{
+	struct held held = lock_take();
+	const struct region *region = region_at(edge);
+	bool inside = region && region->object->session->flags & DIRECT_UNITS &&
+		      (edge - region->start) % UNIT_BYTES;
+
+	if (inside) {
+		*ret_unit = edge - (edge - region->start) % UNIT_BYTES;
+		*ret_shared = above ? edge > region_visible_start(region) :
+				      edge < region_visible_end(region);
+	}
+	lock_release(held);
+	return inside;
+}
+
+int part_settle(uintptr_t start, uintptr_t end, bool whole)
+{
+	int err = 0;
+
+	for (int i = 0; !err && i < 2; i++) {
+		uintptr_t unit;
+		bool shared;
+
+		if (!unit_at_edge(i ? end : start, !i, &unit, &shared))
+			continue;
+		if (shared)
+			err = part_to_kernel(unit, unit + UNIT_BYTES);
+		else if (whole)
+			err = part_unmap(unit, unit + UNIT_BYTES);
+	}
+	return err;
+}
+
 int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const void *argument)
 {
 	struct dropped dropped[DROPPED];
-	int err = 0;
+	int err = part_settle(start, end, true);
 
 	while (!err && start < end) {
 		struct held held = lock_take();
@@ -91,9 +129,21 @@ int part_unmap(uintptr_t start, uintptr_t end)
 static int replace_by_kernel(uintptr_t start, uintptr_t end, const void *argument)
 {
 	const struct region *region = argument;
+	uintptr_t from = MAX(start, region_visible_start(region));
+	uintptr_t to = MIN(end, region_visible_end(region));
+	int err = 0;
 
-	return sys_mmap_fixed(start, end - start, region->prot, MAP_SHARED, region->object->fd,
-			      region->offset + (start - region->start));
+	/* what is not the program's, after the whole has been made divisible */
+	if (from > start || to < end)
+		err = pieces_background(start, end, PROT_NONE);
+	if (!err && from > start)
+		sys_munmap(start, from - start);
+	if (!err && to < end)
+		sys_munmap(to, end - to);
+	if (err || from >= to)
+		return err;
+	return sys_mmap_fixed(from, to - from, region->prot, MAP_SHARED, region->object->fd,
+			      region->offset + (from - region->start));
 }
 
 int part_to_kernel(uintptr_t start, uintptr_t end)

@@ -6,6 +6,7 @@
 #ifndef DAXFUSE_DAXMAP_PART_H
 #define DAXFUSE_DAXMAP_PART_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "daxfuse/daxmap/region.h"
@@ -20,6 +21,12 @@ typedef int part_replace(uintptr_t start, uintptr_t end, const void *argument);
  */
 int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const void *argument);
 int part_unmap(uintptr_t start, uintptr_t end);
+/*
+ * Where the device is mapped in whole units only, a mapping can't be cut inside one: have the
+ * kernel map such units at the ends of [start, end). Of those that hold nothing of the program's
+ * outside of it nothing is done, or with `whole` they are unmapped.
+ */
+int part_settle(uintptr_t start, uintptr_t end, bool whole);
 /* Have the kernel map the regions there, through its page cache or however it does. In signal
  * handlers, too. */
 int part_to_kernel(uintptr_t start, uintptr_t end);

@@ -48,13 +48,14 @@ static void describe(const struct region *region, uintptr_t addr, uintptr_t end,
 		     struct dxm_range *ret_range)
 {
 	struct dxm_range next;
-	uintptr_t at;
+	uintptr_t at = addr;
 
 	describe_page(region, addr, ret_range);
-	for (at = addr + PAGE_BYTES; at < end; at += PAGE_BYTES) {
-		describe_page(region, at, &next);
-		if (!is_alike(ret_range, &next))
-			break;
+	next = *ret_range;
+	while (at < end && is_alike(ret_range, &next)) {
+		at += area_alike(region->area, region->offset + (at - region->start));
+		if (at < end)
+			describe_page(region, at, &next);
 	}
 	ret_range->length = MIN(at, end) - addr;
 }

@@ -113,6 +113,15 @@ enum page_state area_page(const struct area *area, uint64_t offset)
 	return state == UNIT_MIXED ? area->page[at / PAGE_BYTES] : state;
 }
 
+uint64_t area_alike(const struct area *area, uint64_t offset)
+{
+	uint64_t at = offset - area->offset;
+
+	if ((area->unit[at / UNIT_BYTES] & ~UNIT_HUGE) == UNIT_MIXED)
+		return PAGE_BYTES;
+	return UNIT_BYTES - at % UNIT_BYTES;
+}
+
 bool area_is_huge(const struct area *area, uint64_t offset)
 {
 	return area->unit[(offset - area->offset) / UNIT_BYTES] & UNIT_HUGE;
@@ -217,6 +226,7 @@ void region_cut(uintptr_t addr)
 	upper = *region;
 	upper.offset += addr - region->start;
 	upper.start = addr;
+	upper.head = region->tail = 0;
 	region->end = addr;
 	object_hold(upper.object);
 	region_insert(&upper);

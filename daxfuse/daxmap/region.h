@@ -46,6 +46,9 @@ struct region {
 	struct area *area;
 	int prot;
 	bool pages; /* the address does not line up with the file: no huge pieces */
+	/* Where the device is mapped in whole units only, a region is of whole units; these bytes at
+	 * its ends are not the program's. */
+	uint32_t head, tail;
 };
 
 /* ---- areas */
@@ -59,6 +62,8 @@ void area_set(struct area *area, uint64_t offset, uint64_t end, enum page_state 
 /* What may be stored to may be read only, now. */
 void area_protect(struct area *area, uint64_t offset, uint64_t end);
 enum page_state area_page(const struct area *area, uint64_t offset);
+/* How far from there on all pages are alike for certain: at most to the unit's end. */
+uint64_t area_alike(const struct area *area, uint64_t offset);
 bool area_is_huge(const struct area *area, uint64_t offset);
 uint8_t area_reason(const struct area *area, uint64_t offset);
 
@@ -89,6 +94,16 @@ static inline uint64_t unit_floor(uint64_t offset)
 static inline uint64_t unit_ceiling(uint64_t offset)
 {
 	return unit_floor(offset + UNIT_BYTES - 1);
+}
+
+static inline uintptr_t region_visible_start(const struct region *region)
+{
+	return region->start + region->head;
+}
+
+static inline uintptr_t region_visible_end(const struct region *region)
+{
+	return region->end - region->tail;
 }
 
 static inline uint64_t region_file_end(const struct region *region)

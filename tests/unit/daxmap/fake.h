@@ -32,6 +32,9 @@
 
 #define FAKE_UNITS 16
 #define FAKE_SIZE (FAKE_UNITS * UNIT_BYTES)
+#ifndef FAKE_DEVICE_FLAGS
+#define FAKE_DEVICE_FLAGS 0
+#endif
 #define DEVICE_UNITS (FAKE_UNITS + 8)
 
 static struct {
@@ -46,6 +49,7 @@ static struct {
 	uint64_t cookie;       /* of the last question */
 	uint64_t granted[FAKE_UNITS]; /* the number of the pin, 0: none */
 	uint32_t flags;        /* of WELCOME */
+	bool whole_units;      /* all pieces are */
 	_Atomic int error;     /* of the next questions */
 	_Atomic int asked;
 	void (*on_answer)(void); /* before the answer to a question arrives */
@@ -70,7 +74,7 @@ static inline char *fake_page(uint64_t offset)
 
 static inline void fake_start(void)
 {
-	fake.device = memfd_create("device", 0);
+	fake.device = memfd_create("device", FAKE_DEVICE_FLAGS);
 	fake.file = memfd_create("file", 0);
 	assert_int_equal(ftruncate(fake.device, DEVICE_UNITS * UNIT_BYTES), 0);
 	assert_int_equal(ftruncate(fake.file, FAKE_SIZE), 0);
@@ -101,7 +105,8 @@ int daemon_reopen(int fd, bool writable, int *ret_fd)
 
 static inline void fake_piece(const struct dxf_ioc_map *map, uint64_t unit, struct dxf_ioc_piece *piece)
 {
-	uint64_t end = MIN((unit + 1) * UNIT_BYTES, fake.size);
+	uint64_t end = fake.whole_units ? (unit + 1) * UNIT_BYTES :
+					  MIN((unit + 1) * UNIT_BYTES, fake.size);
 	bool whole = map->start <= unit * UNIT_BYTES && map->end >= (unit + 1) * UNIT_BYTES &&
 		     end == (unit + 1) * UNIT_BYTES && !map->pages;
 
