@@ -26,10 +26,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -298,6 +296,12 @@ static void detach(const struct watch *k)
 	_exit(0);
 }
 
+/* Of reading /dev/fuse: unmounted, or aborted. Else a request was withdrawn, or too large. */
+static bool is_over(int err)
+{
+	return err == ENODEV || err == ECONNABORTED || err == EPERM;
+}
+
 static void answer_errors(const struct watch *k, int fd)
 {
 	const struct fuse_out_header again = { .len = sizeof(again), .error = KERNEL_NOTIFY_RESEND };
@@ -319,7 +323,7 @@ static void answer_errors(const struct watch *k, int fd)
 		if (!fds[0].revents)
 			continue;
 		n = read(fd, in, REQUEST_MAX);
-		if (n < 0 && errno == ENODEV)
+		if (n < 0 && is_over(errno))
 			break;
 		if (n >= (ssize_t)sizeof(*in) && wants_reply(in)) {
 			struct fuse_out_header out = {
