@@ -2,6 +2,7 @@
 """Files that change under their mappings: who is asked, who is waited for, and that no byte of
 one file is ever seen in another."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -98,18 +99,30 @@ def test_a_mute_program_is_waited_for_once(pool, mute):
     assert time.monotonic() - begin < 0.5
 
 
-def test_a_stopped_program_delays_nobody(pool, bin_dir):
-    path = make(pool.point / "f", 4 * MIB)
+@contextlib.contextmanager
+def child_that_maps(pool, path, answers=False):
+    """The pid of a process that has all of `path` mapped writable; killed at the end."""
     ready, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
-        program = Program(pool.point)
-        program.open(path).map()
+        program = Program(pool.point, answers=answers)
+        program.open(path).map(access=EAGER)
         os.write(tell, b"x")
         signal.pause()
         os._exit(0)
+    os.close(tell)
     try:
-        os.read(ready, 1)
+        assert os.read(ready, 1) == b"x"
+        yield pid
+    finally:
+        os.close(ready)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_a_stopped_program_delays_nobody(pool):
+    path = make(pool.point / "f", 4 * MIB)
+    with child_that_maps(pool, path, answers=True) as pid:
         os.kill(pid, signal.SIGSTOP)
         os.waitpid(pid, os.WUNTRACED)
         begin = time.monotonic()
@@ -118,31 +131,14 @@ def test_a_stopped_program_delays_nobody(pool, bin_dir):
         assert status(pool)["quarantined"] == 4 * MIB
         os.kill(pid, signal.SIGCONT)
         assert eventually(lambda: status(pool)["quarantined"], 0) == 0
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(ready)
-        os.close(tell)
 
 
 def test_death_ends_the_pins(pool):
     path = make(pool.point / "f", 4 * MIB)
-    ready, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        program = Program(pool.point, answers=False)
-        program.open(path).map()
-        os.write(tell, b"x")
-        signal.pause()
-        os._exit(0)
-    os.read(ready, 1)
-    os.truncate(path, 0)
-    assert status(pool)["quarantined"] == 4 * MIB
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    with child_that_maps(pool, path):
+        os.truncate(path, 0)
+        assert status(pool)["quarantined"] == 4 * MIB
     assert eventually(lambda: status(pool)["quarantined"], 0) == 0
-    os.close(ready)
-    os.close(tell)
 
 
 def test_punch_within_a_unit_keeps_the_unit(pool, mute):
@@ -390,26 +386,14 @@ def test_a_program_connects_again(pool, program):
 
 def test_program_and_daemon_die_together(pool):
     path = make(pool.point / "f", 8 * MIB)
-    ready, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        program = Program(pool.point, answers=False)
-        program.open(path).map(access=EAGER)
-        os.write(tell, b"x")
-        signal.pause()
-        os._exit(0)
-    os.read(ready, 1)
-    os.truncate(path, 0)
-    serving = pool.serving()
-    os.kill(serving, signal.SIGSTOP)
-    os.kill(pid, signal.SIGKILL)
+    with child_that_maps(pool, path):
+        os.truncate(path, 0)
+        serving = pool.serving()
+        os.kill(serving, signal.SIGSTOP)
     os.kill(serving, signal.SIGKILL)
-    os.waitpid(pid, 0)
     assert eventually(lambda: status(pool)["quarantined"], 0) == 0
     make(path, 8 * MIB)
     clear_log(pool)
-    os.close(ready)
-    os.close(tell)
 
 
 def test_the_device_stays_locked_while_somebody_maps_it(pool, program):
