@@ -158,6 +158,19 @@ static int move(const struct remap *r, const struct region *old, uintptr_t *ret_
 	return err;
 }
 
+/* Where the device is mapped in whole units, there may be room in the last one. */
+static bool grow_into_tail(const struct remap *r)
+{
+	struct held held = lock_take();
+	struct region *region = region_at(r->old);
+	bool fits = region && region_visible_end(region) == r->old_end && r->new_end <= region->end;
+
+	if (fits)
+		region->tail = (uint32_t)(region->end - r->new_end);
+	lock_release(held);
+	return fits;
+}
+
 static int remap_region(const struct remap *r, const struct region *old, uintptr_t *ret_addr)
 {
 	int err;
@@ -167,6 +180,8 @@ static int remap_region(const struct remap *r, const struct region *old, uintptr
 	*ret_addr = r->old;
 	if (r->new_end <= r->old_end)
 		return r->new_end < r->old_end ? part_unmap(r->new_end, r->old_end) : 0;
+	if (grow_into_tail(r))
+		return 0;
 	err = grow_in_place(r, old);
 	return err == -ENOMEM && r->flags & MREMAP_MAYMOVE ? move(r, old, ret_addr) : err;
 }

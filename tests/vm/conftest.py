@@ -2,6 +2,7 @@
 """Fixtures: what every guest gets, and one guest with a devdax namespace."""
 
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -19,8 +20,12 @@ NVDIMM_MIB = 512
 def payload(bin_dir, tmp_path_factory):
     """What is put into each guest: the programs, and the tests."""
     path = tmp_path_factory.mktemp("payload") / "payload.tar"
-    vm.make_payload(path, [bin_dir / program for program in PROGRAMS],
-                    [(TESTS, "/daxfuse/tests")])
+    mapper = path.parent / "daxmap-program"
+    subprocess.run(["cc", "-O1", "-pthread", "-o", mapper, TESTS / "daxmap/program.c"], check=True)
+    libraries = [(bin_dir.parent / "lib" / name, f"/daxfuse/lib/{name}")
+                 for name in ("libdaxmap.so.0", "libdaxmap-preload.so")]
+    vm.make_payload(path, [*(bin_dir / program for program in PROGRAMS), mapper],
+                    [(TESTS, "/daxfuse/tests"), *libraries])
     return path
 
 

@@ -135,6 +135,13 @@ static void test_remap(void **state)
 {
 	char *memory = map_part(0, PAGE_BYTES), *moved;
 
+	assert_ptr_equal(dxm_remap(memory, PAGE_BYTES, 2 * PAGE_BYTES, 0, NULL), memory);
+	assert_int_equal(touch(memory + PAGE_BYTES, true), 0);
+	moved = dxm_remap(memory, 2 * PAGE_BYTES, PAGE_BYTES + UNIT_BYTES, 0, NULL);
+	assert_ptr_equal(moved, MAP_FAILED);
+	dxm_unmap(memory, 2 * PAGE_BYTES);
+	assert_int_equal(pins(), 0);
+	memory = map_part(0, PAGE_BYTES);
 	moved = dxm_remap(memory, PAGE_BYTES, 2 * UNIT_BYTES + PAGE_BYTES, MREMAP_MAYMOVE, NULL);
 	assert_ptr_not_equal(moved, MAP_FAILED);
 	assert_string_equal(survey(moved, 3), "WWW");
