@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIB (1UL << 20)
@@ -334,12 +335,12 @@ static void masks(void)
 static void *store(void *argument)
 {
 	volatile uint64_t *word = argument;
-	uint64_t n = 0;
+	time_t end = time(NULL) + 2;
 
-	for (int i = 0; i < 400000; i++) {
-		size_t at = (size_t)(i % 4) * UNIT / sizeof(*word);
+	for (uint64_t n = 1; time(NULL) <= end; n++) {
+		size_t at = n % 4 * UNIT / sizeof(*word);
 
-		word[at] = ++n;
+		word[at] = n;
 		/* 0: somebody has punched a hole meanwhile */
 		if (word[at] != n && word[at] != 0)
 			return "another value";
@@ -347,13 +348,15 @@ static void *store(void *argument)
 	return NULL;
 }
 
-/* While others punch holes, and make the file smaller and larger. */
+/* While others punch holes and move what lies there; SLOT: which one of several processes. */
 static void threads(void)
 {
-	char *memory = map(SIZE, PROT_READ | PROT_WRITE);
+	char *memory = map(SIZE, PROT_READ | PROT_WRITE) + 512;
 	pthread_t thread[3];
 	void *complaint;
 
+	if (getenv("SLOT"))
+		memory += 256 * atoi(getenv("SLOT"));
 	for (int i = 0; i < 3; i++)
 		CHECK(!pthread_create(&thread[i], NULL, store, memory + i * 64));
 	for (int i = 0; i < 3; i++) {

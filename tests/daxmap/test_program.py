@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -47,19 +48,53 @@ def test_dies(name, program, run, file):
     assert done.code == -getattr(signal, name.upper()), done.err
 
 
+def start_threads(bin_dir, program, file, slot):
+    return subprocess.Popen([bin_dir / "daxfuse", "run", program, "threads", file],
+                            stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOT": str(slot)})
+
+
 def test_others_change_the_file(program, bin_dir, file):
-    """Threads store while other processes punch holes, cut and grow the file."""
-    with subprocess.Popen([bin_dir / "daxfuse", "run", program, "threads", file],
-                          stderr=subprocess.PIPE, text=True) as child:
-        fd = os.open(file, os.O_RDWR)
-        rounds = 0
-        while child.poll() is None:
-            subprocess.run(["fallocate", "-p", "-o", str(rounds % 4 * UNIT), "-l", str(UNIT), file], check=True)
-            os.pwrite(fd, b"\0" * 4096, rounds % 4 * UNIT + MIB)
-            rounds += 1
-        os.close(fd)
+    """Threads of two processes store while others punch holes and write."""
+    children = [start_threads(bin_dir, program, file, slot) for slot in range(2)]
+    fd = os.open(file, os.O_RDWR)
+    rounds = 0
+    while any(child.poll() is None for child in children):
+        subprocess.run(["fallocate", "-p", "-o", str(rounds % 4 * UNIT), "-l", str(UNIT), file], check=True)
+        os.pwrite(fd, b"\0" * 4096, rounds % 4 * UNIT + MIB)
+        rounds += 1
+    os.close(fd)
+    for child in children:
         assert child.returncode == 0, child.stderr.read()
     assert rounds > 3
+
+
+def test_restarts_while_storing(program, bin_dir, pool, file, tool):
+    child = start_threads(bin_dir, program, file, 0)
+    rounds = 0
+    while child.poll() is None:
+        tool("daxfuse", "restart", pool.point)
+        subprocess.run(["fallocate", "-p", "-o", str(rounds % 4 * UNIT), "-l", str(UNIT), file], check=True)
+        rounds += 1
+    assert child.returncode == 0, child.stderr.read()
+    assert rounds > 3
+
+
+def test_descriptors(run, file):
+    """They do not pile up, nor do mappings."""
+    run(sys.executable, "-c", """
+import mmap, os, sys, time
+def count():
+    return len(os.listdir("/proc/self/fd")), len(open("/proc/self/maps").readlines())
+fd = os.open(sys.argv[1], os.O_RDWR)
+for i in range(300):
+    mmap.mmap(fd, 1 << (12 + i % 12)).close()
+    if i == 100:
+        before = count()
+assert count() == before, (count(), before)
+time.sleep(3)
+assert count()[0] < before[0], "without mappings the session ends"
+mmap.mmap(fd, 8 << 20)[5] = 1
+""", file).check()
 
 
 class Stepper:
