@@ -19,7 +19,7 @@
 
 #include "daxfuse/direct/internal.h"
 
-enum { PROTECT_MS = 1000 };
+enum { ANSWER_MS = 1000 };
 
 /* Somebody waits for PROTECTED with these numbers. On that one's stack. */
 struct question {
@@ -58,23 +58,60 @@ static bool is_stopped(int pid)
 	return state && (state[1] == ' ') && (state[2] == 'T' || state[2] == 't');
 }
 
+static int pid_of(struct session *session)
+{
+	int pid;
+
+	pthread_mutex_lock(&session->lock);
+	pid = session->pid;
+	pthread_mutex_unlock(&session->lock);
+	return pid;
+}
+
+static int64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The session's lock is held. A question is put: whether an earlier one has had no answer for so
+ * long that nobody need wait, of whatever file it was. */
+static bool is_mute(struct session *session)
+{
+	int64_t at = now();
+
+	if (!session->asked)
+		session->asked = at;
+	return at - session->asked > ANSWER_MS * INT64_C(1000000);
+}
+
+static void owe_locked(struct session *session, struct holder *h)
+{
+	atomic_store(&h->owed, true);
+	session->owed = true;
+}
+
 static int client_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	struct holder *h = mapper;
 	struct session *session = h->session;
-	bool expected;
-	int err = -ENOTCONN;
+	int err = -ENOTCONN, pid;
+	bool expected, mute;
 
 	pthread_mutex_lock(&session->lock);
 	expected = session->expected;
+	pid = session->pid;
 	if (session->fd >= 0)
 		err = send_locked(session, DIRECT_UNMAP, h->cookie, offset, length, grant);
 	if (err)
-		atomic_store(&h->owed, true);
+		owe_locked(session, h);
+	mute = is_mute(session);
 	pthread_mutex_unlock(&session->lock);
-	if (err)
-		return expected ? -EINPROGRESS : err;
-	return is_stopped(session->pid) ? -EAGAIN : -EINPROGRESS;
+	if (err && !expected)
+		return err;
+	return mute || (!err && is_stopped(pid)) ? -EAGAIN : -EINPROGRESS;
 }
 
 static int long_term_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
@@ -95,6 +132,7 @@ void client_protected(struct session *session, uint64_t cookie, uint64_t offset,
 		      uint64_t grant)
 {
 	pthread_mutex_lock(&session->lock);
+	session->silent = false;
 	for (struct question *q = session->questions; q; q = q->next)
 		q->answered |= is_same(q, cookie, offset, length, grant);
 	pthread_cond_broadcast(&session->answered);
@@ -106,15 +144,17 @@ static void await_locked(struct session *session, const struct question *q)
 	struct timespec until;
 	int err = 0;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += PROTECT_MS / 1000;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ANSWER_MS / 1000;
 	while (!q->answered && session->fd >= 0 && !err)
 		err = pthread_cond_timedwait(&session->answered, &session->lock, &until);
 }
 
 /*
  * Only while somebody watches: for durability alone it is cheaper to flush the lines of what
- * stays writable than to have each first store fault again.
+ * stays writable than to have each first store fault again. A program that let us wait in vain
+ * is not asked again before it has answered, or each of its pieces would cost a
+ * second.
  */
 static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
 {
@@ -123,14 +163,15 @@ static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, 
 	struct question q = { NULL, h->cookie, offset, length, grant, false };
 	struct question **at;
 
-	if (!direct_is_watched(h->d) || is_stopped(session->pid))
+	if (!direct_is_watched(h->d) || is_stopped(pid_of(session)))
 		return -EAGAIN;
 	pthread_mutex_lock(&session->lock);
-	if (session->fd >= 0 &&
+	if (session->fd >= 0 && !session->silent &&
 	    !send_locked(session, DIRECT_PROTECT, h->cookie, offset, length, grant)) {
 		q.next = session->questions;
 		session->questions = &q;
 		await_locked(session, &q);
+		session->silent |= !q.answered;
 		for (at = &session->questions; *at != &q; at = &(*at)->next)
 			;
 		*at = q.next;
@@ -141,23 +182,33 @@ static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, 
 
 /* ---- debts ------------------------------------------------------------------------ */
 
+/* The number is read after the debt is taken: whatever makes a new one was granted before. */
 static void ask_all(struct holder *h)
 {
 	struct session *session = h->session;
-	uint64_t grant = map_view_last_grant(h->view);
+	uint64_t grant;
 
 	if (!atomic_exchange(&h->owed, false))
 		return;
+	grant = map_view_last_grant(h->view);
 	pthread_mutex_lock(&session->lock);
 	if (session->fd < 0 ||
 	    send_locked(session, DIRECT_UNMAP, h->cookie, 0, UINT64_MAX, grant))
-		atomic_store(&h->owed, true);
+		owe_locked(session, h);
 	pthread_mutex_unlock(&session->lock);
 }
 
-void client_ask_owed(struct direct *d, struct session *session)
+void client_spoke(struct direct *d, struct session *session)
 {
-	holders_of_session(d, session, ask_all);
+	bool owed;
+
+	pthread_mutex_lock(&session->lock);
+	owed = session->owed;
+	session->owed = false;
+	session->asked = 0;
+	pthread_mutex_unlock(&session->lock);
+	if (owed)
+		holders_of_session(d, session, ask_all);
 }
 
 void client_ops_init(struct direct *d, unsigned smallest)

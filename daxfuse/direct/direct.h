@@ -99,6 +99,8 @@ int direct_fsync(struct direct *d, uint64_t ino);
 /* DXF_IOC_WATCH, DXF_IOC_WATCH_READ. */
 int direct_watch(struct direct *d, const struct direct_file *file);
 int direct_watch_read(struct direct *d, const struct direct_file *file, struct dxf_ioc_watch *watch);
+/* Whether there is a watcher. One that comes later sees what was changed before. */
+bool direct_is_watched(const struct direct *d);
 /* Something was changed that does not go through here: names and attributes (DXF_WATCH_*).
  * After it was, before it is answered. */
 void direct_note(struct direct *d, uint64_t ino, unsigned what, uint64_t offset, uint64_t length);

@@ -128,18 +128,23 @@ static int new_id(uint64_t *ret_id)
 	return 0;
 }
 
-/* -EBUSY: it belongs to another program that is connected. */
-static int connect_session(struct session *session, const struct connection *c)
+/* WELCOME is the first message: nobody puts a question before. -EBUSY: it belongs to another
+ * program that is connected. */
+static int connect_session(const struct direct *d, const struct connection *c)
 {
+	struct session *session = c->session;
 	int err = 0;
 
 	pthread_mutex_lock(&session->lock);
-	if (session->fd >= 0 && session->pid != c->peer.pid) {
+	if (session->fd >= 0 && session->pid != c->peer.pid)
 		err = -EBUSY;
-	} else {
+	else
+		err = send_welcome(d, c);
+	if (!err) {
 		session->fd = c->fd;
 		session->pid = c->peer.pid;
 		session->expected = false;
+		session->silent = false;
 	}
 	pthread_mutex_unlock(&session->lock);
 	return err;
@@ -165,13 +170,14 @@ static int hello(struct direct *d, struct connection *c, const struct direct_mes
 	if (!err)
 		err = session_get(d, id, &c->session);
 	if (!err) {
-		err = connect_session(c->session, c);
+		err = connect_session(d, c);
 		if (err)
 			session_put(d, TAKE_POINTER(c->session));
 	}
 	if (err)
-		refuse(c, err, "the session belongs to another program");
-	return err ? err : send_welcome(d, c);
+		refuse(c, err, err == -EBUSY ? "the session belongs to another program" :
+					       "the daemon lacks something");
+	return err;
 }
 
 static void let_go(struct direct *d, struct session *session, const struct direct_message *message)
@@ -181,7 +187,7 @@ static void let_go(struct direct *d, struct session *session, const struct direc
 	if (!h)
 		return;
 	holder_let_go(h, message->offset, message->length, message->grant);
-	holder_put(h);
+	holder_leave(h);
 }
 
 static int take_message(struct direct *d, struct connection *c, const struct direct_message *message)
@@ -190,7 +196,7 @@ static int take_message(struct direct *d, struct connection *c, const struct dir
 		int err = message->kind == DIRECT_HELLO ? hello(d, c, message) : -EPROTO;
 
 		if (!err)
-			client_ask_owed(d, c->session);
+			client_spoke(d, c->session);
 		return err;
 	}
 	switch (message->kind) {
@@ -204,8 +210,7 @@ static int take_message(struct direct *d, struct connection *c, const struct dir
 	default:
 		return -EPROTO;
 	}
-	/* it reads again, so what did not fit fits now */
-	client_ask_owed(d, c->session);
+	client_spoke(d, c->session);
 	return 0;
 }
 

@@ -8,8 +8,17 @@
  *   - a mapping is noted when it becomes writable, before the first store. Reading the event
  *     makes it read-only again, and only then it is handed out: a store before that is in
  *     the memory, one after it faults, and is noted again. What can't be made read-only (a
- *     program that does not answer, a long-term pin) is noted again at once;
- *   - an event that finds no room makes another one wider, at worst to "everything".
+ *     program that does not answer, a long-term pin) is noted again at once. So an entry of
+ *     the engine that is dirty has an event waiting with each watcher, and the engine need
+ *     not tell of a second writer;
+ *   - an event that finds no room makes another one wider, at worst to "everything". Order
+ *     is nothing: an event says where to look, and whoever looks sees what is there now.
+ * What a fault has changed of the attributes (mtime) the kernel does not know: it is told so
+ * before the event is handed out.
+ *
+ * One round of reading (until .more is 0) hands out what was there when it began. What is
+ * noted meanwhile waits for the next one, or there would be no end to it.
+ *
  * A daemon that is replaced forgets its watchers: reading fails, and everything is to be
  * looked at.
  */
@@ -25,6 +34,7 @@ struct watcher {
 	uint64_t handle;
 	uint64_t generation;
 	unsigned count;
+	unsigned round; /* of them: the first so many are of the round under way */
 	bool all; /* events were lost */
 	struct dxf_ioc_event event[EVENTS_MAX];
 };
@@ -77,8 +87,9 @@ static void make_room(struct watcher *w)
 			w->event[count++] = w->event[i];
 	}
 	w->count = count;
+	w->round = w->round ? count : 0; /* new and old ones are mixed now */
 	if (count > EVENTS_MAX / 2) {
-		w->count = 0;
+		w->count = w->round = 0;
 		w->all = true;
 	}
 }
@@ -97,6 +108,11 @@ static void add(struct watcher *w, const struct dxf_ioc_event *event)
 		make_room(w);
 	if (!w->all)
 		w->event[w->count++] = *event;
+}
+
+bool direct_is_watched(const struct direct *d)
+{
+	return atomic_load(&d->watchers);
 }
 
 void direct_note(struct direct *d, uint64_t ino, unsigned what, uint64_t offset, uint64_t length)
@@ -124,6 +140,7 @@ static void protect(struct file *file, uint64_t offset, uint64_t length)
 	map_writeback(file->map, offset, length);
 	if (map_is_dirty(file->map, offset, length))
 		direct_note(file->d, file->ino, DXF_WATCH_DATA, offset, length);
+	file->d->config.forget(file->d->config.forget_arg, file->ino, false);
 }
 
 static void protect_file(struct file *file, void *arg)
@@ -192,7 +209,30 @@ void watch_end(struct direct *d)
 
 /* ---- reading ------------------------------------------------------------------------ */
 
-/* The oldest events go to the reader. */
+/* The next events of the round; a new one begins if it is over. watch_lock is held. */
+static void take_some(struct watcher *w, struct dxf_ioc_watch *watch)
+{
+	unsigned count;
+
+	if (w->all) {
+		w->all = false;
+		watch->count = 1;
+		watch->event[0] = (struct dxf_ioc_event){
+			.what = DXF_WATCH_ALL, .length = UINT64_MAX,
+		};
+		return;
+	}
+	if (!w->round)
+		w->round = w->count;
+	count = MIN(w->round, (unsigned)DXF_WATCH_EVENTS);
+	memcpy(watch->event, w->event, count * sizeof(w->event[0]));
+	w->count -= count;
+	w->round -= count;
+	memmove(w->event, w->event + count, w->count * sizeof(w->event[0]));
+	watch->count = count;
+	watch->more = w->round > 0;
+}
+
 static int take(struct direct *d, uint64_t handle, struct dxf_ioc_watch *watch)
 {
 	struct watcher *w;
@@ -201,18 +241,7 @@ static int take(struct direct *d, uint64_t handle, struct dxf_ioc_watch *watch)
 	w = find(d, handle);
 	if (w) {
 		watch->generation = ++w->generation;
-		watch->count = MIN(w->count, (unsigned)DXF_WATCH_EVENTS);
-		memcpy(watch->event, w->event, watch->count * sizeof(w->event[0]));
-		w->count -= watch->count;
-		memmove(w->event, w->event + watch->count, w->count * sizeof(w->event[0]));
-		watch->more = w->count > 0;
-		if (w->all) {
-			watch->event[0] = (struct dxf_ioc_event){
-				.what = DXF_WATCH_ALL, .length = UINT64_MAX,
-			};
-			watch->count = 1;
-			w->all = false;
-		}
+		take_some(w, watch);
 	}
 	pthread_mutex_unlock(&d->watch_lock);
 	return w ? 0 : -ENODEV;

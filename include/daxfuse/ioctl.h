@@ -215,18 +215,21 @@ struct dxf_ioc_mapped {
  * the open file a watcher, until it is closed. WATCH_READ takes what has changed since the last
  * one: read the ranges after it. Whatever changes later, even in the same range, comes with a
  * later one; what does not fit is widened, at worst to one event DXF_WATCH_ALL.
- * Neither waits. WATCH_READ: -ENODEV: not a watcher.
+ * Neither waits, but for a program that does not answer a PROTECT, for a second, once.
+ * WATCH: -EBUSY: it is one already; -EBADF: a directory. WATCH_READ: -ENODEV: not a watcher
+ * (the daemon was replaced).
  */
 enum {
-	DXF_WATCH_DATA = 1, /* bytes of [offset, offset + length) */
-	DXF_WATCH_SIZE = 2, /* of the file, and what lies behind it */
-	DXF_WATCH_ATTR = 4, /* mode, owner, times, xattrs, links */
+	/* bytes of [offset, offset + length); times, and the mode's suid and sgid with them */
+	DXF_WATCH_DATA = 1,
+	DXF_WATCH_SIZE = 2, /* of the file, and what lies behind it: the same range */
+	DXF_WATCH_ATTR = 4, /* mode, owner, times (of access: only if they were set), xattrs, links */
 	DXF_WATCH_NAMES = 8, /* entries of a directory */
 	DXF_WATCH_ALL = 16, /* anything anywhere: events were lost; ino is 0 */
 };
 struct dxf_ioc_event {
 	__u64 ino;
-	__u32 generation; /* of the inode */
+	__u32 generation; /* of the inode; 0: it is gone */
 	__u32 what;       /* DXF_WATCH_*, any of them together */
 	__u64 offset;
 	__u64 length;     /* ~0: to the end */
@@ -235,7 +238,7 @@ struct dxf_ioc_event {
 struct dxf_ioc_watch {
 	__u64 generation; /* out: grows by one with each call */
 	__u32 count;      /* out */
-	__u32 more;       /* out: 1: ask again at once */
+	__u32 more;       /* out: 1: not yet all that there was at the first of these calls: again */
 	struct dxf_ioc_event event[DXF_WATCH_EVENTS];
 };
 #define DXF_IOC_WATCH _IO(DXF_IOC_TYPE, 17)
