@@ -74,6 +74,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 				       (mode & 07777) | S_IFREG, 0, &attr);
 		} while (deferred_frees(s->deferred, err));
 		direct_note(s->direct, node_to_ino(parent), DXF_WATCH_NAMES | DXF_WATCH_ATTR, 0, 0);
+		if (!err)
+			direct_note(s->direct, attr.ino, DXF_WATCH_ATTR, 0, 0);
 	}
 	if (!err)
 		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);

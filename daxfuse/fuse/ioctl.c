@@ -91,7 +91,7 @@ static void set_flags(const struct call *c)
 	if (!err && flags)
 		err = -EOPNOTSUPP;
 	if (!err)
-		err = fs_set_xflags(c->s->fs, c->ino, &xflags);
+		err = direct_set_xflags(c->s->direct, c->ino, &xflags);
 	reply(c, err, NULL, 0);
 }
 

@@ -41,6 +41,24 @@ static void note_entry(struct state *s, fuse_ino_t parent, int err, const struct
 		direct_note(s->direct, attr->ino, DXF_WATCH_ATTR, 0, 0);
 }
 
+/* Of watchers: what a name that is to go, or to move, stands for; 0: nothing, or nobody cares.
+ * The kernel changes the names of a directory one at a time. */
+static uint64_t watched_ino(struct state *s, fuse_ino_t parent, const char *name)
+{
+	struct fs_attr attr;
+
+	if (!direct_is_watched(s->direct) || fs_lookup(s->fs, node_to_ino(parent), name, &attr))
+		return 0;
+	return attr.ino;
+}
+
+/* Its links or times are others now. */
+static void note_links(struct state *s, uint64_t ino)
+{
+	if (ino)
+		direct_note(s->direct, ino, DXF_WATCH_ATTR, 0, 0);
+}
+
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
 	struct state *s = state_of(req);
@@ -110,24 +128,30 @@ static void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const ch
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct state *s = state_of(req);
+	uint64_t ino;
 	int err;
 
 	if (repeat_done(req))
 		return;
+	ino = watched_ino(s, parent, name);
 	err = fs_unlink(s->fs, node_to_ino(parent), name);
 	note_names(s, parent);
+	note_links(s, ino);
 	fuse_reply_err(req, -err);
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct state *s = state_of(req);
+	uint64_t ino;
 	int err;
 
 	if (repeat_done(req))
 		return;
+	ino = watched_ino(s, parent, name);
 	err = fs_rmdir(s->fs, node_to_ino(parent), name);
 	note_names(s, parent);
+	note_links(s, ino);
 	fuse_reply_err(req, -err);
 }
 
@@ -136,16 +160,21 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 {
 	struct state *s = state_of(req);
 	struct fs_cred cred = cred_of(req);
+	uint64_t ino, replaced;
 	int err;
 
 	if (repeat_done(req))
 		return;
+	ino = watched_ino(s, parent, name);
+	replaced = watched_ino(s, new_parent, new_name);
 	do {
 		err = fs_rename(s->fs, &cred, node_to_ino(parent), name, node_to_ino(new_parent),
 				new_name, flags);
 	} while (deferred_frees(s->deferred, err));
 	note_names(s, parent);
 	note_names(s, new_parent);
+	note_links(s, ino);
+	note_links(s, replaced);
 	fuse_reply_err(req, -err);
 }
 
