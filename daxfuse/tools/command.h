@@ -46,6 +46,7 @@ int restart_main(int argc, char **argv);
 int run_main(int argc, char **argv);
 int umount_main(int argc, char **argv);
 int label_main(int argc, char **argv);
+int watch_main(int argc, char **argv);
 int quota_main(int argc, char **argv);
 int dump_main(int argc, char **argv);
 

@@ -26,6 +26,7 @@ static const struct {
 	{ "realign", realign_main, "gather large files into whole units" },
 	{ "restart", restart_main, "replace the daemon of a mount by the installed one" },
 	{ "run", run_main, "a program with mappings of the device itself" },
+	{ "watch", watch_main, "what changes on a mount, for backup and replication" },
 	{ "umount", umount_main, "unmount, and wait for the daemon" },
 };
 
