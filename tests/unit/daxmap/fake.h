@@ -50,6 +50,7 @@ static struct {
 	uint64_t granted[FAKE_UNITS]; /* the number of the pin, 0: none */
 	uint32_t flags;        /* of WELCOME */
 	bool whole_units;      /* all pieces are */
+	uint64_t drop;         /* how much must go when a hole is filled */
 	_Atomic int error;     /* of the next questions */
 	_Atomic int asked;
 	void (*on_answer)(void); /* before the answer to a question arrives */
@@ -117,7 +118,7 @@ static inline void fake_piece(const struct dxf_ioc_map *map, uint64_t unit, stru
 	if (fake.hole[unit] && map->access == DXF_ACCESS_WRITE) {
 		fake.hole[unit] = false;
 		piece->drop_offset = unit * UNIT_BYTES;
-		piece->drop_length = UNIT_BYTES;
+		piece->drop_length = fake.drop ? fake.drop : UNIT_BYTES;
 	}
 	if (fake.hole[unit]) {
 		piece->flags = DXF_PIECE_ZERO;
@@ -288,6 +289,7 @@ static inline int fake_setup(void **state)
 	fake.size = FAKE_SIZE;
 	fake.read_only = false;
 	fake.error = 0;
+	fake.drop = 0;
 	fake.on_answer = NULL;
 	return 0;
 }

@@ -86,6 +86,22 @@ static void test_hole(void **state)
 	dxm_unmap(memory, 3 * UNIT_BYTES);
 }
 
+/* Zeroes were mapped as one piece, which is split now. */
+static void test_hole_is_split(void **state)
+{
+	char *memory;
+
+	fake.hole[0] = fake.hole[1] = true;
+	fake.drop = 2 * UNIT_BYTES;
+	memory = map_file(3 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	assert_string_equal(survey(memory, 3), "ZZW");
+	assert_int_equal(touch(memory, true), 0);
+	assert_string_equal(survey(memory, 3), "W-W");
+	assert_int_equal(memory[UNIT_BYTES], 0);
+	assert_string_equal(survey(memory, 3), "WZW");
+	dxm_unmap(memory, 3 * UNIT_BYTES);
+}
+
 static void test_read_first(void **state)
 {
 	char *memory;
@@ -278,6 +294,7 @@ int main(void)
 		cmocka_unit_test_setup(test_alignment, fake_setup),
 		cmocka_unit_test_setup(test_fixed, fake_setup),
 		cmocka_unit_test_setup(test_hole, fake_setup),
+		cmocka_unit_test_setup(test_hole_is_split, fake_setup),
 		cmocka_unit_test_setup(test_read_first, fake_setup),
 		cmocka_unit_test_setup(test_protection, fake_setup),
 		cmocka_unit_test_setup(test_read_only_file, fake_setup),

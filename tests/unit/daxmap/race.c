@@ -124,6 +124,31 @@ static void test_unmapped(void **state)
 
 static char *elsewhere;
 
+static void unmap_and_map_again(void)
+{
+	/* a later number is seen, up to which the unit is then let go of */
+	assert_int_equal(touch(elsewhere, false), 0);
+	assert_int_equal(dxm_unmap(memory, UNIT_BYTES), 0);
+	fake.error = -EBUSY;
+	assert_ptr_equal(dxm_map(memory, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file, 0),
+			 memory);
+	fake.error = 0;
+}
+
+/* The pin of the answer has gone, though the same part of the file is mapped there again. */
+static void test_mapped_again(void **state)
+{
+	elsewhere = dxm_map(NULL, UNIT_BYTES, PROT_READ, MAP_SHARED, fake.file, 3 * UNIT_BYTES);
+	memory = map_file(UNIT_BYTES, PROT_READ);
+	revoke_all();
+	fake.on_answer = unmap_and_map_again;
+	assert_int_equal(fault_resolve((uintptr_t)memory, false, true), FAULT_AGAIN);
+	assert_string_equal(survey(memory, 1), "H");
+	assert_int_not_equal(fake.granted[0], 0);
+	dxm_unmap(memory, UNIT_BYTES);
+	dxm_unmap(elsewhere, UNIT_BYTES);
+}
+
 static void map_over(void)
 {
 	assert_ptr_equal(dxm_map(memory, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file,
@@ -188,6 +213,7 @@ int main(void)
 		cmocka_unit_test_setup(test_protected, fake_setup),
 		cmocka_unit_test_setup(test_older_zeroes, fake_setup),
 		cmocka_unit_test_setup(test_unmapped, fake_setup),
+		cmocka_unit_test_setup(test_mapped_again, fake_setup),
 		cmocka_unit_test_setup(test_mapped_over, fake_setup),
 		cmocka_unit_test_setup(test_mprotected, fake_setup),
 		cmocka_unit_test_setup(test_lost, fake_setup),
