@@ -10,6 +10,7 @@
 #include "daxfuse/daxmap.h"
 #include "daxfuse/daxmap/daemon.h"
 #include "daxfuse/daxmap/fault.h"
+#include "daxfuse/daxmap/keep.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/map.h"
 #include "daxfuse/daxmap/object.h"
@@ -306,20 +307,62 @@ int dxm_populate(void *addr, size_t length, int prot)
 
 /* ---- pins ---- */
 
-static int unpin_part(const struct walk_part *part, const void *argument)
+/* What a pin of it keeps; whole units, where the device knows nothing else. */
+static void kept_range(const struct walk_part *part, uintptr_t *ret_start, uintptr_t *ret_end)
 {
-	int err = part->object ? daemon_unpin(part->object->fd, part->offset, part->end - part->start) :
-				 -EINVAL;
+	bool units = part->object->session->flags & DIRECT_UNITS;
 
-	if (!err)
-		object_put(part->object);
+	*ret_start = units ? unit_floor(part->start) : part->start;
+	*ret_end = units ? unit_ceiling(part->end) : part->end;
+}
+
+/* What was cut off of the file meanwhile is mapped by virtue of the pin only. */
+static int forget(const struct walk_part *part)
+{
+	struct held held = lock_take();
+	struct region *region = region_at(part->start);
+	uintptr_t start, end;
+	bool stale = false;
+	int err;
+
+	kept_range(part, &start, &end);
+	err = keep_remove(start, end, &stale);
+	if (!err && stale && region && region->start <= start && region->end >= end)
+		err = pieces_clear(region, start, end);
+	lock_release(held);
 	return err;
 }
 
-/* The object is held by the pin, too. */
+/* The pin holds the object, too: its descriptor owns the pins. */
+static int unpin_part(const struct walk_part *part, const void *argument)
+{
+	int err = part->object ? forget(part) : -EINVAL;
+
+	if (err)
+		return err;
+	err = daemon_unpin(part->object->fd, part->offset, part->end - part->start);
+	object_put(part->object);
+	return err;
+}
+
+/* If it is all mapped as it shall stay; else -EAGAIN. */
+static int keep_part(const struct walk_part *part)
+{
+	struct held held = lock_take();
+	int err = fault_is_populated(part->start, part->end, part->prot & PROT_WRITE) ? 0 : -EAGAIN;
+	uintptr_t start, end;
+
+	kept_range(part, &start, &end);
+	if (!err)
+		err = keep_add(start, end);
+	if (!err)
+		object_hold(part->object);
+	lock_release(held);
+	return err;
+}
+
 static int pin_part(const struct walk_part *part, const void *argument)
 {
-	struct held held;
 	int err;
 
 	if (!part->object)
@@ -327,12 +370,13 @@ static int pin_part(const struct walk_part *part, const void *argument)
 	err = daemon_pin(part->object->fd, part->offset, part->end - part->start);
 	if (err)
 		return err;
-	held = lock_take();
-	object_hold(part->object);
-	lock_release(held);
-	err = fault_populate(part->start, part->end, part->prot & PROT_WRITE);
+	do {
+		err = fault_populate(part->start, part->end, part->prot & PROT_WRITE);
+		if (!err)
+			err = keep_part(part);
+	} while (err == -EAGAIN);
 	if (err)
-		unpin_part(part, argument);
+		daemon_unpin(part->object->fd, part->offset, part->end - part->start);
 	return err;
 }
 

@@ -200,10 +200,9 @@ enum fault fault_resolve(uintptr_t addr, bool write, bool bus)
 
 /* ---- ahead of system calls ---- */
 
-/* The first page at or above *addr, below end, that an access would fault on. */
-static bool find_fault(uintptr_t *addr, uintptr_t end, bool write)
+/* The first page at or above *addr, below end, that an access would fault on. With the lock. */
+static bool find_fault_locked(uintptr_t *addr, uintptr_t end, bool write)
 {
-	struct held held = lock_take();
 	bool found = false;
 
 	while (!found && *addr < end) {
@@ -219,6 +218,19 @@ static bool find_fault(uintptr_t *addr, uintptr_t end, bool write)
 						    region->offset + (*addr - region->start));
 		}
 	}
+	return found;
+}
+
+bool fault_is_populated(uintptr_t start, uintptr_t end, bool write)
+{
+	return !find_fault_locked(&start, end, write);
+}
+
+static bool find_fault(uintptr_t *addr, uintptr_t end, bool write)
+{
+	struct held held = lock_take();
+	bool found = find_fault_locked(addr, end, write);
+
 	lock_release(held);
 	return found;
 }

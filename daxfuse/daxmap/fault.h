@@ -22,6 +22,8 @@ enum fault fault_resolve(uintptr_t addr, bool write, bool bus);
  */
 int fault_fill(uintptr_t start, uintptr_t end, uint64_t offset, uint32_t access, int flags);
 
+/* Whether no access in [start, end) would fault, as far as it is ours. With the lock. */
+bool fault_is_populated(uintptr_t start, uintptr_t end, bool write);
 /* Make [start, end) accessible where regions are, for a system call that is given it: those see
  * no signal. -EFAULT: a part of it can't be. */
 int fault_populate(uintptr_t start, uintptr_t end, bool write);

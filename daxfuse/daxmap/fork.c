@@ -6,6 +6,7 @@
 
 #include "daxfuse/daxmap/daemon.h"
 #include "daxfuse/daxmap/descriptor.h"
+#include "daxfuse/daxmap/keep.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/map.h"
 #include "daxfuse/daxmap/object.h"
@@ -79,6 +80,7 @@ static void child(void)
 {
 	lock_reset();
 	flights_reset();
+	keep_reset();
 	count_holds();
 	for (struct region *r = region_from(0); r; r = region_next(r))
 		pieces_clear(r, r->start, r->end);

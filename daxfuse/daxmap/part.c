@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/daxmap/keep.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/object.h"
 #include "daxfuse/daxmap/pieces.h"
@@ -44,6 +45,7 @@ static unsigned take_out(uintptr_t start, uintptr_t end, struct dropped *dropped
 		d->object = region->object;
 		d->offset = unit_floor(region->offset);
 		d->end = unit_ceiling(region_file_end(region));
+		keep_forget(region->start, region->end);
 		region_remove(region);
 	}
 	*ret_end = region && region->start < end ? region->start : end;

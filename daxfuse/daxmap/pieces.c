@@ -8,6 +8,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/daxmap/daemon.h"
 #include "daxfuse/daxmap/descriptor.h"
+#include "daxfuse/daxmap/keep.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/object.h"
 #include "daxfuse/daxmap/release.h"
@@ -155,15 +156,39 @@ static int each_part(struct object *object, uint64_t offset, uint64_t end, part_
 	return err;
 }
 
-/* Without the memory for one more mapping the whole region goes: that needs less of it. */
-static int clear_part(struct region *region, uintptr_t start, uintptr_t end)
+/* Of a part of a region, what has no long-term pin: that is none of the daemon's questions. */
+static int each_other(struct region *region, uintptr_t start, uintptr_t end, part_function *function)
 {
-	int err = pieces_clear(region, start, end);
+	uintptr_t stop;
+	int err = 0;
 
-	return err ? pieces_clear(region, region->start, region->end) : 0;
+	while (keep_next_other(&start, end, true, &stop)) {
+		int got = function(region, start, stop);
+
+		err = err ? err : got;
+		start = stop;
+	}
+	return err;
 }
 
-static int protect_part(struct region *region, uintptr_t start, uintptr_t end)
+/* Without the memory for one more mapping the whole region goes: that needs less of it. */
+static int clear_other(struct region *region, uintptr_t start, uintptr_t end)
+{
+	uintptr_t first = region->start, stop;
+	int err = pieces_clear(region, start, end);
+
+	if (err && keep_next_other(&first, region->end, false, &stop) && first == region->start &&
+	    stop == region->end)
+		err = pieces_clear(region, region->start, region->end);
+	return err;
+}
+
+static int clear_part(struct region *region, uintptr_t start, uintptr_t end)
+{
+	return each_other(region, start, end, clear_other);
+}
+
+static int protect_other(struct region *region, uintptr_t start, uintptr_t end)
 {
 	uint64_t offset = region->offset + (start - region->start);
 	int err = 0;
@@ -172,9 +197,14 @@ static int protect_part(struct region *region, uintptr_t start, uintptr_t end)
 		err = sys_mprotect(start, end - start, region->prot & ~PROT_WRITE);
 	generation++;
 	if (err)
-		return clear_part(region, start, end);
+		return clear_other(region, start, end);
 	area_protect(region->area, offset, offset + (end - start));
 	return 0;
+}
+
+static int protect_part(struct region *region, uintptr_t start, uintptr_t end)
+{
+	return each_other(region, start, end, protect_other);
 }
 
 static uint64_t range_end(uint64_t offset, uint64_t length)
@@ -233,24 +263,19 @@ static int map_device(const struct region *region, uintptr_t start, uintptr_t en
 	return err ? err : sys_madvise(start, end - start, MADV_DONTFORK);
 }
 
-/* The part of a piece that lies in the region. */
-static int map_piece(struct flight *flight, struct region *region, const struct dxf_ioc_piece *piece,
-		     int flags)
+/* A part of a piece that lies in the region. */
+static int map_part(struct flight *flight, struct region *region, const struct dxf_ioc_piece *piece,
+		    uint64_t from, uint64_t to, int flags)
 {
-	uint64_t from = MAX(piece->file_offset, region->offset);
-	uint64_t to = MIN(piece->file_offset + piece->length, region_file_end(region));
 	uintptr_t start = region_addr(region, from), end = region_addr(region, to);
 	bool zero = piece->flags & DXF_PIECE_ZERO, huge = piece->flags & DXF_PIECE_HUGE;
 	bool writable = !zero && piece->flags & DXF_PIECE_WRITABLE && region->prot & PROT_WRITE &&
 			!noted(&flight->protected, piece);
 	enum page_state state = zero ? PAGE_ZERO : writable ? PAGE_WRITE : PAGE_READ;
-	int err;
+	uint64_t device_offset = piece->device_offset + (from - piece->file_offset);
+	int err = zero ? map_zeroes(start, end, region->prot) :
+			 map_device(region, start, end, device_offset, writable, flags);
 
-	if (from >= to)
-		return 0;
-	err = zero ? map_zeroes(start, end, region->prot) :
-		     map_device(region, start, end, piece->device_offset + (from - piece->file_offset),
-				writable, flags);
 	generation++;
 	if (err) {
 		pieces_clear(region, start, end);
@@ -258,6 +283,26 @@ static int map_piece(struct flight *flight, struct region *region, const struct 
 	}
 	area_set(region->area, from, to, state, huge && !region->pages, piece->reason);
 	return 0;
+}
+
+/* All of it that does, but for what has a long-term pin: that stays as it is mapped. */
+static int map_piece(struct flight *flight, struct region *region, const struct dxf_ioc_piece *piece,
+		     int flags)
+{
+	uint64_t from = MAX(piece->file_offset, region->offset);
+	uint64_t to = MIN(piece->file_offset + piece->length, region_file_end(region));
+	uintptr_t start, stop;
+	int err = 0;
+
+	if (from >= to)
+		return 0;
+	start = region_addr(region, from);
+	while (!err && keep_next_other(&start, region_addr(region, to), false, &stop)) {
+		from = region->offset + (start - region->start);
+		err = map_part(flight, region, piece, from, from + (stop - start), flags);
+		start = stop;
+	}
+	return err;
 }
 
 /*

@@ -71,9 +71,10 @@ int dxm_populate(void *addr, size_t length, int prot);
 /*
  * A long-term pin: for memory that a device or the kernel uses by its physical address (io_uring's
  * registered buffers, RDMA, VFIO). The range is allocated and mapped, and stays what it is,
- * whatever happens to the file; nobody else gets the space. Pins are counted in the daemon:
- * unpin the same range, before it is unmapped. What is not unpinned is so when the
- * program ends. EINVAL: part of the range is not a direct mapping.
+ * whatever happens to the file; nobody else gets the space. What is cut off of the file is a
+ * piece of no file then, for this mapping. Unpin the same range, before it is unmapped; what
+ * is not unpinned is so when the program ends. A fork's child has no pins. EINVAL: part of
+ * the range is not a direct mapping, or not pinned.
  */
 int dxm_pin(void *addr, size_t length);
 int dxm_unpin(void *addr, size_t length);
