@@ -144,6 +144,7 @@ static void run_stage(struct fs *fs, struct churner *churners, const struct argu
 	json_object_object_add(row, "large_file_bytes", json_object_new_uint64(large.size));
 	json_object_object_add(row, "large_files", json_object_new_uint64(large.files));
 	json_object_object_add(row, "large_files_aligned", json_object_new_uint64(large.aligned));
+	json_object_object_add(row, "large_files_extents", json_object_new_uint64(large.extents));
 	/* the next stage goes on with what this leaves */
 	json_object_object_add(row, "realign", whole_realign(fs));
 	json_object_array_add(rows, row);

@@ -94,17 +94,22 @@ static uint64_t write_large(struct fs *fs, uint64_t i, uint64_t size, const char
 	return attr.ino;
 }
 
-static bool is_aligned_file(struct fs *fs, uint64_t ino, uint64_t size)
+static void look_at_large(struct fs *fs, uint64_t ino, struct survey_large *large)
 {
-	for (uint64_t at = 0; at < size; at += DXF_UNIT_SIZE) {
+	bool aligned = true;
+	uint64_t last = 0;
+
+	for (uint64_t at = 0; at < large->size;) {
 		struct fs_iomap iomap;
 
-		bench_check(fs_iomap(fs, ino, at, DXF_UNIT_SIZE, &iomap), "iomap");
-		if (!iomap.unit || iomap.length != DXF_UNIT_SIZE ||
-		    iomap.device_offset % DXF_UNIT_SIZE)
-			return false;
+		bench_check(fs_iomap(fs, ino, at, DXF_UNIT_SIZE - at % DXF_UNIT_SIZE, &iomap), "iomap");
+		aligned = aligned && iomap.unit && iomap.length == DXF_UNIT_SIZE &&
+			  iomap.device_offset % DXF_UNIT_SIZE == 0;
+		large->extents += !at || iomap.device_offset != last;
+		last = iomap.device_offset + iomap.length;
+		at += iomap.length;
 	}
-	return true;
+	large->aligned += aligned;
 }
 
 void survey_large(struct fs *fs, uint64_t size, struct survey_large *ret_large)
@@ -119,7 +124,7 @@ void survey_large(struct fs *fs, uint64_t size, struct survey_large *ret_large)
 	     fs_get_space(fs, &space)) {
 		uint64_t ino = write_large(fs, ret_large->files++, size, piece);
 
-		ret_large->aligned += is_aligned_file(fs, ino, size);
+		look_at_large(fs, ino, ret_large);
 	}
 	for (uint64_t i = 0; i < ret_large->files; i++) {
 		struct fs_attr attr;

@@ -26,6 +26,7 @@ struct survey_large {
 	uint64_t size;    /* of each file */
 	uint64_t files;   /* how many whole units there were for */
 	uint64_t aligned; /* of these: wholly in whole, aligned units */
+	uint64_t extents; /* of all of them: pieces that lie together on the device */
 };
 /* Write large files while there are whole units for them, look where they lie,
  * and remove them. */
