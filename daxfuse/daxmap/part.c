@@ -128,6 +128,19 @@ int part_unmap(uintptr_t start, uintptr_t end)
 
 /* ---- to the kernel ---- */
 
+/* With more mappings than a process may have the kernel refuses even to replace some by one. */
+static int map_file(const struct region *region, uintptr_t start, uintptr_t end)
+{
+	uint64_t offset = region->offset + (start - region->start);
+	int fd = region->object->fd;
+	int err = sys_mmap_fixed(start, end - start, region->prot, MAP_SHARED, fd, offset);
+
+	if (err != -ENOMEM)
+		return err;
+	sys_munmap(start, end - start);
+	return sys_mmap_fixed(start, end - start, region->prot, MAP_SHARED, fd, offset);
+}
+
 static int replace_by_kernel(uintptr_t start, uintptr_t end, const void *argument)
 {
 	const struct region *region = argument;
@@ -135,6 +148,7 @@ static int replace_by_kernel(uintptr_t start, uintptr_t end, const void *argumen
 	uintptr_t to = MIN(end, region_visible_end(region));
 	int err = 0;
 
+	conversions++;
 	/* what is not the program's, after the whole has been made divisible */
 	if (from > start || to < end)
 		err = pieces_background(start, end, PROT_NONE);
@@ -144,8 +158,7 @@ static int replace_by_kernel(uintptr_t start, uintptr_t end, const void *argumen
 		sys_munmap(to, end - to);
 	if (err || from >= to)
 		return err;
-	return sys_mmap_fixed(from, to - from, region->prot, MAP_SHARED, region->object->fd,
-			      region->offset + (from - region->start));
+	return map_file(region, from, to);
 }
 
 int part_to_kernel(uintptr_t start, uintptr_t end)
@@ -168,7 +181,6 @@ int part_to_kernel(uintptr_t start, uintptr_t end)
 		/* Only what is cut out is replaced; the kernel's own copy may have to be told of
 		 * by the daemon, so nothing of ours is there before. */
 		err = part_replaced(start, MIN(end, region.end), replace_by_kernel, &region);
-		conversions++;
 		object_put(region.object);
 		start = MIN(end, region.end);
 	}

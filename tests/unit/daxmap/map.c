@@ -6,6 +6,12 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+static void revoke_all(const char *memory)
+{
+	assert_int_equal(pieces_revoke(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
+	assert_string_equal(survey(memory, 1), "-");
+}
+
 static void test_fill(void **state)
 {
 	char *memory = map_file(FAKE_SIZE, PROT_READ | PROT_WRITE);
@@ -267,6 +273,27 @@ static void test_system_calls(void **state)
 	close(pipes[1]);
 }
 
+/* The kernel limits how many mappings a process has. Nothing but speed is lost by that. */
+static void test_too_many_mappings(void **state)
+{
+	const size_t length = (size_t)1 << 30;
+	char *memory, *filler = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				     -1, 0);
+	size_t at = 0;
+
+	for (unsigned unit = 0; unit < FAKE_UNITS; unit += 2)
+		fake.hole[unit] = true;
+	memory = map_file(FAKE_SIZE, PROT_READ | PROT_WRITE);
+	revoke_all(memory);
+	while (at < length && !mprotect(filler + at, PAGE_BYTES, PROT_READ))
+		at += 2 * PAGE_BYTES;
+	for (uint64_t unit = 0; unit < FAKE_UNITS; unit++)
+		assert_int_equal(touch(memory + unit * UNIT_BYTES, unit % 3), 0);
+	munmap(filler, length);
+	assert_true(at < length);
+	dxm_unmap(memory, FAKE_SIZE);
+}
+
 static void test_fork(void **state)
 {
 	char *memory = map_file(3 * UNIT_BYTES, PROT_READ | PROT_WRITE);
@@ -304,6 +331,7 @@ int main(void)
 		cmocka_unit_test_setup(test_unmap_parts, fake_setup),
 		cmocka_unit_test_setup(test_remap, fake_setup),
 		cmocka_unit_test_setup(test_system_calls, fake_setup),
+		cmocka_unit_test_setup(test_too_many_mappings, fake_setup),
 		cmocka_unit_test_setup(test_fork, fake_setup),
 	};
 
