@@ -69,6 +69,8 @@ static void *store_pages(void *arg)
 		if (s->writable[page])
 			atomic_fetch_add(&s->page[page], 1);
 		pthread_mutex_unlock(&s->program);
+		if (i % 8 == 0)
+			usleep(100);
 	}
 	atomic_fetch_sub(&s->running, 1);
 	return NULL;
