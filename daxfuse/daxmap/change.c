@@ -132,7 +132,8 @@ static int grow_in_place(const struct remap *r, const struct region *old)
 	if (old->object->session->flags & DIRECT_UNITS && r->new_end % UNIT_BYTES)
 		return -ENOMEM;
 	err = sys_mmap(r->old_end, r->new_end - r->old_end, PROT_NONE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0, &got);
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0,
+		       &got);
 	if (err)
 		return -ENOMEM;
 	region.end = r->new_end;

@@ -199,7 +199,9 @@ static int greet(int sock, uint64_t session, struct welcome *ret_welcome)
 		return err == -EAGAIN ? -ETIMEDOUT : err;
 	if (message.kind != DIRECT_WELCOME || message.version != DIRECT_VERSION || fd < 0) {
 		sys_close(fd);
-		return message.kind == DIRECT_REFUSED && message.error > 0 ? -message.error : -EPROTO;
+		if (message.kind == DIRECT_REFUSED && message.error > 0)
+			return -message.error;
+		return -EPROTO;
 	}
 	*ret_welcome = (struct welcome){ .session = message.session, .flags = message.flags,
 					 .device = descriptor_own(fd) };

@@ -124,7 +124,8 @@ static void unit_around(const struct region *region, uintptr_t addr, struct unit
 }
 
 /* true: go on and ask for the unit; else *ret_verdict. With the lock. */
-static bool look(uintptr_t addr, bool write, bool bus, struct unit *ret_unit, enum fault *ret_verdict)
+static bool look(uintptr_t addr, bool write, bool bus, struct unit *ret_unit,
+		 enum fault *ret_verdict)
 {
 	struct region *region = region_at(addr);
 
@@ -137,7 +138,9 @@ static bool look(uintptr_t addr, bool write, bool bus, struct unit *ret_unit, en
 		return false;
 	}
 	if (is_mapped(region, addr, write)) {
-		*ret_verdict = may_have_changed(addr) ? FAULT_AGAIN : bus ? FAULT_BUS : FAULT_FOREIGN;
+		*ret_verdict = bus ? FAULT_BUS : FAULT_FOREIGN;
+		if (may_have_changed(addr))
+			*ret_verdict = FAULT_AGAIN;
 		return false;
 	}
 	unit_around(region, addr, ret_unit);
@@ -146,12 +149,12 @@ static bool look(uintptr_t addr, bool write, bool bus, struct unit *ret_unit, en
 
 static int ask_for_unit(const struct unit *unit, uintptr_t page, bool write)
 {
+	uint32_t access = write ? DXF_ACCESS_WRITE : DXF_ACCESS_READ;
 	uintptr_t at = unit->start;
 	unsigned waited = 0;
 
 	while (at <= page) {
-		int err = ask_patiently(at, unit->end, write ? DXF_ACCESS_WRITE : DXF_ACCESS_READ, 0,
-					PATIENCE_MS, &waited, &at);
+		int err = ask_patiently(at, unit->end, access, 0, PATIENCE_MS, &waited, &at);
 
 		/* a page below it has the trouble, perhaps */
 		if (err && at < page && is_of_page(err))
@@ -193,7 +196,8 @@ enum fault fault_resolve(uintptr_t addr, bool write, bool bus)
 	err = ask_for_unit(&unit, page, write);
 	if (!err || err == -ENOENT)
 		return FAULT_AGAIN;
-	if (!is_passing(err) && !is_of_page(err) && !part_to_kernel(unit.region_start, unit.region_end))
+	if (!is_passing(err) && !is_of_page(err) &&
+	    !part_to_kernel(unit.region_start, unit.region_end))
 		return FAULT_AGAIN;
 	return bus ? FAULT_BUS : turn_into_bus(page);
 }

@@ -178,11 +178,11 @@ int map_enter(const struct region *wanted)
 
 int map_fill(uintptr_t start, uintptr_t end, uint64_t offset, int prot, int flags)
 {
+	uint32_t access = prot & PROT_WRITE ? DXF_ACCESS_EAGER : DXF_ACCESS_READ;
 	int err = 0;
 
 	if (prot != PROT_NONE)
-		err = fault_fill(start, end, offset, prot & PROT_WRITE ? DXF_ACCESS_EAGER : DXF_ACCESS_READ,
-				 flags & MAP_POPULATE);
+		err = fault_fill(start, end, offset, access, flags & MAP_POPULATE);
 	if (!err && flags & MAP_POPULATE && prot != PROT_NONE)
 		fault_populate(start, end, prot & PROT_WRITE);
 	return err;
@@ -214,8 +214,8 @@ static int leave_to_kernel(const struct map_request *r, const struct region *reg
 }
 
 /* At reserved addresses: directly, or through the kernel. */
-static int map_at(const struct map_request *r, const struct map_request *wide, struct object *object,
-		  uintptr_t addr)
+static int map_at(const struct map_request *r, const struct map_request *wide,
+		  struct object *object, uintptr_t addr)
 {
 	struct region region = { .start = addr, .end = addr + wide->length, .offset = wide->offset,
 				 .object = object, .prot = r->prot,

@@ -32,7 +32,8 @@ uint64_t part_conversions(void)
 /* ---- out of the table ---- */
 
 /* Out of the table what is in [start, end), as much as fits the list; *ret_end: up to where. */
-static unsigned take_out(uintptr_t start, uintptr_t end, struct dropped *dropped, uintptr_t *ret_end)
+static unsigned take_out(uintptr_t start, uintptr_t end, struct dropped *dropped,
+			 uintptr_t *ret_end)
 {
 	struct region *region;
 	unsigned n = 0;
@@ -51,7 +52,8 @@ static unsigned take_out(uintptr_t start, uintptr_t end, struct dropped *dropped
 	*ret_end = region && region->start < end ? region->start : end;
 	for (unsigned i = 0; i < n; i++) {
 		dropped[i].grant = dropped[i].object->grant;
-		flights_void(dropped[i].object, dropped[i].offset, dropped[i].end, dropped[i].grant);
+		flights_void(dropped[i].object, dropped[i].offset, dropped[i].end,
+			     dropped[i].grant);
 	}
 	return n;
 }

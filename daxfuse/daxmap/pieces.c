@@ -157,7 +157,8 @@ static int each_part(struct object *object, uint64_t offset, uint64_t end, part_
 }
 
 /* Of a part of a region, what has no long-term pin: that is none of the daemon's questions. */
-static int each_other(struct region *region, uintptr_t start, uintptr_t end, part_function *function)
+static int each_other(struct region *region, uintptr_t start, uintptr_t end,
+		      part_function *function)
 {
 	uintptr_t stop;
 	int err = 0;
@@ -254,18 +255,19 @@ static int map_device(const struct region *region, uintptr_t start, uintptr_t en
 		      uint64_t device_offset, bool writable, int flags)
 {
 	const struct session *session = region->object->session;
-	int err;
+	int prot = region->prot, err;
 
 	flags |= session->flags & DIRECT_MAP_SYNC ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
-	err = sys_mmap_fixed(start, end - start, writable ? region->prot : region->prot & ~PROT_WRITE,
-			     flags, session->device, device_offset);
+	if (!writable)
+		prot &= ~PROT_WRITE;
+	err = sys_mmap_fixed(start, end - start, prot, flags, session->device, device_offset);
 	/* A child has no pins: it gets mappings of its own. */
 	return err ? err : sys_madvise(start, end - start, MADV_DONTFORK);
 }
 
 /* A part of a piece that lies in the region. */
-static int map_part(struct flight *flight, struct region *region, const struct dxf_ioc_piece *piece,
-		    uint64_t from, uint64_t to, int flags)
+static int map_part(struct flight *flight, struct region *region,
+		    const struct dxf_ioc_piece *piece, uint64_t from, uint64_t to, int flags)
 {
 	uintptr_t start = region_addr(region, from), end = region_addr(region, to);
 	bool zero = piece->flags & DXF_PIECE_ZERO, huge = piece->flags & DXF_PIECE_HUGE;
@@ -286,8 +288,8 @@ static int map_part(struct flight *flight, struct region *region, const struct d
 }
 
 /* All of it that does, but for what has a long-term pin: that stays as it is mapped. */
-static int map_piece(struct flight *flight, struct region *region, const struct dxf_ioc_piece *piece,
-		     int flags)
+static int map_piece(struct flight *flight, struct region *region,
+		     const struct dxf_ioc_piece *piece, int flags)
 {
 	uint64_t from = MAX(piece->file_offset, region->offset);
 	uint64_t to = MIN(piece->file_offset + piece->length, region_file_end(region));

@@ -77,8 +77,10 @@ ssize_t dxm_query(const void *addr, size_t length, struct dxm_range *range, size
 		if (region && region->start <= at)
 			describe(region, at, MIN(end, region->end), &range[n]);
 		else
-			range[n] = (struct dxm_range){ .addr = (void *)at,
-						       .length = (region ? MIN(end, region->start) : end) - at };
+			range[n] = (struct dxm_range){
+				.addr = (void *)at,
+				.length = (region ? MIN(end, region->start) : end) - at,
+			};
 		at += range[n++].length;
 	}
 	lock_release(held);

@@ -45,9 +45,9 @@ struct region {
 	struct object *object;
 	struct area *area;
 	int prot;
-	bool pages; /* the address does not line up with the file: no huge pieces */
-	/* Where the device is mapped in whole units only, a region is of whole units; these bytes at
-	 * its ends are not the program's. */
+	bool pages; /* the address does not line up with the file: nothing is huge */
+	/* Where the device is mapped in whole units only, a region is of whole units; these bytes
+	 * at its ends are not the program's. */
 	uint32_t head, tail;
 };
 

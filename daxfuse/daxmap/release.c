@@ -15,7 +15,8 @@ static bool next_unused(const struct object *object, uint64_t *offset, uint64_t 
 		moved = false;
 		*ret_stop = end;
 		for (struct region *r = region_from(0); r; r = region_next(r)) {
-			uint64_t from = unit_floor(r->offset), to = unit_ceiling(region_file_end(r));
+			uint64_t from = unit_floor(r->offset);
+			uint64_t to = unit_ceiling(region_file_end(r));
 
 			if (r->object != object || to <= *offset || from >= *ret_stop)
 				continue;

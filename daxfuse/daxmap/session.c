@@ -44,13 +44,13 @@ static bool end_if_idle(struct session *session)
 	return idle;
 }
 
-/* What is told to a thread that has asked and is told nothing: the pins stay. */
 static int answer(struct session *session, struct direct_message *message)
 {
 	int err = 0;
 
 	if (message->kind == DIRECT_UNMAP)
-		err = pieces_revoke(message->cookie, message->offset, message->length, message->grant);
+		err = pieces_revoke(message->cookie, message->offset, message->length,
+				    message->grant);
 	else if (message->kind == DIRECT_PROTECT)
 		err = pieces_protect(message->cookie, message->offset, message->length,
 				     message->grant);
