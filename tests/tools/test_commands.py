@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-COMMANDS = ["list", "probe", "status", "map", "umount", "label", "quota", "dump"]
+COMMANDS = ["list", "probe", "status", "map", "umount", "label", "quota", "dump", "watch"]
 TOOLS = [("mkfs.daxfuse",), ("fsck.daxfuse",), *(("daxfuse", name) for name in COMMANDS)]
 
 
