@@ -253,17 +253,30 @@ ssize_t direct_copy_range(struct direct *d, uint64_t in, uint64_t in_offset, uin
 
 /* ---- fallocate ------------------------------------------------------------------------------- */
 
-static int change_extents(struct file *file, int mode, uint64_t offset, uint64_t length)
+static int punch(struct file *file, int mode, uint64_t offset, uint64_t length)
 {
-	bool punches = mode & FALLOC_FL_PUNCH_HOLE;
 	struct map_change change;
-	/* collapse and insert build the whole file anew */
-	int err = punches ? begin(file, MAP_CHANGE_PUNCH, offset, length, &change) :
-			    begin(file, MAP_CHANGE_MOVE, 0, MAP_TO_END, &change);
+	int err = begin(file, MAP_CHANGE_PUNCH, offset, length, &change);
 
 	if (err)
 		return err;
 	return end(file, &change, fs_fallocate(file->d->config.fs, file->ino, mode, offset, length));
+}
+
+/* Collapse and insert build the whole file anew, and change its size: who zeroes what is behind
+ * the end must not have looked at it before. */
+static int shift(struct file *file, int mode, uint64_t offset, uint64_t length)
+{
+	struct map_change change;
+	int err;
+
+	pthread_mutex_lock(&file->grow);
+	err = begin(file, MAP_CHANGE_MOVE, 0, MAP_TO_END, &change);
+	if (!err)
+		err = end(file, &change,
+			  fs_fallocate(file->d->config.fs, file->ino, mode, offset, length));
+	pthread_mutex_unlock(&file->grow);
+	return err;
 }
 
 static int reserve(struct file *file, int mode, uint64_t offset, uint64_t length)
@@ -283,18 +296,21 @@ static int reserve(struct file *file, int mode, uint64_t offset, uint64_t length
 
 int direct_fallocate(struct direct *d, uint64_t ino, int mode, uint64_t offset, uint64_t length)
 {
-	const int moves = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
+	const int shifts = FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
+	bool is_sane = length && length <= DXF_FILE_MAX && offset <= DXF_FILE_MAX;
 	struct file *file = file_enter(d, ino);
 	int err;
 
 	if (!file)
 		err = fs_fallocate(d->config.fs, ino, mode, offset, length);
-	else if ((mode & moves) && length && length <= DXF_FILE_MAX && offset <= DXF_FILE_MAX)
-		err = change_extents(file, mode, offset, length);
+	else if ((mode & shifts) && is_sane)
+		err = shift(file, mode, offset, length);
+	else if ((mode & FALLOC_FL_PUNCH_HOLE) && is_sane)
+		err = punch(file, mode, offset, length);
 	else
 		err = reserve(file, mode, offset, length);
 	file_leave(d, ino, file);
-	if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE))
+	if (mode & shifts)
 		direct_note(d, ino, DXF_WATCH_DATA | DXF_WATCH_SIZE, 0, UINT64_MAX);
 	else
 		direct_note(d, ino, DXF_WATCH_DATA | DXF_WATCH_SIZE, offset, length);

@@ -23,6 +23,7 @@ static void init_locks(struct direct *d)
 		pthread_rwlock_init(&d->gate[i], &fair);
 	pthread_rwlockattr_destroy(&fair);
 	pthread_mutex_init(&d->holders_lock, NULL);
+	pthread_cond_init(&d->holders_idle, NULL);
 	pthread_mutex_init(&d->sessions_lock, NULL);
 	pthread_mutex_init(&d->watch_lock, NULL);
 }
@@ -65,12 +66,15 @@ int direct_serve(struct direct *d)
 	return server_start(d);
 }
 
-/* Nobody has anything mapped through us any more, or all of them are asked by nobody. */
+/* Programs that have files open still: the mount was taken from them. There is no kernel left that
+ * would have to forget something, and what would tell it is gone. */
 static void close_holders(struct direct *d)
 {
 	for (unsigned i = 0; i < HOLDER_BUCKETS; i++) {
-		while (d->holders[i])
+		while (d->holders[i]) {
+			d->holders[i]->wrote = false;
 			holder_put(holder_remove(d, d->holders[i]->handle));
+		}
 	}
 }
 
@@ -85,6 +89,7 @@ void direct_close(struct direct *d)
 	pins_kept_close(&d->pins);
 	for (unsigned i = 0; i < GATES; i++)
 		pthread_rwlock_destroy(&d->gate[i]);
+	pthread_cond_destroy(&d->holders_idle);
 	pthread_mutex_destroy(&d->holders_lock);
 	pthread_mutex_destroy(&d->sessions_lock);
 	pthread_mutex_destroy(&d->watch_lock);

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Holders, by the handle of the open file that they belong to. One handle has at most
- * two: the view of its program, and one for its long-term pins, which can't be asked.
+ * Holders, by the handle of the open file that they belong to. One handle has at most one
+ * view of its program, and one for each of its long-term pins, which can't be asked.
  *
- * Who works with a holder has a reference. It is closed when it is out of the table and
- * nobody works with it any more: a program that is killed in the middle of a call has its
- * RELEASE sent while the call is still under way.
+ * Who works with a holder has a reference. It is closed by whoever puts the last one, when it
+ * is out of the table: a RELEASE, or a call that was still under way.
+ *
+ * Closing waits for locks of the engine, whose owners may wait for an answer. So the thread
+ * that takes answers must never be the one that closes: it has no references, it marks a holder
+ * as busy, which keeps it from being closed for the moment, as that thread waits for nothing.
  */
 #include <stdlib.h>
+
+#include "daxfuse/base/bits.h"
 
 #include "daxfuse/direct/internal.h"
 
@@ -16,13 +21,13 @@ static struct holder **bucket_of(struct direct *d, uint64_t handle)
 	return &d->holders[handle % HOLDER_BUCKETS];
 }
 
-struct holder *holder_of_handle(struct direct *d, uint64_t handle, bool long_term)
+struct holder *holder_of_handle(struct direct *d, uint64_t handle)
 {
 	struct holder *h;
 
 	pthread_mutex_lock(&d->holders_lock);
 	h = *bucket_of(d, handle);
-	while (h && (h->handle != handle || !h->session != long_term))
+	while (h && (h->handle != handle || !h->session))
 		h = h->next;
 	if (h)
 		h->refs++;
@@ -30,22 +35,56 @@ struct holder *holder_of_handle(struct direct *d, uint64_t handle, bool long_ter
 	return h;
 }
 
-struct holder *holder_of_session(struct direct *d, const struct session *session, uint64_t cookie)
+/* ---- the socket's thread ------------------------------------------------------ */
+
+struct holder *holder_of_session(struct direct *d, struct session *session, uint64_t cookie)
 {
-	struct holder *found = NULL;
+	struct holder *h;
 
 	pthread_mutex_lock(&d->holders_lock);
-	for (unsigned i = 0; i < HOLDER_BUCKETS && !found; i++) {
-		for (struct holder *h = d->holders[i]; h && !found; h = h->next) {
-			if (h->session == session && h->cookie == cookie)
-				found = h;
+	LIST_FOREACH(h, &session->holders, of_session) {
+		if (h->cookie == cookie)
+			break;
+	}
+	if (h)
+		h->busy++;
+	pthread_mutex_unlock(&d->holders_lock);
+	return h;
+}
+
+void holder_leave(struct holder *h)
+{
+	struct direct *d = h->d;
+
+	pthread_mutex_lock(&d->holders_lock);
+	if (!--h->busy)
+		pthread_cond_broadcast(&d->holders_idle);
+	pthread_mutex_unlock(&d->holders_lock);
+}
+
+/* Marked in one go, then worked on one by one, without the lock. */
+void holders_of_session(struct direct *d, struct session *session, void (*fn)(struct holder *holder))
+{
+	struct holder **all, *h;
+	size_t count = 0;
+
+	pthread_mutex_lock(&d->holders_lock);
+	all = calloc(atomic_load(&d->holder_count) + 1, sizeof(struct holder *));
+	if (all) {
+		LIST_FOREACH(h, &session->holders, of_session) {
+			h->busy++;
+			all[count++] = h;
 		}
 	}
-	if (found)
-		found->refs++;
 	pthread_mutex_unlock(&d->holders_lock);
-	return found;
+	for (size_t i = 0; i < count; i++) {
+		fn(all[i]);
+		holder_leave(all[i]);
+	}
+	free(all);
 }
+
+/* ---- the end of a holder --------------------------------------------------------- */
 
 void holder_gone(void *mapper)
 {
@@ -64,6 +103,10 @@ static void close_holder(struct holder *h)
 	struct file *file = h->file;
 	bool wrote = h->wrote;
 
+	pthread_mutex_lock(&d->holders_lock);
+	while (h->busy)
+		pthread_cond_wait(&d->holders_idle, &d->holders_lock);
+	pthread_mutex_unlock(&d->holders_lock);
 	pins_kept_erase_all(&d->pins, &h->slots);
 	map_view_close(h->view); /* h may be gone */
 	if (atomic_fetch_sub(&file->holders, 1) == 1)
@@ -85,15 +128,47 @@ void holder_put(struct holder *h)
 		close_holder(h);
 }
 
-static int make(struct direct *d, const struct direct_file *file, struct session *session,
-		uint64_t cookie, struct holder **ret_holder)
+/* The lock is held, and given back. */
+static struct holder *take_out(struct direct *d, struct holder **at)
 {
-	struct holder *h = calloc(1, sizeof(*h));
-	const struct mapper_ops *ops = session ? &d->client_ops : &d->long_term_ops;
+	struct holder *h = *at;
+
+	if (h) {
+		*at = h->next;
+		if (h->session)
+			LIST_REMOVE(h, of_session);
+		atomic_fetch_sub(&d->holder_count, 1);
+	}
+	pthread_mutex_unlock(&d->holders_lock);
+	return h;
+}
+
+struct holder *holder_remove(struct direct *d, uint64_t handle)
+{
+	struct holder **at;
+
+	if (!atomic_load(&d->holder_count))
+		return NULL;
+	pthread_mutex_lock(&d->holders_lock);
+	at = bucket_of(d, handle);
+	while (*at && (*at)->handle != handle)
+		at = &(*at)->next;
+	return take_out(d, at);
+}
+
+/* ---- its beginning ------------------------------------------------------------------ */
+
+/* A holder with what makes it one, in no table; the engine's view of it is open. */
+static int make(struct direct *d, const struct direct_file *file, const struct holder *like,
+		struct holder **ret_holder)
+{
+	const struct mapper_ops *ops = like->session ? &d->client_ops : &d->long_term_ops;
+	struct holder *h = malloc(sizeof(*h));
 	int err;
 
 	if (!h)
 		return -ENOMEM;
+	*h = *like;
 	err = file_map(d, file->ino, &h->file);
 	if (err) {
 		free(h);
@@ -101,7 +176,6 @@ static int make(struct direct *d, const struct direct_file *file, struct session
 	}
 	h->d = d;
 	h->handle = file->handle;
-	h->cookie = cookie;
 	h->refs = 2; /* the table's and the caller's */
 	pthread_mutex_init(&h->lock, NULL);
 	err = map_view_open(h->file->map, ops, h, &h->view);
@@ -111,8 +185,8 @@ static int make(struct direct *d, const struct direct_file *file, struct session
 		free(h);
 		return err;
 	}
-	if (session)
-		session_get(d, session->id, &h->session);
+	if (h->session)
+		session_get(d, like->session->id, &h->session);
 	atomic_fetch_add(&h->file->holders, 1);
 	*ret_holder = h;
 	return 0;
@@ -120,7 +194,19 @@ static int make(struct direct *d, const struct direct_file *file, struct session
 
 static bool is_same(const struct holder *a, const struct holder *b)
 {
-	return a->handle == b->handle && !a->session == !b->session;
+	return a->handle == b->handle && !a->session == !b->session && a->serial == b->serial;
+}
+
+/* holders_lock is held. */
+static struct holder *find_same(struct direct *d, const struct holder *like)
+{
+	struct holder *h = *bucket_of(d, like->handle);
+
+	while (h && !is_same(h, like))
+		h = h->next;
+	if (h)
+		h->refs++;
+	return h;
 }
 
 /* Put it into the table, unless another thread was faster: that one, then. */
@@ -129,14 +215,14 @@ static struct holder *insert(struct direct *d, struct holder *new)
 	struct holder **bucket = bucket_of(d, new->handle), *h;
 
 	pthread_mutex_lock(&d->holders_lock);
-	for (h = *bucket; h && !is_same(h, new); h = h->next)
-		;
+	h = find_same(d, new);
 	if (h) {
-		h->refs++;
 		new->refs = 0;
 	} else {
 		new->next = *bucket;
 		*bucket = new;
+		if (new->session)
+			LIST_INSERT_HEAD(&new->session->holders, new, of_session);
 		atomic_fetch_add(&d->holder_count, 1);
 	}
 	pthread_mutex_unlock(&d->holders_lock);
@@ -146,18 +232,35 @@ static struct holder *insert(struct direct *d, struct holder *new)
 	return h;
 }
 
-int holder_get(struct direct *d, const struct direct_file *file, struct session *session,
-	       uint64_t cookie, struct holder **ret_holder)
+/* The one that is there, or a new one. */
+static int get(struct direct *d, const struct direct_file *file, struct holder *like,
+	       struct holder **ret_holder)
 {
-	struct holder *h = holder_of_handle(d, file->handle, !session);
+	struct holder *h;
 	int err;
 
+	like->handle = file->handle;
+	pthread_mutex_lock(&d->holders_lock);
+	h = find_same(d, like);
+	pthread_mutex_unlock(&d->holders_lock);
 	if (!h) {
-		err = make(d, file, session, cookie, &h);
+		err = make(d, file, like, &h);
 		if (err)
 			return err;
 		h = insert(d, h);
 	}
+	*ret_holder = h;
+	return 0;
+}
+
+int holder_get(struct direct *d, const struct direct_file *file, struct session *session,
+	       uint64_t cookie, struct holder **ret_holder)
+{
+	struct holder like = { .session = session, .cookie = cookie }, *h;
+	int err = get(d, file, &like, &h);
+
+	if (err)
+		return err;
 	if (h->session != session || h->cookie != cookie || h->file->ino != file->ino) {
 		holder_put(h);
 		return -EINVAL;
@@ -166,53 +269,67 @@ int holder_get(struct direct *d, const struct direct_file *file, struct session 
 	return 0;
 }
 
-struct holder *holder_remove(struct direct *d, uint64_t handle)
-{
-	struct holder **at, *h;
+/* ---- long-term pins -------------------------------------------------------------------- */
 
-	if (!atomic_load(&d->holder_count))
-		return NULL;
+int holder_get_pin(struct direct *d, const struct direct_file *file, const struct dxf_ioc_pin *pin,
+		   uint32_t serial, struct holder **ret_holder)
+{
+	struct holder like = { .pin = *pin, .serial = serial };
+
+	return get(d, file, &like, ret_holder);
+}
+
+struct holder *holder_remove_pin(struct direct *d, uint64_t handle, uint32_t serial)
+{
+	struct holder **at;
+
 	pthread_mutex_lock(&d->holders_lock);
 	at = bucket_of(d, handle);
-	while (*at && (*at)->handle != handle)
+	while (*at && ((*at)->handle != handle || (*at)->session || (*at)->serial != serial))
 		at = &(*at)->next;
-	h = *at;
-	if (h) {
-		*at = h->next;
-		atomic_fetch_sub(&d->holder_count, 1);
-	}
-	pthread_mutex_unlock(&d->holders_lock);
-	return h;
+	return take_out(d, at);
 }
 
-/* Referenced in one go, then worked on one by one, without the lock. */
-void holders_of_session(struct direct *d, struct session *session, void (*fn)(struct holder *holder))
+static bool covers(const struct holder *h, const struct dxf_ioc_pin *pin)
 {
-	struct holder **all = NULL;
-	size_t count = 0, room;
+	return pin->offset >= h->pin.offset && pin->offset - h->pin.offset <= h->pin.length &&
+	       pin->length <= h->pin.length - (pin->offset - h->pin.offset);
+}
+
+struct holder *holder_of_pin(struct direct *d, uint64_t handle, const struct dxf_ioc_pin *pin)
+{
+	struct holder *found = NULL;
 
 	pthread_mutex_lock(&d->holders_lock);
-	room = atomic_load(&d->holder_count);
-	all = calloc(room + 1, sizeof(struct holder *));
-	for (unsigned i = 0; all && i < HOLDER_BUCKETS; i++) {
-		for (struct holder *h = d->holders[i]; h; h = h->next) {
-			if (h->session == session && count < room) {
-				h->refs++;
-				all[count++] = h;
-			}
-		}
+	for (struct holder *h = *bucket_of(d, handle); h; h = h->next) {
+		if (h->handle != handle || h->session || !covers(h, pin))
+			continue;
+		/* the same range is what is meant; else a part of a larger one */
+		if (!found || h->pin.length == pin->length)
+			found = h;
 	}
+	if (found)
+		found->refs++;
 	pthread_mutex_unlock(&d->holders_lock);
-	for (size_t i = 0; i < count; i++) {
-		fn(all[i]);
-		holder_put(all[i]);
-	}
-	free(all);
+	return found;
 }
 
-/* The record may go first: the program has said that it maps nothing of it any more. */
+/* ---- letting go -------------------------------------------------------------------------- */
+
+/* The record may go first: the program has said that it maps nothing of it any more. It speaks
+ * of whole pages only. */
 void holder_let_go(struct holder *h, uint64_t offset, uint64_t length, uint64_t grant)
 {
+	uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
+
+	if (offset > UINT64_MAX - MAP_PAGE_SIZE)
+		return;
+	offset = round_up(offset, MAP_PAGE_SIZE);
+	if (end != UINT64_MAX)
+		end = round_down(end, MAP_PAGE_SIZE);
+	if (end <= offset)
+		return;
+	length = end == UINT64_MAX ? MAP_TO_END : end - offset;
 	pthread_mutex_lock(&h->lock);
 	if (h->d->pins.table)
 		pins_kept_erase(&h->d->pins, &h->slots, offset, length, grant);

@@ -9,15 +9,21 @@
  *
  * Lock order, a lock on the left is taken before one on the right:
  *
- *   holder's lock (a program's calls on one open file, one at a time)
- *   -> gate of the inode
+ *   gate of the inode (files.c; shared by what changes a file that nobody maps, and then
+ *                      over core's locks only)
  *   -> file's grow lock
  *   -> the engine's (map/lock.h), and with it core's
- *   -> table of holders, sessions' list
+ *   -> holders_lock
+ *   -> sessions_lock
  *   -> session's lock
  *
- * The engine calls back into client.c with its locks held: those functions take the
- * session's lock only.
+ * A holder's own lock is a leaf, over its records; so are those of watchers. The engine calls
+ * back into client.c with its locks held: those functions take the session's lock only, and
+ * holder_gone() sessions_lock.
+ *
+ * Threads that wait for an answer may hold all down to the engine's. So the one that takes
+ * answers (server.c) takes none of these but a view's, which is a leaf, and what stands
+ * below the engine's; it never closes a holder (holders.c).
  */
 #ifndef DAXFUSE_DIRECT_INTERNAL_H
 #define DAXFUSE_DIRECT_INTERNAL_H
@@ -25,6 +31,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/direct/direct.h"
@@ -49,10 +56,13 @@ struct session {
 	unsigned refs;           /* sessions_lock */
 	pthread_mutex_t lock;    /* of all below */
 	pthread_cond_t answered;
+	LIST_HEAD(, holder) holders; /* holders_lock */
 	int fd;                  /* -1: not connected (any more) */
 	int pid;                 /* of the peer */
 	bool expected;           /* an earlier process knew it, so it will connect again */
 	bool silent;             /* did not answer a PROTECT in time, nor since */
+	int64_t asked;           /* ns: since when a question has no answer; 0: all have */
+	bool owed;               /* a holder may owe a question */
 	struct question *questions;
 };
 
@@ -65,7 +75,11 @@ struct holder {
 	struct session *session; /* referenced; NULL: long-term */
 	uint64_t handle;
 	uint64_t cookie;
-	unsigned refs;           /* holders_lock; the last one closes the view */
+	struct dxf_ioc_pin pin;  /* long-term: what was asked for */
+	uint32_t serial;         /* and a number that others of the handle have not; else 0 */
+	LIST_ENTRY(holder) of_session; /* holders_lock, as are */
+	unsigned refs;           /* the last one closes the view */
+	unsigned busy;           /* the socket's thread works with it */
 	atomic_bool owed;        /* a question could not be put; it is put at the next chance */
 	bool wrote;              /* has, or had, pieces to write to */
 	pthread_mutex_t lock;    /* of slots */
@@ -81,6 +95,7 @@ struct direct {
 	pthread_rwlock_t gate[GATES];
 	struct file *files[FILE_BUCKETS];
 	pthread_mutex_t holders_lock;
+	pthread_cond_t holders_idle; /* of them: one is busy no more */
 	struct holder *holders[HOLDER_BUCKETS];
 	atomic_uint holder_count;
 	pthread_mutex_t sessions_lock;
@@ -116,17 +131,26 @@ void files_for_each(struct direct *d, void (*fn)(struct file *file, void *arg), 
 
 /* ---- holders.c -------------------------------------------------------------- */
 
-/* The holder of a handle, made if need be; referenced. session NULL: for long-term pins.
- * -EINVAL: another session's. */
+/* The holder of a program's handle, made if need be; referenced. -EINVAL: another
+ * session's. */
 int holder_get(struct direct *d, const struct direct_file *file, struct session *session,
 	       uint64_t cookie, struct holder **ret_holder);
-/* The one that is there, or NULL; referenced. */
-struct holder *holder_of_handle(struct direct *d, uint64_t handle, bool long_term);
-struct holder *holder_of_session(struct direct *d, const struct session *session, uint64_t cookie);
+/* The one of a long-term pin. */
+int holder_get_pin(struct direct *d, const struct direct_file *file, const struct dxf_ioc_pin *pin,
+		   uint32_t serial, struct holder **ret_holder);
+/* The ones that are there, or NULL; referenced. A pin: of the same range, or around it. */
+struct holder *holder_of_handle(struct direct *d, uint64_t handle);
+struct holder *holder_of_pin(struct direct *d, uint64_t handle, const struct dxf_ioc_pin *pin);
 void holder_put(struct holder *holder);
-/* Take the next holder of a handle out of the table; NULL: there is none. It is the caller's. */
+/* Take the next holder of a handle, or that of a pin, out of the table; NULL: there is none. It
+ * is the caller's. */
 struct holder *holder_remove(struct direct *d, uint64_t handle);
-/* Call fn for each of a session's, referenced, with no lock held. */
+struct holder *holder_remove_pin(struct direct *d, uint64_t handle, uint32_t serial);
+/* For the socket's thread: a session's holder, until holder_leave(); meanwhile that thread
+ * waits for nothing. */
+struct holder *holder_of_session(struct direct *d, struct session *session, uint64_t cookie);
+void holder_leave(struct holder *holder);
+/* Call fn for each of a session's, with no lock held. */
 void holders_of_session(struct direct *d, struct session *session,
 			void (*fn)(struct holder *holder));
 /* Of the engine's view: nobody is in one of the mapper's functions any more. */
@@ -145,8 +169,8 @@ void client_ops_init(struct direct *d, unsigned smallest);
 /* A program's answer to write_protect(). */
 void client_protected(struct session *session, uint64_t cookie, uint64_t offset, uint64_t length,
 		      uint64_t grant);
-/* It is connected again: put what it was not asked. */
-void client_ask_owed(struct direct *d, struct session *session);
+/* It has connected, or answered: it will answer again, and is asked what could not be asked. */
+void client_spoke(struct direct *d, struct session *session);
 
 /* ---- watch.c ---------------------------------------------------------------- */
 

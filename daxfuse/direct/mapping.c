@@ -22,6 +22,9 @@ _Static_assert((int)DXF_REASON_START == MAP_FALLBACK_START, "reasons are the eng
 
 /* From here on a unit that lies in blocks is worth a whole one (as core's growth). */
 enum { WORTH_A_UNIT = 64 * 4096 };
+/* Of one call: zeroes join without end, and a file may be as long as 2^59 bytes. Of units these
+ * are 64 GiB. */
+enum { FAULTS_MAX = 32768 };
 
 /* One DXF_IOC_MAP. */
 struct filling {
@@ -105,16 +108,26 @@ static int prepare_end(struct filling *f)
 
 	if (size == end || f->d->config.read_only || f->end <= round_down(size, align))
 		return 0;
-	if (takes_units_only(f->d)) {
-		int err = map_promote(file->map, size);
-
-		if (err)
-			return err;
-	}
 	return fs_map_zero(f->d->config.fs, file->ino, size, end - size);
 }
 
 /* ---- faults ------------------------------------------------------------------------- */
+
+/*
+ * Where only units can be mapped and none is free, the kernel's mapping is content with blocks. It
+ * would find out too late that there is none for a store, so that gets one here.
+ */
+static int leave_to_kernel(const struct filling *f, int err)
+{
+	if ((err != -ENOSPC && err != -EDQUOT) || !takes_units_only(f->d))
+		return err;
+	if (access_of(f) == MAP_WRITE)
+		err = fs_map_allocate(f->d->config.fs, f->h->file->ino,
+				      round_down(f->at, MAP_PAGE_SIZE), MAP_PAGE_SIZE);
+	else
+		err = 0;
+	return err ? err : -EOPNOTSUPP;
+}
 
 static int fault(struct filling *f, struct map_piece *ret_piece, uint32_t *ret_reason)
 {
@@ -137,7 +150,7 @@ static int fault(struct filling *f, struct map_piece *ret_piece, uint32_t *ret_r
 	}
 	*ret_reason = ret_piece->order ? DXF_REASON_NONE :
 		      map->pages ? DXF_REASON_ADDRESS : f->reason;
-	return err > 0 ? -EBUSY : err;
+	return err > 0 ? -EBUSY : leave_to_kernel(f, err);
 }
 
 static struct dxf_ioc_piece piece_of(const struct map_piece *from, uint32_t reason)
@@ -168,6 +181,8 @@ static bool join(struct dxf_ioc_piece *a, const struct dxf_ioc_piece *b)
 	return true;
 }
 
+/* False: there is no room. The piece stays pinned: the program may have it mapped since it asked
+ * for it before, and that pin is this one now. */
 static bool add_piece(struct filling *f, const struct dxf_ioc_piece *piece)
 {
 	struct dxf_ioc_map *map = f->map;
@@ -185,7 +200,7 @@ static int fill(struct filling *f)
 {
 	int err = 0;
 
-	while (f->at < f->end && f->at < f->map->size) {
+	for (unsigned i = 0; i < FAULTS_MAX && f->at < f->end && f->at < f->map->size; i++) {
 		struct dxf_ioc_piece piece;
 		struct map_piece given;
 		uint32_t reason;
@@ -200,10 +215,8 @@ static int fill(struct filling *f)
 		if (err)
 			break;
 		piece = piece_of(&given, reason);
-		if (!add_piece(f, &piece)) {
-			map_let_go(f->h->view, given.file_offset, given.length, given.grant);
+		if (!add_piece(f, &piece))
 			break;
-		}
 		f->at = given.file_offset + given.length;
 	}
 	if (f->map->count)
@@ -221,6 +234,9 @@ static int write_down(struct filling *f, unsigned i, uint32_t flags)
 		.handle = h->handle,
 		.session = h->session ? h->session->id : 0,
 		.cookie = h->cookie,
+		.pin_offset = h->pin.offset,
+		.pin_length = h->pin.length,
+		.serial = h->serial,
 		.ino = h->file->ino,
 		.file_offset = piece->file_offset,
 		.device_offset = piece->device_offset,
@@ -237,7 +253,7 @@ static int write_down(struct filling *f, unsigned i, uint32_t flags)
 	return err;
 }
 
-/* Step 4. What can't be written down is given back. */
+/* Step 4. What can't be written down is not told, but stays pinned, as in add_piece(). */
 static int write_all_down(struct filling *f, uint32_t flags)
 {
 	struct dxf_ioc_map *map = f->map;
@@ -247,9 +263,6 @@ static int write_all_down(struct filling *f, uint32_t flags)
 		if (map->piece[i].flags & DXF_PIECE_ZERO)
 			continue;
 		err = write_down(f, i, flags);
-		for (unsigned k = i; err && k < map->count; k++)
-			map_let_go(f->h->view, map->piece[k].file_offset, map->piece[k].length,
-				   f->last_grant[k]);
 		if (err)
 			map->count = i;
 	}
@@ -269,6 +282,41 @@ static void note_writable(struct filling *f)
 	d->config.forget(d->config.forget_arg, f->h->file->ino, false);
 }
 
+/* The file as it is now that it is mapped: what changes it from here on does so through the
+ * engine. */
+static int look_at_file(struct filling *f)
+{
+	struct fs_attr attr;
+	int err = fs_getattr(f->d->config.fs, f->h->file->ino, &attr);
+
+	if (err)
+		return err;
+	f->map->size = attr.size;
+	if (!attr.dax)
+		return -EOPNOTSUPP;
+	return f->map->offset < attr.size ? 0 : -ENXIO;
+}
+
+/* The end of the file is in the range: the size is held still. */
+static int fill_to_end(struct filling *f, uint32_t flags)
+{
+	struct file *file = f->h->file;
+	int err;
+
+	pthread_mutex_lock(&file->grow);
+	err = look_at_file(f);
+	if (!err) {
+		f->end = MIN(f->end, round_up(f->map->size, MAP_UNIT_SIZE));
+		err = prepare_end(f);
+	}
+	if (!err)
+		err = fill(f);
+	if (!err)
+		err = write_all_down(f, flags);
+	pthread_mutex_unlock(&file->grow);
+	return err;
+}
+
 /* All of a request; the holder is referenced. */
 static int fill_for(struct direct *d, struct holder *h, struct dxf_ioc_map *map, uint32_t flags)
 {
@@ -277,36 +325,26 @@ static int fill_for(struct direct *d, struct holder *h, struct dxf_ioc_map *map,
 		.end = map->length > UINT64_MAX - map->offset ? UINT64_MAX :
 							       map->offset + map->length,
 	};
-	struct file *file = h->file;
-	bool at_end = f.end > unit_of(map->size);
-	struct fs_attr attr;
-	int err = 0;
+	int err;
 
 	map->count = 0;
-	if (at_end) {
-		pthread_mutex_lock(&file->grow);
-		err = fs_getattr(d->config.fs, file->ino, &attr);
-		map->size = err ? 0 : attr.size;
-		f.end = MIN(f.end, round_up(map->size, MAP_UNIT_SIZE));
-		if (!err && map->offset < map->size)
-			err = prepare_end(&f);
-	}
-	if (!err)
+	err = look_at_file(&f);
+	if (!err && f.end > unit_of(map->size)) {
+		err = fill_to_end(&f, flags);
+	} else if (!err) {
 		err = fill(&f);
-	if (!err)
-		err = write_all_down(&f, flags);
-	if (at_end)
-		pthread_mutex_unlock(&file->grow);
+		if (!err)
+			err = write_all_down(&f, flags);
+	}
 	if (!err)
 		note_writable(&f);
 	return err;
 }
 
-/* What every request must be; the file's size, too. */
+/* What every request must be. */
 static int check(struct direct *d, const struct direct_file *file, uint64_t offset, uint64_t length,
-		 bool writes, uint64_t *ret_size)
+		 bool writes, struct fs_attr *ret_attr)
 {
-	struct fs_attr attr;
 	int err;
 
 	if (offset % MAP_PAGE_SIZE || !length || offset >= DXF_FILE_MAX)
@@ -315,25 +353,23 @@ static int check(struct direct *d, const struct direct_file *file, uint64_t offs
 		return -EACCES;
 	if (writes && d->config.read_only)
 		return -EROFS;
-	err = fs_getattr(d->config.fs, file->ino, &attr);
+	err = fs_getattr(d->config.fs, file->ino, ret_attr);
 	if (err)
 		return err;
-	if (!S_ISREG(attr.mode) || !attr.dax)
+	if (!S_ISREG(ret_attr->mode) || !ret_attr->dax)
 		return -EOPNOTSUPP;
-	*ret_size = attr.size;
-	return offset < attr.size ? 0 : -ENXIO;
+	return offset < ret_attr->size ? 0 : -ENXIO;
 }
 
 int direct_map(struct direct *d, const struct direct_file *file, struct dxf_ioc_map *map)
 {
 	struct session *session;
+	struct fs_attr attr;
 	struct holder *h;
-	uint64_t size;
-	int err = check(d, file, map->offset, map->length, map->access != DXF_ACCESS_READ, &size);
+	int err = check(d, file, map->offset, map->length, map->access != DXF_ACCESS_READ, &attr);
 
 	if (err)
 		return err;
-	map->size = size;
 	if (map->access > DXF_ACCESS_EAGER || map->start > map->offset || map->end <= map->offset)
 		return -EINVAL;
 	session = session_find(d, map->session);
@@ -351,7 +387,7 @@ int direct_map(struct direct *d, const struct direct_file *file, struct dxf_ioc_
 
 int direct_unmap(struct direct *d, const struct direct_file *file, const struct dxf_ioc_unmap *unmap)
 {
-	struct holder *h = holder_of_handle(d, file->handle, false);
+	struct holder *h = holder_of_handle(d, file->handle);
 
 	if (!h)
 		return 0; /* it had nothing */
@@ -362,12 +398,18 @@ int direct_unmap(struct direct *d, const struct direct_file *file, const struct 
 
 /* ---- long-term pins -------------------------------------------------------------------- */
 
-static void unpin(struct holder *h, uint64_t offset, uint64_t length)
+/* Whether the holes of a range can be filled at all: else nothing is, as fallocate() has it. */
+static bool has_room(struct direct *d, const struct fs_attr *attr, uint64_t length)
 {
-	holder_let_go(h, offset, length, map_view_last_grant(h->view));
+	uint64_t blocks = length / DXF_BLOCK_SIZE;
+	struct fs_space space;
+
+	fs_get_space(d->config.fs, &space);
+	return blocks <= attr->blocks / (DXF_BLOCK_SIZE / 512) + space.free_blocks +
+				 space.free_units * (DXF_UNIT_SIZE / DXF_BLOCK_SIZE);
 }
 
-static int pin_all(struct direct *d, struct holder *h, const struct dxf_ioc_pin *pin, uint64_t size)
+static int pin_all(struct direct *d, struct holder *h, const struct dxf_ioc_pin *pin)
 {
 	struct dxf_ioc_map *map = calloc(1, sizeof(*map));
 	uint64_t at = pin->offset, end = pin->offset + pin->length;
@@ -376,69 +418,91 @@ static int pin_all(struct direct *d, struct holder *h, const struct dxf_ioc_pin 
 	while (!err && at < end) {
 		*map = (struct dxf_ioc_map){
 			.offset = at, .length = end - at, .end = UINT64_MAX,
-			.access = DXF_ACCESS_WRITE, .size = size,
+			.access = DXF_ACCESS_WRITE,
 		};
 		err = fill_for(d, h, map, PIN_LONG_TERM);
 		if (!err)
 			at = map->piece[map->count - 1].file_offset +
 			     map->piece[map->count - 1].length;
 	}
-	if (err && at > pin->offset)
-		unpin(h, pin->offset, at - pin->offset);
 	free(map);
 	return err;
 }
 
+/* Each pin is a holder of its own: it ends by itself, whatever else is pinned there. */
 int direct_pin(struct direct *d, const struct direct_file *file, const struct dxf_ioc_pin *pin)
 {
-	struct holder *h;
-	uint64_t size;
-	int err = check(d, file, pin->offset, pin->length, true, &size);
+	struct holder *h, *mine;
+	struct fs_attr attr;
+	int err = check(d, file, pin->offset, pin->length, true, &attr);
 
 	if (err)
 		return err;
 	if (pin->length % MAP_PAGE_SIZE || pin->length > DXF_FILE_MAX - pin->offset)
 		return -EINVAL;
-	if (pin->offset + pin->length > round_up(size, MAP_PAGE_SIZE))
+	if (pin->offset + pin->length > round_up(attr.size, MAP_PAGE_SIZE))
 		return -ENXIO;
-	err = holder_get(d, file, NULL, 0, &h);
+	if (!has_room(d, &attr, pin->length))
+		return -ENOSPC;
+	err = holder_get_pin(d, file, pin, (uint32_t)direct_new_handle(d), &h);
 	if (err)
 		return err;
-	err = pin_all(d, h, pin, size);
+	err = pin_all(d, h, pin);
+	mine = err ? holder_remove_pin(d, h->handle, h->serial) : NULL;
+	if (mine)
+		holder_put(mine);
 	holder_put(h);
 	return err;
 }
 
 int direct_unpin(struct direct *d, const struct direct_file *file, const struct dxf_ioc_pin *pin)
 {
-	struct holder *h = holder_of_handle(d, file->handle, true);
+	struct holder *h = holder_of_pin(d, file->handle, pin), *mine = NULL;
 
 	if (!h)
 		return -EINVAL;
-	unpin(h, pin->offset, pin->length);
+	if (h->pin.length == pin->length)
+		mine = holder_remove_pin(d, h->handle, h->serial);
+	else
+		holder_let_go(h, pin->offset, pin->length, map_view_last_grant(h->view));
+	if (mine)
+		holder_put(mine);
 	holder_put(h);
 	return 0;
 }
 
 /* ---- promotion ---------------------------------------------------------------------------- */
 
+/* A unit that somebody keeps to himself is passed over, for there may be better ones; whatever
+ * else fails would fail again, in a sparse file for very long. */
+static int promote_units(struct direct *d, uint64_t ino, struct file *file, uint64_t from,
+			 uint64_t end)
+{
+	int failed = 0, err = 0;
+
+	for (uint64_t at = from; at < end && (!err || err == -EBUSY); at += MAP_UNIT_SIZE) {
+		err = file ? map_promote(file->map, at) : fs_map_promote(d->config.fs, ino, at);
+		failed = failed ? failed : err;
+	}
+	return failed;
+}
+
 int direct_promote(struct direct *d, const struct direct_file *file,
 		   const struct dxf_ioc_promote *promote)
 {
-	uint64_t size, first = unit_of(promote->offset), end;
-	int err = check(d, file, first, promote->length, true, &size), failed = 0;
+	uint64_t first = unit_of(promote->offset), end;
 	struct file *mapped;
+	struct fs_attr attr;
+	int err = check(d, file, first, promote->length, true, &attr);
 
 	if (err)
 		return err;
-	end = MIN(size, promote->length > size ? size : promote->offset + promote->length);
+	end = promote->length > attr.size ? attr.size :
+					    MIN(attr.size, promote->offset + promote->length);
+	if (end > first && !has_room(d, &attr, round_down(end - first, MAP_UNIT_SIZE)))
+		return -ENOSPC;
 	mapped = file_enter(d, file->ino);
-	for (uint64_t at = first; at < end; at += MAP_UNIT_SIZE) {
-		int one = mapped ? map_promote(mapped->map, at) :
-				   fs_map_promote(d->config.fs, file->ino, at);
-
-		failed = failed ? failed : one;
-	}
+	err = promote_units(d, file->ino, mapped, first, end);
 	file_leave(d, file->ino, mapped);
-	return failed;
+	return err;
 }

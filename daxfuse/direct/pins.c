@@ -99,29 +99,79 @@ int pins_kept_adopt(struct pin_slots *slots, uint32_t slot)
 }
 
 /* Order: all of the record, then its handle. */
+static void fill_in(struct pin_record *to, const struct pin_record *from)
+{
+	to->session = from->session;
+	to->cookie = from->cookie;
+	to->pin_offset = from->pin_offset;
+	to->pin_length = from->pin_length;
+	to->ino = from->ino;
+	to->file_offset = from->file_offset;
+	to->device_offset = from->device_offset;
+	to->length = from->length;
+	to->grant = from->grant;
+	to->flags = from->flags;
+	to->serial = from->serial;
+	__atomic_store_n(&to->handle, from->handle, __ATOMIC_RELEASE);
+}
+
+/* Whether b says nothing that a does not say, in the same place of the device. */
+static bool covers(const struct pin_record *a, const struct pin_record *b)
+{
+	return a->file_offset - a->device_offset == b->file_offset - b->device_offset &&
+	       b->file_offset >= a->file_offset &&
+	       b->file_offset + b->length <= a->file_offset + a->length;
+}
+
+/* Of what the new record says anew. Who could store to one of the
+ * pieces may do so until it has mapped the new one. */
+static unsigned covered_flags(const struct pins_kept *kept, const struct pin_slots *slots,
+			      const struct pin_record *new)
+{
+	unsigned flags = 0;
+
+	for (uint32_t i = 0; i < slots->count; i++) {
+		const struct pin_record *record = &kept->table->record[slots->slot[i]];
+
+		if (covers(new, record))
+			flags |= record->flags & PIN_WRITABLE;
+	}
+	return flags;
+}
+
+static void erase_covered(struct pins_kept *kept, struct pin_slots *slots,
+			  const struct pin_record *new)
+{
+	uint32_t left = 0;
+
+	for (uint32_t i = 0; i < slots->count; i++) {
+		const struct pin_record *record = &kept->table->record[slots->slot[i]];
+
+		if (record != new && covers(new, record))
+			give_slot(kept, slots->slot[i]);
+		else
+			slots->slot[left++] = slots->slot[i];
+	}
+	slots->count = left;
+}
+
+/* Order: the new record, then the end of those that it replaces. */
 int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record)
 {
-	struct pin_record *to;
+	struct pin_record new = *record;
 	uint32_t slot;
 	int err = kept->table ? take_slot(kept, &slot) : 0;
 
 	if (err || !kept->table)
 		return err;
+	new.flags |= covered_flags(kept, slots, record);
 	err = pins_kept_adopt(slots, slot);
 	if (err) {
 		give_slot(kept, slot);
 		return err;
 	}
-	to = &kept->table->record[slot];
-	to->session = record->session;
-	to->cookie = record->cookie;
-	to->ino = record->ino;
-	to->file_offset = record->file_offset;
-	to->device_offset = record->device_offset;
-	to->length = record->length;
-	to->grant = record->grant;
-	to->flags = record->flags;
-	__atomic_store_n(&to->handle, record->handle, __ATOMIC_RELEASE);
+	fill_in(&kept->table->record[slot], &new);
+	erase_covered(kept, slots, &kept->table->record[slot]);
 	return 0;
 }
 

@@ -26,13 +26,14 @@ struct pin_record {
 	uint64_t handle; /* 0: free; stored last, erased first */
 	uint64_t session;
 	uint64_t cookie;
+	uint64_t pin_offset, pin_length; /* of a long-term pin: its range as asked for */
 	uint64_t ino;
 	uint64_t file_offset;
 	uint64_t device_offset;
 	uint64_t length;
 	uint64_t grant;
 	uint32_t flags;  /* PIN_* */
-	uint32_t reserved;
+	uint32_t serial; /* of a long-term pin: its number */
 };
 
 /* All zeroes: a new one. */
@@ -63,7 +64,8 @@ struct pin_slots {
 	uint32_t count, room;
 };
 
-/* -EUSERS: the table is full; -ENOMEM. */
+/* What the holder had there of the same piece is in the new record, too. -EUSERS: the table is
+ * full; -ENOMEM. */
 int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record);
 /* A record that is there already belongs to these. -ENOMEM */
 int pins_kept_adopt(struct pin_slots *slots, uint32_t slot);

@@ -18,21 +18,36 @@ static bool is_sane(const struct direct *d, const struct pin_record *record)
 	       pmem_contains(fs_pmem(d->config.fs), record->device_offset, record->length);
 }
 
+static int get_program(struct direct *d, const struct direct_file *file,
+		       const struct pin_record *record, struct holder **ret_holder)
+{
+	struct session *session;
+	int err = session_get(d, record->session, &session);
+
+	if (err)
+		return err;
+	session->expected = true;
+	session->owed = true;
+	err = holder_get(d, file, session, record->cookie, ret_holder);
+	session_put(d, session);
+	return err;
+}
+
+static int get_pin(struct direct *d, const struct direct_file *file,
+		   const struct pin_record *record, struct holder **ret_holder)
+{
+	const struct dxf_ioc_pin pin = { record->pin_offset, record->pin_length };
+
+	return holder_get_pin(d, file, &pin, record->serial, ret_holder);
+}
+
 static int restore(struct direct *d, uint32_t slot, const struct pin_record *record)
 {
 	const struct direct_file file = { record->ino, record->handle, 0 };
 	bool long_term = record->flags & PIN_LONG_TERM;
-	struct session *session = NULL;
 	struct holder *h;
-	int err = long_term ? 0 : session_get(d, record->session, &session);
+	int err = long_term ? get_pin(d, &file, record, &h) : get_program(d, &file, record, &h);
 
-	if (err)
-		return err;
-	if (session && session->fd < 0)
-		session->expected = true;
-	err = holder_get(d, &file, session, record->cookie, &h);
-	if (session)
-		session_put(d, session);
 	if (err)
 		return err;
 	err = pins_kept_adopt(&h->slots, slot);

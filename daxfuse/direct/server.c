@@ -17,11 +17,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/direct.h"
 #include "daxfuse/direct/internal.h"
 
-enum { CONNECTIONS_MAX = 4096, GROUPS_MAX = 1024, EVENTS = 16 };
+enum { CONNECTIONS_MAX = 4096, GROUPS_MAX = 1024, EVENTS = 16, PAUSE_MS = 100 };
 
 struct connection {
 	LIST_ENTRY(connection) link;
@@ -35,7 +36,8 @@ struct server {
 	int epoll, stop;
 	pthread_t thread;
 	LIST_HEAD(, connection) connections;
-	unsigned count;
+	unsigned count, max;
+	bool paused; /* no descriptor is left: nobody is accepted for a moment */
 };
 
 /* ---- whom the device is given ------------------------------------------------------ */
@@ -216,6 +218,15 @@ static int take_message(struct direct *d, struct connection *c, const struct dir
 
 /* ---- connections --------------------------------------------------------------------- */
 
+static void listen_again(struct server *server, bool on)
+{
+	struct epoll_event event = { .events = on ? EPOLLIN : 0, .data.ptr = server };
+
+	if (server->paused == on && !epoll_ctl(server->epoll, EPOLL_CTL_MOD,
+					       server->d->config.listener, &event))
+		server->paused = !on;
+}
+
 static void hang_up(struct session *session, int fd)
 {
 	pthread_mutex_lock(&session->lock);
@@ -235,6 +246,7 @@ static void disconnect(struct server *server, struct connection *c)
 	server->count--;
 	close(c->fd);
 	free(c);
+	listen_again(server, true);
 }
 
 static void read_connection(struct server *server, struct connection *c)
@@ -256,7 +268,9 @@ static void accept_connection(struct server *server)
 	struct connection *c;
 	socklen_t size = sizeof(c->peer);
 
-	if (fd < 0 || server->count >= CONNECTIONS_MAX)
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+		listen_again(server, false);
+	if (fd < 0 || server->count >= server->max)
 		return;
 	c = calloc(1, sizeof(*c));
 	if (!c)
@@ -279,8 +293,11 @@ static void *run(void *arg)
 
 	while (!stopping) {
 		struct epoll_event events[EVENTS];
-		int count = epoll_wait(server->epoll, events, EVENTS, -1);
+		int count = epoll_wait(server->epoll, events, EVENTS,
+				       server->paused ? PAUSE_MS : -1);
 
+		if (!count)
+			listen_again(server, true);
 		for (int i = 0; i < count; i++) {
 			if (events[i].data.ptr == &server->stop)
 				stopping = true;
@@ -300,15 +317,16 @@ static int add(const struct server *server, int fd, void *tag)
 	return epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
-/* Each program takes a descriptor. */
-static void raise_limit(void)
+/* Each program takes a descriptor; half of them are for the rest of the daemon. */
+static unsigned raise_limit(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return CONNECTIONS_MAX;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	return (unsigned)MIN(limit.rlim_max / 2, (rlim_t)CONNECTIONS_MAX);
 }
 
 int server_start(struct direct *d)
@@ -318,7 +336,7 @@ int server_start(struct direct *d)
 
 	if (!server)
 		return -ENOMEM;
-	raise_limit();
+	server->max = raise_limit();
 	server->d = d;
 	LIST_INIT(&server->connections);
 	server->epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Sessions: programs that have connected to the control socket, by their number. */
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daxfuse/direct/internal.h"
@@ -27,24 +28,36 @@ struct session *session_find(struct direct *d, uint64_t id)
 	return session;
 }
 
+/* sessions_lock is held. NULL: no memory. */
+static struct session *make(struct direct *d, uint64_t id)
+{
+	struct session *session = calloc(1, sizeof(*session));
+	pthread_condattr_t monotonic;
+
+	if (!session)
+		return NULL;
+	session->id = id;
+	session->refs = 1;
+	session->fd = -1;
+	LIST_INIT(&session->holders);
+	pthread_mutex_init(&session->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&session->answered, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	session->next = d->sessions;
+	d->sessions = session;
+	return session;
+}
+
 int session_get(struct direct *d, uint64_t id, struct session **ret_session)
 {
 	struct session *session;
 
 	pthread_mutex_lock(&d->sessions_lock);
 	session = find(d, id);
-	if (!session) {
-		session = calloc(1, sizeof(*session));
-		if (session) {
-			session->id = id;
-			session->refs = 1;
-			session->fd = -1;
-			pthread_mutex_init(&session->lock, NULL);
-			pthread_cond_init(&session->answered, NULL);
-			session->next = d->sessions;
-			d->sessions = session;
-		}
-	}
+	if (!session)
+		session = make(d, id);
 	pthread_mutex_unlock(&d->sessions_lock);
 	if (!session)
 		return -ENOMEM;

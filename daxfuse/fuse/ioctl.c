@@ -367,12 +367,49 @@ static void unmap(const struct call *c)
 	reply(c, direct_unmap(c->s->direct, &file, &in), NULL, 0);
 }
 
+static bool is_in_group(fuse_req_t req, gid_t group)
+{
+	gid_t groups[256];
+	int count = fuse_req_getgroups(req, ARRAY_SIZE(groups), groups);
+
+	if (fuse_req_ctx(req)->gid == group)
+		return true;
+	for (int i = 0; i < MIN(count, (int)ARRAY_SIZE(groups)); i++) {
+		if (groups[i] == group)
+			return true;
+	}
+	return false;
+}
+
+/* Pins are of use to who has the device only; anybody else could keep space from all others with
+ * them, which no quota counts. */
+static bool may_pin(const struct call *c)
+{
+	const struct direct_policy *policy = &c->s->options->direct;
+
+	switch (policy->who) {
+	case DIRECT_NOBODY:
+		return false;
+	case DIRECT_EVERYBODY:
+		return true;
+	case DIRECT_GROUP:
+		return is_privileged(c->req) || is_in_group(c->req, policy->group);
+	case DIRECT_OWNER:
+		break;
+	}
+	return is_privileged(c->req);
+}
+
 static void pin(const struct call *c)
 {
 	const struct direct_file file = file_of_handle(c->node, c->fh);
 	struct dxf_ioc_pin in;
 
 	memcpy(&in, c->in, sizeof(in));
+	if (!may_pin(c)) {
+		reply(c, -EACCES, NULL, 0);
+		return;
+	}
 	reply(c, direct_pin(c->s->direct, &file, &in), NULL, 0);
 }
 

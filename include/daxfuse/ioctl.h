@@ -151,9 +151,10 @@ struct dxf_ioc_piece {
 
 /*
  * Pin, and say where the memory is, the part of a file that is at [offset, offset + length),
- * or the first DXF_MAP_PIECES pieces of it; they may begin before offset. One call for a
- * file that is contiguous. The file must be open for reading, and for WRITE and EAGER for
+ * or the first DXF_MAP_PIECES pieces of it; they may begin before offset, and they may end
+ * earlier. One call for a file that is contiguous, and not very large. The file must be open for reading, and for WRITE and EAGER for
  * writing, too. -EOPNOTSUPP: the file goes through the page cache (no DAX flag), or is none;
+ * or the device is mapped in whole units only (DIRECT_UNITS), and none is free for this part;
  * -ENOTCONN: no such session (the daemon was replaced: connect again, then ask again);
  * -ENXIO: offset is behind the end; -EBUSY: another holder of a part of the unit does not let
  * go (again later); -EIO: poison; -EACCES; -ENOSPC, -EDQUOT; -EUSERS: too many pieces are
@@ -187,7 +188,9 @@ struct dxf_ioc_unmap {
  * A long-term pin: the extents beneath a range (allocated if need be) are not given to
  * anybody else, whatever happens to the file, until DXF_IOC_UNPIN of the same range, or the
  * file is closed. Nobody is asked to let go of them. What is cut off of the file stays
- * readable and writable to who has it mapped, as a piece of no file. -EINVAL: not whole 4 KiB.
+ * readable and writable to who has it mapped, as a piece of no file. Each pin is one of its own,
+ * also on a range that has others. -EINVAL: not whole 4 KiB, or no such pin; -EACCES: only who
+ * would be given the device may pin.
  */
 struct dxf_ioc_pin {
 	__u64 offset;

@@ -156,7 +156,9 @@ class File:
                    start=start, end=end, access=access, pages=pages)
         for name, value in other.items():
             setattr(call, name, value)
-        fcntl.ioctl(self.fd, MAP, call)
+        # not fcntl.ioctl(): with so large an argument it keeps the listener from running
+        if libc.ioctl(self.fd, ctypes.c_ulong(MAP), ctypes.byref(call)):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         self.size = call.size
         return call.piece[:call.count]
 

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Programs that ask for what makes no sense, for too much, at the wrong time, or not at all; and
+files that change while they are asked for."""
+
+import os
+import random
+import resource
+import signal
+import socket
+import struct
+import time
+import fcntl
+
+import pytest
+
+from support.direct import (EAGER, HELLO, LET_GO, MAP, PAGE, PIN, PROMOTE, READ, TO_END, UNIT,
+                            UNMAP_RANGE, UNPIN, VERSION, WRITE, Map, Message, Program, error_of)
+from support.pool import MIB
+from support.process import USER, Child, eventually, fails, run_as
+
+from direct.test_mapping import make, pattern, status
+from direct.test_revocation import (COLLAPSE, INSERT, clear_log, fallocate, fill, mute,  # noqa: F401
+                                    restart)
+
+
+def make_scattered(path, pages):
+    """A file of single pages between holes, too few in each unit to gather them; where they are."""
+    places = [i // 40 * UNIT + i % 40 * 2 * PAGE for i in range(pages)]
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    for at in places:
+        os.pwrite(fd, pattern(PAGE, at // PAGE), at)
+    os.close(fd)
+    return places
+
+
+# ---- answers
+
+def test_what_does_not_fit_in_an_answer_stays_pinned(pool, mute):
+    """The program has it mapped since it asked before."""
+    path = pool.point / "f"
+    places = make_scattered(path, 100)
+    file = mute.open(path)
+    for at in places:
+        file.map(at, PAGE, access=WRITE, pages=1)
+    assert len(file.ask(access=READ, pages=1)) == 128
+    os.truncate(path, 0)
+    fill(pool)
+    assert all(file.load(at, PAGE) == pattern(PAGE, at // PAGE) for at in places)
+
+
+def test_a_part_of_a_page_that_is_let_go_of_stays(pool, mute):
+    path = make(pool.point / "f", 4 * MIB)
+    file = mute.open(path)
+    file.map(access=EAGER, pages=1)
+    fcntl.ioctl(file.fd, UNMAP_RANGE, struct.pack("QQQ", MIB + 100, 8 * MIB, TO_END))
+    restart(pool)
+    os.truncate(path, 0)
+    fill(pool)
+    assert file.load(MIB, 100) == pattern(4 * MIB)[MIB:MIB + 100]
+    clear_log(pool)
+
+
+def test_mapping_the_end_while_bytes_are_inserted(pool):
+    """What is behind the end is zeroed: not what has just moved there."""
+    size = 9 * PAGE + 100
+    path = make(pool.point / "f", size)
+
+    def map_the_end():
+        program = Program(pool.point)
+        file = program.open(path)
+        while True:
+            error_of(file.map, 9 * PAGE, access=READ, pages=1)
+
+    child = Child(map_the_end)
+    try:
+        for _ in range(150):
+            fallocate(path, INSERT, 0, PAGE)
+            assert path.read_bytes() == bytes(PAGE) + pattern(size)
+            fallocate(path, COLLAPSE, 0, PAGE)
+            assert path.read_bytes() == pattern(size)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+
+
+# ---- too much
+
+def test_a_sparse_file_of_a_pebibyte(pool, program):
+    path = pool.point / "f"
+    path.touch()
+    os.truncate(path, 1 << 50)
+    file = program.open(path)
+    begin = time.monotonic()
+    pieces = file.ask()
+    assert pieces[0].length > 64 * MIB
+    assert error_of(file.promote, 0, 1 << 50) == "ENOSPC"
+    assert error_of(file.pin, 0, 1 << 50) == "ENOSPC"
+    assert time.monotonic() - begin < 10
+    os.truncate(path, 0)
+
+
+def test_more_connections_than_descriptors(pool):
+    """They wait, and cost nothing."""
+    serving = pool.serving()
+    used = len(os.listdir(f"/proc/{serving}/fd"))
+    limits = resource.prlimit(serving, resource.RLIMIT_NOFILE)
+    resource.prlimit(serving, resource.RLIMIT_NOFILE, (used + 10, limits[1]))
+    with Program(pool.point) as program:
+        path = program.path
+    connections = []
+    for _ in range(50):
+        connections.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        connections[-1].connect(path)
+
+    def ticks():
+        with open(f"/proc/{serving}/stat") as stat:
+            return sum(map(int, stat.read().rsplit(")")[1].split()[11:13]))
+
+    before = ticks()
+    time.sleep(1)
+    assert (ticks() - before) / os.sysconf("SC_CLK_TCK") < 0.3
+    for connection in connections:
+        connection.close()
+    resource.prlimit(serving, resource.RLIMIT_NOFILE, limits)
+    Program(pool.point).close()
+
+
+# ---- who does not answer
+
+def test_a_mute_program_is_waited_for_once_for_all_its_files(pool, mute):
+    paths = [make(pool.point / f"f{i}", 2 * MIB) for i in range(6)]
+    for path in paths:
+        mute.open(path).map()
+    begin = time.monotonic()
+    for path in paths:
+        os.truncate(path, 0)
+    assert time.monotonic() - begin < 2.5
+
+
+def test_who_does_not_connect_again_is_waited_for_once(pool, mute):
+    paths = [make(pool.point / f"f{i}", 2 * MIB) for i in range(6)]
+    for path in paths:
+        mute.open(path).map()
+    restart(pool)
+    begin = time.monotonic()
+    for path in paths:
+        os.truncate(path, 0)
+    assert time.monotonic() - begin < 2.5
+    clear_log(pool)
+
+
+# ---- pins without the right to them
+
+def test_pins_are_for_who_has_the_device(pool):
+    """Else anybody could keep space from everybody, for no quota."""
+    path = make(pool.point / "f", 2 * MIB)
+    path.chmod(0o666)
+    pool.point.chmod(0o777)
+
+    def pin():
+        fd = os.open(path, os.O_RDWR)
+        fcntl.ioctl(fd, PIN, struct.pack("QQ", 0, 2 * MIB))
+
+    with fails("EACCES"):
+        run_as(USER, pin)
+    pool.remount("dax=always", "direct=group=nogroup")
+    run_as(USER, pin)
+
+
+def test_a_pin_that_fails_leaves_the_one_before(pool, program):
+    path = make(pool.point / "f", 4 * MIB)
+    os.truncate(path, 1 << 40)
+    file = program.open(path)
+    file.map(0, 4 * MIB)
+    file.pin(0, 2 * MIB)
+    assert error_of(file.pin, 0, 1 << 40) == "ENOSPC"
+    file.pin(0, 4 * MIB)
+    file.pin(0, 4 * MIB)
+    os.truncate(path, 0)
+    assert status(pool)["quarantined"] == 4 * MIB
+    restart(pool)
+    file.unpin(0, 4 * MIB)
+    file.unpin(0, 4 * MIB)
+    assert error_of(file.unpin, 0, 4 * MIB) == "EINVAL"
+    program.connect(program.session)
+    assert eventually(lambda: status(pool)["quarantined"], 2 * MIB) == 2 * MIB
+    file.unpin(0, 2 * MIB)
+    assert status(pool)["quarantined"] == 0
+    clear_log(pool)
+
+
+# ---- the end
+
+def test_the_daemon_is_told_to_end_while_files_are_mapped(pool, program):
+    path = make(pool.point / "f", 4 * MIB)
+    file = program.open(path)
+    file.map(access=EAGER)
+    file.store(0, b"stored")
+    pool.daemon.send_signal(signal.SIGTERM)
+    assert pool.daemon.wait(20) == 0
+    pool.daemon = None
+    file.store(6, b" after")
+    program.close()
+    clear_log(pool)
+    pool.mount("dax=always")
+    assert path.read_bytes()[:12] == b"stored after"
+
+
+# ---- anything at all
+
+def number(rng, size):
+    return rng.choice((0, 1, 100, PAGE, UNIT, size, size - 1, size + 1, 1 << 59, 1 << 62, 1 << 63,
+                       TO_END, TO_END - PAGE + 1, rng.getrandbits(64), rng.randrange(size),
+                       rng.randrange(size) // PAGE * PAGE, rng.randrange(size) // UNIT * UNIT))
+
+
+def ask_for_anything(rng, program, file, size):
+    n = [number(rng, size) for _ in range(5)]
+    kind = rng.randrange(6)
+    if kind == 0:
+        error_of(fcntl.ioctl, file.fd, UNMAP_RANGE, struct.pack("QQQ", *n[:3]))
+    elif kind < 4:
+        call = (PIN, UNPIN, PROMOTE)[kind - 1]
+        error_of(fcntl.ioctl, file.fd, call, struct.pack("QQ", *n[:2]))
+    else:
+        call = Map(session=rng.choice((program.session, n[0])), cookie=rng.choice((file.cookie, n[1])),
+                   offset=n[2], length=n[3], start=rng.choice((0, n[4])), end=rng.choice((TO_END, n[1])),
+                   access=rng.randrange(5), pages=rng.randrange(3))
+        error_of(fcntl.ioctl, file.fd, MAP, call)
+
+
+def test_any_numbers(pool, seed=int(os.environ.get("DAXFUSE_SEED", "0"))):
+    rng = random.Random(seed)
+    size = 8 * MIB + 100
+    paths = [make(pool.point / f"f{i}", size) for i in range(3)]
+    os.truncate(paths[2], 1 << 58)
+    before = pool.serving()
+    with Program(pool.point) as program:
+        files = [program.open(path) for path in paths]
+        for _ in range(3000):
+            ask_for_anything(rng, program, rng.choice(files), size)
+        os.truncate(paths[1], 0)
+        clear_log(pool)
+        assert pool.serving() == before
+        restart(pool)
+    assert eventually(lambda: status(pool)["quarantined"], 0) == 0
+    clear_log(pool)
+
+
+def test_any_messages(pool, seed=int(os.environ.get("DAXFUSE_SEED", "0"))):
+    rng = random.Random(seed)
+    path = make(pool.point / "f", 8 * MIB)
+    with Program(pool.point) as program:
+        program.open(path).map(access=EAGER)
+        for _ in range(300):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            connection.connect(program.path)
+            if rng.randrange(3):
+                connection.send(bytes(Message(kind=HELLO, version=VERSION,
+                                              session=rng.choice((0, program.session, rng.getrandbits(64))))))
+            try:
+                for _ in range(rng.randrange(8)):
+                    message = bytes(Message(kind=rng.choice((LET_GO, rng.randrange(10))),
+                                            cookie=rng.randrange(5), offset=number(rng, MIB),
+                                            length=number(rng, MIB), grant=number(rng, MIB)))
+                    connection.send(message[:rng.choice((len(message), rng.randrange(len(message))))])
+            except OSError:
+                pass
+            connection.close()
+        Program(pool.point).close()
+    os.truncate(path, 0)
+    assert eventually(lambda: status(pool)["quarantined"], 0) == 0
