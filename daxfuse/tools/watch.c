@@ -12,6 +12,7 @@
 #include <json-c/json.h>
 #include <limits.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,26 @@ struct watch {
 };
 
 static const uint64_t to_end = UINT64_MAX;
+
+/* JSON is: a name may be any bytes. */
+static bool is_utf8(const char *text)
+{
+	const unsigned char *at = (const unsigned char *)text;
+
+	while (*at) {
+		unsigned more = *at < 0x80 ? 0 : *at >= 0xc2 && *at < 0xe0 ? 1 :
+				*at >= 0xe0 && *at < 0xf0 ? 2 : *at >= 0xf0 && *at < 0xf5 ? 3 : 9;
+		/* neither a longer form than needed, nor a surrogate, nor beyond the last one */
+		bool wrong = more == 9 || (*at == 0xe0 && at[1] < 0xa0) || (*at == 0xed && at[1] > 0x9f) ||
+			     (*at == 0xf0 && at[1] < 0x90) || (*at == 0xf4 && at[1] > 0x8f);
+
+		for (at++; !wrong && more; more--)
+			wrong = (*at++ & 0xc0) != 0x80;
+		if (wrong)
+			return false;
+	}
+	return true;
+}
 
 /* ---- paths -------------------------------------------------------------------------- */
 
@@ -123,7 +144,7 @@ static void print_json(const struct watch *w, const struct dxf_ioc_event *event,
 		json_object_object_add(o, "ino", json_object_new_uint64(event->ino));
 		json_object_object_add(o, "inode_generation",
 				       json_object_new_uint64(event->generation));
-		if (path)
+		if (path && is_utf8(path))
 			json_object_object_add(o, "path", json_object_new_string(path));
 	}
 	if (event->ino && event->length) {
@@ -244,19 +265,22 @@ static void catch_signals(void)
 	sigaction(SIGINT, &action, NULL);
 }
 
+/* Between two looks; ends early with a signal, or when nobody reads our lines any more. */
+static bool has_reader(const struct watch *w)
+{
+	struct pollfd out = { .fd = STDOUT_FILENO };
+
+	return poll(&out, 1, stopping ? 0 : (int)w->interval) <= 0 || !(out.revents & POLLERR);
+}
+
 static int watch(struct watch *w)
 {
-	const struct timespec pause = {
-		w->interval / 1000, (long)(w->interval % 1000) * 1000000,
-	};
 	bool last = false;
 	int err;
 
 	catch_signals();
 	err = begin(w);
-	while (!err && !last) {
-		if (!stopping)
-			nanosleep(&pause, NULL);
+	while (!err && !last && has_reader(w)) {
 		last = w->once || stopping;
 		err = look(w);
 	}

@@ -197,9 +197,11 @@ def test_paths(bin_dir, pool):
         event = watch.until(lambda event: covers(event, number, what=ATTR))[-1]
         assert event["path"] == str(pool.point / "there")
         (pool.point / "there").unlink()
-        found = watch.until(lambda event: event["ino"] == number)
-        event = watch.finish()[-1] if found[-1]["inode_generation"] else found[-1]
-        assert "path" not in event
+        assert "path" not in watch.until(lambda event: event["ino"] == number)[-1]
+        for name in (b"\xff", b"\xc3", b"\xed\xa0\x80", "\u00e9\U0001f600".encode()):
+            (pool.point / os.fsdecode(name)).touch()
+            event = watch.until(lambda event: event["ino"] == ino(pool.point / os.fsdecode(name)))[-1]
+            assert os.fsencode(event.get("path", "")).endswith(name) == (len(name) > 3)
     with Watch(bin_dir, pool.point, "--numbers") as watch:
         (pool.point / "new").touch()
         assert all("path" not in event for event in watch.finish())
@@ -231,6 +233,13 @@ def test_once_and_for_people(tool, pool):
     shown = tool("daxfuse", "watch", "--once", "-u", "--interval", "2000", pool.point).stdout
     writer.join()
     assert re.search(rf"data.*{pool.point}/f  0 \+ 4.9 KiB\n", shown) and "{" not in shown
+
+
+def test_reader_has_gone(bin_dir, pool):
+    """It ends, even if nothing is to be said any more."""
+    with Watch(bin_dir, pool.point) as watch:
+        watch.process.stdout.close()
+        watch.process.wait(30)
 
 
 def test_of_a_file(bin_dir, pool):
