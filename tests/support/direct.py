@@ -116,6 +116,7 @@ class Program:
                 if not self.answers:
                     continue
                 if file and message.kind == UNMAP:
+                    file.void = max(file.void, message.grant)
                     file.drop(message.offset, message.length)
                 message.kind = LET_GO if message.kind == UNMAP else PROTECTED
                 connection.send(bytes(message))
@@ -148,6 +149,7 @@ class File:
         self.program = program
         self.fd = os.open(path, flags)
         self.pieces = {}  # file offset -> (Piece, address)
+        self.void = 0  # a piece with a number up to this may have been let go of before it came
         program.files[self.cookie] = self
 
     def ask(self, offset=0, length=TO_END, access=READ, start=0, end=TO_END, pages=0, **other):
@@ -167,6 +169,8 @@ class File:
         pieces = self.ask(*args, **kwargs)
         with self.program.lock:
             for piece in pieces:
+                if piece.grant <= self.void:
+                    continue
                 self.drop(piece.file_offset, piece.length)
                 self.pieces[piece.file_offset] = (piece, self.map_piece(piece))
         return pieces
@@ -210,6 +214,12 @@ class File:
                 if at < offset + length and offset < at + piece.length:
                     libc.munmap(address, piece.length)
                     del self.pieces[at]
+
+    def drop_zeroes(self):
+        with self.program.lock:
+            for piece, _ in list(self.pieces.values()):
+                if piece.flags & ZERO:
+                    self.drop(piece.file_offset, piece.length)
 
     def let_go(self, offset=0, length=TO_END):
         self.drop(offset, length)
