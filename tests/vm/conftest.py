@@ -20,12 +20,17 @@ NVDIMM_MIB = 512
 def payload(bin_dir, tmp_path_factory):
     """What is put into each guest: the programs, and the tests."""
     path = tmp_path_factory.mktemp("payload") / "payload.tar"
-    mapper = path.parent / "daxmap-program"
+    mapper, registered = path.parent / "daxmap-program", path.parent / "registered"
+    libraries = bin_dir.parent / "lib"
     subprocess.run(["cc", "-O1", "-pthread", "-o", mapper, TESTS / "daxmap/program.c"], check=True)
-    libraries = [(bin_dir.parent / "lib" / name, f"/daxfuse/lib/{name}")
-                 for name in ("libdaxmap.so.0", "libdaxmap-preload.so")]
-    vm.make_payload(path, [*(bin_dir / program for program in PROGRAMS), mapper],
-                    [(TESTS, "/daxfuse/tests"), *libraries])
+    subprocess.run(["cc", "-O1", "-I", TESTS.parent / "include", "-o", registered,
+                    TESTS / "vm/registered.c", libraries / "libdaxmap.so",
+                    "-Wl,-rpath,$ORIGIN/../lib"], check=True)
+    folders = [(TESTS, "/daxfuse/tests"),
+               (TESTS.parent / "contrib/touch-pages", "/daxfuse/bin/touch-pages"),
+               *((libraries / name, f"/daxfuse/lib/{name}")
+                 for name in ("libdaxmap.so.0", "libdaxmap-preload.so"))]
+    vm.make_payload(path, [*(bin_dir / program for program in PROGRAMS), mapper, registered], folders)
     return path
 
 
