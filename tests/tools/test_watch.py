@@ -307,7 +307,7 @@ def test_slow_reader(bin_dir, make_pool, files):
     # what is read afterwards is exact again: nothing is stuck
     with Watch(bin_dir, pool.point) as watch:
         (pool.point / "f0").write_bytes(b"x")
-        assert covers(watch.next(), inodes[0])
+        assert covers(watch.next(), inodes[0], what=SIZE)
 
 
 # ---- stores
