@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Direct mappings beside the kernel's own: touching, fio, LMDB, sqlite, and a single fault."""
 
+import contextlib
 import json
 import os
 import re
@@ -22,22 +23,23 @@ class Scale:
         self.touch = (64 if quick else 1024) * MIB
         self.fio = (64 if quick else 2048) * MIB
         self.fio_cached = (4 if quick else 256) * MIB  # through the page cache
-        self.entries = 5000 if quick else 300000       # of LMDB
+        self.entries = 5000 if quick else 200000       # of LMDB
         self.rows = 5000 if quick else 400000          # of sqlite
         self.units = 32 if quick else 512              # of each file of bench-fault
         self.pool = (320 if quick else 5120) * MIB
-        # rounds, each of which goes through all ways: of the two that are set beside each
-        # other, of the others, and of the page cache
+        # rounds, each of which goes through all ways; and those of the two that are set
+        # beside each other where that is a matter of percents
+        self.rounds = 1 if quick else 4
         self.pairs = 2 if quick else 11
-        self.rounds = 1 if quick else 3
 
 
-def _rounds(scale, ways, one):
-    """one(way) in turns: A B C A B C ...; its results by the way's name."""
+def _rounds(ways, one, rounds, pairs=0):
+    """one(way) in turns: A B C A B C ...; its results by the way's name. The page cache has
+    one: it is far behind."""
     results = {name: [] for name in ways}
-    for number in range(scale.pairs):
+    for number in range(max(rounds, pairs)):
         for name, way in ways.items():
-            most = {RAW: scale.pairs, DIRECT: scale.pairs, CACHE: 1}.get(name, scale.rounds)
+            most = {RAW: pairs or rounds, DIRECT: pairs or rounds, CACHE: 1}.get(name, rounds)
             if number < most:
                 results[name].append(one(way))
     return results
@@ -66,7 +68,7 @@ def _touch(build, ways, scale):
         return json.loads(way.run(build / "bench/bench-touch", path))
 
     def all_of_it():
-        rounds = _rounds(scale, ways, once)
+        rounds = _rounds(ways, once, scale.rounds, scale.pairs)
         forget_pages(ways[CACHE].folder / "touched")
         counts = {name: way.inspect(build / "bench/bench-touch", way.folder / "touched")
                   for name, way in ways.items() if way.is_direct()}
@@ -80,20 +82,29 @@ def _extents(build, path):
     return len(json.loads(machine.command(build / "bin/daxfuse", "map", path))["extents"])
 
 
+def _fill_pool(folder, size):
+    """Files of a unit each until there is no more room."""
+    paths = []
+    with contextlib.suppress(OSError):
+        while True:
+            paths.append(folder / str(len(paths)))
+            with open(paths[-1], "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+    return paths
+
+
 def _scattered(build, way, scale):
-    """Mapping a file no two units of which are neighbours."""
-    paths = [way.folder / "scattered", way.folder / "between"]
-    step = 2 * MIB
-    with open(paths[0], "wb") as one, open(paths[1], "wb") as other:
-        for at in range(0, scale.touch, step):
-            for file in (one, other):
-                os.posix_fallocate(file.fileno(), at, step)
-    words = [build / "bench/bench-touch", paths[0]]
+    """Mapping a file whose units lie apart: what was free when it was written."""
+    folder, path, unit = way.folder / "ballast", way.folder / "scattered", 2 * MIB
+    folder.mkdir()
+    for ballast in _fill_pool(folder, unit)[:2 * (scale.touch // unit + 4):2]:
+        ballast.unlink()
+    fill(path, scale.touch)
+    shutil.rmtree(folder)
+    words = [build / "bench/bench-touch", path]
     rounds = [json.loads(way.run(*words)) for _ in range(scale.rounds)]
-    figures = {"rounds": rounds, "counts": way.inspect(*words),
-               "extents": _extents(build, paths[0])}
-    for path in paths:
-        path.unlink()
+    figures = {"rounds": rounds, "counts": way.inspect(*words), "extents": _extents(build, path)}
+    path.unlink()
     return figures
 
 
@@ -121,7 +132,7 @@ def _fio(ways, scale):
                 "faults": job["minf"]}
 
     def all_of_it():
-        return {"rounds": _rounds(scale, ways, once),
+        return {"rounds": _rounds(ways, once, scale.rounds, scale.pairs),
                 "counts": {name: way.inspect(*_fio_words(way.folder / "fio", scale, scale.fio))
                            for name, way in ways.items() if way.is_direct()}}
 
@@ -142,7 +153,7 @@ def _lmdb(build, ways, scale):
         finally:
             shutil.rmtree(folder)
 
-    return {mode: _rounds(scale, ways, lambda way, mode=mode: once(way, mode))
+    return {mode: _rounds(ways, lambda way, mode=mode: once(way, mode), scale.rounds)
             for mode in LMDB_MODES}
 
 
@@ -181,7 +192,7 @@ def _sqlite(ways, scale):
     path = ways[RAW].folder / "script"
     path.write_text(script)
     script = f".read {path}"
-    figures = _rounds(scale, ways, once)
+    figures = _rounds(ways, once, scale.rounds)
     counts = ways[DIRECT].inspect("sqlite3", "-readonly", "-batch", ways[DIRECT].folder / "sqlite",
                                   script)
     for place in (*paths, path):
