@@ -41,10 +41,10 @@ static const struct command command = {
 	.usage = "MOUNTPOINT|FILE",
 	.summary = "Show what changes on a mount, one JSON object a line, until SIGTERM or SIGINT.",
 	.options = options,
-	.details = "A FILE of the mount does as well; it is not changed. Stores through direct mappings\n"
-		   "are seen, too. {\"what\": [\"all\"]}, which comes first, says: from now on nothing is\n"
-		   "missed, look at everything. It comes again when events were lost, and when the\n"
-		   "daemon was replaced.",
+	.details = "A FILE of the mount does as well; it is not changed. Stores through direct\n"
+		   "mappings are seen, too. {\"what\": [\"all\"]}, which comes first, says: from now\n"
+		   "on nothing is missed, look at everything. It comes again when events were\n"
+		   "lost, and when the daemon was replaced.",
 	.usage_status = 1,
 };
 
@@ -76,8 +76,9 @@ static bool is_utf8(const char *text)
 		unsigned more = *at < 0x80 ? 0 : *at >= 0xc2 && *at < 0xe0 ? 1 :
 				*at >= 0xe0 && *at < 0xf0 ? 2 : *at >= 0xf0 && *at < 0xf5 ? 3 : 9;
 		/* neither a longer form than needed, nor a surrogate, nor beyond the last one */
-		bool wrong = more == 9 || (*at == 0xe0 && at[1] < 0xa0) || (*at == 0xed && at[1] > 0x9f) ||
-			     (*at == 0xf0 && at[1] < 0x90) || (*at == 0xf4 && at[1] > 0x8f);
+		bool wrong = more == 9 || (*at == 0xe0 && at[1] < 0xa0) ||
+			     (*at == 0xed && at[1] > 0x9f) || (*at == 0xf0 && at[1] < 0x90) ||
+			     (*at == 0xf4 && at[1] > 0x8f);
 
 		for (at++; !wrong && more; more--)
 			wrong = (*at++ & 0xc0) != 0x80;
@@ -306,7 +307,7 @@ static const char *advice_for(int err)
 		return "the mount is read-only: nothing changes there";
 	case -ENOSPC:
 	case -EDQUOT:
-		return "there is no room for a file without a name: give a file of the mount instead";
+		return "there is no room for a file without a name: give one of the mount instead";
 	case -EPERM:
 	case -EACCES:
 		return "run as root, or as the mount's owner";

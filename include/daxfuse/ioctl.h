@@ -226,7 +226,7 @@ enum {
 	/* bytes of [offset, offset + length); times, and the mode's suid and sgid with them */
 	DXF_WATCH_DATA = 1,
 	DXF_WATCH_SIZE = 2, /* of the file, and what lies behind it: the same range */
-	DXF_WATCH_ATTR = 4, /* mode, owner, times (of access: only if they were set), xattrs, links */
+	DXF_WATCH_ATTR = 4, /* mode, owner, times (of access: if they were set), xattrs, links */
 	DXF_WATCH_NAMES = 8, /* entries of a directory */
 	DXF_WATCH_ALL = 16, /* anything anywhere: events were lost; ino is 0 */
 };
@@ -241,7 +241,7 @@ struct dxf_ioc_event {
 struct dxf_ioc_watch {
 	__u64 generation; /* out: grows by one with each call */
 	__u32 count;      /* out */
-	__u32 more;       /* out: 1: not yet all that there was at the first of these calls: again */
+	__u32 more;       /* out: 1: not yet all that there was at the first of these calls */
 	struct dxf_ioc_event event[DXF_WATCH_EVENTS];
 };
 #define DXF_IOC_WATCH _IO(DXF_IOC_TYPE, 17)

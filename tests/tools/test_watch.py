@@ -200,7 +200,8 @@ def test_paths(bin_dir, pool):
         assert "path" not in watch.until(lambda event: event["ino"] == number)[-1]
         for name in (b"\xff", b"\xc3", b"\xed\xa0\x80", "\u00e9\U0001f600".encode()):
             (pool.point / os.fsdecode(name)).touch()
-            event = watch.until(lambda event: event["ino"] == ino(pool.point / os.fsdecode(name)))[-1]
+            number = ino(pool.point / os.fsdecode(name))
+            event = watch.until(lambda event: event["ino"] == number)[-1]
             assert os.fsencode(event.get("path", "")).endswith(name) == (len(name) > 3)
     with Watch(bin_dir, pool.point, "--numbers") as watch:
         (pool.point / "new").touch()
@@ -280,8 +281,8 @@ def test_who_may(bin_dir, pool):
 
 @pytest.mark.parametrize("files", [1000, 4000])
 def test_slow_reader(bin_dir, make_pool, files):
-    """100,000 writes, each to a range of its own, while nobody reads: no range is missing, however
-    wide the events become."""
+    """100,000 writes, each to a range of its own, while nobody reads: no range is missing,
+    however wide the events become."""
     writes, length = 100000 // files, 100
     pool = make_pool(256 * MIB)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -342,8 +343,8 @@ class Storer:
 
 
 def test_stores(bin_dir, pool):
-    """Each store comes with an event that is read after it; a page that is stored to again and again
-    costs one fault a round."""
+    """Each store comes with an event that is read after it; a page that is stored to again and
+    again costs one fault a round."""
     path = pool.point / "f"
     path.write_bytes(bytes(2 * MIB))
     rng = random.Random(3)

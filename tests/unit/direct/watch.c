@@ -51,7 +51,8 @@ static bool has(uint64_t ino, unsigned what, uint64_t offset, uint64_t length)
 static void test_who_is_one(void **state)
 {
 	struct pool *pool = *state;
-	struct direct_file watcher = open_file(pool, DXF_ROOT_INO), folder = { .ino = DXF_ROOT_INO };
+	struct direct_file watcher = open_file(pool, DXF_ROOT_INO);
+	struct direct_file folder = { .ino = DXF_ROOT_INO };
 
 	assert_int_equal(direct_watch(pool->d, &folder), -EBADF);
 	assert_int_equal(direct_watch_read(pool->d, &watcher, &answer), -ENODEV);
@@ -202,7 +203,8 @@ static void *answer_questions(void *arg)
 	return NULL;
 }
 
-static void read_while_answering(struct pool *pool, const struct direct_file *watcher, unsigned count)
+static void read_while_answering(struct pool *pool, const struct direct_file *watcher,
+				 unsigned count)
 {
 	struct program program = { pool, count };
 	pthread_t thread;
@@ -221,8 +223,11 @@ static void test_stores(void **state)
 	struct direct_message m;
 
 	for (unsigned round = 0; round < 3; round++) {
-		assert_false(map_page(pool, &file, 1, 0, DXF_ACCESS_EAGER).flags & DXF_PIECE_WRITABLE);
-		assert_true(map_page(pool, &file, 1, 0, DXF_ACCESS_WRITE).flags & DXF_PIECE_WRITABLE);
+		unsigned eager = map_page(pool, &file, 1, 0, DXF_ACCESS_EAGER).flags;
+		unsigned write = map_page(pool, &file, 1, 0, DXF_ACCESS_WRITE).flags;
+
+		assert_false(eager & DXF_PIECE_WRITABLE);
+		assert_true(write & DXF_PIECE_WRITABLE);
 		map_page(pool, &file, 1, 8 * PAGE, DXF_ACCESS_WRITE);
 		read_while_answering(pool, &watcher, 2);
 		assert_true(has(file.ino, DXF_WATCH_DATA, 0, PAGE));
