@@ -209,6 +209,8 @@ class Changer(Actor):
 
     def make(self):
         """A new file, over an old one."""
+        if self.rng.random() < 0.6:
+            return
         number = self.board.next_number(self.who)
         temporary = self.folder / f"new{self.who}"
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
@@ -256,9 +258,9 @@ class Mapper(Actor):
     def __init__(self, *args):
         super().__init__(*args)
         self.files = []
-        self.deeds = (self.map, self.map, self.map, self.load, self.load, self.load, self.store,
-                      self.store, self.let_go, self.close, self.pin, self.promote, self.answer)
-        self.program = Program(self.folder, answers=self.rng.random() < 0.75)
+        self.deeds = 6 * (self.load,) + 3 * (self.map,) + 2 * (self.store,) + (
+            self.change, self.let_go, self.close, self.pin, self.promote, self.answer)
+        self.program = Program(self.folder, answers=self.rng.random() < 0.6)
 
     def file(self):
         """(file, its number); a new one sometimes."""
@@ -294,6 +296,14 @@ class Mapper(Actor):
         return *self.rng.choice(list(file.pieces.values())), number
 
     def load(self):
+        """Some of it whole, and a little of as much as there is."""
+        for _ in range(100):
+            with self.program.lock:
+                piece, address, number = self.piece()
+                if piece:
+                    at = self.rng.randrange(piece.length // 8) * 8
+                    check(ctypes.string_at(address + at, 8), number,
+                          f"mapping at {piece.file_offset + at}")
         with self.program.lock:
             piece, address, number = self.piece()
             if piece:
@@ -309,13 +319,24 @@ class Mapper(Actor):
                 at = self.rng.randrange(piece.length // PAGE) * PAGE
                 ctypes.memmove(address + at, self.pages(number, 1), PAGE)
 
+    def change(self):
+        """Of a file that may have no name any more."""
+        file, number = self.file()
+        offset, length = self.range()
+        self.rng.choice((
+            lambda: os.ftruncate(file.fd, 0),
+            lambda: os.ftruncate(file.fd, offset),
+            lambda: os.pwrite(file.fd, self.pages(number, min(length, UNIT) // PAGE), offset)))()
+
     def let_go(self):
+        if self.rng.random() < 0.7:
+            return
         file, _ = self.file()
         offset, length = self.range()
         file.let_go(offset, self.rng.choice((length, TO_END)))
 
     def close(self):
-        if self.files:
+        if self.files and self.rng.random() < 0.3:
             file, _ = self.files.pop(self.rng.randrange(len(self.files)))
             file.close()
 
@@ -332,7 +353,7 @@ class Mapper(Actor):
 
     def answer(self):
         """A mute one lets go of what it was asked for, at last."""
-        if self.program.answers:
+        if self.program.answers or self.rng.random() < 0.9:
             return
         with self.program.lock:
             asked, self.program.asked = self.program.asked, []
@@ -462,8 +483,8 @@ class Chaos:
         end = time.monotonic() + seconds
         try:
             while time.monotonic() < end and not self.board.is_over():
-                time.sleep(self.rng.random() * 0.4)
-                self.rng.choice((self.kill, self.stop, self.stop, self.kill_daemon))()
+                time.sleep(self.rng.random() * 0.8)
+                self.rng.choice((self.kill, self.stop, self.stop, self.stop, self.kill_daemon))()
         finally:
             self.end()
 
@@ -483,11 +504,12 @@ class Chaos:
 
 
 def test_chaos(make_pool):
-    pool = make_pool(96 * MIB)
+    pool = make_pool(64 * MIB)
     chaos = Chaos(pool, random.Random(SEED))
     with pool.watched():
         chaos.run(SECONDS)
     board = chaos.board
+    clear_log(pool)
     print(f"seed {SEED}: {board.done()} deeds, {chaos.kills}, the longest took {board.longest()} s")
     assert not board.complaint(), f"seed {SEED}: {board.complaint()}"
     assert board.longest() < PATIENCE
