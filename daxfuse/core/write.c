@@ -29,6 +29,10 @@
 #include "daxfuse/media/table.h"
 
 enum { GROW_BLOCKS = 64, TRIM_BELOW = 448, TRIM_ALWAYS = 128, CHUNK_BYTES = 1 << 20, LINE = 64 };
+/* How far a region looks for a unit to lie beside. */
+enum { NEAR_REGIONS = 16 };
+/* Units that a file is expected to grow by, for each that it has. */
+#define ROOM_FACTOR UINT64_C(4)
 
 /* One write, of at most CHUNK_BYTES: one transaction. */
 struct writing {
@@ -251,6 +255,36 @@ static int drop_blocks(struct tx *tx, struct dxf_inode *di, uint64_t block, cons
 	return err;
 }
 
+/* The unit where a file would be in one piece with the nearest unit that it has; 0: there is
+ * none near. */
+static uint64_t unit_goal(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t block)
+{
+	uint64_t region = block / DXF_UNIT_BLOCKS, entry;
+
+	for (uint64_t d = 1; d <= NEAR_REGIONS && di->blocks >= DXF_UNIT_BLOCKS; d++) {
+		if (d <= region &&
+		    !table_region(fs->vol, tx, di, (region - d) * DXF_UNIT_BLOCKS, &entry) &&
+		    (entry & DXF_ENTRY_UNIT))
+			return (entry & DXF_ENTRY_OFFSET) + d * DXF_UNIT_SIZE;
+		if (!table_region(fs->vol, tx, di, (region + d) * DXF_UNIT_BLOCKS, &entry) &&
+		    (entry & DXF_ENTRY_UNIT) && (entry & DXF_ENTRY_OFFSET) > d * DXF_UNIT_SIZE)
+			return (entry & DXF_ENTRY_OFFSET) - d * DXF_UNIT_SIZE;
+	}
+	return 0;
+}
+
+/* How many units are likely to follow one for the region of `block`, itself included: what is
+ * known of the file's size, and otherwise some times what it has, so that the pieces of a
+ * large file are few, and a small one takes no room from large ones. */
+static uint64_t unit_room(const struct dxf_inode *di, uint64_t block)
+{
+	uint64_t has = di->blocks / DXF_UNIT_BLOCKS, end = blocks_of(di->size);
+	uint64_t known = end > block ? div_round_up(end - block, DXF_UNIT_BLOCKS) : 1;
+	uint64_t guess = has ? ROOM_FACTOR * (has + 1) : 1;
+
+	return MAX(known, guess);
+}
+
 /* Order: the blocks' copies, fence; then the caller's transaction switches and frees. */
 int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
 		   const uint64_t *entries, unsigned skip_from, unsigned skip_to, uint64_t **ret_word)
@@ -259,7 +293,8 @@ int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t 
 	uint64_t unit;
 	int err;
 
-	if (!quota_has_unit(fs, di) || alloc_unit(tx, DXF_UNIT_DATA, &unit))
+	if (!quota_has_unit(fs, di) ||
+	    alloc_unit(tx, DXF_UNIT_DATA, unit_goal(fs, tx, di, block), unit_room(di, block), &unit))
 		return PROMOTE_NO_UNIT;
 	err = gather(fs, unit, entries, skip_from, skip_to, &written);
 	if (!err)

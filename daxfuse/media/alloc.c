@@ -16,6 +16,8 @@
  *   - Blocks come from the fullest broken unit that has room, so that the
  *     emptier ones drain, and become whole again. Holes that another arena has
  *     left over are eaten before a unit is broken.
+ *   - Large files lie together: a file's next unit is the one behind its last, whichever
+ *     arena that belongs to, and files that grow at the same time start apart (arena_unit.c).
  *   - A broken unit whose last block was freed is a free unit again; one stays
  *     broken in each arena, for a thread that makes and removes one small file.
  *
@@ -33,6 +35,10 @@
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/arena.h"
 #include "daxfuse/media/hold.h"
+
+/* So many units together are worth a look into other arenas, and if there are none, so many. */
+#define LONG_RUN UINT64_C(64)
+#define SHORT_RUN UINT64_C(8)
 
 /* ---- units ---------------------------------------------------------------- */
 
@@ -72,28 +78,39 @@ static bool is_readable(const struct volume *vol, const uint64_t *word)
 	return pmem_load64(vol->pm, word, &value) == 0;
 }
 
-/* Reserve a free unit whose word and bitmap can be read; those that are met in vain
- * count as bad until the unmount. */
-static bool take_unit_locked(struct alloc *al, struct arena *a, uint64_t *ret_unit)
+/* Whether word and bitmap of a reserved unit can be read; if not, it counts as bad until the
+ * unmount. */
+static bool is_usable_locked(struct alloc *al, struct arena *a, uint64_t unit)
 {
 	const struct volume *vol = al->vol;
 
-	while (arena_take_unit(al, a, ret_unit)) {
-		if (is_readable(vol, &vol->unit_word[*ret_unit]) &&
-		    pmem_probe(vol->pm, vol->bitmap[*ret_unit], sizeof(*vol->bitmap)) == 0)
-			return true;
-		a->bad_blocks += DXF_UNIT_BLOCKS;
-	}
+	if (is_readable(vol, &vol->unit_word[unit]) &&
+	    pmem_probe(vol->pm, vol->bitmap[unit], sizeof(*vol->bitmap)) == 0)
+		return true;
+	a->bad_blocks += DXF_UNIT_BLOCKS;
 	return false;
 }
 
-/* A reserved unit of this arena: a free one, or a mended one. */
-static bool find_unit_locked(struct alloc *al, struct arena *a, uint64_t *ret_unit)
+/* Reserve a free unit as arena_take_unit() does, but one that can be used. */
+static bool take_unit_locked(struct alloc *al, struct arena *a, uint64_t room, uint64_t least,
+			     uint64_t *ret_unit)
+{
+	while (arena_take_unit(al, a, room, least, ret_unit))
+		if (is_usable_locked(al, a, *ret_unit))
+			return true;
+	return false;
+}
+
+/* A reserved unit of this arena: a free one, or if any will do, a mended one. */
+static bool find_unit_locked(struct alloc *al, struct arena *a, uint64_t room, uint64_t least,
+			     uint64_t *ret_unit)
 {
 	struct broken *empty;
 
-	if (take_unit_locked(al, a, ret_unit))
+	if (take_unit_locked(al, a, room, least, ret_unit))
 		return true;
+	if (least > 1)
+		return false;
 	empty = a->list[DXF_UNIT_BLOCKS];
 	if (!empty)
 		return false;
@@ -107,7 +124,7 @@ static int break_unit_locked(struct alloc *al, struct arena *a)
 	uint64_t unit;
 	int err;
 
-	if (!take_unit_locked(al, a, &unit))
+	if (!take_unit_locked(al, a, 0, 1, &unit))
 		return -ENOSPC;
 	b = calloc(1, sizeof(*b));
 	err = b ? store_unit_word(al, unit, DXF_UNIT_BROKEN) : -ENOMEM;
@@ -125,22 +142,49 @@ static int break_unit_locked(struct alloc *al, struct arena *a)
 	return 0;
 }
 
-int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t *ret_offset)
+static bool take_goal(struct alloc *al, uint64_t unit, uint64_t room)
 {
-	struct volume *vol = tx_volume(tx);
-	struct alloc *al = vol->alloc;
+	struct arena *a = arena_of(al, unit);
+	bool taken;
+
+	pthread_mutex_lock(&a->lock);
+	taken = arena_take_goal(al, a, unit, room) && is_usable_locked(al, a, unit);
+	pthread_mutex_unlock(&a->lock);
+	return taken;
+}
+
+/* From the own arena, or the next one that has a run of `least`. */
+static bool find_in_arenas(struct alloc *al, uint64_t room, uint64_t least, uint64_t *ret_unit)
+{
 	unsigned first = arena_mine(al);
-	uint64_t unit = 0;
 	bool found = false;
 
 	for (unsigned i = 0; i < al->count && !found; i++) {
 		struct arena *a = &al->arena[(first + i) % al->count];
 
 		pthread_mutex_lock(&a->lock);
-		found = find_unit_locked(al, a, &unit);
+		found = find_unit_locked(al, a, room, least, ret_unit);
 		pthread_mutex_unlock(&a->lock);
 	}
-	if (!found)
+	return found;
+}
+
+static bool find_unit(struct alloc *al, uint64_t room, uint64_t *ret_unit)
+{
+	return (room > SHORT_RUN && find_in_arenas(al, room, MIN(room, LONG_RUN), ret_unit)) ||
+	       (room > 1 && find_in_arenas(al, room, MIN(room, SHORT_RUN), ret_unit)) ||
+	       find_in_arenas(al, room, 1, ret_unit);
+}
+
+int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t goal, uint64_t room,
+	       uint64_t *ret_offset)
+{
+	struct volume *vol = tx_volume(tx);
+	struct alloc *al = vol->alloc;
+	uint64_t unit = goal / DXF_UNIT_SIZE;
+
+	room = MIN(room, ARENA_ROOM_MAX);
+	if (!(goal && take_goal(al, unit, room)) && !find_unit(al, room, &unit))
 		return -ENOSPC;
 	tx_on_abort(tx, TX_UNIT, unit * DXF_UNIT_SIZE);
 	*(uint64_t *)tx_edit(tx, &vol->unit_word[unit], 8) = state;
@@ -356,6 +400,28 @@ void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset)
 	pthread_mutex_lock(&a->lock);
 	if (!a->holds || !hold_freed_locked(a, kind, offset))
 		alloc_reuse_locked(al, a, kind, offset);
+	pthread_mutex_unlock(&a->lock);
+}
+
+/* Whether all of a reserved unit can be touched. */
+static bool unit_is_good(const struct volume *vol, uint64_t offset)
+{
+	for (uint64_t at = 0; at < DXF_UNIT_SIZE; at += DXF_BLOCK_SIZE)
+		if (!alloc_is_good(vol, offset + at))
+			return false;
+	return true;
+}
+
+void alloc_give_back(struct volume *vol, enum tx_space kind, uint64_t offset)
+{
+	struct arena *a = arena_of(vol->alloc, offset / DXF_UNIT_SIZE);
+
+	if (kind != TX_UNIT || unit_is_good(vol, offset)) {
+		alloc_release(vol, kind, offset);
+		return;
+	}
+	pthread_mutex_lock(&a->lock);
+	a->bad_blocks += DXF_UNIT_BLOCKS;
 	pthread_mutex_unlock(&a->lock);
 }
 

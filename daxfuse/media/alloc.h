@@ -17,8 +17,14 @@ void alloc_close(struct volume *vol);
  * are the transaction's: taken by its commit, given back by its abort. -ENOSPC.
  */
 int alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets);
-/* Reserve a whole unit that gets the given state. -ENOSPC. */
-int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t *ret_offset);
+/*
+ * Reserve a whole unit that gets the given state. goal: the offset of the one that is wanted,
+ * taken if it is free; 0: none. room: how many more will be asked for, each with the one
+ * behind the last as its goal: otherwise it is one with free units behind it, that others
+ * keep off as long as they can. 0: it stands alone, away from files that grow. -ENOSPC.
+ */
+int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t goal, uint64_t room,
+	       uint64_t *ret_offset);
 /* Whether the block, which nobody uses yet, can be touched; nothing of it is needed, so
  * poison that the device can clear is no harm. */
 bool alloc_is_good(const struct volume *vol, uint64_t offset);
@@ -57,5 +63,8 @@ void alloc_space(struct volume *vol, struct alloc_space *ret_space);
 /* Of tx.c: the end of a transaction. The one place where what was freed becomes reusable,
  * at once or when nobody holds it any more. */
 void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset);
+/* Of tx.c: an abort. As alloc_release(); but a unit that can't be touched, which may be why
+ * it is given back, counts as bad until the unmount, so that the next one gets another. */
+void alloc_give_back(struct volume *vol, enum tx_space kind, uint64_t offset);
 
 #endif

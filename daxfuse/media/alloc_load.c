@@ -153,7 +153,8 @@ int alloc_open(struct volume *vol)
 
 		a->first = MAX(i * al->units_per_arena, first);
 		a->end = i + 1 == al->count ? last : MAX((i + 1) * al->units_per_arena, first);
-		a->cursor = a->first;
+		a->low = a->cursor = a->first;
+		a->high = a->end;
 		err = load_arena(al, a);
 	}
 	return err;

@@ -2,7 +2,7 @@
 /*
  * Arenas, see arena.h, and alloc.c for what they are good for. Broken units stand
  * in lists by how many of their blocks are free, so that the fullest one with
- * enough room is found in a few words.
+ * enough room is found in a few words. Whole units: arena_unit.c.
  */
 #include <sched.h>
 #include <string.h>
@@ -49,56 +49,9 @@ struct broken *arena_pick(struct arena *a, unsigned want)
 	return NULL;
 }
 
-static bool unit_is_free(const struct alloc *al, uint64_t unit)
-{
-	return __atomic_load_n(&al->free[unit / 64], __ATOMIC_RELAXED) >> unit % 64 & 1;
-}
-
-static void unit_mark(struct alloc *al, uint64_t unit, bool is_free)
-{
-	uint64_t bit = UINT64_C(1) << unit % 64;
-
-	/* two arenas may share a word */
-	if (is_free)
-		__atomic_fetch_or(&al->free[unit / 64], bit, __ATOMIC_RELAXED);
-	else
-		__atomic_fetch_and(&al->free[unit / 64], ~bit, __ATOMIC_RELAXED);
-}
-
 void arena_count_blocks(struct arena *a, int64_t delta)
 {
 	__atomic_store_n(&a->free_blocks, a->free_blocks + (uint64_t)delta, __ATOMIC_RELAXED);
-}
-
-bool arena_take_this_unit(struct alloc *al, struct arena *a, uint64_t unit)
-{
-	if (!unit_is_free(al, unit))
-		return false;
-	unit_mark(al, unit, false);
-	a->free_units--;
-	return true;
-}
-
-bool arena_take_unit(struct alloc *al, struct arena *a, uint64_t *ret_unit)
-{
-	if (!a->free_units)
-		return false;
-	for (uint64_t n = a->end - a->first, unit = a->cursor; n; n--, unit++) {
-		if (unit >= a->end)
-			unit = a->first;
-		if (unit % 64 == 0 && n >= 64 && unit + 64 <= a->end &&
-		    !__atomic_load_n(&al->free[unit / 64], __ATOMIC_RELAXED)) {
-			unit += 63;
-			n -= 63;
-			continue;
-		}
-		if (arena_take_this_unit(al, a, unit)) {
-			a->cursor = unit + 1; /* not this one again, should it come back */
-			*ret_unit = unit;
-			return true;
-		}
-	}
-	return false;
 }
 
 struct arena *arena_of(struct alloc *al, uint64_t unit)
@@ -144,28 +97,4 @@ bool arena_take_this_block(struct arena *a, struct broken *b, unsigned block)
 	arena_count_blocks(a, -1);
 	arena_list(a, b);
 	return true;
-}
-
-bool arena_unit_is_bad(const struct alloc *al, uint64_t unit)
-{
-	const struct pmem *pm = al->vol->pm;
-	uint64_t offset = unit * DXF_UNIT_SIZE;
-
-	for (size_t i = 0; i < pm->bad_count; i++)
-		if (pm->bad[i].offset < offset + DXF_UNIT_SIZE &&
-		    pm->bad[i].offset + pm->bad[i].length > offset)
-			return true;
-	return false;
-}
-
-void arena_release_unit(struct alloc *al, struct arena *a, uint64_t unit)
-{
-	if (arena_unit_is_bad(al, unit)) {
-		a->bad_blocks += DXF_UNIT_BLOCKS;
-		return;
-	}
-	if (unit_is_free(al, unit))
-		return; /* freed twice: cross-linked on media, a matter for fsck */
-	unit_mark(al, unit, true);
-	a->free_units++;
 }

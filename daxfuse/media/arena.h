@@ -10,6 +10,10 @@
 #include "daxfuse/media/volume.h"
 
 enum { FREE_WORDS = DXF_UNIT_BLOCKS / 64 };
+/* Files that grow at the same time in one arena, and are kept apart. */
+enum { ARENA_WINDOWS = 8 };
+/* Units that one of them may say will follow. */
+#define ARENA_ROOM_MAX UINT64_C(512)
 
 struct broken {
 	struct broken *next, *prev; /* in its arena's list for `free` */
@@ -19,10 +23,18 @@ struct broken {
 	uint64_t bad[FREE_WORDS];
 };
 
+/* Where a file is expected to grow: units [next, end). Nothing is reserved. */
+struct arena_window {
+	uint64_t next, end;
+};
+
 struct arena {
 	_Alignas(64) pthread_mutex_t lock;
 	uint64_t first, end; /* units */
-	uint64_t cursor;     /* next fit */
+	uint64_t low, high;  /* below and from there on no unit is free */
+	uint64_t cursor;     /* where the last look for a long run has ended */
+	struct arena_window window[ARENA_WINDOWS];
+	unsigned oldest;     /* window, modulo their number */
 	uint64_t free_units, broken_units, bad_blocks;
 	uint64_t free_blocks; /* stored atomically: others have a look without the lock */
 	/* lists of broken units by how many blocks are free, 0 to 512 */
@@ -57,9 +69,14 @@ unsigned arena_take_blocks(struct arena *a, struct broken *b, unsigned want, uin
 /* This one; false if it is taken. */
 bool arena_take_this_block(struct arena *a, struct broken *b, unsigned block);
 
-/* Reserve a free unit; false if there is none. */
-bool arena_take_unit(struct alloc *al, struct arena *a, uint64_t *ret_unit);
-/* This one; false if it is not free. */
+/* Reserve a unit for somebody who will ask for the `room` units behind it, in turn; 0: it
+ * stands alone. Only from a run of at least `least` units (0, 1: any). False if there is
+ * none. */
+bool arena_take_unit(struct alloc *al, struct arena *a, uint64_t room, uint64_t least,
+		     uint64_t *ret_unit);
+/* This one, if it is of the arena and free; as many behind it will be asked for. */
+bool arena_take_goal(struct alloc *al, struct arena *a, uint64_t unit, uint64_t room);
+/* This one, for nobody; false if it is not free. */
 bool arena_take_this_unit(struct alloc *al, struct arena *a, uint64_t unit);
 /* A unit is free (again); one with known poison counts as bad. */
 void arena_release_unit(struct alloc *al, struct arena *a, uint64_t unit);

@@ -126,7 +126,7 @@ static int append_block(struct tx *tx, struct dxf_inode *dir, uint64_t n, uint64
 	if ((entry & DXF_ENTRY_UNIT) || (n && n % DXF_UNIT_BLOCKS == 0)) {
 		err = table_word(tx, dir, 1, n, &word);
 		if (!err && !*word) {
-			err = alloc_unit(tx, DXF_UNIT_DATA, word);
+			err = alloc_unit(tx, DXF_UNIT_DATA, 0, 0, word);
 			if (!err) {
 				*word |= DXF_ENTRY_UNIT;
 				dir->blocks += DXF_UNIT_BLOCKS;

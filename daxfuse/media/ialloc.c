@@ -95,7 +95,7 @@ static int make_chunk(struct volume *vol, uint32_t index, uint64_t *ret_offset)
 
 	if (err)
 		return err;
-	err = alloc_unit(tx, DXF_UNIT_INODES, &offset);
+	err = alloc_unit(tx, DXF_UNIT_INODES, 0, 0, &offset);
 	if (!err && !alloc_is_good(vol, offset)) /* the next one gets another unit */
 		err = -EIO;
 	if (err) {

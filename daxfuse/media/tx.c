@@ -291,13 +291,14 @@ void tx_on_commit(struct tx *tx, enum tx_space kind, uint64_t where)
 	tx->on_commit[tx->commit_count++] = (struct space){kind, where};
 }
 
-static void release(struct tx *tx, const struct space *space, unsigned count)
+static void release(struct tx *tx, const struct space *space, unsigned count,
+		    void (*give)(struct volume *vol, enum tx_space kind, uint64_t offset))
 {
 	for (unsigned i = 0; i < count; i++) {
 		if (space[i].kind == TX_INODE)
 			ialloc_release(tx->vol, (uint32_t)space[i].where);
 		else
-			alloc_release(tx->vol, space[i].kind, space[i].where);
+			give(tx->vol, space[i].kind, space[i].where);
 	}
 }
 
@@ -487,7 +488,7 @@ int tx_commit(struct tx *tx)
 		return err;
 	}
 	quota_release(tx->vol, &tx->quota);
-	release(tx, tx->on_commit, tx->commit_count);
+	release(tx, tx->on_commit, tx->commit_count, alloc_release);
 	tx_end(tx);
 	return 0;
 }
@@ -495,6 +496,6 @@ int tx_commit(struct tx *tx)
 void tx_abort(struct tx *tx)
 {
 	quota_release(tx->vol, &tx->quota);
-	release(tx, tx->on_abort, tx->abort_count);
+	release(tx, tx->on_abort, tx->abort_count, alloc_give_back);
 	tx_end(tx);
 }

@@ -107,7 +107,7 @@ static void test_no_space(void **state)
 	left = free_space(&pool);
 	seen = calloc(UNITS * DXF_UNIT_BLOCKS / 64, 8);
 	tx = begin(&pool);
-	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, &offset), 0);
+	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset), 0);
 	commit(tx);
 	assert_true(alloc_is_unit(pool.vol, offset));
 	left -= DXF_UNIT_BLOCKS;
@@ -122,7 +122,7 @@ static void test_no_space(void **state)
 		assert_int_equal(free_space(&pool), left - 1);
 	}
 	tx = begin(&pool);
-	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, &offset), -ENOSPC);
+	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset), -ENOSPC);
 	assert_int_equal(alloc_blocks(tx, 6, blocks), -ENOSPC);
 	assert_int_equal(alloc_blocks(tx, 5, blocks), 0);
 	assert_int_equal(alloc_blocks(tx, 1, blocks), -ENOSPC);
@@ -148,8 +148,8 @@ static void test_mend_on_demand(void **state)
 		give_block(&pool, taken[i]);
 	tx = begin(&pool);
 	for (uint64_t i = 0; i < units; i++)
-		assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, &offset), 0);
-	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, &offset), -ENOSPC);
+		assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset), 0);
+	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset), -ENOSPC);
 	tx_abort(tx);
 	assert_int_equal(free_space(&pool), units * DXF_UNIT_BLOCKS);
 	free(taken);

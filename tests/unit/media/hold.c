@@ -34,7 +34,7 @@ static uint64_t take_unit(struct pool *pool)
 	struct tx *tx = begin(pool);
 	uint64_t offset;
 
-	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, &offset), 0);
+	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset), 0);
 	commit(tx);
 	return offset;
 }
@@ -62,7 +62,7 @@ static bool is_given_out(struct pool *pool, uint64_t offset, uint64_t length)
 	uint64_t got;
 	bool found = false;
 
-	while (alloc_unit(tx, DXF_UNIT_DATA, &got) == 0)
+	while (alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &got) == 0)
 		found |= got < offset + length && got + DXF_UNIT_SIZE > offset;
 	while (alloc_blocks(tx, 1, &got) == 0)
 		found |= got >= offset && got < offset + length;
@@ -199,7 +199,7 @@ static void test_abort(void **state)
 	uint64_t left = free_space(pool), unit, block;
 	struct tx *tx = begin(pool);
 
-	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, &unit), 0);
+	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &unit), 0);
 	assert_int_equal(alloc_blocks(tx, 1, &block), 0);
 	hold(pool, unit, DXF_UNIT_SIZE);
 	hold(pool, block, DXF_BLOCK_SIZE);
@@ -304,7 +304,7 @@ static void step_use(struct random *r, struct range *range)
 			free_block(tx, offset);
 		range->count = 0;
 	} else {
-		err = unit ? alloc_unit(tx, DXF_UNIT_DATA, &offset) : alloc_blocks(tx, 1, &offset);
+		err = unit ? alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset) : alloc_blocks(tx, 1, &offset);
 		if (!err)
 			*range = (struct range){offset / DXF_BLOCK_SIZE, unit ? DXF_UNIT_BLOCKS : 1};
 		for (uint64_t i = 0; i < range->count; i++)

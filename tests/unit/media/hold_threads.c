@@ -32,10 +32,13 @@ static void let_go(struct held *h)
 	h->length = 0;
 }
 
-static bool take(bool unit, struct held *h)
+/* A unit: behind the one that was taken last time, if it is free. */
+static bool take(bool unit, uint64_t room, struct held *h)
 {
+	uint64_t goal = h->offset / DXF_UNIT_SIZE * DXF_UNIT_SIZE + DXF_UNIT_SIZE;
 	struct tx *tx = begin(&pool);
-	int err = unit ? alloc_unit(tx, DXF_UNIT_DATA, &h->offset) : alloc_blocks(tx, 1, &h->offset);
+	int err = unit ? alloc_unit(tx, DXF_UNIT_DATA, goal, room, &h->offset) :
+			 alloc_blocks(tx, 1, &h->offset);
 
 	h->length = err ? 0 : unit ? DXF_UNIT_SIZE : DXF_BLOCK_SIZE;
 	for (uint64_t i = 0; i < h->length / DXF_BLOCK_SIZE; i++)
@@ -57,7 +60,7 @@ static void *work(void *arg)
 
 		if (h->length)
 			let_go(h);
-		if (!take(unit, h))
+		if (!take(unit, next_random(&rng) % 4, h))
 			continue;
 		if (alloc_hold(pool.vol, h->offset, h->length))
 			abort();

@@ -91,7 +91,7 @@ static void test_no_space(void **state)
 	pool_make(&pool, UNITS);
 	for (uint64_t i = free_space(&pool) / DXF_UNIT_BLOCKS; i; i--) {
 		tx = begin(&pool);
-		assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, &offset), 0);
+		assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset), 0);
 		commit(tx);
 	}
 	for (unsigned i = 0; i < PER_CHUNK - 1; i++)

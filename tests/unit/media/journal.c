@@ -66,7 +66,7 @@ static void test_abort(void **state)
 
 	*(uint64_t *)tx_edit(tx, word_at(pool, 0), 8) = 1;
 	assert_int_equal(alloc_blocks(tx, 1, &offset), 0);
-	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, &offset), 0);
+	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset), 0);
 	assert_int_equal(ialloc_get(tx, true, &ino), 0);
 	tx_abort(tx);
 	assert_int_equal(*word_at(pool, 0), 0);

@@ -47,7 +47,7 @@ static uint64_t map_unit(struct pool *pool, struct dxf_inode *media, uint64_t bl
 	uint64_t *word, offset;
 
 	assert_int_equal(table_word(tx, di, 1, block, &word), 0);
-	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, &offset), 0);
+	assert_int_equal(alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset), 0);
 	*word = offset | DXF_ENTRY_UNIT | written;
 	di->blocks += DXF_UNIT_BLOCKS;
 	commit(tx);
