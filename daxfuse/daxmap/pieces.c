@@ -243,6 +243,41 @@ int pieces_protect(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t g
 	return err;
 }
 
+/* ---- the daemon was replaced ---- */
+
+static void drop_zeroes_of(struct region *region)
+{
+	uintptr_t at = region->start;
+
+	while (at < region->end) {
+		uintptr_t start = at;
+
+		while (at < region->end &&
+		       area_page(region->area, region->offset + (at - region->start)) == PAGE_ZERO)
+			at += area_alike(region->area, region->offset + (at - region->start));
+		at = MIN(at, region->end);
+		if (at > start)
+			clear_other(region, start, at);
+		else
+			at += area_alike(region->area, region->offset + (at - region->start));
+	}
+}
+
+void pieces_drop_zeroes(const struct session *session)
+{
+	struct held held = lock_take();
+
+	for (size_t i = 0; i < FLIGHTS; i++) {
+		if (flights[i].object && flights[i].object->session == session)
+			note(&flights[i].voided, 0, UINT64_MAX, UINT64_MAX);
+	}
+	for (struct region *r = region_from(0); r; r = region_next(r)) {
+		if (r->object->session == session)
+			drop_zeroes_of(r);
+	}
+	lock_release(held);
+}
+
 /* ---- mapping an answer ---- */
 
 static int map_zeroes(uintptr_t start, uintptr_t end, int prot)

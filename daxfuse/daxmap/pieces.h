@@ -20,6 +20,8 @@
 #include "daxfuse/daxmap/region.h"
 #include "daxfuse/ioctl.h"
 
+struct session;
+
 /* Changes whenever what is mapped does: who sees the same fault twice with one number knows
  * that it is not about to be resolved. */
 uint64_t pieces_generation(void);
@@ -36,6 +38,10 @@ int pieces_set_protection(struct region *region, int prot);
 /* What the daemon asks for; errors: it is still mapped. They take the lock. */
 int pieces_revoke(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant);
 int pieces_protect(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant);
+
+/* The connection has ended: no zeroes of the session's files any more, nor what is on its way.
+ * Takes the lock. */
+void pieces_drop_zeroes(const struct session *session);
 
 /* What is on its way of a range of a file, up to the grant, shall not be mapped. With the lock. */
 void flights_void(struct object *object, uint64_t offset, uint64_t end, uint64_t grant);

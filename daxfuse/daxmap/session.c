@@ -77,14 +77,21 @@ static bool serve(struct session *session)
 	return true;
 }
 
-/* The device's descriptor stays the one we have: it is mapped. */
+/*
+ * The device's descriptor stays the one we have: it is mapped. The next process does not know
+ * who has zeroes: they go before it can be asked to fill a hole, as soon as the connection has
+ * ended; and after its WELCOME what the last one had still answered meanwhile.
+ */
 static int reconnect(struct session *session)
 {
 	struct welcome welcome;
-	int sock, err = daemon_connect(session->path, session->dev, session->id, &welcome, &sock);
+	int sock, err;
 
+	pieces_drop_zeroes(session);
+	err = daemon_connect(session->path, session->dev, session->id, &welcome, &sock);
 	if (err)
 		return err;
+	pieces_drop_zeroes(session);
 	descriptor_close(welcome.device);
 	session->id = welcome.session;
 	session->flags = welcome.flags;

@@ -151,6 +151,30 @@ def test_kill(program, bin_dir, pool, file):
     stepper.close()
 
 
+def test_kill_and_holes(bin_dir, pool, mnt):
+    """The next serving process does not know who has zeroes of holes: programs drop theirs."""
+    path = mnt / "holes"
+    with open(path, "w") as file:
+        file.truncate(4 * UNIT)
+    child = subprocess.Popen([bin_dir / "daxfuse", "run", sys.executable, "-c", """
+import mmap, sys, time
+file = open(sys.argv[1], "r+")
+memory = mmap.mmap(file.fileno(), 0)
+print(sum(memory[::4096]), flush=True)
+end = time.monotonic() + 5
+while memory[:3] != b"new" and time.monotonic() < end:
+    time.sleep(0.01)
+print(memory[:3], memory[6 << 20], flush=True)
+""", path], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "0\n"
+    os.kill(pool.serving(), signal.SIGKILL)
+    with open(path, "r+") as file:
+        file.write("new")
+    pool.log.write_text("")  # that it was killed
+    assert child.stdout.readline() == "b'new' 0\n"
+    assert child.wait(30) == 0
+
+
 def test_space_comes_back(program, bin_dir, pool, mnt, file):
     """What is cut off while mapped is busy until the program has let go, or is dead."""
     wanted = pool.free()[0] + 4 * UNIT // 4096
