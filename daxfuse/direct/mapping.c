@@ -6,7 +6,8 @@
  * Order, for pieces:
  *   1. a unit that is about to be mapped for the first time is gathered, if it lies in blocks
  *   2. what lies behind the end of the file in the last page (or unit, if the device can't be
- *      mapped in smaller pieces) is zeroed, with the file's size held still
+ *      mapped in smaller pieces) is zeroed, with the file's size held still; on a read-only
+ *      mount it must be zero
  *   3. the fault: from here on the piece is pinned
  *   4. the pin is written down where it outlives us
  *   5. the answer
@@ -99,6 +100,28 @@ static void gather(struct filling *f)
 		f->run.length = 0;
 }
 
+/* Of a read-only mount: what is not zero behind the end stays unseen, in the kernel's mapping. */
+static int check_end(const struct filling *f, uint64_t end)
+{
+	const struct pmem *pm = fs_pmem(f->d->config.fs);
+	uint64_t at = f->map->size;
+	char page[MAP_PAGE_SIZE];
+	int err = 0;
+
+	while (!err && at < end) {
+		uint64_t length = MIN(end - at, MAP_PAGE_SIZE - at % MAP_PAGE_SIZE);
+		struct fs_iomap map = { .kind = FS_IOMAP_HOLE };
+
+		err = fs_iomap(f->d->config.fs, f->h->file->ino, at, length, &map);
+		if (!err && map.kind != FS_IOMAP_HOLE)
+			err = pmem_read(pm, page, pmem_at(pm, map.device_offset), length);
+		if (!err && map.kind != FS_IOMAP_HOLE && (page[0] || memcmp(page, page + 1, length - 1)))
+			err = -EOPNOTSUPP;
+		at += length;
+	}
+	return err;
+}
+
 /* Step 2; the grow lock is held. */
 static int prepare_end(struct filling *f)
 {
@@ -106,8 +129,10 @@ static int prepare_end(struct filling *f)
 	uint64_t size = f->map->size, end = round_up(size, align);
 	struct file *file = f->h->file;
 
-	if (size == end || f->d->config.read_only || f->end <= round_down(size, align))
+	if (size == end || f->end <= round_down(size, align))
 		return 0;
+	if (f->d->config.read_only)
+		return check_end(f, end);
 	return fs_map_zero(f->d->config.fs, file->ino, size, end - size);
 }
 
