@@ -101,12 +101,26 @@ int kept_open(const struct options *options, const char *device, const char *mou
 	return 0;
 }
 
+/* Before the rest, which has another size in another version. */
+static int check_version(int fd)
+{
+	struct {
+		uint32_t magic, version, bytes;
+	} start;
+
+	if (pread(fd, &start, sizeof(start), 0) != sizeof(start) || start.magic != KEPT_MAGIC)
+		return -EINVAL;
+	return start.version == KEPT_VERSION && start.bytes == sizeof(struct kept) ? 0 : -EOPNOTSUPP;
+}
+
 int kept_map(int fd, struct kept **ret_kept)
 {
 	struct kept *kept = NULL;
 	struct stat st;
-	int err;
+	int err = check_version(fd);
 
+	if (err)
+		return err;
 	if (fstat(fd, &st))
 		return -errno;
 	if (st.st_size < kept_bytes())
@@ -114,16 +128,12 @@ int kept_map(int fd, struct kept **ret_kept)
 	err = map(fd, &kept);
 	if (err)
 		return err;
-	if (kept->magic != KEPT_MAGIC)
-		err = -EINVAL;
-	else if (kept->version != KEPT_VERSION || kept->bytes != sizeof(*kept) ||
-		 kept->session.init_bytes > KEPT_INIT_MAX)
-		err = -EOPNOTSUPP;
-	if (err)
+	if (kept->session.init_bytes > KEPT_INIT_MAX) {
 		munmap(kept, sizeof(*kept));
-	else
-		*ret_kept = kept;
-	return err;
+		return -EOPNOTSUPP;
+	}
+	*ret_kept = kept;
+	return 0;
 }
 
 int kept_export(const struct kept_fds *fds)
