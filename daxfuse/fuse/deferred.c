@@ -40,7 +40,7 @@ struct deferred {
 	STAILQ_HEAD(, job) jobs;
 	struct job *later;        /* joins them at later_at (CLOCK_MONOTONIC); or NULL */
 	struct timespec later_at;
-	uint64_t rounds; /* jobs done, ever */
+	uint64_t rounds; /* jobs done that may have freed space, ever */
 	bool busy;
 	bool ending;     /* no job is begun any more; and then the loop is told to stop */
 	bool told;       /* it was */
@@ -235,6 +235,7 @@ static void *run(void *arg)
 	pthread_mutex_lock(&d->lock);
 	while ((job = next_job(d))) {
 		bool left = is_left(d, job);
+		bool frees = job->kind == JOB_ORPHAN || job->kind == JOB_SWEEP;
 
 		d->busy = true;
 		pthread_mutex_unlock(&d->lock);
@@ -243,7 +244,7 @@ static void *run(void *arg)
 		free(job);
 		pthread_mutex_lock(&d->lock);
 		d->busy = false;
-		d->rounds++;
+		d->rounds += frees;
 	}
 	pthread_mutex_unlock(&d->lock);
 	return NULL;
