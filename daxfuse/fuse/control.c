@@ -33,8 +33,12 @@ static int make_folder(char *ret_path, size_t size)
 		snprintf(ret_path, size, "%s/daxfuse", runtime);
 	else
 		snprintf(ret_path, size, "/tmp/daxfuse-%u", (unsigned)geteuid());
-	if (mkdir(ret_path, 0755) && errno != EEXIST)
+	if (mkdir(ret_path, 0755) == 0) {
+		if (chmod(ret_path, 0755)) /* whatever the umask is: the socket has a mode of its own */
+			return -errno;
+	} else if (errno != EEXIST) {
 		return -errno;
+	}
 	if (lstat(ret_path, &st))
 		return -errno;
 	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022) ? 0 : -EPERM;
