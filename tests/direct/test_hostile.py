@@ -2,14 +2,15 @@
 """Programs that ask for what makes no sense, for too much, at the wrong time, or not at all; and
 files that change while they are asked for."""
 
+import fcntl
 import os
 import random
 import resource
 import signal
 import socket
 import struct
+import subprocess
 import time
-import fcntl
 
 import pytest
 
@@ -204,6 +205,76 @@ def test_the_daemon_is_told_to_end_while_files_are_mapped(pool, program):
     clear_log(pool)
     pool.mount("dax=always")
     assert path.read_bytes()[:12] == b"stored after"
+
+
+def test_a_lazy_unmount_while_files_are_mapped(pool, program):
+    path = make(pool.point / "f", 4 * MIB)
+    file = program.open(path)
+    file.map(access=EAGER)
+    pool.detach()
+    os.ftruncate(file.fd, 2 * MIB)
+    file.map(access=EAGER)
+    file.store(0, b"stored")
+    assert os.pread(file.fd, 6, 0) == b"stored"
+    assert pool.is_alive()
+    program.close()
+    assert pool.daemon.wait(20) == 0
+    pool.daemon = None
+    pool.mount("dax=always")
+    assert path.read_bytes() == b"stored" + pattern(2 * MIB)[6:]
+
+
+# ---- mounts of other kinds
+
+def test_a_read_only_mount(pool):
+    path = make(pool.point / "f", 4 * MIB)
+    pool.remount("dax=always", "ro")
+    with Program(pool.point) as program:
+        file = program.open(path, os.O_RDONLY)
+        file.map()
+        assert file.load(0, 4 * MIB) == pattern(4 * MIB)
+        assert error_of(file.ask, access=WRITE) == "EACCES"
+        restart(pool)
+        program.connect(program.session)
+        assert eventually(lambda: file.pieces, {}) == {}
+        file.map()
+        assert file.load(0, 4 * MIB) == pattern(4 * MIB)
+    clear_log(pool)
+
+
+def test_a_mount_without_a_keeper(pool):
+    pool.remount("dax=always", "keeper=none")
+    path = make(pool.point / "f", 4 * MIB)
+    with Program(pool.point, answers=False) as program:
+        program.open(path).map(access=EAGER)
+        os.truncate(path, 0)
+        assert status(pool)["quarantined"] == 4 * MIB
+    assert eventually(lambda: status(pool)["quarantined"], 0) == 0
+
+
+def test_a_user_without_a_runtime_folder(pool, monkeypatch):
+    pool.point.chmod(0o777)
+    pool.umount()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    for path in (pool.image, pool.point, pool.folder):
+        os.chown(path, USER, USER)
+
+    def use():
+        path = make(pool.point / "f", 4 * MIB)
+        with Program(pool.point, answers=False) as program:
+            assert program.path.startswith(f"/tmp/daxfuse-{USER}/")
+            file = program.open(path)
+            file.map(access=EAGER)
+            os.truncate(path, 0)
+            return file.load(0, 4 * MIB) == pattern(4 * MIB)
+
+    run_as(USER, lambda: subprocess.run([pool.bin_dir / "daxfuse", pool.image, pool.point, "-o",
+                                         "dax=always"], check=True) and None)
+    try:
+        assert run_as(USER, use)
+    finally:
+        run_as(USER, lambda: subprocess.run([pool.bin_dir / "daxfuse", "umount", "--wait", pool.point],
+                                            check=True) and None)
 
 
 # ---- anything at all
