@@ -51,7 +51,7 @@ int daemon_reopen(int fd, bool writable, int *ret_fd)
 	got = (int)syscall(SYS_openat, AT_FDCWD, path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 	if (got < 0)
 		return -errno;
-	*ret_fd = descriptor_own(got);
+	*ret_fd = descriptor_own_file(got);
 	return 0;
 }
 

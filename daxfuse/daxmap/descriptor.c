@@ -56,6 +56,22 @@ int descriptor_own(int fd)
 	return fd;
 }
 
+/* Our own locks are found by a test for another open file. */
+bool descriptor_has_locks(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return !syscall(SYS_fcntl, fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
+}
+
+int descriptor_own_file(int fd)
+{
+	if (!descriptor_has_locks(fd))
+		return descriptor_own(fd);
+	mark(fd, true);
+	return fd;
+}
+
 void descriptor_close(int fd)
 {
 	if (fd < 0)

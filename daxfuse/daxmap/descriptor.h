@@ -11,6 +11,13 @@
 /* Move a descriptor up, and list it; it stays where it is if there is no number left. */
 int descriptor_own(int fd);
 void descriptor_close(int fd);
+/*
+ * Of a file of the program. To close any descriptor of a file ends the record locks (fcntl())
+ * that the process has on it, also those made with others: as long as somebody has one, a new
+ * descriptor stays where it is, and none may be closed.
+ */
+int descriptor_own_file(int fd);
+bool descriptor_has_locks(int fd);
 /* Replace what `fd` refers to by what `other` does, which is closed. */
 int descriptor_replace(int fd, int other);
 /* Another number for it, as the program is about to use this one (dup2); what has this number

@@ -33,7 +33,7 @@ static void count_holds(void)
 	struct object *object;
 
 	for (uint32_t i = 0; (object = object_at(i)); i++)
-		object->before_fork = object->holds, object->holds = 0;
+		object->before_fork = object->holds, object->holds = 0, object->lingers = false;
 	for (struct region *r = region_from(0); r; r = region_next(r))
 		object_hold(r->object);
 }

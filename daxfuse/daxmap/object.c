@@ -93,22 +93,75 @@ int object_put_locked(struct object *object)
 	return object->fd;
 }
 
+/* If the caller's hold is the last one, but its descriptor can't be closed: it lingers. */
+static bool keep_lingering(struct object *object)
+{
+	bool locks;
+
+	if (object->holds != 1u + object->lingers)
+		return false;
+	locks = descriptor_has_locks(object->fd);
+	if (locks != object->lingers)
+		object->holds += locks ? 1 : -1;
+	object->lingers = locks;
+	return locks;
+}
+
 void object_put(struct object *object)
 {
 	struct held held = lock_take();
-	int fd = object_put_locked(object);
+	uint64_t grant = object->grant;
+	int fd;
 
+	if (keep_lingering(object)) {
+		lock_release(held);
+		daemon_unmap(object->fd, 0, UINT64_MAX, grant);
+		held = lock_take();
+	}
+	fd = object_put_locked(object);
 	lock_release(held);
 	descriptor_close(fd);
 }
 
-/* Somebody else may have made it meanwhile: theirs is taken. */
+/* One that only lingers, and need not any more: its hold is the caller's. */
+static struct object *find_lingering(void)
+{
+	struct object *object;
+
+	for (uint32_t i = 0; (object = object_at(i)); i++) {
+		if (object->holds == 1 && object->lingers && !descriptor_has_locks(object->fd)) {
+			object->lingers = false;
+			return object;
+		}
+	}
+	return NULL;
+}
+
+void objects_reap(void)
+{
+	struct object *object;
+
+	do {
+		struct held held = lock_take();
+
+		object = find_lingering();
+		lock_release(held);
+		if (object)
+			object_put(object);
+	} while (object);
+}
+
+/* Somebody else may have made it meanwhile: theirs is taken, if ours can be closed. */
 static int publish(const struct object *wanted, struct object **ret_object)
 {
 	struct held held = lock_take();
 	struct object *object = find(wanted->dev, wanted->ino, wanted->writable);
-	bool found = object;
-	int err = found ? 0 : object_new(&object);
+	bool found = object && !descriptor_has_locks(wanted->fd);
+	int err;
+
+	if (object && !found)
+		object->holds--;
+	err = found ? 0 : object_new(&object);
 
 	if (!found && !err) {
 		*object = *wanted;

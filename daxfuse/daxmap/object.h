@@ -3,7 +3,8 @@
  * Files: one object for each inode and way of opening it (a program that may only read a
  * file gets no descriptor for writing from us, and one that maps a file read-only does not
  * hold it open for writing), with a descriptor of our own, which owns the pins. An object
- * lives as long as it is held: by regions, flights and long-term pins.
+ * lives as long as it is held: by regions, flights and long-term pins; then as long as
+ * there are record locks on its file (descriptor.h), but without pins.
  */
 #ifndef DAXFUSE_DAXMAP_OBJECT_H
 #define DAXFUSE_DAXMAP_OBJECT_H
@@ -24,6 +25,7 @@ struct object {
 	uint64_t grant;  /* the highest seen */
 	struct session *session;
 	uint32_t before_fork; /* holds in the parent */
+	bool lingers; /* one hold is that nobody may close its descriptor now */
 	bool orphan; /* of a fork: could not be opened anew */
 };
 
@@ -40,7 +42,9 @@ void object_renumber(int fd, int other);
 /* For each object: those of index 0, 1, ...; NULL behind the last one, held or not. */
 struct object *object_at(uint32_t index);
 
-/* Without the lock. */
+/* Without the lock: */
 void object_put(struct object *object);
+/* Close what only lingers, if that can be now. */
+void objects_reap(void);
 
 #endif

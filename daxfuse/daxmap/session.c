@@ -12,6 +12,7 @@
 #include "daxfuse/daxmap/daemon.h"
 #include "daxfuse/daxmap/descriptor.h"
 #include "daxfuse/daxmap/lock.h"
+#include "daxfuse/daxmap/object.h"
 #include "daxfuse/daxmap/pieces.h"
 #include "daxfuse/daxmap/sys.h"
 
@@ -71,7 +72,10 @@ static bool serve(struct session *session)
 		err = daemon_receive(session->socket, IDLE_MS, &message);
 		if (!err)
 			err = answer(session, &message);
-		else if (err == -EAGAIN && end_if_idle(session))
+		if (err != -EAGAIN)
+			continue;
+		objects_reap();
+		if (end_if_idle(session))
 			return false;
 	} while (!err || err == -EAGAIN || err == -EINTR);
 	return true;

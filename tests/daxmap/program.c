@@ -402,6 +402,76 @@ static void private_mapping(void)
 	CHECK(pread(fd, &byte, 1, MIB) == 1 && byte == 0);
 }
 
+/* What another process is told of a lock of this one on the whole file. */
+static bool is_locked(void)
+{
+	int status;
+	pid_t child = fork();
+
+	if (!child) {
+		struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+		_exit(fcntl(fd, F_SETLK, &lock) ? 1 : 0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* Locks of a process on a file end when it closes any descriptor of the file: not ours. */
+static void record_locks(void)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+	char *memory;
+
+	CHECK(!is_locked());
+	CHECK(!fcntl(fd, F_SETLK, &lock));
+	for (int i = 0; i < 3; i++) {
+		memory = map(SIZE, PROT_READ | PROT_WRITE);
+		CHECK(is_locked());
+		memory[i] = 'x';
+		CHECK(!munmap(memory, SIZE));
+		CHECK(is_locked());
+	}
+	lock.l_type = F_UNLCK;
+	CHECK(!fcntl(fd, F_SETLK, &lock));
+	CHECK(!is_locked());
+	map(SIZE, PROT_READ);
+}
+
+/* libc has all threads change it, and waits for each. */
+static void changes_user(void)
+{
+	char *memory = map(SIZE, PROT_READ | PROT_WRITE);
+
+	alarm(20);
+	CHECK(!setegid(getegid()) && !seteuid(geteuid()));
+	memory[0] = 'x';
+}
+
+/* What may be written may be read, too, on all machines of ours. */
+static void write_only(void)
+{
+	volatile char *memory = map(SIZE, PROT_WRITE);
+
+	CHECK(!madvise((void *)memory, UNIT, MADV_REMOVE));
+	CHECK(memory[5] == 0);
+	memory[5] = 'x';
+	CHECK(memory[5] == 'x' && *(uint64_t *)(memory + 3 * MIB) == 3 * MIB);
+	CHECK(!mprotect((void *)memory, SIZE, PROT_READ) && !mprotect((void *)memory, SIZE, PROT_WRITE));
+	CHECK(memory[5] == 'x' && *(uint64_t *)(memory + 5 * MIB) == 5 * MIB);
+}
+
+/* The kernel reads what is to be locked in memory. */
+static void locks_memory(void)
+{
+	char *memory = map(SIZE, PROT_READ | PROT_WRITE);
+
+	CHECK(!madvise(memory, UNIT, MADV_REMOVE));
+	CHECK(!mlock(memory, UNIT) && !munlock(memory, UNIT));
+	CHECK(!mprotect(memory, SIZE, PROT_NONE) && !mprotect(memory, SIZE, PROT_READ));
+	CHECK(!mlock2(memory, SIZE, 0) && !munlock(memory, SIZE));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -414,6 +484,8 @@ static const struct {
 	{ "system_calls", system_calls }, { "masks", masks },
 	{ "threads", threads },		  { "steps", steps },
 	{ "advice", advice },		  { "private_mapping", private_mapping },
+	{ "record_locks", record_locks }, { "changes_user", changes_user },
+	{ "write_only", write_only },	  { "locks_memory", locks_memory },
 };
 
 int main(int argc, char **argv)
