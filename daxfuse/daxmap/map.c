@@ -218,7 +218,7 @@ static int map_at(const struct map_request *r, const struct map_request *wide,
 		  struct object *object, uintptr_t addr)
 {
 	struct region region = { .start = addr, .end = addr + wide->length, .offset = wide->offset,
-				 .object = object, .prot = r->prot,
+				 .object = object, .prot = prot_with_read(r->prot),
 				 .pages = !lines_up(addr, wide->offset),
 				 .head = (uint32_t)(r->offset - wide->offset) };
 	int err;

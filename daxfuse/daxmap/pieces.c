@@ -83,8 +83,10 @@ int pieces_clear(struct region *region, uintptr_t start, uintptr_t end)
 
 int pieces_set_protection(struct region *region, int prot)
 {
-	int err = sys_mprotect(region->start, region->end - region->start, prot & ~PROT_WRITE);
+	int err;
 
+	prot = prot_with_read(prot);
+	err = sys_mprotect(region->start, region->end - region->start, prot & ~PROT_WRITE);
 	if (err)
 		return err;
 	generation++;

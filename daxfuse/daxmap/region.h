@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 
 #define PAGE_BYTES UINT64_C(4096)
 #define UNIT_BYTES (UINT64_C(2) << 20)
@@ -85,6 +86,12 @@ void region_insert(const struct region *region);
 void region_cut(uintptr_t addr);
 /* Takes it out; the object's reference is the caller's again, the area's is gone. */
 void region_remove(struct region *region);
+
+/* What may be stored to can be loaded from: no machine of ours has it otherwise. */
+static inline int prot_with_read(int prot)
+{
+	return prot & PROT_WRITE ? prot | PROT_READ : prot;
+}
 
 static inline uint64_t unit_floor(uint64_t offset)
 {
