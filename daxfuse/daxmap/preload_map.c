@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* libdaxmap-preload: the calls on mappings of programs that know nothing of libdaxmap. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -45,6 +46,27 @@ EXPORTED int msync(void *addr, size_t length, int flags)
 EXPORTED int madvise(void *addr, size_t length, int advice)
 {
 	return dxm_advise(addr, length, advice);
+}
+
+/* They fault in what is to be locked, as any other system call does: without a signal. */
+static void fault_in(const void *addr, size_t length)
+{
+	int saved = errno;
+
+	dxm_populate((void *)addr, length, PROT_READ);
+	errno = saved;
+}
+
+EXPORTED int mlock(const void *addr, size_t length)
+{
+	fault_in(addr, length);
+	return NEXT(mlock)(addr, length);
+}
+
+EXPORTED int mlock2(const void *addr, size_t length, unsigned flags)
+{
+	fault_in(addr, length);
+	return NEXT(mlock2)(addr, length, flags);
 }
 
 EXPORTED int posix_madvise(void *addr, size_t length, int advice)
