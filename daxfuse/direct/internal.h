@@ -38,7 +38,7 @@
 #include "daxfuse/direct/pins.h"
 #include "daxfuse/map/map.h"
 
-enum { GATES = 64, FILE_BUCKETS = 1024, HOLDER_BUCKETS = 1024, FLUSHED_SLOTS = 1024 };
+enum { GATES = 1024, FILE_BUCKETS = 1024, HOLDER_BUCKETS = 1024, FLUSHED_SLOTS = 1024 };
 
 struct file {
 	uint64_t ino; /* first: probes show it */

@@ -498,15 +498,24 @@ int direct_unpin(struct direct *d, const struct direct_file *file, const struct 
 
 /* ---- promotion ---------------------------------------------------------------------------- */
 
+/* One unit at a time: whoever begins to map a file waits for what is under way. */
+static int promote_unit(struct direct *d, uint64_t ino, uint64_t offset)
+{
+	struct file *file = file_enter(d, ino);
+	int err = file ? map_promote(file->map, offset) : fs_map_promote(d->config.fs, ino, offset);
+
+	file_leave(d, ino, file);
+	return err;
+}
+
 /* A unit that somebody keeps to himself is passed over, for there may be better ones; whatever
  * else fails would fail again, in a sparse file for very long. */
-static int promote_units(struct direct *d, uint64_t ino, struct file *file, uint64_t from,
-			 uint64_t end)
+static int promote_units(struct direct *d, uint64_t ino, uint64_t from, uint64_t end)
 {
 	int failed = 0, err = 0;
 
 	for (uint64_t at = from; at < end && (!err || err == -EBUSY); at += MAP_UNIT_SIZE) {
-		err = file ? map_promote(file->map, at) : fs_map_promote(d->config.fs, ino, at);
+		err = promote_unit(d, ino, at);
 		failed = failed ? failed : err;
 	}
 	return failed;
@@ -516,7 +525,6 @@ int direct_promote(struct direct *d, const struct direct_file *file,
 		   const struct dxf_ioc_promote *promote)
 {
 	uint64_t first = unit_of(promote->offset), end;
-	struct file *mapped;
 	struct fs_attr attr;
 	int err = check(d, file, first, promote->length, true, &attr);
 
@@ -526,8 +534,5 @@ int direct_promote(struct direct *d, const struct direct_file *file,
 					    MIN(attr.size, promote->offset + promote->length);
 	if (end > first && !has_room(d, &attr, round_down(end - first, MAP_UNIT_SIZE)))
 		return -ENOSPC;
-	mapped = file_enter(d, file->ino);
-	err = promote_units(d, file->ino, mapped, first, end);
-	file_leave(d, file->ino, mapped);
-	return err;
+	return promote_units(d, file->ino, first, end);
 }
