@@ -80,6 +80,21 @@ int quarantine_stray(struct map_view *view, const struct map_pinned *piece)
 	return err;
 }
 
+/* The mapper has let go of a range. Whether nothing is left of the piece; from its ends it is let
+ * go in parts, too. */
+static bool shrink(struct stale_pin *stale, uint64_t from, uint64_t last)
+{
+	if (from > stale->last || last < stale->from)
+		return false;
+	if (from <= stale->from && last >= stale->last)
+		return true;
+	if (from <= stale->from)
+		stale->from = last + 1;
+	else if (last >= stale->last)
+		stale->last = from - 1;
+	return false;
+}
+
 struct stale_pin *stale_take(struct map_view *view, uint64_t from, uint64_t last, uint64_t grant)
 {
 	struct stale_pin **at = &view->stale, *taken = NULL;
@@ -87,8 +102,7 @@ struct stale_pin *stale_take(struct map_view *view, uint64_t from, uint64_t last
 	while (*at) {
 		struct stale_pin *stale = *at;
 
-		/* only an answer that covers all of it says that it is gone */
-		if (stale->from < from || stale->last > last || stale->grant > grant) {
+		if (stale->grant > grant || !shrink(stale, from, last)) {
 			at = &stale->next;
 			continue;
 		}

@@ -150,6 +150,17 @@ def test_who_does_not_connect_again_is_waited_for_once(pool, mute):
     clear_log(pool)
 
 
+def test_what_was_cut_off_is_let_go_of_in_parts(pool, mute):
+    path = make(pool.point / "f", 8 * MIB)
+    file = mute.open(path)
+    assert len(file.map(access=EAGER)) < 4, "units are neighbours"
+    os.truncate(path, 0)
+    for offset in (0, UNIT, 3 * UNIT, 2 * UNIT):
+        assert status(pool)["quarantined"] > 0
+        file.let_go(offset, UNIT)
+    assert status(pool)["quarantined"] == 0
+
+
 # ---- pins without the right to them
 
 def test_pins_are_for_who_has_the_device(pool):
