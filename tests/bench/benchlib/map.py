@@ -30,7 +30,7 @@ class Scale:
         # rounds, each of which goes through all ways; and those of the two that are set
         # beside each other where that is a matter of percents
         self.rounds = 1 if quick else 4
-        self.pairs = 2 if quick else 11
+        self.pairs = 2 if quick else 15
 
 
 def _rounds(ways, one, rounds, pairs=0):
