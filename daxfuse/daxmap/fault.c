@@ -16,7 +16,8 @@ enum { PATIENCE_MS = 10000, PAUSE_MS = 10 };
 /* The daemon is being replaced, or another holder is about to let go. */
 static bool is_passing(int err)
 {
-	return err == -ENOTCONN || err == -EBUSY || err == -EINTR || err == -EAGAIN;
+	return err == -ENOTCONN || err == -EBUSY || err == -EINTR || err == -EAGAIN ||
+	       err == -ECONNABORTED;
 }
 
 /* What the daemon says of the file or the place, not of this or that page. */
@@ -78,7 +79,7 @@ struct unit {
 /* What this thread has faulted on last, and in which state of things it was told to repeat it. */
 static __thread __attribute__((tls_model("initial-exec"))) uintptr_t repeated;
 static __thread __attribute__((tls_model("initial-exec"))) uint64_t repeated_generation;
-static __thread __attribute__((tls_model("initial-exec"))) uint64_t seen_conversions;
+static __thread __attribute__((tls_model("initial-exec"))) uint64_t seen_replacements;
 
 /* Another thread may have resolved it already: then it is repeated, once for each change. */
 static bool may_have_changed(uintptr_t addr)
@@ -93,10 +94,10 @@ static bool may_have_changed(uintptr_t addr)
 
 static bool not_yet_seen(void)
 {
-	uint64_t now = part_conversions();
-	bool same = seen_conversions == now;
+	uint64_t now = part_replacements();
+	bool same = seen_replacements == now;
 
-	seen_conversions = now;
+	seen_replacements = now;
 	return !same;
 }
 
@@ -196,8 +197,7 @@ enum fault fault_resolve(uintptr_t addr, bool write, bool bus)
 	err = ask_for_unit(&unit, page, write);
 	if (!err || err == -ENOENT)
 		return FAULT_AGAIN;
-	if (!is_passing(err) && !is_of_page(err) &&
-	    !part_to_kernel(unit.region_start, unit.region_end))
+	if (!is_of_page(err) && !part_to_kernel(unit.region_start, unit.region_end))
 		return FAULT_AGAIN;
 	return bus ? FAULT_BUS : turn_into_bus(page);
 }

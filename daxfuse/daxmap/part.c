@@ -2,7 +2,9 @@
 #include "daxfuse/daxmap/part.h"
 
 #include <errno.h>
+#include <linux/stat.h>
 #include <stdatomic.h>
+#include <sys/sysmacros.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/daxmap/keep.h"
@@ -22,11 +24,11 @@ struct dropped {
 
 enum { DROPPED = 16 };
 
-static _Atomic uint64_t conversions;
+static _Atomic uint64_t replacements;
 
-uint64_t part_conversions(void)
+uint64_t part_replacements(void)
 {
-	return atomic_load(&conversions);
+	return atomic_load(&replacements);
 }
 
 /* ---- out of the table ---- */
@@ -50,6 +52,7 @@ static unsigned take_out(uintptr_t start, uintptr_t end, struct dropped *dropped
 		region_remove(region);
 	}
 	*ret_end = region && region->start < end ? region->start : end;
+	replacements += n > 0;
 	for (unsigned i = 0; i < n; i++) {
 		dropped[i].grant = dropped[i].object->grant;
 		flights_void(dropped[i].object, dropped[i].offset, dropped[i].end,
@@ -94,6 +97,13 @@ int part_settle(uintptr_t start, uintptr_t end, bool whole)
 	return err;
 }
 
+static void release(const struct dropped *dropped, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		release_units(dropped[i].object, dropped[i].offset, dropped[i].end,
+			      dropped[i].grant);
+}
+
 int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const void *argument)
 {
 	struct dropped dropped[DROPPED];
@@ -110,9 +120,7 @@ int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const v
 		if (!err)
 			err = replace(start, stop, argument);
 		lock_release(held);
-		for (unsigned i = 0; i < n; i++)
-			release_units(dropped[i].object, dropped[i].offset, dropped[i].end,
-				      dropped[i].grant);
+		release(dropped, n);
 		start = stop;
 	}
 	return err;
@@ -123,44 +131,149 @@ static int replace_by_nothing(uintptr_t start, uintptr_t end, const void *argume
 	return sys_munmap(start, end - start);
 }
 
+/* Up to where it is ours, or not ours, from start on. */
+static uintptr_t alike(uintptr_t start, uintptr_t end, bool *ret_ours)
+{
+	struct held held = lock_take();
+	const struct region *region = region_from(start);
+
+	*ret_ours = region && region->start <= start;
+	if (region)
+		end = MIN(end, *ret_ours ? region->end : region->start);
+	lock_release(held);
+	return end;
+}
+
+/* What is not ours without the lock: the kernel may write back a file then, and wait. */
 int part_unmap(uintptr_t start, uintptr_t end)
 {
-	return part_replaced(start, end, replace_by_nothing, NULL);
+	int err = part_settle(start, end, true);
+
+	while (!err && start < end) {
+		bool ours;
+		uintptr_t stop = alike(start, end, &ours);
+
+		err = ours ? part_replaced(start, stop, replace_by_nothing, NULL) :
+			     sys_munmap(start, stop - start);
+		start = stop;
+	}
+	return err;
 }
 
 /* ---- to the kernel ---- */
 
-/* With more mappings than a process may have the kernel refuses even to replace some by one. */
-static int map_file(const struct region *region, uintptr_t start, uintptr_t end)
-{
-	uint64_t offset = region->offset + (start - region->start);
-	int fd = region->object->fd;
-	int err = sys_mmap_fixed(start, end - start, region->prot, MAP_SHARED, fd, offset);
+/* The part of a region that the kernel gets, and where that has mapped the file for it. */
+struct handover {
+	const struct region *region; /* a copy */
+	uintptr_t start, end;
+	uintptr_t from, to; /* what is the program's of it */
+	uintptr_t elsewhere; /* 0: nowhere */
+};
 
-	if (err != -ENOMEM)
-		return err;
-	sys_munmap(start, end - start);
-	return sys_mmap_fixed(start, end - start, region->prot, MAP_SHARED, fd, offset);
+static uint64_t offset_at(const struct region *region, uintptr_t addr)
+{
+	return region->offset + (addr - region->start);
 }
 
-static int replace_by_kernel(uintptr_t start, uintptr_t end, const void *argument)
+/* A program may have closed our descriptor, and got another file of that number. */
+static int check_descriptor(const struct object *object)
 {
-	const struct region *region = argument;
-	uintptr_t from = MAX(start, region_visible_start(region));
-	uintptr_t to = MIN(end, region_visible_end(region));
+	struct statx st;
+
+	if (syscall(SYS_statx, object->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st))
+		return -errno;
+	if (st.stx_ino == object->ino && makedev(st.stx_dev_major, st.stx_dev_minor) == object->dev)
+		return 0;
+	return -EBADF;
+}
+
+/*
+ * To map the file may mean to wait for its daemon, which may wait for our listener: so not
+ * with the lock. Nothing is read there before it is in its place.
+ */
+static int map_elsewhere(struct handover *h)
+{
+	int err = check_descriptor(h->region->object);
+
+	if (err || h->from >= h->to)
+		return err;
+	err = sys_mmap(0, h->to - h->from, h->region->prot, MAP_SHARED, h->region->object->fd,
+		       offset_at(h->region, h->from), &h->elsewhere);
+	return err == -ENOMEM ? 0 : err;
+}
+
+/* With more mappings than a process may have the kernel refuses even to replace some by one. */
+static int put_in_place(struct handover *h)
+{
+	size_t length = h->to - h->from;
+
+	if (h->elsewhere && syscall(SYS_mremap, h->elsewhere, length, length,
+				    MREMAP_MAYMOVE | MREMAP_FIXED, h->from) != -1) {
+		h->elsewhere = 0;
+		return 0;
+	}
+	sys_munmap(h->from, length);
+	return sys_mmap_fixed(h->from, length, h->region->prot, MAP_SHARED, h->region->object->fd,
+			      offset_at(h->region, h->from));
+}
+
+static int replace_by_kernel(struct handover *h)
+{
 	int err = 0;
 
-	conversions++;
 	/* what is not the program's, after the whole has been made divisible */
-	if (from > start || to < end)
-		err = pieces_background(start, end, PROT_NONE);
-	if (!err && from > start)
-		sys_munmap(start, from - start);
-	if (!err && to < end)
-		sys_munmap(to, end - to);
-	if (err || from >= to)
+	if (h->from > h->start || h->to < h->end)
+		err = pieces_background(h->start, h->end, PROT_NONE);
+	if (!err && h->from > h->start)
+		sys_munmap(h->start, h->from - h->start);
+	if (!err && h->to < h->end)
+		sys_munmap(h->to, h->end - h->to);
+	return err || h->from >= h->to ? err : put_in_place(h);
+}
+
+/* Others may have unmapped it meanwhile, and have something of theirs there. */
+static bool is_still_there(const struct handover *h)
+{
+	const struct region *region = region_at(h->start);
+
+	return region && region->object == h->region->object && region->end >= h->end &&
+	       offset_at(region, h->start) == offset_at(h->region, h->start) &&
+	       region->prot == h->region->prot;
+}
+
+static int hand_over_locked(struct handover *h, struct dropped *dropped, unsigned *ret_count)
+{
+	uintptr_t stop;
+	int err = regions_reserve(3);
+
+	if (err)
 		return err;
-	return map_file(region, from, to);
+	if (!is_still_there(h))
+		return 1;
+	*ret_count = take_out(h->start, h->end, dropped, &stop);
+	return replace_by_kernel(h);
+}
+
+/* 1: the region has changed. */
+static int hand_over(const struct region *region, uintptr_t start, uintptr_t end)
+{
+	struct handover h = { .region = region, .start = start, .end = end,
+			      .from = MAX(start, region_visible_start(region)),
+			      .to = MIN(end, region_visible_end(region)) };
+	struct dropped dropped[DROPPED] = { 0 };
+	unsigned n = 0;
+	struct held held;
+	int err = map_elsewhere(&h);
+
+	if (err)
+		return err;
+	held = lock_take();
+	err = hand_over_locked(&h, dropped, &n);
+	lock_release(held);
+	release(dropped, n);
+	if (h.elsewhere)
+		sys_munmap(h.elsewhere, h.to - h.from);
+	return err;
 }
 
 int part_to_kernel(uintptr_t start, uintptr_t end)
@@ -180,11 +293,14 @@ int part_to_kernel(uintptr_t start, uintptr_t end)
 		if (!any)
 			break;
 		start = MAX(start, region.start);
-		/* Only what is cut out is replaced; the kernel's own copy may have to be told of
-		 * by the daemon, so nothing of ours is there before. */
-		err = part_replaced(start, MIN(end, region.end), replace_by_kernel, &region);
+		err = part_settle(start, MIN(end, region.end), true);
+		if (!err)
+			err = hand_over(&region, start, MIN(end, region.end));
 		object_put(region.object);
-		start = MIN(end, region.end);
+		if (!err)
+			start = MIN(end, region.end);
+		else if (err > 0)
+			err = 0;
 	}
 	return err;
 }

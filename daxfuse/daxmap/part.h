@@ -30,7 +30,8 @@ int part_settle(uintptr_t start, uintptr_t end, bool whole);
 /* Have the kernel map the regions there, through its page cache or however it does. In signal
  * handlers, too. */
 int part_to_kernel(uintptr_t start, uintptr_t end);
-/* How often that was done: who faults on an address that is not in the table looks at it. */
-uint64_t part_conversions(void);
+/* How often something has left the table: who faults on an address that is not in it looks at
+ * this, as something else may be mapped there now. */
+uint64_t part_replacements(void);
 
 #endif

@@ -204,6 +204,23 @@ static void test_lost(void **state)
 	dxm_unmap(memory, UNIT_BYTES);
 }
 
+/* Who has faulted on a mapping that is replaced now finds another one there. */
+static void test_replaced(void **state)
+{
+	uintptr_t addr;
+
+	memory = map_file(2 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	addr = (uintptr_t)memory;
+	assert_int_equal(fault_resolve(addr - UNIT_BYTES, false, false), FAULT_AGAIN);
+	assert_int_equal(fault_resolve(addr - UNIT_BYTES, false, false), FAULT_FOREIGN);
+	assert_ptr_equal(dxm_map(memory, 2 * UNIT_BYTES, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 memory);
+	assert_int_equal(fault_resolve(addr, false, true), FAULT_AGAIN);
+	assert_int_equal(fault_resolve(addr, false, true), FAULT_FOREIGN);
+	munmap(memory, 2 * UNIT_BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,6 +234,7 @@ int main(void)
 		cmocka_unit_test_setup(test_mapped_over, fake_setup),
 		cmocka_unit_test_setup(test_mprotected, fake_setup),
 		cmocka_unit_test_setup(test_lost, fake_setup),
+		cmocka_unit_test_setup(test_replaced, fake_setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
