@@ -55,9 +55,20 @@ int daemon_reopen(int fd, bool writable, int *ret_fd)
 	return 0;
 }
 
+/* Whether the kernel has no connection to a daemon any more; that of a daemon which is being
+ * replaced waits. */
+static bool is_dead(int fd)
+{
+	struct statfs fs;
+
+	return syscall(SYS_fstatfs, fd, &fs) && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
 int daemon_map(int fd, struct dxf_ioc_map *map)
 {
-	return ask(fd, DXF_IOC_MAP, map);
+	int err = ask(fd, DXF_IOC_MAP, map);
+
+	return (err == -ENOTCONN || err == -ECONNABORTED) && is_dead(fd) ? -EIO : err;
 }
 
 int daemon_unmap(int fd, uint64_t offset, uint64_t length, uint64_t grant)

@@ -472,6 +472,41 @@ static void locks_memory(void)
 	CHECK(!mlock2(memory, SIZE, 0) && !munlock(memory, SIZE));
 }
 
+static void jump_back(int sig, siginfo_t *info, void *context)
+{
+	siglongjmp(jump, sig);
+}
+
+/* When the daemon has ended for good: what is mapped stays, all else is a SIGBUS, at once. */
+static void outlives_mount(void)
+{
+	struct sigaction action = { .sa_sigaction = jump_back, .sa_flags = SA_SIGINFO };
+	volatile char *memory = map(SIZE, PROT_READ | PROT_WRITE);
+	volatile int buses = 0;
+	struct timespec begin, end;
+
+	CHECK(!madvise((void *)(memory + UNIT), UNIT, MADV_REMOVE));
+	CHECK(memory[UNIT] == 0);
+	memory[7] = 'x';
+	CHECK(!sigaction(SIGBUS, &action, NULL));
+	puts("mapped");
+	fflush(stdout);
+	(void)!getchar();
+	sleep(1);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	for (volatile size_t at = UNIT; at < 2 * UNIT; at += 4096) {
+		if (sigsetjmp(jump, 1))
+			buses++;
+		else
+			(void)memory[at];
+	}
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	CHECK(buses == UNIT / 4096 && end.tv_sec - begin.tv_sec < 5);
+	CHECK(memory[7] == 'x');
+	memory[8] = 'x';
+	CHECK(!munmap((void *)memory, SIZE));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -485,6 +520,7 @@ static const struct {
 	{ "threads", threads },		  { "steps", steps },
 	{ "advice", advice },		  { "private_mapping", private_mapping },
 	{ "record_locks", record_locks }, { "changes_user", changes_user },
+	{ "outlives_mount", outlives_mount },
 	{ "write_only", write_only },	  { "locks_memory", locks_memory },
 };
 

@@ -15,7 +15,7 @@ from support.pool import MIB
 
 UNIT = 2 * MIB
 SCENARIOS = re.findall(r'{ "(\w+)", (?:\w+) }', (Path(__file__).parent / "program.c").read_text())
-ALONE = [name for name in SCENARIOS if not name.startswith("dies_of_") and name not in ("threads", "steps")]
+ALONE = [name for name in SCENARIOS if not name.startswith("dies_of_") and name not in ("threads", "steps", "outlives_mount")]
 PUNCH = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
@@ -173,6 +173,20 @@ print(memory[:3], memory[6 << 20], flush=True)
     pool.log.write_text("")  # that it was killed
     assert child.stdout.readline() == "b'new' 0\n"
     assert child.wait(30) == 0
+
+
+def test_outlives_mount(program, bin_dir, pool, file):
+    """No fault waits for a daemon that will not come back."""
+    child = subprocess.Popen([bin_dir / "daxfuse", "run", program, "outlives_mount", file],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "mapped\n"
+    pool.shoot()
+    child.communicate("\n", timeout=60)
+    assert child.returncode == 0
+    pool.daemon.wait()
+    pool.log.write_text("")
+    pool.kill()
+    pool.mount("dax=always")
 
 
 def test_space_comes_back(program, bin_dir, pool, mnt, file):
