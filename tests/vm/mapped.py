@@ -364,6 +364,43 @@ def test_without_a_free_unit(pool, mnt, program, bin_dir):
         assert (mnt / "f").read_bytes() == touched
 
 
+STORES = """
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+memory = mmap.mmap(fd, 0)
+memory[5] = 1
+print(flush=True)
+input()
+memory[3 << 21] = 2
+memory.flush()
+print(memory[5], os.pread(fd, 1, 3 << 21)[0], flush=True)
+input()
+memory[2 << 21] = 3
+"""
+
+
+def test_units_run_out(pool, mnt, bin_dir):
+    """At a store to a hole of a mapped file: the kernel maps it from then on."""
+    with open(mnt / "f", "wb") as f:
+        f.truncate(4 * UNIT)
+    with subprocess.Popen([bin_dir / "daxfuse", "run", "python3", "-c", STORES, mnt / "f"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "\n"
+        assert mappings(pool)["huge"] == UNIT and mappings(pool)["zeroes"] == 3 * UNIT
+        with full(pool, mnt, 0):
+            child.stdin.write("\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == "1 2\n"
+            asked = mappings(pool)["counters"]["asked"]
+            subprocess.run(["fallocate", "-p", "-o", "8192", "-l", "4096", mnt / "f"], check=True)
+            assert mappings(pool)["counters"]["asked"] == asked, "it has let go of all of it"
+            child.stdin.write("\n")
+            child.stdin.close()
+            assert child.wait(60) == 0
+    data = (mnt / "f").read_bytes()
+    assert data.count(0) == 4 * UNIT - 3 and (data[5], data[3 * UNIT], data[2 * UNIT]) == (1, 2, 3)
+
+
 # ---- fsync
 
 def test_fsync_flushes(pool, mnt, program):
