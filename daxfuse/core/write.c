@@ -61,14 +61,16 @@ int probe_range(const struct pmem *pm, const void *dst, uint64_t n)
 }
 
 /* Lines that are written in part are read by the CPU, so poison is looked for first;
- * whole ones overwrite it, if they can. */
+ * whole ones overwrite it, if they can. src NULL: zeroes. */
 static int try_store(const struct pmem *pm, char *dst, const void *src, uint64_t n)
 {
 	int err = n && (uintptr_t)dst % LINE ? pmem_probe(pm, dst, 1) : 0;
 
 	if (!err && n && ((uintptr_t)dst + n) % LINE)
 		err = pmem_probe(pm, dst + n - 1, 1);
-	return err || !n ? err : pmem_write_nt(pm, dst, src, n);
+	if (err || !n)
+		return err;
+	return src ? pmem_write_nt(pm, dst, src, n) : pmem_write_zero_nt(pm, dst, n);
 }
 
 /* Nothing of a sector that is overwritten as a whole is needed any more. */
@@ -91,13 +93,7 @@ int store_over(const struct pmem *pm, void *dst, const void *src, uint64_t n)
 
 int zero_over(const struct pmem *pm, void *dst, uint64_t n)
 {
-	int err = probe_range(pm, dst, n);
-
-	if (err && clear_covered(pm, dst, n) == 0)
-		err = probe_range(pm, dst, n);
-	if (!err)
-		pmem_zero_nt(pm, dst, n);
-	return err;
+	return store_over(pm, dst, NULL, n);
 }
 
 static const char *source(const struct writing *w, uint64_t at)

@@ -95,6 +95,8 @@ int pmem_probe(const struct pmem *pm, const void *p, size_t len);
  * where the kernel has taken the page away, and then part of it may be stored.
  */
 int pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len);
+/* The same with zeroes. */
+int pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len);
 
 /*
  * Let the device clear what it knows to be bad of [p, p + len), whole sectors: they

@@ -155,6 +155,16 @@ int pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len)
 	return 0;
 }
 
+int pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len)
+{
+	if (sigsetjmp(guard.back, 0))
+		return -EIO;
+	guard_arm(dst, len);
+	pmem_zero_nt(pm, dst, len);
+	guard_disarm();
+	return 0;
+}
+
 /* Not inlined: a variable that lives across sigsetjmp() may be clobbered. */
 __attribute__((noinline)) static void touch_lines(const volatile char *line, size_t len)
 {

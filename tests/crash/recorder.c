@@ -204,6 +204,12 @@ int pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len)
 	return 0;
 }
 
+int pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len)
+{
+	store(pm, LOG_ZERO_NT, dst, NULL, len, __builtin_return_address(0));
+	return 0;
+}
+
 void pmem_flush(const struct pmem *pm, const void *p, size_t len)
 {
 	struct image *image = image_of(pm);

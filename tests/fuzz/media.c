@@ -194,6 +194,12 @@ void pmem_zero_nt(const struct pmem *pm, void *dst, size_t len)
 	heal(pm, dst, len);
 }
 
+int pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len)
+{
+	pmem_zero_nt(pm, dst, len);
+	return 0;
+}
+
 void pmem_flush(const struct pmem *pm, const void *p, size_t len)
 {
 	if (!pmem_contains(pm, pmem_offset(pm, p), len))

@@ -95,6 +95,10 @@ static void test_write(void **state)
 
 	BEGIN;
 	memset(page, 0x33, sizeof(page));
+	assert_int_equal(pmem_write_zero_nt(pm, pm->base + CUT, 4096), -EIO);
+	assert_int_equal(pmem_write_zero_nt(pm, pm->base + CUT - 100, 200), -EIO);
+	assert_int_equal(pmem_write_zero_nt(pm, pm->base + CUT - 4096, 4096), 0);
+	assert_int_equal(pm->base[CUT - 1], 0);
 	assert_int_equal(pmem_write_nt(pm, pm->base + CUT, page, 4096), -EIO);
 	assert_int_equal(pmem_write_nt(pm, pm->base + CUT - 100, page, 200), -EIO);
 	assert_int_equal(pmem_write_nt(pm, pm->base + CUT - 4096, page, 4096), 0);
