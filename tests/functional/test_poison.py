@@ -4,6 +4,7 @@ Media errors. An image that is cut short under its daemon answers with SIGBUS, a
 poison does: what lies there is EIO, all else goes on, and the daemon lives.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import random
 import pytest
 
 from support.pool import MIB
-from support.process import fails
+from support.process import eventually, fails
 from support.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, extents, fallocate
 
 UNIT = 2 * MIB
@@ -36,11 +37,29 @@ class Cut:
             file.write(self.rest)
 
 
+def keep_blocks_low(pool):
+    """Have the unit that is broken for blocks low in the pool: tables of files lie there, and the
+    names in the folder d. It is broken when nothing else is free, and d keeps it so. The root's
+    own names lie high, but the kernel knows the one that the tests need."""
+    ballast = pool.point / "ballast"
+    with open(ballast, "wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while file.write(bytes(UNIT)):
+                pass
+        lowest = min(unit_extents(ballast), key=lambda extent: extent.device_offset)
+        fallocate(file.fileno(), FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, lowest.file_offset, UNIT)
+    (pool.point / "d").mkdir()
+    (pool.point / "d/low").write_bytes(bytes(100_000))
+    ballast.unlink()
+    assert eventually(lambda: pool.free()[0] * 4096 >= 40 * MIB, True)
+
+
 @pytest.fixture(params=["dax=never", "dax=always"])
 def pool(request, make_pool):
     pool = make_pool(64 * MIB)
     pool.mount(request.param)
-    (pool.point / "f").write_bytes(CONTENT)
+    keep_blocks_low(pool)
+    (pool.point / "d/f").write_bytes(CONTENT)
     pool.remount()  # nothing of it is in the page cache
     with pool.watched():
         yield pool
@@ -50,7 +69,7 @@ def pool(request, make_pool):
 @pytest.fixture
 def cut_at(pool):
     """A place in the image with units of the file on both sides of it."""
-    places = sorted(extent.device_offset for extent in unit_extents(pool.point / "f"))
+    places = sorted(extent.device_offset for extent in unit_extents(pool.point / "d/f"))
     return places[len(places) // 2]
 
 
@@ -62,7 +81,7 @@ def unit_extents(path):
 
 
 def test_reading(pool, cut_at):
-    path = pool.point / "f"
+    path = pool.point / "d/f"
     units = unit_extents(path)
     with Cut(pool, cut_at):
         fd = os.open(path, os.O_RDONLY)
@@ -82,7 +101,7 @@ def test_reading(pool, cut_at):
 
 def test_writing(pool, cut_at):
     """A write that meets poison fails; it never ends the daemon, and nothing else is damaged."""
-    path = pool.point / "f"
+    path = pool.point / "d/f"
     units = unit_extents(path)
     model = bytearray(CONTENT)
     with Cut(pool, cut_at):
@@ -104,13 +123,13 @@ def test_writing(pool, cut_at):
 
 def test_freeing(pool, cut_at):
     """Whole units are let go without touching what is in them."""
-    path = pool.point / "f"
+    path = pool.point / "d/f"
     with Cut(pool, cut_at):
         fd = os.open(path, os.O_RDWR)
         fallocate(fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, 0, 6 * UNIT)
         os.close(fd)
         os.unlink(path)
-    assert os.listdir(pool.point) == []
+    assert os.listdir(pool.point / "d") == ["low"]
 
 
 def test_everything_else_goes_on(pool, cut_at):
@@ -119,10 +138,10 @@ def test_everything_else_goes_on(pool, cut_at):
     with Cut(pool, cut_at):
         for i in range(200):
             try:
-                (pool.point / f"new{i}").write_bytes(b"small")
+                (pool.point / f"d/new{i}").write_bytes(b"small")
                 done.append(i)
             except OSError as error:
                 assert error.errno in (5, 28), error
     assert done
     for i in done:
-        assert (pool.point / f"new{i}").read_bytes() == b"small"
+        assert (pool.point / f"d/new{i}").read_bytes() == b"small"
