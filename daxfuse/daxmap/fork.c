@@ -16,6 +16,7 @@
 #include "daxfuse/daxmap/session.h"
 
 static struct held held_by_fork;
+static int failed;
 
 static void prepare(void)
 {
@@ -79,6 +80,7 @@ static void refill(void)
 static void child(void)
 {
 	lock_reset();
+	regions_reset();
 	flights_reset();
 	keep_reset();
 	count_holds();
@@ -90,20 +92,17 @@ static void child(void)
 	signals_restore(held_by_fork.mask);
 }
 
-static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
-
-int fork_install(void)
+/*
+ * When the library is loaded: handlers that a program registers later run before ours in the
+ * parent, so that they do not wait with our lock held, and in the child after ours, so that
+ * nothing of theirs comes to lie where our mappings are missing.
+ */
+__attribute__((constructor)) static void install(void)
 {
-	static _Atomic bool installed;
-	int err = 0;
+	failed = pthread_atfork(prepare, parent, child);
+}
 
-	if (installed)
-		return 0;
-	pthread_mutex_lock(&installing);
-	if (!installed) {
-		err = -pthread_atfork(prepare, parent, child);
-		installed = !err;
-	}
-	pthread_mutex_unlock(&installing);
-	return err;
+int fork_check(void)
+{
+	return -failed;
 }

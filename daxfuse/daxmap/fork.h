@@ -7,7 +7,7 @@
 #ifndef DAXFUSE_DAXMAP_FORK_H
 #define DAXFUSE_DAXMAP_FORK_H
 
-/* Have it done from now on; once. */
-int fork_install(void);
+/* 0, or why it could not be had. */
+int fork_check(void);
 
 #endif

@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static _Atomic uint32_t word;
+static struct latch the_lock;
 
 static void set_mask(uint64_t mask, uint64_t *ret_before)
 {
@@ -30,26 +30,41 @@ void signals_restore(uint64_t mask)
 	set_mask(mask, NULL);
 }
 
-struct held lock_take(void)
+uint64_t latch_take(struct latch *latch)
 {
-	struct held held = { .mask = signals_block() };
+	uint64_t mask = signals_block();
 	uint32_t was = 0;
 
-	if (atomic_compare_exchange_strong(&word, &was, 1))
-		return held;
-	while (atomic_exchange(&word, 2))
-		syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
-	return held;
+	if (atomic_compare_exchange_strong(&latch->word, &was, 1))
+		return mask;
+	while (atomic_exchange(&latch->word, 2))
+		syscall(SYS_futex, &latch->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+	return mask;
+}
+
+void latch_release(struct latch *latch, uint64_t mask)
+{
+	if (atomic_exchange(&latch->word, 0) == 2)
+		syscall(SYS_futex, &latch->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	signals_restore(mask);
+}
+
+void latch_reset(struct latch *latch)
+{
+	atomic_store(&latch->word, 0);
+}
+
+struct held lock_take(void)
+{
+	return (struct held){ .mask = latch_take(&the_lock) };
 }
 
 void lock_release(struct held held)
 {
-	if (atomic_exchange(&word, 0) == 2)
-		syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-	signals_restore(held.mask);
+	latch_release(&the_lock, held.mask);
 }
 
 void lock_reset(void)
 {
-	atomic_store(&word, 0);
+	latch_reset(&the_lock);
 }

@@ -17,6 +17,14 @@ struct held lock_take(void);
 void lock_release(struct held held);
 /* Free it in the child of a fork, where only the thread that forked goes on. */
 void lock_reset(void);
+/* Held for some instructions only, also without the one lock; signals are blocked. */
+struct latch {
+	_Atomic uint32_t word;
+};
+uint64_t latch_take(struct latch *latch);
+void latch_release(struct latch *latch, uint64_t mask);
+void latch_reset(struct latch *latch);
+
 /* Block all signals; the mask before. */
 uint64_t signals_block(void);
 void signals_restore(uint64_t mask);

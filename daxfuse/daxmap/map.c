@@ -246,7 +246,7 @@ int map_object(const struct map_request *r, struct object *object, uintptr_t *re
 	if (!err)
 		err = signals_install();
 	if (!err)
-		err = fork_install();
+		err = fork_check();
 	if (!err)
 		err = check_session(r, object->session);
 	if (err) {

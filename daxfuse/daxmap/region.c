@@ -6,11 +6,14 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/object.h"
 #include "daxfuse/daxmap/sys.h"
 
 static struct region *table;
 static size_t count, room;
+/* Who changes where regions are has the lock and this; who only looks has one of them. */
+static struct latch latch;
 /* Bounds of all that was ever in the table: most addresses of a program are outside. */
 static _Atomic uintptr_t lowest = UINTPTR_MAX, highest;
 
@@ -134,12 +137,6 @@ uint8_t area_reason(const struct area *area, uint64_t offset)
 
 /* ---- the table ---- */
 
-bool regions_near(uintptr_t start, uintptr_t end)
-{
-	return end > atomic_load_explicit(&lowest, memory_order_relaxed) &&
-	       start < atomic_load_explicit(&highest, memory_order_relaxed);
-}
-
 /* Index of the first region that ends above addr. */
 static size_t find(uintptr_t addr)
 {
@@ -154,6 +151,28 @@ static size_t find(uintptr_t addr)
 			low = middle + 1;
 	}
 	return low;
+}
+
+static bool overlaps(uintptr_t start, uintptr_t end)
+{
+	uint64_t mask = latch_take(&latch);
+	size_t at = find(start);
+	bool found = at < count && table[at].start < end;
+
+	latch_release(&latch, mask);
+	return found;
+}
+
+bool regions_near(uintptr_t start, uintptr_t end)
+{
+	return end > atomic_load_explicit(&lowest, memory_order_relaxed) &&
+	       start < atomic_load_explicit(&highest, memory_order_relaxed) &&
+	       overlaps(start, end);
+}
+
+void regions_reset(void)
+{
+	latch_reset(&latch);
 }
 
 struct region *region_from(uintptr_t addr)
@@ -178,6 +197,8 @@ struct region *region_next(struct region *region)
 int regions_reserve(size_t more)
 {
 	size_t bytes = (room ? room * 2 : 128) * sizeof(*table);
+	struct region *old;
+	uint64_t mask;
 	void *memory;
 	int err;
 
@@ -188,28 +209,28 @@ int regions_reserve(size_t more)
 	err = sys_memory(bytes, &memory);
 	if (err)
 		return err;
-	if (table) {
+	if (table)
 		memcpy(memory, table, count * sizeof(*table));
-		sys_munmap((uintptr_t)table, room * sizeof(*table));
-	}
+	mask = latch_take(&latch);
+	old = table;
 	table = memory;
+	latch_release(&latch, mask);
+	if (old)
+		sys_munmap((uintptr_t)old, room * sizeof(*table));
 	room = bytes / sizeof(*table);
 	return 0;
-}
-
-static void open_gap(size_t at)
-{
-	memmove(table + at + 1, table + at, (count - at) * sizeof(*table));
-	count++;
 }
 
 void region_insert(const struct region *region)
 {
 	struct region copy = *region;
 	size_t at = find(copy.start);
+	uint64_t mask = latch_take(&latch);
 
-	open_gap(at);
+	memmove(table + at + 1, table + at, (count - at) * sizeof(*table));
+	count++;
 	table[at] = copy;
+	latch_release(&latch, mask);
 	copy.area->regions++;
 	if (copy.start < atomic_load_explicit(&lowest, memory_order_relaxed))
 		atomic_store(&lowest, copy.start);
@@ -220,6 +241,7 @@ void region_insert(const struct region *region)
 void region_cut(uintptr_t addr)
 {
 	struct region *region = region_at(addr), upper;
+	uint64_t mask;
 
 	if (!region || region->start == addr)
 		return;
@@ -227,7 +249,9 @@ void region_cut(uintptr_t addr)
 	upper.offset += addr - region->start;
 	upper.start = addr;
 	upper.head = region->tail = 0;
+	mask = latch_take(&latch);
 	region->end = addr;
+	latch_release(&latch, mask);
 	object_hold(upper.object);
 	region_insert(&upper);
 }
@@ -235,8 +259,11 @@ void region_cut(uintptr_t addr)
 void region_remove(struct region *region)
 {
 	size_t at = (size_t)(region - table);
+	uint64_t mask;
 
 	area_put(region->area);
+	mask = latch_take(&latch);
 	count--;
 	memmove(table + at, table + at + 1, (count - at) * sizeof(*table));
+	latch_release(&latch, mask);
 }

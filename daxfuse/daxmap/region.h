@@ -70,8 +70,14 @@ uint8_t area_reason(const struct area *area, uint64_t offset);
 
 /* ---- the table */
 
-/* Whether something of [start, end) may be in the table; without the lock. */
+/*
+ * Whether something of [start, end) is in the table. Without the lock: a fork holds that while it
+ * waits for the locks of other libraries, and their owners may be about to unmap something of
+ * theirs (malloc's memory).
+ */
 bool regions_near(uintptr_t start, uintptr_t end);
+/* In the child of a fork: nobody is looking. */
+void regions_reset(void);
 /* The region that has addr, or the first one above it; NULL: none. */
 struct region *region_from(uintptr_t addr);
 /* The one that has addr, or NULL. */

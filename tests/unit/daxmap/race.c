@@ -2,6 +2,8 @@
 /* What happens while an answer is on its way. */
 #include "fake.h"
 
+#include <sys/wait.h>
+
 #include "daxfuse/daxmap/fault.h"
 
 static char *memory;
@@ -221,6 +223,68 @@ static void test_replaced(void **state)
 	munmap(memory, 2 * UNIT_BYTES);
 }
 
+/* ---- a library (an allocator) that holds its lock over forks, too */
+
+static pthread_mutex_t allocator = PTHREAD_MUTEX_INITIALIZER;
+static atomic_bool allocating;
+
+static void take_allocator(void)
+{
+	pthread_mutex_lock(&allocator);
+}
+
+static void leave_allocator(void)
+{
+	pthread_mutex_unlock(&allocator);
+}
+
+/* Earlier than ours: so the lock is taken after ours. */
+__attribute__((constructor(101))) static void install_allocator(void)
+{
+	pthread_atfork(take_allocator, leave_allocator, leave_allocator);
+}
+
+static void *allocate(void *argument)
+{
+	while (allocating) {
+		take_allocator();
+		dxm_unmap(argument, PAGE_BYTES);
+		leave_allocator();
+	}
+	return NULL;
+}
+
+/* Who waits for the lock has all signals blocked: no alarm(). */
+static void *end_what_hangs(void *argument)
+{
+	sleep(60);
+	_exit(99);
+}
+
+/* Its memory is none of ours: nobody waits for the other's lock. */
+static void test_fork_and_allocator(void **state)
+{
+	pthread_t thread;
+	int status;
+
+	memory = map_file(3 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	dxm_unmap(memory + UNIT_BYTES, UNIT_BYTES);
+	allocating = true;
+	assert_int_equal(pthread_create(&thread, NULL, end_what_hangs, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, allocate, memory + UNIT_BYTES), 0);
+	for (int i = 0; i < 100; i++) {
+		pid_t child = fork();
+
+		if (!child)
+			_exit(memory[8] == 0 ? 0 : 1);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+	}
+	allocating = false;
+	pthread_join(thread, NULL);
+	dxm_unmap(memory, 3 * UNIT_BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -235,6 +299,7 @@ int main(void)
 		cmocka_unit_test_setup(test_mprotected, fake_setup),
 		cmocka_unit_test_setup(test_lost, fake_setup),
 		cmocka_unit_test_setup(test_replaced, fake_setup),
+		cmocka_unit_test_setup(test_fork_and_allocator, fake_setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
