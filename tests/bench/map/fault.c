@@ -115,16 +115,7 @@ static void *unit(struct faulting *f, uint64_t i)
 	return pmem_at(f->bench->pool.pm, map.device_offset);
 }
 
-/* What core does to a unit that it allocates: look for poison in each block, and zero it. */
-static void probe(void *context, uint64_t i)
-{
-	struct faulting *f = context;
-	const char *at = unit(f, i);
-
-	for (unsigned block = 0; block < UNIT_PAGES; block++)
-		bench_check(pmem_probe(f->bench->pool.pm, at + block * DXF_BLOCK_SIZE, 1), "probe");
-}
-
+/* What core does to a unit that it allocates. */
 static void zero(void *context, uint64_t i)
 {
 	struct faulting *f = context;
@@ -164,10 +155,10 @@ static void add(struct json_object *object, const char *name, const struct bench
 	json_object_object_add(object, name, bench_result_json(result));
 }
 
-/* Faults that allocate, and the probing and zeroing that is most of them alone. */
+/* Faults that allocate, and the zeroing that is most of them alone. */
 static void measure_holes(struct bench *b, struct json_object *object)
 {
-	struct bench_result probing = { 0 }, zeroing = { 0 }, allocating = { 0 };
+	struct bench_result zeroing = { 0 }, allocating = { 0 };
 	struct faulting full, holes;
 
 	open_file(b, "full", &full);
@@ -177,7 +168,6 @@ static void measure_holes(struct bench *b, struct json_object *object)
 		fault(&full, i);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		run(&full, zero, b->units, &zeroing);
-		run(&full, probe, b->units, &probing);
 		run_as(&holes, MAP_WRITE, b->units, &allocating);
 		let_go(&holes);
 		set_size(b, holes.file->ino, 0);
@@ -185,7 +175,6 @@ static void measure_holes(struct bench *b, struct json_object *object)
 	}
 	close_file(&full);
 	close_file(&holes);
-	add(object, "probe", &probing);
 	add(object, "zero", &zeroing);
 	add(object, "allocate", &allocating);
 }
