@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stddef.h>
+#include <unistd.h>
 
 #include "daxfuse/daxmap/daemon.h"
 #include "daxfuse/daxmap/descriptor.h"
@@ -17,6 +18,7 @@
 
 static struct held held_by_fork;
 static int failed;
+static pid_t process;
 
 static void prepare(void)
 {
@@ -79,6 +81,7 @@ static void refill(void)
 
 static void child(void)
 {
+	process = getpid();
 	lock_reset();
 	regions_reset();
 	flights_reset();
@@ -99,7 +102,13 @@ static void child(void)
  */
 __attribute__((constructor)) static void install(void)
 {
+	process = getpid();
 	failed = pthread_atfork(prepare, parent, child);
+}
+
+bool fork_is_foreign(void)
+{
+	return getpid() != process;
 }
 
 int fork_check(void)

@@ -7,6 +7,12 @@
 #ifndef DAXFUSE_DAXMAP_FORK_H
 #define DAXFUSE_DAXMAP_FORK_H
 
+#include <stdbool.h>
+
+/* Whether the caller is such a child, or one of a raw clone(): what it does to its descriptors
+ * and signals must not be noted in memory which may be its parent's. */
+bool fork_is_foreign(void);
+
 /* 0, or why it could not be had. */
 int fork_check(void);
 

@@ -3,6 +3,7 @@
 #include "daxfuse/daxmap/preload.h"
 
 #include "daxfuse/daxmap/descriptor.h"
+#include "daxfuse/daxmap/fork.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/object.h"
 #include "daxfuse/daxmap/pieces.h"
@@ -29,7 +30,7 @@ void dxm_preload_yield_fd(int fd)
 	struct held held;
 	int other;
 
-	if (!descriptor_is_own(fd))
+	if (!descriptor_is_own(fd) || fork_is_foreign())
 		return;
 	held = lock_take();
 	other = descriptor_move(fd);

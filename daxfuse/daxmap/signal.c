@@ -13,6 +13,7 @@
 
 #include "daxfuse/daxmap.h"
 #include "daxfuse/daxmap/fault.h"
+#include "daxfuse/daxmap/fork.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/preload.h"
 
@@ -160,7 +161,7 @@ int dxm_preload_sigaction(int sig, const struct sigaction *action, struct sigact
 {
 	struct sigaction changed;
 
-	if ((sig == SIGSEGV || sig == SIGBUS) && installed)
+	if ((sig == SIGSEGV || sig == SIGBUS) && installed && !fork_is_foreign())
 		return change_ours(sig, action, ret_old);
 	if (action) {
 		changed = *action;

@@ -477,6 +477,31 @@ static void jump_back(int sig, siginfo_t *info, void *context)
 	siglongjmp(jump, sig);
 }
 
+/* The child of a vfork() has descriptors and signals of its own, in our memory. */
+static void vforks(void)
+{
+	char *memory = map(SIZE, PROT_READ | PROT_WRITE), byte;
+	struct stat st;
+	pid_t child;
+	int status;
+
+	CHECK(!madvise(memory, UNIT, MADV_REMOVE));
+	child = vfork();
+	if (!child) {
+		for (int n = 3; n < 8192; n++) {
+			if (n != fd && !fstat(n, &st))
+				dup2(0, n);
+		}
+		signal(SIGSEGV, SIG_DFL);
+		signal(SIGBUS, SIG_DFL);
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && !status);
+	memory[9] = 'x';
+	memory[UNIT] = 'y';
+	CHECK(pread(fd, &byte, 1, 9) == 1 && byte == 'x');
+}
+
 /* When the daemon has ended for good: what is mapped stays, all else is a SIGBUS, at once. */
 static void outlives_mount(void)
 {
@@ -520,6 +545,7 @@ static const struct {
 	{ "threads", threads },		  { "steps", steps },
 	{ "advice", advice },		  { "private_mapping", private_mapping },
 	{ "record_locks", record_locks }, { "changes_user", changes_user },
+	{ "vforks", vforks },
 	{ "outlives_mount", outlives_mount },
 	{ "write_only", write_only },	  { "locks_memory", locks_memory },
 };
