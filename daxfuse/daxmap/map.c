@@ -255,10 +255,27 @@ int map_object(const struct map_request *r, struct object *object, uintptr_t *re
 	}
 	wide = widened(r, object->session);
 	err = reserve(&wide, &addr);
+	/* what lines up takes more room */
+	if (err == -ENOMEM)
+		return plain(r, ret_addr);
 	if (!err)
 		err = map_at(r, &wide, object, addr);
 	if (!err)
 		*ret_addr = addr + (r->offset - wide.offset);
+	return err;
+}
+
+/* mmap() is no cancellation point, and does not fail because of a signal: opening the file and
+ * talking to the daemon, that is. */
+static int get_object(int fd, bool writable, struct object **ret_object)
+{
+	uint64_t mask = signals_block();
+	int state, err;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	err = object_get(fd, writable, ret_object);
+	pthread_setcancelstate(state, NULL);
+	signals_restore(mask);
 	return err;
 }
 
@@ -270,7 +287,7 @@ static int map(const struct map_request *r, uintptr_t *ret_addr)
 
 	if (!is_candidate(r, &writable))
 		return plain(r, ret_addr);
-	err = object_get(r->fd, writable, &object);
+	err = get_object(r->fd, writable, &object);
 	if (err) {
 		report_kernel(r->fd, r->length, err);
 		return plain(r, ret_addr);

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -502,6 +503,30 @@ static void vforks(void)
 	CHECK(pread(fd, &byte, 1, 9) == 1 && byte == 'x');
 }
 
+static void tick(int sig)
+{
+	caught = sig;
+}
+
+/* A profiler's timer makes no difference. */
+static void interrupted(void)
+{
+	const struct itimerval often = { { 0, 50 }, { 0, 50 } }, never = { 0 };
+	struct sigaction action = { .sa_handler = tick };
+
+	CHECK(!sigaction(SIGALRM, &action, NULL));
+	CHECK(!setitimer(ITIMER_REAL, &often, NULL));
+	for (int i = 0; i < 200; i++) {
+		char *memory = map(SIZE, PROT_READ | PROT_WRITE);
+
+		memory[i] = 'x';
+		if (direct && i % 50 == 0)
+			CHECK(huge(memory, SIZE) == SIZE);
+		CHECK(!munmap(memory, SIZE));
+	}
+	CHECK(!setitimer(ITIMER_REAL, &never, NULL) && caught);
+}
+
 /* When the daemon has ended for good: what is mapped stays, all else is a SIGBUS, at once. */
 static void outlives_mount(void)
 {
@@ -545,7 +570,7 @@ static const struct {
 	{ "threads", threads },		  { "steps", steps },
 	{ "advice", advice },		  { "private_mapping", private_mapping },
 	{ "record_locks", record_locks }, { "changes_user", changes_user },
-	{ "vforks", vforks },
+	{ "vforks", vforks },		  { "interrupted", interrupted },
 	{ "outlives_mount", outlives_mount },
 	{ "write_only", write_only },	  { "locks_memory", locks_memory },
 };
