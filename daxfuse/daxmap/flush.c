@@ -4,14 +4,13 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/daxmap.h"
+#include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/object.h"
 #include "daxfuse/daxmap/region.h"
 #include "daxfuse/daxmap/session.h"
 #include "daxfuse/daxmap/sys.h"
 #include "daxfuse/daxmap/walk.h"
 #include "daxfuse/direct.h"
-
-enum { RANGES = 32 };
 
 #ifdef __x86_64__
 #include <cpuid.h>
@@ -48,23 +47,34 @@ static void flush(const char *start, const char *end)
 	__asm__ volatile("sfence" : : : "memory");
 }
 
-/* What is not mapped for writing holds no stores of ours. */
+/* From addr on, as far as it is alike, up to end: flushed, if it is mapped for writing; else it
+ * holds no stores of ours. Up to where. With the lock. */
+static uintptr_t flush_alike(uintptr_t addr, uintptr_t end)
+{
+	const struct region *region = region_from(addr);
+	uint64_t offset;
+
+	if (!region || region->start > addr)
+		return region ? MIN(end, region->start) : end;
+	offset = region->offset + (addr - region->start);
+	end = MIN(end, region->end);
+	end = MIN(end, addr + area_alike(region->area, offset));
+	if (area_page(region->area, offset) == PAGE_WRITE)
+		flush((const char *)addr, (const char *)end);
+	return end;
+}
+
+/* With the lock nothing is unmapped: the program would get a SIGBUS if the file was cut. */
 static int flush_part(const struct walk_part *part)
 {
-	struct dxm_range range[RANGES];
 	uintptr_t at = part->start;
-	ssize_t n;
 
-	do {
-		n = dxm_query((void *)at, part->end - at, range, RANGES);
-		for (ssize_t i = 0; i < n; i++) {
-			const char *start = range[i].addr;
+	while (at < part->end) {
+		struct held held = lock_take();
 
-			if (range[i].writable)
-				flush(start, start + range[i].length);
-			at = (uintptr_t)start + range[i].length;
-		}
-	} while (n == RANGES);
+		at = flush_alike(at, part->end);
+		lock_release(held);
+	}
 	return 0;
 }
 #else

@@ -2,7 +2,7 @@
 /*
  * The one lock of the process: of regions, objects, sessions and flights. It is taken in
  * signal handlers, so with all signals blocked, and never held across a request to the
- * daemon or an access to mapped memory: who holds it can't fault.
+ * daemon or an access to memory that may not be mapped: who holds it can't fault.
  */
 #ifndef DAXFUSE_DAXMAP_LOCK_H
 #define DAXFUSE_DAXMAP_LOCK_H

@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 
 #include "daxfuse/daxmap/fault.h"
+#include "daxfuse/daxmap/object.h"
+#include "daxfuse/daxmap/session.h"
 
 static char *memory;
 
@@ -223,6 +225,38 @@ static void test_replaced(void **state)
 	munmap(memory, 2 * UNIT_BYTES);
 }
 
+/* ---- a file that is cut while it is flushed */
+
+static atomic_bool cutting;
+
+static void *cut_and_grow(void *argument)
+{
+	while (cutting) {
+		fake.size = UNIT_BYTES;
+		revoke_all();
+		fake.size = FAKE_SIZE;
+	}
+	return NULL;
+}
+
+static void test_cut_while_flushed(void **state)
+{
+	pthread_t thread;
+
+	memory = map_file(4 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	region_at((uintptr_t)memory)->object->session->flags = DIRECT_FLUSH;
+	cutting = true;
+	assert_int_equal(pthread_create(&thread, NULL, cut_and_grow, NULL), 0);
+	for (int i = 0; i < 200; i++) {
+		dxm_populate(memory, 4 * UNIT_BYTES, PROT_WRITE);
+		assert_int_equal(dxm_sync(memory, 4 * UNIT_BYTES, MS_SYNC), 0);
+	}
+	cutting = false;
+	pthread_join(thread, NULL);
+	region_at((uintptr_t)memory)->object->session->flags = 0;
+	dxm_unmap(memory, 4 * UNIT_BYTES);
+}
+
 /* ---- a library (an allocator) that holds its lock over forks, too */
 
 static pthread_mutex_t allocator = PTHREAD_MUTEX_INITIALIZER;
@@ -299,6 +333,7 @@ int main(void)
 		cmocka_unit_test_setup(test_mprotected, fake_setup),
 		cmocka_unit_test_setup(test_lost, fake_setup),
 		cmocka_unit_test_setup(test_replaced, fake_setup),
+		cmocka_unit_test_setup(test_cut_while_flushed, fake_setup),
 		cmocka_unit_test_setup(test_fork_and_allocator, fake_setup),
 	};
 
