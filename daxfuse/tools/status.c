@@ -94,13 +94,21 @@ static bool ends_with(const char *text, const char *end)
 	return length >= end_length && !strcmp(text + length - end_length, end);
 }
 
-static void print_value(const char *key, struct json_object *value)
+/* Whether a number is one of bytes; of what object it is matters where there are counters of
+ * the same name. */
+static bool is_size(const char *of, const char *key)
+{
+	if (!strcmp(of, "mappings"))
+		return strcmp(key, "programs") && strcmp(key, "files");
+	return ends_with(key, "bytes") || ends_with(key, "size") || ends_with(key, "align") ||
+	       !strcmp(key, "free") || !strcmp(key, "used");
+}
+
+static void print_value(const char *of, const char *key, struct json_object *value)
 {
 	char size[HUMAN_SIZE];
 
-	if (json_object_is_type(value, json_type_int) &&
-	    (ends_with(key, "bytes") || ends_with(key, "size") || ends_with(key, "align") ||
-	     !strcmp(key, "free") || !strcmp(key, "used")))
+	if (json_object_is_type(value, json_type_int) && is_size(of, key))
 		printf("%s", human_size(json_object_get_uint64(value), size, sizeof(size)));
 	else if (json_object_is_type(value, json_type_boolean))
 		printf("%s", json_object_get_boolean(value) ? "yes" : "no");
@@ -109,7 +117,7 @@ static void print_value(const char *key, struct json_object *value)
 }
 
 /* Keys are words joined by "_"; objects become indented paragraphs. */
-static void print_object(struct json_object *object, int indent)
+static void print_object(const char *name, struct json_object *object, int indent)
 {
 	json_object_object_foreach(object, key, value) {
 		char words[64];
@@ -119,11 +127,11 @@ static void print_object(struct json_object *object, int indent)
 			*p = *p == '_' ? ' ' : *p;
 		if (json_object_is_type(value, json_type_object)) {
 			printf("%*s%s:\n", indent, "", words);
-			print_object(value, indent + 2);
+			print_object(key, value, indent + 2);
 			continue;
 		}
 		printf("%*s%-*s ", indent, "", 26 - indent, words);
-		print_value(key, value);
+		print_value(name, key, value);
 		printf("\n");
 	}
 }
@@ -173,7 +181,7 @@ static void print_human(struct json_object *object)
 	char size[HUMAN_SIZE], unused[HUMAN_SIZE];
 
 	if (!space) {
-		print_object(object, 0);
+		print_object("", object, 0);
 		return;
 	}
 	printf("%s: %s, %s free\n",
@@ -182,7 +190,7 @@ static void print_human(struct json_object *object)
 	       human_size(get(space, "free"), unused, sizeof(unused)));
 	if (get(space, "units"))
 		print_bar(space);
-	print_object(object, 0);
+	print_object("", object, 0);
 }
 
 static int add_mount(const char *device, const char *mountpoint, void *arg)
