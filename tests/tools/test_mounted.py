@@ -139,7 +139,7 @@ def test_map_of_many_extents(tool, image, mount):
 def test_map_of_nothing(tool, image, mount):
     point = mount(image())
     (point / "empty").touch()
-    assert tool("daxfuse", "map", point / "empty").json == {"extents": []}
+    assert tool("daxfuse", "map", point / "empty").json["extents"] == []
     assert tool("daxfuse", "map", "-u", point / "empty").stdout
 
 
