@@ -84,7 +84,7 @@ def test_git(run, mnt):
 def test_fio(run, mnt, jobs):
     done = run("fio", "--name=verify", f"--directory={mnt}", "--size=32M", "--ioengine=mmap",
                "--rw=randwrite", "--bs=4k", "--verify=crc32c", "--do_verify=1", "--thread",
-               f"--numjobs={jobs}", "--verify_fatal=1").check()
+               f"--numjobs={jobs}", "--verify_fatal=1", f"--aux-path={mnt}").check()
     assert "err= 0" in done.out
     assert sum(mapping["huge"] for mapping in done.mappings) >= 32 * MIB * jobs
 
