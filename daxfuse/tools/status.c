@@ -100,6 +100,8 @@ static bool is_size(const char *of, const char *key)
 {
 	if (!strcmp(of, "mappings"))
 		return strcmp(key, "programs") && strcmp(key, "files");
+	if (!strcmp(of, "counters"))
+		return ends_with(key, "bytes");
 	return ends_with(key, "bytes") || ends_with(key, "size") || ends_with(key, "align") ||
 	       !strcmp(key, "free") || !strcmp(key, "used");
 }
