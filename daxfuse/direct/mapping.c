@@ -173,9 +173,11 @@ static int fault(struct filling *f, struct map_piece *ret_piece, uint32_t *ret_r
 		request.order = ORDER_PTE;
 		err = map_fault(f->h->view, &request, ret_piece);
 	}
+	if (err)
+		return err > 0 ? -EBUSY : leave_to_kernel(f, err);
 	*ret_reason = ret_piece->order ? DXF_REASON_NONE :
 		      map->pages ? DXF_REASON_ADDRESS : f->reason;
-	return err > 0 ? -EBUSY : leave_to_kernel(f, err);
+	return 0;
 }
 
 static struct dxf_ioc_piece piece_of(const struct map_piece *from, uint32_t reason)
