@@ -125,7 +125,8 @@ static void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const ch
 	reply_entry(req, err, &attr);
 }
 
-static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
+			int (*remove)(struct fs *fs, uint64_t parent, const char *name))
 {
 	struct state *s = state_of(req);
 	uint64_t ino;
@@ -134,25 +135,20 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (repeat_done(req))
 		return;
 	ino = watched_ino(s, parent, name);
-	err = fs_unlink(s->fs, node_to_ino(parent), name);
+	err = remove(s->fs, node_to_ino(parent), name);
 	note_names(s, parent);
 	note_links(s, ino);
 	fuse_reply_err(req, -err);
 }
 
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	remove_name(req, parent, name, fs_unlink);
+}
+
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct state *s = state_of(req);
-	uint64_t ino;
-	int err;
-
-	if (repeat_done(req))
-		return;
-	ino = watched_ino(s, parent, name);
-	err = fs_rmdir(s->fs, node_to_ino(parent), name);
-	note_names(s, parent);
-	note_links(s, ino);
-	fuse_reply_err(req, -err);
+	remove_name(req, parent, name, fs_rmdir);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
