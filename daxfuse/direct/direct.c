@@ -48,13 +48,12 @@ int direct_open(const struct direct_config *config, struct direct **ret_direct)
 		map_engine_set_first_grant(d->engine, config->life << LIFE_SHIFT);
 		err = pins_kept_open(&d->pins, config->kept);
 	}
-	if (!err)
-		err = restore_pins(d);
 	if (err) {
 		map_engine_free(d->engine);
 		free(d);
 		return err;
 	}
+	restore_pins(d);
 	*ret_direct = d;
 	return 0;
 }

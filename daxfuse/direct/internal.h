@@ -198,6 +198,6 @@ void server_stop(struct direct *d);
 /* ---- restore.c -------------------------------------------------------------- */
 
 /* Take over the pins of an earlier process; its held space is ours afterwards. */
-int restore_pins(struct direct *d);
+void restore_pins(struct direct *d);
 
 #endif

@@ -63,7 +63,7 @@ static int restore(struct direct *d, uint32_t slot, const struct pin_record *rec
 	return err;
 }
 
-int restore_pins(struct direct *d)
+void restore_pins(struct direct *d)
 {
 	const struct pin_table *table = d->config.kept;
 	uint32_t used = table ? MIN(table->used, PIN_RECORDS) : 0;
@@ -75,5 +75,4 @@ int restore_pins(struct direct *d)
 		if (record->handle && is_sane(d, record))
 			restore(d, i, record);
 	}
-	return 0;
 }
