@@ -116,7 +116,7 @@ static int reserve_at(const struct map_request *r, uintptr_t *ret_addr)
 			ret_addr);
 }
 
-/* Addresses for the mapping; with MAP_FIXED whatever is there is left alone for now. */
+/* Addresses for the mapping; with MAP_FIXED whatever is there stays until it is mapped over. */
 static int reserve(const struct map_request *r, uintptr_t *ret_addr)
 {
 	if (r->flags & MAP_FIXED_NOREPLACE)
