@@ -8,6 +8,7 @@
 #include "daxfuse/daxmap/daemon.h"
 #include "daxfuse/daxmap/descriptor.h"
 #include "daxfuse/daxmap/lock.h"
+#include "daxfuse/daxmap/region.h"
 #include "daxfuse/daxmap/session.h"
 #include "daxfuse/daxmap/sys.h"
 
@@ -83,6 +84,20 @@ void object_renumber(int fd, int other)
 void object_hold(struct object *object)
 {
 	object->holds++;
+}
+
+bool object_next(uintptr_t start, uintptr_t end, struct region *ret_region)
+{
+	struct held held = lock_take();
+	const struct region *found = region_from(start);
+	bool any = found && found->start < end;
+
+	if (any) {
+		*ret_region = *found;
+		object_hold(found->object);
+	}
+	lock_release(held);
+	return any;
 }
 
 int object_put_locked(struct object *object)

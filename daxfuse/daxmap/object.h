@@ -32,6 +32,10 @@ struct object {
 /* The object of a program's descriptor, held; connects to the daemon if need be. Not with the
  * lock. -EOPNOTSUPP and whatever else: this file can't be mapped from here. */
 int object_get(int fd, bool writable, struct object **ret_object);
+struct region;
+/* The first region that reaches into [start, end), as it is at the moment, its object held. Not
+ * with the lock. False: there is none. */
+bool object_next(uintptr_t start, uintptr_t end, struct region *ret_region);
 /* All with the lock: */
 void object_hold(struct object *object);
 /* The descriptor to close (without the lock) if it was the last; else -1. */

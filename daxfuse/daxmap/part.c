@@ -281,16 +281,9 @@ int part_to_kernel(uintptr_t start, uintptr_t end)
 	int err = 0;
 
 	while (!err && start < end) {
-		struct held held = lock_take();
-		struct region *found = region_from(start), region;
-		bool any = found && found->start < end;
+		struct region region;
 
-		if (any) {
-			region = *found;
-			object_hold(region.object);
-		}
-		lock_release(held);
-		if (!any)
+		if (!object_next(start, end, &region))
 			break;
 		start = MAX(start, region.start);
 		err = part_settle(start, MIN(end, region.end), true);

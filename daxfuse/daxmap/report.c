@@ -85,16 +85,9 @@ static void print(const struct region *region)
 void report_regions(uintptr_t start, uintptr_t end)
 {
 	while (is_wanted() && start < end) {
-		struct held held = lock_take();
-		struct region *found = region_from(start), region;
-		bool any = found && found->start < end;
+		struct region region;
 
-		if (any) {
-			region = *found;
-			object_hold(region.object);
-		}
-		lock_release(held);
-		if (!any)
+		if (!object_next(start, end, &region))
 			return;
 		print(&region);
 		start = region.end;
