@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ioctls: FS_IOC_{GET,SET}FLAGS and FS_IOC_FS{GET,SET}XATTR, for which the
- * kernel has checked the permission, and those of include/daxfuse/ioctl.h, for
- * which this file does. Sizes are the caller's claim and checked here, too.
+ * ioctls: FS_IOC_{GET,SET}FLAGS and FS_IOC_FS{GET,SET}XATTR, and those of
+ * include/daxfuse/ioctl.h. The table at the end says of each who may call it and on what
+ * kind of open file; nothing runs before that, and the size that the caller claims, were
+ * checked.
+ *
+ * The kernel has checked owner and capabilities for the four FS_IOC_ numbers in the table
+ * (vfs_fileattr_set()), and for no other number. So the 32-bit twins of two of them must
+ * not be there: the kernel translates those for 32-bit programs, and hands them on unseen
+ * when a 64-bit program uses them.
  */
 #include "daxfuse/ioctl.h"
 
@@ -277,9 +283,7 @@ static void change_range(const struct call *c)
 	struct dxf_ioc_range in;
 
 	memcpy(&in, c->in, sizeof(in));
-	if (!(file_of_handle(c->node, c->fh).may & DIRECT_MAY_WRITE))
-		reply(c, -EBADF, NULL, 0);
-	else if (in.mode != FALLOC_FL_COLLAPSE_RANGE && in.mode != FALLOC_FL_INSERT_RANGE)
+	if (in.mode != FALLOC_FL_COLLAPSE_RANGE && in.mode != FALLOC_FL_INSERT_RANGE)
 		reply(c, -EOPNOTSUPP, NULL, 0);
 	else
 		deferred_fallocate(c->s->deferred, &(struct deferred_range){
@@ -300,10 +304,6 @@ static void realign(const struct call *c)
 
 	memcpy(&answer, c->in, sizeof(answer));
 	offset = answer.offset;
-	if (!(file_of_handle(c->node, c->fh).may & DIRECT_MAY_WRITE) && !is_privileged(c->req)) {
-		reply(c, -EBADF, NULL, 0);
-		return;
-	}
 	answer.error = direct_realign(c->s->direct, c->ino, &offset, &moved);
 	answer.offset = offset;
 	answer.moved = moved;
@@ -406,10 +406,6 @@ static void pin(const struct call *c)
 	struct dxf_ioc_pin in;
 
 	memcpy(&in, c->in, sizeof(in));
-	if (!may_pin(c)) {
-		reply(c, -EACCES, NULL, 0);
-		return;
-	}
 	reply(c, direct_pin(c->s->direct, &file, &in), NULL, 0);
 }
 
@@ -458,36 +454,67 @@ static void get_mapped(const struct call *c)
 
 /* ---- all -------------------------------------------------------------------- */
 
-static const struct {
+enum caller {
+	ANYBODY,
+	KERNEL_SAYS, /* the file's owner, and more: checked before we are asked; or root */
+	PINNER,      /* who would be given the device */
+	WRITER,      /* root, or whoever has the file open for writing */
+	PRIVILEGED,  /* root, and who runs the daemon */
+};
+
+/* What the descriptor must be open for, all of it. Those that concern a program's own
+ * mappings need no more than the descriptor that these were made with. */
+enum { FOR_ANYTHING = 0, FOR_READING = DIRECT_MAY_READ, FOR_WRITING = DIRECT_MAY_WRITE };
+
+static const struct rule {
 	unsigned cmd;
 	void (*run)(const struct call *c);
-	bool privileged;
+	enum caller caller;
+	unsigned open;
+	int otherwise;    /* the error if it is not open for that */
+	int on_directory; /* the error there; 0: fine */
 } table[] = {
-	{ FS_IOC_GETFLAGS, get_flags, false },
-	{ FS_IOC32_GETFLAGS, get_flags, false },
-	{ FS_IOC_SETFLAGS, set_flags, false },
-	{ FS_IOC32_SETFLAGS, set_flags, false },
-	{ FS_IOC_FSGETXATTR, get_xflags, false },
-	{ FS_IOC_FSSETXATTR, set_xflags, false },
-	{ DXF_IOC_EXTENTS, get_extents, false },
-	{ DXF_IOC_STATUS, get_status, false },
-	{ DXF_IOC_QUOTA_GET, get_quota, false },
-	{ DXF_IOC_QUOTA_SET, set_quota, true },
-	{ DXF_IOC_QUOTA_NEXT, get_next_quota, false },
-	{ DXF_IOC_RANGE, change_range, false },
-	{ DXF_IOC_SET_LABEL, set_label, true },
-	{ DXF_IOC_REALIGN, realign, false },
-	{ DXF_IOC_RESTART, restart, true },
-	{ DXF_IOC_DIRECT, get_socket, false },
-	{ DXF_IOC_MAP, map, false },
-	{ DXF_IOC_UNMAP, unmap, false },
-	{ DXF_IOC_PIN, pin, false },
-	{ DXF_IOC_UNPIN, unpin, false },
-	{ DXF_IOC_PROMOTE, promote, false },
-	{ DXF_IOC_MAPPED, get_mapped, false },
-	{ DXF_IOC_WATCH, watch, true },
-	{ DXF_IOC_WATCH_READ, read_watch, true },
+	{ FS_IOC_GETFLAGS, get_flags, ANYBODY, FOR_ANYTHING, 0, 0 },
+	{ FS_IOC_SETFLAGS, set_flags, KERNEL_SAYS, FOR_ANYTHING, 0, 0 },
+	{ FS_IOC_FSGETXATTR, get_xflags, ANYBODY, FOR_ANYTHING, 0, 0 },
+	{ FS_IOC_FSSETXATTR, set_xflags, KERNEL_SAYS, FOR_ANYTHING, 0, 0 },
+	{ DXF_IOC_EXTENTS, get_extents, ANYBODY, FOR_ANYTHING, 0, -EISDIR },
+	{ DXF_IOC_STATUS, get_status, ANYBODY, FOR_ANYTHING, 0, 0 },
+	{ DXF_IOC_QUOTA_GET, get_quota, ANYBODY, FOR_ANYTHING, 0, 0 },
+	{ DXF_IOC_QUOTA_SET, set_quota, PRIVILEGED, FOR_ANYTHING, 0, 0 },
+	{ DXF_IOC_QUOTA_NEXT, get_next_quota, ANYBODY, FOR_ANYTHING, 0, 0 },
+	{ DXF_IOC_RANGE, change_range, ANYBODY, FOR_WRITING, -EBADF, -EBADF },
+	{ DXF_IOC_SET_LABEL, set_label, PRIVILEGED, FOR_ANYTHING, 0, 0 },
+	{ DXF_IOC_REALIGN, realign, WRITER, FOR_ANYTHING, 0, -EBADF },
+	{ DXF_IOC_RESTART, restart, PRIVILEGED, FOR_ANYTHING, 0, 0 },
+	{ DXF_IOC_DIRECT, get_socket, ANYBODY, FOR_ANYTHING, 0, 0 },
+	/* to map for stores it must be open for writing, too: direct_map() */
+	{ DXF_IOC_MAP, map, ANYBODY, FOR_READING, -EACCES, -EOPNOTSUPP },
+	{ DXF_IOC_UNMAP, unmap, ANYBODY, FOR_ANYTHING, 0, -EBADF },
+	{ DXF_IOC_PIN, pin, PINNER, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP },
+	{ DXF_IOC_UNPIN, unpin, ANYBODY, FOR_ANYTHING, 0, -EBADF },
+	{ DXF_IOC_PROMOTE, promote, ANYBODY, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP },
+	{ DXF_IOC_MAPPED, get_mapped, ANYBODY, FOR_ANYTHING, 0, 0 },
+	{ DXF_IOC_WATCH, watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF },
+	{ DXF_IOC_WATCH_READ, read_watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF },
 };
+
+static int check_caller(const struct call *c, enum caller caller, unsigned may)
+{
+	switch (caller) {
+	case ANYBODY:
+		return 0;
+	case KERNEL_SAYS:
+		return c->s->kernel_checks_flags || is_privileged(c->req) ? 0 : -EPERM;
+	case PINNER:
+		return may_pin(c) ? 0 : -EACCES;
+	case WRITER:
+		return (may & DIRECT_MAY_WRITE) || is_privileged(c->req) ? 0 : -EBADF;
+	case PRIVILEGED:
+		break;
+	}
+	return is_privileged(c->req) ? 0 : -EPERM;
+}
 
 /* Whether what came, and what is expected back, has the size of the command. */
 static bool has_its_size(unsigned cmd, const struct call *c)
@@ -495,6 +522,30 @@ static bool has_its_size(unsigned cmd, const struct call *c)
 	return _IOC_TYPE(cmd) != DXF_IOC_TYPE ||
 	       ((!(_IOC_DIR(cmd) & _IOC_WRITE) || (c->in && c->in_size == _IOC_SIZE(cmd))) &&
 		(!(_IOC_DIR(cmd) & _IOC_READ) || c->out_size >= _IOC_SIZE(cmd)));
+}
+
+static const struct rule *find_rule(unsigned cmd)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		if (table[i].cmd == cmd)
+			return &table[i];
+	}
+	return NULL;
+}
+
+static int check(const struct rule *rule, const struct call *c, bool on_directory)
+{
+	/* a directory is not opened with us: it has no handle that says how */
+	unsigned may = on_directory ? DIRECT_MAY_READ : file_of_handle(c->node, c->fh).may;
+	int err = check_caller(c, rule->caller, may);
+
+	if (err)
+		return err;
+	if (on_directory && rule->on_directory)
+		return rule->on_directory;
+	if ((may & rule->open) != rule->open)
+		return rule->otherwise;
+	return has_its_size(rule->cmd, c) ? 0 : -EINVAL;
 }
 
 static void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
@@ -512,18 +563,13 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *ar
 		.out_size = out_size,
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		if (table[i].cmd != cmd)
-			continue;
-		if (table[i].privileged && !is_privileged(req))
-			reply(&call, -EPERM, NULL, 0);
-		else if (!has_its_size(cmd, &call))
-			reply(&call, -EINVAL, NULL, 0);
-		else
-			table[i].run(&call);
-		return;
-	}
-	fuse_reply_err(req, ENOTTY);
+	const struct rule *rule = find_rule(cmd);
+	int err = rule ? check(rule, &call, flags & FUSE_IOCTL_DIR) : -ENOTTY;
+
+	if (err)
+		reply(&call, err, NULL, 0);
+	else
+		rule->run(&call);
 }
 
 void ioctl_ops(struct fuse_lowlevel_ops *ops)

@@ -66,6 +66,9 @@ static void agree_on_capabilities(const struct state *s, struct fuse_conn_info *
 		s->kept->session.capabilities = conn->want_ext & session_capabilities();
 }
 
+/* 7.34 came with Linux 5.14; the check is in all that have it. */
+enum { FLAGS_CHECKED_SINCE = 34 };
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct state *s = userdata;
@@ -84,6 +87,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
 	conn->no_interrupt = 1;
+	s->kernel_checks_flags = conn->proto_minor >= FLAGS_CHECKED_SINCE;
 }
 
 static void fill_ops(struct fuse_lowlevel_ops *ops)

@@ -49,6 +49,7 @@ struct state {
 	char *device;              /* canonical */
 	char *mountpoint;          /* canonical */
 	bool io_uring;
+	bool kernel_checks_flags;  /* who may set them: ioctl.c */
 	void (*ready)(void);       /* once, when the mount answers */
 };
 

@@ -2,7 +2,8 @@
 /*
  * ioctls on any file or directory of a daxfuse mount (beside the kernel's
  * FS_IOC_{GET,SET}FLAGS and FS_IOC_FS{GET,SET}XATTR). All integers are in host
- * order; lengths and offsets are in bytes.
+ * order; lengths and offsets are in bytes. On a directory those that are about a file's
+ * bytes or mappings are refused: -EBADF, -EISDIR, -EOPNOTSUPP.
  */
 #ifndef DAXFUSE_IOCTL_H
 #define DAXFUSE_IOCTL_H
@@ -200,7 +201,7 @@ struct dxf_ioc_pin {
 #define DXF_IOC_UNPIN _IOW(DXF_IOC_TYPE, 14, struct dxf_ioc_pin)
 
 /* Make whole units of what a range touches, mapped or not. -EBUSY, -ENOSPC: of the first
- * one that can't be. Needs a file open for writing. */
+ * one that can't be. Needs a file open for reading and writing. */
 struct dxf_ioc_promote {
 	__u64 offset;
 	__u64 length;
