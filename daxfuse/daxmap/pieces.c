@@ -374,13 +374,22 @@ static int install_piece(struct flight *flight, struct region *region,
 	return err ? err : map_piece(flight, region, piece, flags);
 }
 
+/* All that was granted so far has a number up to this one. */
+static uint64_t last_grant(const struct dxf_ioc_map *map)
+{
+	uint64_t last = map->count <= DXF_MAP_PIECES ? map->last_grant : 0;
+
+	for (uint32_t i = 0; i < map->count && i < DXF_MAP_PIECES; i++)
+		last = MAX(last, map->piece[i].grant);
+	return last;
+}
+
 static int install(struct flight *flight, struct region *region, int flags, uintptr_t *ret_done)
 {
 	const struct dxf_ioc_map *map = &flight->map;
 	uint64_t done = map->offset;
 
-	for (uint32_t i = 0; i < map->count && i < DXF_MAP_PIECES; i++)
-		flight->object->grant = MAX(flight->object->grant, map->piece[i].grant);
+	flight->object->grant = MAX(flight->object->grant, last_grant(map));
 	for (uint32_t i = 0; i < map->count && i < DXF_MAP_PIECES; i++) {
 		const struct dxf_ioc_piece *piece = &map->piece[i];
 		int err;
@@ -429,6 +438,7 @@ static void prepare(struct flight *flight, const struct region *region, uintptr_
 	map->pages = region->pages;
 	map->count = 0;
 	map->reserved = 0;
+	map->last_grant = 0;
 }
 
 /* The region may have been cut or have gone, and another one be there. */
@@ -446,13 +456,12 @@ static struct region *still_there(const struct flight *flight, uintptr_t addr)
 static void give_back(struct flight *flight, struct object *object)
 {
 	const struct dxf_ioc_map *map = &flight->map;
-	uint64_t offset = UINT64_MAX, end = 0, grant = 0;
+	uint64_t offset = map->offset, end = offset + map->length, grant = last_grant(map);
 	struct held held;
 
 	for (uint32_t i = 0; i < map->count && i < DXF_MAP_PIECES; i++) {
 		offset = MIN(offset, map->piece[i].file_offset);
 		end = MAX(end, map->piece[i].file_offset + map->piece[i].length);
-		grant = MAX(grant, map->piece[i].grant);
 	}
 	held = lock_take();
 	flights_void(object, unit_floor(offset), unit_ceiling(end), grant);

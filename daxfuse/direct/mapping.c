@@ -18,6 +18,7 @@
 
 #include "daxfuse/direct/internal.h"
 
+_Static_assert(sizeof(struct dxf_ioc_map) == 7240, "the size is in the number of the ioctl");
 _Static_assert((int)DXF_REASON_PUD == MAP_FALLBACK_PUD, "reasons are the engine's");
 _Static_assert((int)DXF_REASON_START == MAP_FALLBACK_START, "reasons are the engine's");
 
@@ -197,7 +198,7 @@ static struct dxf_ioc_piece piece_of(const struct map_piece *from, uint32_t reas
 }
 
 /* Whether b goes on where a ends; it has a's number then, the lower one, so that nobody
- * maps it too long. */
+ * maps it too long. The program lets go of it by the answer's last_grant. */
 static bool join(struct dxf_ioc_piece *a, const struct dxf_ioc_piece *b)
 {
 	if (a->flags != b->flags || a->reason != b->reason || b->drop_length ||
@@ -363,9 +364,11 @@ static int fill_for(struct direct *d, struct holder *h, struct dxf_ioc_map *map,
 		if (!err)
 			err = write_all_down(&f, flags);
 	}
-	if (!err)
-		note_writable(&f);
-	return err;
+	if (err)
+		return err;
+	map->last_grant = map_view_last_grant(h->view);
+	note_writable(&f);
+	return 0;
 }
 
 /* What every request must be. */

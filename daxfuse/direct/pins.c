@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/core/fs.h"
@@ -155,55 +156,106 @@ static void erase_covered(struct pins_kept *kept, struct pin_slots *slots,
 	slots->count = left;
 }
 
+/* In a slot of its own, the last one of these. */
+static int add_record(struct pins_kept *kept, struct pin_slots *slots,
+		      const struct pin_record *record)
+{
+	uint32_t slot;
+	int err = take_slot(kept, &slot);
+
+	if (err)
+		return err;
+	err = pins_kept_adopt(slots, slot);
+	if (err)
+		give_slot(kept, slot);
+	else
+		fill_in(&kept->table->record[slot], record);
+	return err;
+}
+
 /* Order: the new record, then the end of those that it replaces. */
 int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record)
 {
 	struct pin_record new = *record;
-	uint32_t slot;
-	int err = kept->table ? take_slot(kept, &slot) : 0;
+	int err;
 
-	if (err || !kept->table)
-		return err;
+	if (!kept->table)
+		return 0;
 	new.flags |= covered_flags(kept, slots, record);
-	err = pins_kept_adopt(slots, slot);
-	if (err) {
-		give_slot(kept, slot);
-		return err;
-	}
-	fill_in(&kept->table->record[slot], &new);
-	erase_covered(kept, slots, &kept->table->record[slot]);
-	return 0;
+	err = add_record(kept, slots, &new);
+	if (!err)
+		erase_covered(kept, slots,
+			      &kept->table->record[slots->slot[slots->count - 1]]);
+	return err;
 }
 
-/* Whether nothing is left of the record. Its length is one word, so it can be cut at its end. */
-static bool cut(struct pin_record *record, uint64_t from, uint64_t to)
+/* What goes of a record, of which [*from, *to) is let go of: of huge pages whole ones, as
+ * nothing else could be restored. */
+static bool find_cut(const struct pin_record *record, uint64_t *from, uint64_t *to)
 {
 	uint64_t start = record->file_offset, end = start + record->length;
+	uint64_t step = record->flags & PIN_HUGE ? DXF_UNIT_SIZE : DXF_BLOCK_SIZE;
 
-	if (to <= start || from >= end)
+	if (*to <= start || *from >= end)
 		return false;
-	if (from <= start && to >= end)
-		return true;
-	if (from > start && to >= end)
+	*from = *from <= start ? start : MIN(end, start + round_up(*from - start, step));
+	*to = *to >= end ? end : start + round_down(*to - start, step);
+	return *from < *to;
+}
+
+/*
+ * Whether nothing is left of the record. Its length is one word, so it can be cut at its end.
+ * Order: what lies above the cut, in a record of its own; then the cut. If the table is full the
+ * record goes on saying too much.
+ */
+static bool cut_record(struct pins_kept *kept, struct pin_slots *slots, struct pin_record *record,
+		       uint64_t from, uint64_t to)
+{
+	uint64_t start = record->file_offset;
+	struct pin_record above = *record;
+
+	if (!find_cut(record, &from, &to))
+		return false;
+	above.file_offset = to;
+	above.device_offset += to - start;
+	above.length -= to - start;
+	if (above.length && add_record(kept, slots, &above))
+		return false;
+	if (from > start)
 		__atomic_store_n(&record->length, from - start, __ATOMIC_RELEASE);
-	return false;
+	return from == start;
 }
 
 void pins_kept_erase(struct pins_kept *kept, struct pin_slots *slots, uint64_t offset,
 		     uint64_t length, uint64_t grant)
 {
 	uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
-	uint32_t left = 0;
+	uint32_t count = slots->count, left = 0;
 
-	for (uint32_t i = 0; i < slots->count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		struct pin_record *record = &kept->table->record[slots->slot[i]];
 
-		if (record->grant <= grant && cut(record, offset, end))
+		if (record->grant <= grant && cut_record(kept, slots, record, offset, end))
 			give_slot(kept, slots->slot[i]);
 		else
 			slots->slot[left++] = slots->slot[i];
 	}
-	slots->count = left;
+	/* those that were added lie behind the old ones */
+	memmove(slots->slot + left, slots->slot + count,
+		(slots->count - count) * sizeof(*slots->slot));
+	slots->count -= count - left;
+}
+
+unsigned pins_kept_count(struct pins_kept *kept)
+{
+	unsigned count = 0;
+
+	if (!kept->table)
+		return 0;
+	pthread_mutex_lock(&kept->lock);
+	count = used_records(kept->table) - kept->free_count;
+	pthread_mutex_unlock(&kept->lock);
+	return count;
 }
 
 void pins_kept_erase_all(struct pins_kept *kept, struct pin_slots *slots)

@@ -69,11 +69,13 @@ struct pin_slots {
 int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record);
 /* A record that is there already belongs to these. -ENOMEM */
 int pins_kept_adopt(struct pin_slots *slots, uint32_t slot);
-/* Of a file range, what was granted up to that number. What is let go of in the middle of a
- * record stays written down. */
+/* Of a file range, what was granted up to that number. A record that is cut in the middle
+ * becomes two, or stays what it is when the table is full. */
 void pins_kept_erase(struct pins_kept *kept, struct pin_slots *slots, uint64_t offset,
 		     uint64_t length, uint64_t grant);
 /* All, and the memory. */
 void pins_kept_erase_all(struct pins_kept *kept, struct pin_slots *slots);
+/* Records in use, of PIN_RECORDS. */
+unsigned pins_kept_count(struct pins_kept *kept);
 
 #endif

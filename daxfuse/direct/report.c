@@ -65,6 +65,7 @@ static void report_mount(struct direct *d, struct json_object *o)
 	add_survey(o, &totals.survey);
 	fs_get_space(d->config.fs, &space);
 	add_number(o, "quarantined", space.held_blocks * DXF_BLOCK_SIZE);
+	add_number(o, "pin_records", pins_kept_count(&d->pins));
 }
 
 struct json_object *direct_report(struct direct *d, uint64_t ino)

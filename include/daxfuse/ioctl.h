@@ -141,7 +141,8 @@ struct dxf_ioc_piece {
 	__u64 length;
 	__u64 device_offset;
 	/* What was granted up to a number is void once DIRECT_UNMAP came with that number or
-	 * a higher one: a piece that was on its way then must not be mapped. */
+	 * a higher one: a piece that was on its way then must not be mapped. Of a piece that
+	 * was granted in several parts this is the lowest number: see last_grant below. */
 	__u64 grant;
 	/* Zeroes around the piece that must be unmapped before it is mapped; 0 bytes: none. */
 	__u64 drop_offset;
@@ -153,15 +154,15 @@ struct dxf_ioc_piece {
 /*
  * Pin, and say where the memory is, the part of a file that is at [offset, offset + length),
  * or the first DXF_MAP_PIECES pieces of it; they may begin before offset, and they may end
- * earlier. One call for a file that is contiguous, and not very large. The file must be open for reading, and for WRITE and EAGER for
- * writing, too. -EOPNOTSUPP: the file goes through the page cache (no DAX flag), or is none;
+ * earlier. One call for a file that is contiguous, and not very large. The file must be open
+ * for reading, and for WRITE and EAGER for writing, too. -EOPNOTSUPP: the file goes through the page cache (no DAX flag), or is none;
  * or the device is mapped in whole units only (DIRECT_UNITS), and none is free for this part;
  * -ENOTCONN: no such session (the daemon was replaced: connect again, then ask again);
  * -ENXIO: offset is behind the end; -EBUSY: another holder of a part of the unit does not let
  * go (again later); -EIO: poison; -EACCES; -ENOSPC, -EDQUOT; -EUSERS: too many pieces are
  * pinned.
  */
-#define DXF_MAP_PIECES 128
+#define DXF_MAP_PIECES 127
 struct dxf_ioc_map {
 	__u64 session;    /* in: of DIRECT_WELCOME */
 	__u64 cookie;     /* in: the caller's name of this file, in messages to it */
@@ -174,10 +175,18 @@ struct dxf_ioc_map {
 	__u32 count;      /* out */
 	__u32 reserved;
 	struct dxf_ioc_piece piece[DXF_MAP_PIECES];
+	/*
+	 * out: the highest number that the open file was granted so far, by whichever call. With
+	 * it in DXF_IOC_UNMAP all of a range is let go of, also what was granted and did not
+	 * fit the answer; other answers that are still on their way are void then.
+	 */
+	__u64 last_grant;
+	__u64 reserved2[6];
 };
 #define DXF_IOC_MAP _IOWR(DXF_IOC_TYPE, 11, struct dxf_ioc_map)
 
-/* Nothing of [offset, offset + length) that was granted up to `grant` is mapped any more. */
+/* Nothing of [offset, offset + length) that was granted up to `grant` is mapped any more, nor
+ * will be from an answer that is still on its way: these pins end. */
 struct dxf_ioc_unmap {
 	__u64 offset;
 	__u64 length;

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from support.direct import (EAGER, HELLO, LET_GO, MAP, PAGE, PIN, PROMOTE, READ, TO_END, UNIT,
+from support.direct import (EAGER, HELLO, LET_GO, MAP, PAGE, PIECES, PIN, PROMOTE, READ, TO_END, UNIT,
                             UNMAP_RANGE, UNPIN, VERSION, WRITE, Map, Message, Program, error_of)
 from support.pool import MIB
 from support.process import USER, Child, eventually, fails, run_as
@@ -43,7 +43,7 @@ def test_what_does_not_fit_in_an_answer_stays_pinned(pool, mute):
     file = mute.open(path)
     for at in places:
         file.map(at, PAGE, access=WRITE, pages=1)
-    assert len(file.ask(access=READ, pages=1)) == 128
+    assert len(file.ask(access=READ, pages=1)) == PIECES
     os.truncate(path, 0)
     fill(pool)
     assert all(file.load(at, PAGE) == pattern(PAGE, at // PAGE) for at in places)

@@ -20,6 +20,7 @@ READ, WRITE, EAGER = range(3)
 ZERO, WRITABLE, HUGE = 1, 2, 4
 HELLO, WELCOME, REFUSED, UNMAP, LET_GO, PROTECT, PROTECTED = range(1, 8)
 VERSION = 1
+PIECES = 127
 
 
 def _ioc(direction, number, size):
@@ -39,7 +40,8 @@ class Map(ctypes.Structure):
                 ("start", ctypes.c_uint64), ("end", ctypes.c_uint64),
                 ("access", ctypes.c_uint32), ("pages", ctypes.c_uint32),
                 ("size", ctypes.c_uint64), ("count", ctypes.c_uint32),
-                ("reserved", ctypes.c_uint32), ("piece", Piece * 128)]
+                ("reserved", ctypes.c_uint32), ("piece", Piece * PIECES),
+                ("last_grant", ctypes.c_uint64), ("reserved2", ctypes.c_uint64 * 6)]
 
 
 class Message(ctypes.Structure):

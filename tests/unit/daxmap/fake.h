@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A daemon in the same process, in place of daemon.c: one file, whose units lie
- * anywhere on a device that is a memfd. Each unit of the file is data, a hole, or behind the
- * end. Grants are counted; a test may do something while an answer is on its way.
+ * anywhere on a device that is a memfd: the first FAKE_SCATTERED apart from each other, all
+ * others in one run, whose pieces are joined as the real one does. Each unit of the file is data,
+ * a hole, or behind the end. Grants are counted; a test may do something while an answer is on
+ * its way.
  */
 #ifndef TESTS_UNIT_DAXMAP_FAKE_H
 #define TESTS_UNIT_DAXMAP_FAKE_H
@@ -31,6 +33,7 @@
 #include "daxfuse/daxmap/region.h"
 
 #define FAKE_UNITS 16
+#define FAKE_SCATTERED 4
 #define FAKE_SIZE (FAKE_UNITS * UNIT_BYTES)
 #ifndef FAKE_DEVICE_FLAGS
 #define FAKE_DEVICE_FLAGS 0
@@ -80,7 +83,8 @@ static inline void fake_start(void)
 	assert_int_equal(ftruncate(fake.device, DEVICE_UNITS * UNIT_BYTES), 0);
 	assert_int_equal(ftruncate(fake.file, FAKE_SIZE), 0);
 	for (unsigned unit = 0; unit < FAKE_UNITS; unit++)
-		fake.place[unit] = (unit * 5 + 3) % DEVICE_UNITS;
+		fake.place[unit] = unit < FAKE_SCATTERED ? DEVICE_UNITS - 1 - 2 * unit :
+							   unit - FAKE_SCATTERED;
 	for (uint64_t at = 0; at < FAKE_SIZE; at += PAGE_BYTES)
 		*(uint64_t *)fake_page(at) = at;
 }
@@ -131,6 +135,17 @@ static inline void fake_piece(const struct dxf_ioc_map *map, uint64_t unit, stru
 		piece->flags |= DXF_PIECE_WRITABLE;
 }
 
+/* As direct/mapping.c: with the lower number. */
+static inline bool fake_join(struct dxf_ioc_piece *a, const struct dxf_ioc_piece *b)
+{
+	if (a->flags != b->flags || a->reason != b->reason || b->drop_length ||
+	    a->file_offset + a->length != b->file_offset ||
+	    (!(a->flags & DXF_PIECE_ZERO) && a->device_offset + a->length != b->device_offset))
+		return false;
+	a->length += b->length;
+	return true;
+}
+
 int daemon_map(int fd, struct dxf_ioc_map *map)
 {
 	uint64_t unit = map->offset / UNIT_BYTES;
@@ -145,8 +160,14 @@ int daemon_map(int fd, struct dxf_ioc_map *map)
 	pthread_mutex_lock(&fake.lock);
 	fake.cookie = map->cookie;
 	map->count = 0;
-	for (; unit * UNIT_BYTES < MIN(map->offset + map->length, fake.size); unit++)
-		fake_piece(map, unit, &map->piece[map->count++]);
+	for (; unit * UNIT_BYTES < MIN(map->offset + map->length, fake.size); unit++) {
+		struct dxf_ioc_piece *piece = &map->piece[map->count];
+
+		fake_piece(map, unit, piece);
+		if (!map->count || !fake_join(piece - 1, piece))
+			map->count++;
+	}
+	map->last_grant = fake.grant;
 	on_answer = fake.on_answer;
 	fake.on_answer = NULL;
 	pthread_mutex_unlock(&fake.lock);

@@ -231,6 +231,24 @@ static void test_unmap_parts(void **state)
 	dxm_unmap(memory, 4 * UNIT_BYTES);
 }
 
+/* Also of units that came in one piece, from whichever side it is taken apart. */
+static void test_unmap_parts_of_a_run(void **state)
+{
+	const uint64_t first = FAKE_SCATTERED * UNIT_BYTES;
+	char *memory = map_file(FAKE_SIZE, PROT_READ | PROT_WRITE), *run = memory + first;
+
+	assert_int_equal(pins(), FAKE_UNITS);
+	assert_int_equal(dxm_unmap(run + 8 * UNIT_BYTES, 4 * UNIT_BYTES), 0);
+	assert_int_equal(pins(), FAKE_UNITS - 4);
+	assert_int_equal(dxm_unmap(run, UNIT_BYTES), 0);
+	assert_int_equal(dxm_unmap(run + 3 * UNIT_BYTES, 2 * UNIT_BYTES), 0);
+	assert_int_equal(pins(), FAKE_UNITS - 7);
+	for (unsigned unit = 0; unit < 12; unit++)
+		assert_int_equal(fake.granted[FAKE_SCATTERED + unit] != 0,
+				 unit && unit != 3 && unit != 4 && unit < 8);
+	dxm_unmap(memory, FAKE_SIZE);
+}
+
 static void test_remap(void **state)
 {
 	char *memory = map_file(UNIT_BYTES, PROT_READ), *moved;
@@ -329,6 +347,7 @@ int main(void)
 		cmocka_unit_test_setup(test_no_space, fake_setup),
 		cmocka_unit_test_setup(test_fallback, fake_setup),
 		cmocka_unit_test_setup(test_unmap_parts, fake_setup),
+		cmocka_unit_test_setup(test_unmap_parts_of_a_run, fake_setup),
 		cmocka_unit_test_setup(test_remap, fake_setup),
 		cmocka_unit_test_setup(test_system_calls, fake_setup),
 		cmocka_unit_test_setup(test_too_many_mappings, fake_setup),

@@ -94,6 +94,7 @@ _Noreturn static void write_all(struct writer *w)
 	add(w, 0, 0, 8, 2);     /* around what is there */
 	let_go(w, 1, 1, 1, 9);  /* its middle */
 	add(w, 2, 3, 2, 1);     /* in the slot that was freed */
+	let_go(w, 0, 0, 3, 9);  /* its beginning */
 	let_go(w, 0, 0, 16, 9);
 	add(w, 2, 8, 8, 2);
 	add(w, 0, 4, 1, 3);
@@ -193,6 +194,78 @@ static void test_pieces_that_are_granted_again(void **state)
 	munmap(w.shared, sizeof(*w.shared));
 }
 
+/* A window slides over a file, either way, so that each record is cut on one side: nothing stays. */
+static void test_a_window_slides(void **state)
+{
+	struct writer w = { .shared = share() };
+
+	assert_int_equal(pins_kept_open(&w.kept, &w.shared->table), 0);
+	for (uint64_t grant = 1; grant < 100; grant++) {
+		unsigned at = (unsigned)(grant % 12), mirrored = 12 - at;
+
+		add(&w, 0, at, 4, grant);
+		let_go(&w, 0, 0, at, grant);
+		add(&w, 1, mirrored, 4, grant);
+		let_go(&w, 1, mirrored + 4, 16, grant);
+		if (at == 11) {
+			let_go(&w, 0, 0, 16, grant);
+			let_go(&w, 1, 0, 16, grant);
+			assert_int_equal(pins_kept_count(&w.kept), 0);
+		}
+		assert_in_range(pins_kept_count(&w.kept), 0, 8);
+		assert_int_equal(pins_kept_count(&w.kept), w.slots[0].count + w.slots[1].count);
+		assert_int_equal(pins_kept_count(&w.kept), records(&w.shared->table));
+	}
+	pins_kept_close(&w.kept);
+	munmap(w.shared, sizeof(*w.shared));
+}
+
+/* Half of a huge page is not restored: it stays written down as a whole. */
+static void test_cut_inside_a_huge_page(void **state)
+{
+	struct writer w = { .shared = share() };
+	struct pin_record record = record_of(0, 0, 3, 1);
+
+	record.flags = PIN_HUGE;
+	assert_int_equal(pins_kept_open(&w.kept, &w.shared->table), 0);
+	assert_int_equal(pins_kept_add(&w.kept, &w.slots[0], &record), 0);
+	w.shared->mapped[0] = bits(0, 3);
+	pins_kept_erase(&w.kept, &w.slots[0], 4096, UNIT / 2, 9);
+	pins_kept_erase(&w.kept, &w.slots[0], UNIT / 2, UNIT, 9);
+	look(w.shared);
+	pins_kept_erase(&w.kept, &w.slots[0], UNIT / 2, UNIT + UNIT / 2, 9);
+	w.shared->mapped[0] = bits(0, 1) | bits(2, 1);
+	look(w.shared);
+	assert_int_equal(records(&w.shared->table), 2);
+	pins_kept_erase(&w.kept, &w.slots[0], 0, UINT64_MAX, 9);
+	assert_int_equal(records(&w.shared->table), 0);
+	pins_kept_erase_all(&w.kept, &w.slots[0]);
+	pins_kept_close(&w.kept);
+	munmap(w.shared, sizeof(*w.shared));
+}
+
+/* Without a free slot a record that can't be cut says too much, and nothing is lost. */
+static void test_cut_in_a_full_table(void **state)
+{
+	struct writer w = { .shared = share() };
+	struct pin_record record = record_of(0, 0, 4, 1);
+
+	assert_int_equal(pins_kept_open(&w.kept, &w.shared->table), 0);
+	assert_int_equal(pins_kept_add(&w.kept, &w.slots[0], &record), 0);
+	w.shared->table.used = PIN_RECORDS;
+	w.shared->mapped[0] = bits(0, 1) | bits(2, 2);
+	pins_kept_erase(&w.kept, &w.slots[0], UNIT, UNIT, 9);
+	look(w.shared);
+	w.shared->mapped[0] = bits(0, 1);
+	pins_kept_erase(&w.kept, &w.slots[0], 2 * UNIT, UINT64_MAX, 9);
+	look(w.shared);
+	pins_kept_erase(&w.kept, &w.slots[0], 0, UINT64_MAX, 9);
+	assert_int_equal(w.slots[0].count, 0);
+	pins_kept_erase_all(&w.kept, &w.slots[0]);
+	pins_kept_close(&w.kept);
+	munmap(w.shared, sizeof(*w.shared));
+}
+
 static void test_a_full_table(void **state)
 {
 	struct writer w = { .shared = share() };
@@ -230,6 +303,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed_at_each_instruction),
 		cmocka_unit_test(test_pieces_that_are_granted_again),
+		cmocka_unit_test(test_a_window_slides),
+		cmocka_unit_test(test_cut_inside_a_huge_page),
+		cmocka_unit_test(test_cut_in_a_full_table),
 		cmocka_unit_test(test_a_full_table),
 	};
 
