@@ -7,4 +7,3 @@ add_compile_options(
   -Werror=incompatible-pointer-types -Werror=return-type
   -Werror=format -Wno-error=format-truncation -Werror=missing-prototypes -Werror=strict-prototypes
   -Wshadow -Wvla -fno-strict-aliasing)
-include_directories(${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/include)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* CRC32C over ISA-L, which picks the fastest code for the CPU. */
-#include "daxfuse/base/crc.h"
+#include "crc.h"
 
 #include <isa-l/crc.h>
 

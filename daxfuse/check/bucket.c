@@ -8,7 +8,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 #define ALL_SLOTS ((UINT64_C(1) << DXF_BUCKET_SLOTS) - 1)
 #define KEY_PROBE ((uint64_t)DXF_KEY_PROBES - 1)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 #include "daxfuse/media/journal.h"
 
 void *ck_vector_add(void **item, size_t *count, size_t *room, size_t size)

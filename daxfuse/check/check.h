@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "daxfuse/check/problem.h"
+#include "problem.h"
 #include "daxfuse/pmem/pmem.h"
 
 /* One thing that is wrong. text is one line, valid during the call. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 #define MAP_AT_ONCE 512
 

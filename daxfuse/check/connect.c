@@ -7,7 +7,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 static int make_lost_found(struct check *c)
 {

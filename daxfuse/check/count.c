@@ -2,7 +2,7 @@
 /* Links: as many as names were found, and a directory's own. */
 #include <sys/stat.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 static int check_links(struct check *c, uint32_t ino, uint32_t missing)
 {

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "daxfuse/base/crc.h"
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 uint32_t ck_inode_crc_of(const struct dxf_inode *inode)
 {

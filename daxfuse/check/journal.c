@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "daxfuse/base/crc.h"
-#include "daxfuse/check/state.h"
+#include "state.h"
 #include "daxfuse/media/journal.h"
 
 struct journal_view {

@@ -7,7 +7,7 @@
 #include <dirent.h>
 #include <string.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 static void wrong_name(struct check *c, struct dir *dir, const struct name *name,
 		       enum check_problem problem, const char *what)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/check/problem.h"
+#include "problem.h"
 
 static const struct {
 	const char *name;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 static size_t usage_slot(const struct usage *table, size_t room, uint32_t project)
 {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 enum { FILL = 40 }; /* slots of a bucket, of 62, that are filled on average */
 

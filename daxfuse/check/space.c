@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 #define WORDS_AT_ONCE 512
 

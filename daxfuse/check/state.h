@@ -22,7 +22,7 @@
 #include <inttypes.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/check/check.h"
+#include "check.h"
 #include "daxfuse/format.h"
 #include "daxfuse/media/volume.h"
 

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 static const char *const copy_name[2] = {"first", "second"};
 

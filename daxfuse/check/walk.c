@@ -12,7 +12,7 @@
  */
 #include <string.h>
 
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 #define BLOCK_END (DXF_FILE_MAX / DXF_BLOCK_SIZE)
 

@@ -9,7 +9,7 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/crc.h"
-#include "daxfuse/check/state.h"
+#include "state.h"
 
 /* One entry at p; its length with padding, or 0. */
 static size_t entry_length(const char *p, size_t room)

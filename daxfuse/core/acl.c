@@ -13,7 +13,7 @@
 #include <sys/xattr.h>
 
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/xattr.h"
 
 #define ACCESS "system.posix_acl_access"

@@ -6,7 +6,7 @@
  */
 #include <errno.h>
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/table.h"
 
 static bool is_dax(const struct fs *fs, const struct dxf_inode *inode)

@@ -6,8 +6,8 @@
 #include <dirent.h>
 #include <errno.h>
 
-#include "daxfuse/core/internal.h"
-#include "daxfuse/core/names.h"
+#include "internal.h"
+#include "names.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/inode.h"

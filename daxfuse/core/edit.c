@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How an operation's transaction begins and ends. */
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 
 int edit_begin(struct fs *fs, struct inode *inode, struct tx **ret_tx, struct dxf_inode **ret_di)
 {

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/quota.h"
 #include "daxfuse/media/table.h"

@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/table.h"
 

@@ -26,7 +26,7 @@
 #include <sys/stat.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/core/fs.h"
+#include "fs.h"
 #include "daxfuse/media/dir.h"
 #include "daxfuse/media/tx.h"
 #include "daxfuse/media/volume.h"

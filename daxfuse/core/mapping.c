@@ -13,7 +13,7 @@
  */
 #include <errno.h>
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/table.h"
 

@@ -12,7 +12,7 @@
 #include <sys/random.h>
 #include <uuid/uuid.h>
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/inode.h"
 

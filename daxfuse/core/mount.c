@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/ialloc.h"
 
 static int64_t clock_now(void)

@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "daxfuse/core/internal.h"
-#include "daxfuse/core/names.h"
+#include "internal.h"
+#include "names.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/table.h"
 

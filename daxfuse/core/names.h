@@ -3,7 +3,7 @@
 #ifndef DAXFUSE_CORE_NAMES_H
 #define DAXFUSE_CORE_NAMES_H
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 
 struct found {
 	struct bucket_entry entry;

@@ -12,8 +12,8 @@
 #include <errno.h>
 #include <linux/fs.h>
 
-#include "daxfuse/core/internal.h"
-#include "daxfuse/core/names.h"
+#include "internal.h"
+#include "names.h"
 #include "daxfuse/media/ialloc.h"
 
 struct rename {

@@ -2,7 +2,7 @@
 /* How much there is: statfs, quotas, counters. */
 #include <errno.h>
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/quota.h"

@@ -11,7 +11,7 @@
  */
 #include <errno.h>
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/table.h"
 #include "daxfuse/media/xattr.h"

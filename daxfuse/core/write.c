@@ -23,7 +23,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/quota.h"
 #include "daxfuse/media/table.h"

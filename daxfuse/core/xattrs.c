@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sys/xattr.h>
 
-#include "daxfuse/core/internal.h"
+#include "internal.h"
 #include "daxfuse/media/xattr.h"
 
 enum name_class { NAME_PLAIN, NAME_ACL_ACCESS, NAME_ACL_DEFAULT };

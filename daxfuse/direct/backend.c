@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The filesystem as the mapping engine sees it (map/backend.h). */
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 static struct fs *fs_of(void *file)
 {

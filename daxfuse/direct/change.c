@@ -20,7 +20,7 @@
  */
 #include <linux/falloc.h>
 
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 /* ---- extents that go away ------------------------------------------------------------ */
 

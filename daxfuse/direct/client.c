@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 enum { ANSWER_MS = 1000 };
 

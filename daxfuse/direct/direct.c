@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/direct/direct.h"
+#include "direct.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 /* Programs on a device that can't be mapped in smaller pieces get whole units only. */
 static unsigned smallest_order(const struct device *dev)

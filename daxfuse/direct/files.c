@@ -10,7 +10,7 @@
  */
 #include <stdlib.h>
 
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 static pthread_rwlock_t *gate_of(struct direct *d, uint64_t ino)
 {

@@ -14,7 +14,7 @@
 
 #include "daxfuse/base/bits.h"
 
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 static struct holder **bucket_of(struct direct *d, uint64_t handle)
 {

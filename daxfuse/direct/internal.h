@@ -34,8 +34,8 @@
 #include <sys/queue.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/direct/direct.h"
-#include "daxfuse/direct/pins.h"
+#include "direct.h"
+#include "pins.h"
 #include "daxfuse/map/map.h"
 
 enum { GATES = 1024, FILE_BUCKETS = 1024, HOLDER_BUCKETS = 1024, FLUSHED_SLOTS = 1024 };

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 _Static_assert(sizeof(struct dxf_ioc_map) == 7240, "the size is in the number of the ioctl");
 _Static_assert((int)DXF_REASON_PUD == MAP_FALLBACK_PUD, "reasons are the engine's");

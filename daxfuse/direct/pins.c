@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/direct/pins.h"
+#include "pins.h"
 
 #include <errno.h>
 #include <stdlib.h>

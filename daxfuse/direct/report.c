@@ -2,7 +2,7 @@
 /* What is mapped, and how it came to that, as JSON. */
 #include <json-c/json.h>
 
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 static void add_number(struct json_object *o, const char *key, uint64_t value)
 {

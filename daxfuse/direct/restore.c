@@ -8,7 +8,7 @@
  * The records were written by a process that may have had a fault, so they are believed only
  * as far as they can't do harm: a hold too much, a pin too much.
  */
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 static bool is_sane(const struct direct *d, const struct pin_record *record)
 {

@@ -20,7 +20,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/direct.h"
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 enum { CONNECTIONS_MAX = 4096, GROUPS_MAX = 1024, EVENTS = 16, PAUSE_MS = 100 };
 

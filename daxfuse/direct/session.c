@@ -4,7 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 /* sessions_lock is held. */
 static struct session *find(struct direct *d, uint64_t id)

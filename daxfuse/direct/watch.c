@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daxfuse/direct/internal.h"
+#include "internal.h"
 
 enum { EVENTS_MAX = 4096, MERGE_LAST = 8 };
 

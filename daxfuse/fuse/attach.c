@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/attach.h"
+#include "attach.h"
 
 #include <errno.h>
 #include <poll.h>

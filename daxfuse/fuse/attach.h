@@ -6,8 +6,8 @@
 #ifndef DAXFUSE_FUSE_ATTACH_H
 #define DAXFUSE_FUSE_ATTACH_H
 
-#include "daxfuse/fuse/kept.h"
-#include "daxfuse/fuse/state.h"
+#include "kept.h"
+#include "state.h"
 
 enum attach_state { ATTACH_NEVER, ATTACH_MOUNTED, ATTACH_GONE };
 

@@ -5,8 +5,8 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
-#include "daxfuse/fuse/deferred.h"
-#include "daxfuse/fuse/state.h"
+#include "deferred.h"
+#include "state.h"
 
 #define NSEC INT64_C(1000000000)
 

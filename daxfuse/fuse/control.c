@@ -4,7 +4,7 @@
  * same. The mode of the socket keeps out who will not be welcome; what decides is what the
  * kernel says of who connects (direct/server.c).
  */
-#include "daxfuse/fuse/control.h"
+#include "control.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/fuse/log.h"
-#include "daxfuse/fuse/options.h"
+#include "log.h"
+#include "options.h"
 
 enum { BACKLOG = 128 };
 

@@ -14,7 +14,7 @@
  * writes back what was stored through mappings; if the mount is busy, it is
  * detached and those who still use it get ENOTCONN.
  */
-#include "daxfuse/fuse/daemon.h"
+#include "daemon.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,17 +29,18 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/direct/pins.h"
-#include "daxfuse/fuse/control.h"
-#include "daxfuse/fuse/deferred.h"
-#include "daxfuse/fuse/log.h"
-#include "daxfuse/fuse/notifier.h"
-#include "daxfuse/fuse/outside.h"
-#include "daxfuse/fuse/requests.h"
-#include "daxfuse/fuse/restart.h"
-#include "daxfuse/fuse/session.h"
-#include "daxfuse/fuse/state.h"
-#include "daxfuse/fuse/supervisor.h"
-#include "daxfuse/fuse/systemd.h"
+#include "daxfuse/media/geometry.h"
+#include "control.h"
+#include "deferred.h"
+#include "log.h"
+#include "notifier.h"
+#include "outside.h"
+#include "requests.h"
+#include "restart.h"
+#include "session.h"
+#include "state.h"
+#include "supervisor.h"
+#include "systemd.h"
 
 enum { EXIT_USAGE = 1, EXIT_MOUNT = 32, BUSY_TRIES = 40 };
 
@@ -128,7 +129,7 @@ static int open_device(struct state *s, struct device_error *ret_error)
 
 	for (int i = 0; i < BUSY_TRIES; i++) {
 		*ret_error = (struct device_error){ 0 };
-		err = device_open_fd(s->device, s->fds.device, access, &s->dev, ret_error);
+		err = pool_open_device(s->device, s->fds.device, access, &s->dev, ret_error);
 		if (err != -EBUSY)
 			break;
 		nanosleep(&pause, NULL);

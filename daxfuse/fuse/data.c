@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/fuse/deferred.h"
-#include "daxfuse/fuse/requests.h"
-#include "daxfuse/fuse/state.h"
+#include "deferred.h"
+#include "requests.h"
+#include "state.h"
 
 struct answer {
 	fuse_req_t req;

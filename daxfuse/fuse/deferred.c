@@ -9,7 +9,7 @@
  * another object meanwhile, the generation tells; an O_TMPFILE that the kernel
  * has not heard of yet is open before anything is freed (the orphans lock).
  */
-#include "daxfuse/fuse/deferred.h"
+#include "deferred.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -17,10 +17,10 @@
 #include <sys/queue.h>
 #include <time.h>
 
-#include "daxfuse/fuse/kernel.h"
-#include "daxfuse/fuse/notifier.h"
-#include "daxfuse/fuse/requests.h"
-#include "daxfuse/fuse/session.h"
+#include "kernel.h"
+#include "notifier.h"
+#include "requests.h"
+#include "session.h"
 
 enum { SWEEP_SECONDS = 1 };
 

@@ -12,7 +12,7 @@
 
 #include <errno.h>
 
-#include "daxfuse/fuse/state.h"
+#include "state.h"
 
 int deferred_start(struct state *s, struct deferred **ret_deferred);
 /* From any thread: begin no more jobs, and let the session's loop end when the one that

@@ -6,7 +6,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/fuse/state.h"
+#include "state.h"
 
 struct listing {
 	fuse_req_t req;

@@ -4,10 +4,10 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "daxfuse/fuse/deferred.h"
-#include "daxfuse/fuse/repeat.h"
-#include "daxfuse/fuse/requests.h"
-#include "daxfuse/fuse/state.h"
+#include "deferred.h"
+#include "repeat.h"
+#include "requests.h"
+#include "state.h"
 
 static int truncate_open(struct state *s, uint64_t ino, const struct fuse_file_info *fi,
 			 struct fs_attr *attr)

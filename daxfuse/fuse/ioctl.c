@@ -21,11 +21,11 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/fuse/deferred.h"
-#include "daxfuse/fuse/requests.h"
-#include "daxfuse/fuse/restart.h"
-#include "daxfuse/fuse/state.h"
-#include "daxfuse/fuse/status.h"
+#include "deferred.h"
+#include "requests.h"
+#include "restart.h"
+#include "state.h"
+#include "status.h"
 
 struct call {
 	fuse_req_t req;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/kept.h"
+#include "kept.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,8 +13,8 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/direct/pins.h"
-#include "daxfuse/fuse/control.h"
-#include "daxfuse/fuse/options.h"
+#include "control.h"
+#include "options.h"
 
 static const char variable[] = "DAXFUSE_KEPT";
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/log.h"
+#include "log.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 
-#include "daxfuse/fuse/libfuse.h"
+#include "libfuse.h"
 
 static struct {
 	bool syslog;

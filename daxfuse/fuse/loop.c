@@ -11,7 +11,7 @@
  * A thread that is blocked in read() is woken by a signal; as that may come just
  * before it blocks, it is repeated until the thread has ended.
  */
-#include "daxfuse/fuse/loop.h"
+#include "loop.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -24,10 +24,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daxfuse/fuse/deferred.h"
-#include "daxfuse/fuse/kernel.h"
-#include "daxfuse/fuse/log.h"
-#include "daxfuse/fuse/requests.h"
+#include "deferred.h"
+#include "kernel.h"
+#include "log.h"
+#include "requests.h"
 
 enum { BUFFER_SIZE = STATE_IO_MAX + (64 << 10), WAKE = SIGUSR2 };
 

@@ -6,7 +6,7 @@
 #ifndef DAXFUSE_FUSE_LOOP_H
 #define DAXFUSE_FUSE_LOOP_H
 
-#include "daxfuse/fuse/state.h"
+#include "state.h"
 
 /* Greet the kernel as the last process did and have it send again what that one
  * did not answer; then serve until unmounted or stopped. 0 or negative errno. */

@@ -4,9 +4,9 @@
 #include <limits.h>
 #include <string.h>
 
-#include "daxfuse/fuse/deferred.h"
-#include "daxfuse/fuse/repeat.h"
-#include "daxfuse/fuse/state.h"
+#include "deferred.h"
+#include "repeat.h"
+#include "state.h"
 
 /*
  * Names that are not there are remembered by the kernel, too. "." is asked for

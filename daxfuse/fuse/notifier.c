@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/notifier.h"
+#include "notifier.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/fuse/kernel.h"
+#include "kernel.h"
 
 struct notifier {
 	int fuse_fd;

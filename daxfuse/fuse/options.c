@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/options.h"
+#include "options.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/fuse/libfuse.h"
-#include "daxfuse/fuse/restart.h"
-#include "daxfuse/fuse/systemd.h"
+#include "libfuse.h"
+#include "restart.h"
+#include "systemd.h"
 
 #define THREADS_MAX 1024
 

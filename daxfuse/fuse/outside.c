@@ -6,7 +6,7 @@
  * hangs for ever. A child that has closed our descriptors is only one more
  * client: when the daemon dies, it gets ENOTCONN.
  */
-#include "daxfuse/fuse/outside.h"
+#include "outside.h"
 
 #include <errno.h>
 #include <fcntl.h>

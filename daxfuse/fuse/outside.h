@@ -4,7 +4,7 @@
 #ifndef DAXFUSE_FUSE_OUTSIDE_H
 #define DAXFUSE_FUSE_OUTSIDE_H
 
-#include "daxfuse/fuse/state.h"
+#include "state.h"
 
 /* Look at the mount as anybody may, which waits until it answers; as root also set how
  * far the kernel reads ahead. */

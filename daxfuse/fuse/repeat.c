@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/repeat.h"
+#include "repeat.h"
 
 #include <errno.h>
 
-#include "daxfuse/fuse/requests.h"
+#include "requests.h"
 
 bool repeat_done(fuse_req_t req)
 {

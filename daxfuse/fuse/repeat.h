@@ -6,7 +6,7 @@
 #ifndef DAXFUSE_FUSE_REPEAT_H
 #define DAXFUSE_FUSE_REPEAT_H
 
-#include "daxfuse/fuse/state.h"
+#include "state.h"
 
 /* One that has no result but success. */
 bool repeat_done(fuse_req_t req);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/requests.h"
+#include "requests.h"
 
 #include <linux/fuse.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "daxfuse/core/fs.h"
-#include "daxfuse/fuse/kernel.h"
+#include "kernel.h"
 
 enum { CRASHES_MAX = 3 };
 

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "daxfuse/fuse/kept.h"
+#include "kept.h"
 
 struct requests {
 	struct kept *kept;

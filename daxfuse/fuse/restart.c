@@ -4,7 +4,7 @@
  * ended. So the old one starts the new binary first, with the same command line
  * and what was kept, and has it say whether it understands both.
  */
-#include "daxfuse/fuse/restart.h"
+#include "restart.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,9 +17,9 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/fuse/deferred.h"
-#include "daxfuse/fuse/session.h"
-#include "daxfuse/fuse/state.h"
+#include "deferred.h"
+#include "session.h"
+#include "state.h"
 
 static const char check_variable[] = "DAXFUSE_RESTART_CHECK";
 static const char agreed[] = "daxfuse: can take over\n";

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/session.h"
+#include "session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/fuse/attach.h"
-#include "daxfuse/fuse/log.h"
-#include "daxfuse/fuse/loop.h"
+#include "attach.h"
+#include "log.h"
+#include "loop.h"
 
 /* ---- what is agreed with the kernel ---------------------------------------- */
 

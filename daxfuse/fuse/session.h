@@ -4,7 +4,7 @@
 #ifndef DAXFUSE_FUSE_SESSION_H
 #define DAXFUSE_FUSE_SESSION_H
 
-#include "daxfuse/fuse/state.h"
+#include "state.h"
 
 /* Whether what the keeper holds is mounted already: then session_open() takes it
  * over. Before the pool is mounted, as that must keep orphans. */

@@ -15,9 +15,9 @@
 
 #include "daxfuse/core/fs.h"
 #include "daxfuse/direct/direct.h"
-#include "daxfuse/fuse/kept.h"
-#include "daxfuse/fuse/libfuse.h"
-#include "daxfuse/fuse/options.h"
+#include "kept.h"
+#include "libfuse.h"
+#include "options.h"
 #include "daxfuse/pmem/device.h"
 
 /* The daemon is the only writer: what the kernel knows stays true. Seconds. */

@@ -7,8 +7,8 @@
 #include <unistd.h>
 #include <uuid/uuid.h>
 
-#include "daxfuse/fuse/restart.h"
-#include "daxfuse/fuse/status.h"
+#include "restart.h"
+#include "status.h"
 
 static void add_string(struct json_object *o, const char *key, const char *value)
 {

@@ -3,7 +3,7 @@
 #ifndef DAXFUSE_FUSE_STATUS_H
 #define DAXFUSE_FUSE_STATUS_H
 
-#include "daxfuse/fuse/state.h"
+#include "state.h"
 
 /* One JSON object, NUL-terminated. -ENOSPC: it does not fit. */
 int status_json(const struct state *s, char *ret_json, size_t size);

@@ -15,7 +15,7 @@
  *   served for SERVED_SECONDS, are taken for one that would go on for ever. Then
  *   every request is answered with EIO, until the mount is gone.
  */
-#include "daxfuse/fuse/supervisor.h"
+#include "supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,10 +33,10 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/fuse/attach.h"
-#include "daxfuse/fuse/kept.h"
-#include "daxfuse/fuse/kernel.h"
-#include "daxfuse/fuse/log.h"
+#include "attach.h"
+#include "kept.h"
+#include "kernel.h"
+#include "log.h"
 
 enum {
 	FAILURES_MAX = 8,

@@ -9,7 +9,7 @@
 #ifndef DAXFUSE_FUSE_SUPERVISOR_H
 #define DAXFUSE_FUSE_SUPERVISOR_H
 
-#include "daxfuse/fuse/options.h"
+#include "options.h"
 
 struct supervisor {
 	const struct options *options;

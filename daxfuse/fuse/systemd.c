@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/fuse/systemd.h"
+#include "systemd.h"
 
 #include <errno.h>
 #include <fcntl.h>

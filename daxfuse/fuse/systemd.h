@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "daxfuse/fuse/kept.h"
+#include "kept.h"
 
 /* Whether there is a service manager that listens. */
 bool systemd_is_there(void);

@@ -5,7 +5,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "daxfuse/fuse/state.h"
+#include "state.h"
 
 #define NSEC INT64_C(1000000000)
 #define DAY (24 * 60 * 60 * NSEC)

@@ -7,9 +7,9 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/fuse/deferred.h"
-#include "daxfuse/fuse/repeat.h"
-#include "daxfuse/fuse/state.h"
+#include "deferred.h"
+#include "repeat.h"
+#include "state.h"
 
 #define GROUPS_MAX 65536
 

@@ -21,8 +21,8 @@
  */
 #include <stdlib.h>
 
-#include "daxfuse/map/internal.h"
-#include "daxfuse/map/probe.h"
+#include "internal.h"
+#include "probe.h"
 
 enum held revoke_range(struct map_file *file, uint64_t from, uint64_t last,
 		       const struct map_view *except, enum revoke_reason why)

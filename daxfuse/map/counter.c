@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Counters of an engine and of each file; only ever read for reports. */
-#include "daxfuse/map/internal.h"
+#include "internal.h"
 
 static const char *const names[MAP_COUNTERS] = {
 	[MAP_FALLBACK_START] = "fallback_start",

@@ -25,14 +25,14 @@
  * file for itself. A lock on one PTE entry keeps the whole table: the upgrade needs them
  * all.
  */
-#include "daxfuse/map/entry.h"
+#include "entry.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/map/lock.h"
+#include "lock.h"
 
 /* A word of a retired table: kind 0, so that nobody takes it for an entry. */
 #define DEAD UINT64_C(32)

@@ -21,11 +21,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "daxfuse/map/tree.h"
-#include "daxfuse/map/wait.h"
+#include "mapper.h"
+#include "tree.h"
+#include "wait.h"
 
-enum { ORDER_PTE = 0, ORDER_PMD = 9, ORDER_PUD = 18 };
-enum { UNIT_PAGES = 1 << ORDER_PMD };
 
 /* An entry's value: its kind and its tags. */
 enum {

@@ -15,8 +15,8 @@
  */
 #include <string.h>
 
-#include "daxfuse/map/internal.h"
-#include "daxfuse/map/probe.h"
+#include "internal.h"
+#include "probe.h"
 
 struct fault {
 	struct map_view *view;

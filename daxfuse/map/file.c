@@ -7,7 +7,7 @@
  */
 #include <stdlib.h>
 
-#include "daxfuse/map/internal.h"
+#include "internal.h"
 
 /* Retired tables (4 KiB each) and removed entries that are worth the walk through all. */
 enum { RETIRED_MAX = 64, REMOVED_MAX = 512 };

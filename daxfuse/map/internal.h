@@ -8,9 +8,10 @@
 #include <stdatomic.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/map/lock.h"
-#include "daxfuse/map/map.h"
-#include "daxfuse/map/pin.h"
+#include "entry.h"
+#include "lock.h"
+#include "map.h"
+#include "pin.h"
 
 /* Counters and file locks come in stripes, a thread using its own: threads that fault in
  * one file share no cache line. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which locks the calling thread holds: debug builds only. */
-#include "daxfuse/map/lock.h"
+#include "lock.h"
 
 #ifndef NDEBUG
 #include <assert.h>

@@ -15,9 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daxfuse/map/backend.h"
-#include "daxfuse/map/entry.h"
-#include "daxfuse/map/mapper.h"
+#include "backend.h"
+#include "mapper.h"
 
 #define MAP_PAGE_SIZE UINT64_C(4096)
 #define MAP_UNIT_SIZE (UINT64_C(2) << 20)

@@ -27,6 +27,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Sizes of mappings, as the power of two of their pages. */
+enum { ORDER_PTE = 0, ORDER_PMD = 9, ORDER_PUD = 18 };
+enum { UNIT_PAGES = 1 << ORDER_PMD };
+
 /* What a fault gives. */
 struct map_piece {
 	bool zero;              /* shared zeroes, to be mapped read-only; no device offset */

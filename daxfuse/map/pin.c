@@ -11,13 +11,13 @@
  * A pin for writing stays one when the same is granted for reading: until the mapper has
  * got that piece, and mapped it over the other, its threads go on storing.
  */
-#include "daxfuse/map/pin.h"
+#include "pin.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/map/entry.h"
+#include "entry.h"
 
 /* Bit 0 tells a pin from an address, and from no pin. */
 enum { PIN = 1, PIN_WRITABLE = 2, PIN_SHIFT = 2 };

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "daxfuse/map/tree.h"
+#include "tree.h"
 
 /* All zeroes: none. */
 struct pins {

@@ -15,8 +15,8 @@
  * Mappers let go before the copy is made, not after the switch: what they stored in
  * between would be lost, and what they read afterwards could be what was freed.
  */
-#include "daxfuse/map/internal.h"
-#include "daxfuse/map/probe.h"
+#include "internal.h"
+#include "probe.h"
 
 static bool is_promoted(struct map_file *file, const struct entry_unit *unit)
 {

@@ -8,7 +8,7 @@
  */
 #include <stdlib.h>
 
-#include "daxfuse/map/internal.h"
+#include "internal.h"
 
 static void quarantine_put(struct quarantine *q)
 {

@@ -14,7 +14,7 @@
  * already, or inside a PMD entry. Its grant is 0, lower than any other: every answer of its
  * mapper is about it.
  */
-#include "daxfuse/map/internal.h"
+#include "internal.h"
 
 /* A piece, and of one unit of it the pages that went the same way. */
 struct restore {

@@ -5,7 +5,7 @@
  * slot 0. Two threads that make the same node race with compare-and-swap, and the
  * loser frees its own.
  */
-#include "daxfuse/map/tree.h"
+#include "tree.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "daxfuse/map/internal.h"
+#include "internal.h"
 
 int map_view_open(struct map_file *file, const struct mapper_ops *ops, void *mapper,
 		  struct map_view **ret_view)

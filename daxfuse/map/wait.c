@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The wait table; wait.h has the argument. */
-#include "daxfuse/map/wait.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "daxfuse/map/map.h"
-#include "daxfuse/map/probe.h"
+#include "map.h"
+#include "probe.h"
 
 enum { BUCKETS = 1024 };
 

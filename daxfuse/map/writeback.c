@@ -15,8 +15,8 @@
  * A locked entry may be about to become dirty, by a fault whose mapper stores already: it
  * is waited for, whatever its tags say.
  */
-#include "daxfuse/map/internal.h"
-#include "daxfuse/map/probe.h"
+#include "internal.h"
+#include "probe.h"
 
 /* Whether a view will ask again before it stores to the entry. */
 static bool protect_view(struct map_view *view, const struct entry *entry)

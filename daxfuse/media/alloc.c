@@ -32,9 +32,9 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/arena.h"
-#include "daxfuse/media/hold.h"
+#include "alloc.h"
+#include "arena.h"
+#include "hold.h"
 
 /* So many units together are worth a look into other arenas, and if there are none, so many. */
 #define LONG_RUN UINT64_C(64)

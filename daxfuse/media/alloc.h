@@ -6,7 +6,7 @@
 #ifndef DAXFUSE_MEDIA_ALLOC_H
 #define DAXFUSE_MEDIA_ALLOC_H
 
-#include "daxfuse/media/tx.h"
+#include "tx.h"
 
 /* Load from the unit words and bitmaps. 0, -ENOMEM, -EUCLEAN. */
 int alloc_open(struct volume *vol);

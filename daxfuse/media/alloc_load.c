@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/arena.h"
-#include "daxfuse/media/hold.h"
+#include "alloc.h"
+#include "arena.h"
+#include "hold.h"
 
 enum { ARENAS_MAX = 16, ARENA_UNITS_MIN = 16, BITMAPS_PER_PAGE = DXF_BLOCK_SIZE / 64 };
 

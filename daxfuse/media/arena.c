@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/media/arena.h"
+#include "arena.h"
 
 void arena_list(struct arena *a, struct broken *b)
 {

@@ -7,7 +7,7 @@
 #ifndef DAXFUSE_MEDIA_ARENA_H
 #define DAXFUSE_MEDIA_ARENA_H
 
-#include "daxfuse/media/volume.h"
+#include "volume.h"
 
 enum { FREE_WORDS = DXF_UNIT_BLOCKS / 64 };
 /* Files that grow at the same time in one arena, and are kept apart. */

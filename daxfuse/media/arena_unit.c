@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/media/arena.h"
+#include "arena.h"
 
 /* Runs that one look sees; the share of an arena that a window may be, if that is more than
  * WINDOW_MIN. */

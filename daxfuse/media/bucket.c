@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/bucket.h"
+#include "alloc.h"
+#include "bucket.h"
 
 enum { HEADER_BYTES = offsetof(struct dxf_bucket, slot), CHAIN_MAX = 4096 };
 #define ALL_SLOTS ((UINT64_C(1) << DXF_BUCKET_SLOTS) - 1)

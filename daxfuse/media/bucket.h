@@ -7,7 +7,7 @@
 #ifndef DAXFUSE_MEDIA_BUCKET_H
 #define DAXFUSE_MEDIA_BUCKET_H
 
-#include "daxfuse/media/tx.h"
+#include "tx.h"
 
 /* A name found: where it stands. */
 struct bucket_place {

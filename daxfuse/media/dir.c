@@ -18,9 +18,9 @@
 #include <xxhash.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/dir.h"
-#include "daxfuse/media/table.h"
+#include "alloc.h"
+#include "dir.h"
+#include "table.h"
 
 /* Split above, join below this many slots a bucket, of 62. */
 enum { FULL = 44, SPARSE = 16 };

@@ -7,7 +7,7 @@
 #ifndef DAXFUSE_MEDIA_DIR_H
 #define DAXFUSE_MEDIA_DIR_H
 
-#include "daxfuse/media/bucket.h"
+#include "bucket.h"
 
 /* tx may be NULL. -ENOENT, -ENAMETOOLONG, -EUCLEAN, -EIO. */
 int dir_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,

@@ -23,7 +23,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/media/hold.h"
+#include "hold.h"
 
 struct hold {
 	uint64_t unit;

@@ -7,8 +7,8 @@
 #ifndef DAXFUSE_MEDIA_HOLD_H
 #define DAXFUSE_MEDIA_HOLD_H
 
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/arena.h"
+#include "alloc.h"
+#include "arena.h"
 
 /* A block or unit was freed. True: it is held, and stays reserved until the last one lets
  * go. */

@@ -20,8 +20,8 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/ialloc.h"
+#include "alloc.h"
+#include "ialloc.h"
 
 enum {
 	CPUS = 16,

@@ -3,7 +3,7 @@
 #ifndef DAXFUSE_MEDIA_IALLOC_H
 #define DAXFUSE_MEDIA_IALLOC_H
 
-#include "daxfuse/media/tx.h"
+#include "tx.h"
 
 /* Load the chunks' bitmaps. 0, -ENOMEM, -EUCLEAN. */
 int ialloc_open(struct volume *vol);

@@ -26,7 +26,7 @@
 #include <string.h>
 
 #include "daxfuse/base/crc.h"
-#include "daxfuse/media/journal.h"
+#include "journal.h"
 
 int journal_open(struct volume *vol)
 {

@@ -3,7 +3,7 @@
 #ifndef DAXFUSE_MEDIA_JOURNAL_H
 #define DAXFUSE_MEDIA_JOURNAL_H
 
-#include "daxfuse/media/volume.h"
+#include "volume.h"
 
 #define JOURNAL_RECORD_MAX (DXF_JOURNAL_SIZE - sizeof(struct dxf_journal_header))
 

@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "daxfuse/media/quota.h"
+#include "quota.h"
 
 static int load_project(const struct volume *vol, uint32_t slot, uint32_t *ret_project)
 {

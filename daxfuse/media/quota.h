@@ -6,7 +6,7 @@
 #ifndef DAXFUSE_MEDIA_QUOTA_H
 #define DAXFUSE_MEDIA_QUOTA_H
 
-#include "daxfuse/media/tx.h"
+#include "tx.h"
 
 enum { QUOTA_CHARGES_MAX = 16 };
 

@@ -7,7 +7,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/crc.h"
-#include "daxfuse/media/volume.h"
+#include "volume.h"
 
 uint32_t super_crc(const struct dxf_super *super)
 {

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/table.h"
+#include "alloc.h"
+#include "table.h"
 
 #define INDEX_BITS 9
 

@@ -8,7 +8,7 @@
 #ifndef DAXFUSE_MEDIA_TABLE_H
 #define DAXFUSE_MEDIA_TABLE_H
 
-#include "daxfuse/media/tx.h"
+#include "tx.h"
 
 /* Blocks of one kind, contiguous in the file and on the device. */
 struct run {

@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/ialloc.h"
-#include "daxfuse/media/inode.h"
-#include "daxfuse/media/journal.h"
-#include "daxfuse/media/quota.h"
-#include "daxfuse/media/tx.h"
+#include "alloc.h"
+#include "ialloc.h"
+#include "inode.h"
+#include "journal.h"
+#include "quota.h"
+#include "tx.h"
 
 enum { EDITS_MAX = 1024, BITS_MAX = 4096, SPACE_MAX = 8192, ARENA_SIZE = 512 << 10, CACHED = 3 };
 

@@ -16,7 +16,7 @@
 #ifndef DAXFUSE_MEDIA_TX_H
 #define DAXFUSE_MEDIA_TX_H
 
-#include "daxfuse/media/volume.h"
+#include "volume.h"
 
 struct tx;
 

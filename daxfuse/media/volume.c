@@ -2,9 +2,9 @@
 /* Opening a pool: journals first, so that the allocators load settled state. */
 #include <stdlib.h>
 
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/ialloc.h"
-#include "daxfuse/media/journal.h"
+#include "alloc.h"
+#include "ialloc.h"
+#include "journal.h"
 
 static int open_parts(struct volume *vol, unsigned *ret_replayed)
 {

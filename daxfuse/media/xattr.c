@@ -13,8 +13,8 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/crc.h"
-#include "daxfuse/media/alloc.h"
-#include "daxfuse/media/xattr.h"
+#include "alloc.h"
+#include "xattr.h"
 
 enum { HEADER = sizeof(struct dxf_xattr_header) };
 

@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#include "daxfuse/media/tx.h"
+#include "tx.h"
 
 /* size 0: only the length. -ENODATA, -ERANGE, -EUCLEAN, -EIO, -ENOMEM. */
 ssize_t xattr_get(const struct volume *vol, const struct dxf_inode *inode, const char *name,

@@ -13,8 +13,7 @@
 #include <sys/mman.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/format.h"
-#include "daxfuse/pmem/map.h"
+#include "map.h"
 
 static int by_offset(const void *a, const void *b)
 {
@@ -70,9 +69,9 @@ static bool cut(struct pmem2_badblock *block, uint64_t offset, uint64_t length)
 
 static void map_anew(const struct pmem *pm, uint64_t offset, uint64_t length)
 {
-	uint64_t from = round_down(offset, DXF_BLOCK_SIZE);
+	uint64_t from = round_down(offset, PMEM_PAGE);
 
-	madvise(pmem_at(pm, from), round_up(offset + length, DXF_BLOCK_SIZE) - from, MADV_DONTNEED);
+	madvise(pmem_at(pm, from), round_up(offset + length, PMEM_PAGE) - from, MADV_DONTNEED);
 }
 
 int pmem_bad_clear(const struct pmem *pm, uint64_t offset, uint64_t length)

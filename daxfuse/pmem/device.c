@@ -9,7 +9,7 @@
  * A device in system-ram mode has no node under /dev, so a missing path whose
  * last component is the name of such a device is reported as what it is.
  */
-#include "daxfuse/pmem/device.h"
+#include "device.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,10 +26,9 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/format.h"
-#include "daxfuse/pmem/discover.h"
-#include "daxfuse/pmem/holder.h"
-#include "daxfuse/pmem/map.h"
+#include "discover.h"
+#include "holder.h"
+#include "map.h"
 
 struct device {
 	struct device_info info;
@@ -38,9 +37,7 @@ struct device {
 	struct pmem_map *map; /* NULL until device_map() */
 };
 
-/* Fill ret_error and hand err on. The format's first line is what, the second advice. */
-__attribute__((format(printf, 3, 4))) static int fail(struct device_error *ret_error, int err,
-						      const char *format, ...)
+int device_fail(struct device_error *ret_error, int err, const char *format, ...)
 {
 	char text[sizeof(ret_error->what) + sizeof(ret_error->advice)];
 	char *advice;
@@ -146,26 +143,26 @@ static int describe_dax(dev_t number, struct device_info *info)
 static int not_a_pool(const char *path, const struct stat *st, struct device_error *ret_error)
 {
 	if (S_ISBLK(st->st_mode))
-		return fail(ret_error, -ENODEV,
+		return device_fail(ret_error, -ENODEV,
 			    "is a block device\nmake its namespace a device-dax: "
 			    "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M");
 	if (S_ISDIR(st->st_mode))
-		return fail(ret_error, -ENODEV,
+		return device_fail(ret_error, -ENODEV,
 			    "is a directory\nname a device-dax (daxfuse list shows them) "
 			    "or an image file");
-	return fail(ret_error, -ENODEV,
+	return device_fail(ret_error, -ENODEV,
 		    "is neither a device-dax nor a regular file\ndaxfuse list shows the devices");
 }
 
 static int refuse_mode(const struct device_info *info, struct device_error *ret_error)
 {
 	if (!strcmp(info->mode, "system-ram"))
-		return fail(ret_error, -ENOTSUP,
+		return device_fail(ret_error, -ENOTSUP,
 			    "is in system-ram mode, the kernel uses it as memory\n"
 			    "give it back with: daxctl reconfigure-device --mode=devdax %s",
 			    info->name);
 	if (!strcmp(info->mode, "disabled"))
-		return fail(ret_error, -ENOTSUP,
+		return device_fail(ret_error, -ENOTSUP,
 			    "is disabled\nenable it with: daxctl enable-device %s", info->name);
 	return 0;
 }
@@ -176,11 +173,11 @@ static int missing(const char *path, struct device_error *ret_error)
 	int err;
 
 	if (discover_dax(last_component(path), &info))
-		return fail(ret_error, -ENOENT,
+		return device_fail(ret_error, -ENOENT,
 			    "does not exist\ndaxfuse list shows the devices; "
 			    "an image is made with: truncate -s 1G FILE");
 	err = refuse_mode(&info, ret_error);
-	return err ? err : fail(ret_error, -ENOENT, "does not exist\ntry: udevadm settle");
+	return err ? err : device_fail(ret_error, -ENOENT, "does not exist\ntry: udevadm settle");
 }
 
 /* fd, if there is one, and not what the path names now: that may have been renamed, or
@@ -193,10 +190,10 @@ static int describe(const char *path, int fd, struct device_info *ret_info,
 	int err;
 
 	if (strlen(real ? real : path) >= sizeof(ret_info->path))
-		return fail(ret_error, -ENAMETOOLONG, "is too long a name\ngive a shorter one");
+		return device_fail(ret_error, -ENAMETOOLONG, "is too long a name\ngive a shorter one");
 	if ((fd < 0 ? stat(path, &st) : fstat(fd, &st)) < 0)
 		return errno == ENOENT ? missing(path, ret_error) :
-					 fail(ret_error, -errno,
+					 device_fail(ret_error, -errno,
 					      "cannot be looked at\ncheck the path and its modes");
 	if (S_ISREG(st.st_mode))
 		err = describe_image(path, fd, &st, ret_info);
@@ -210,29 +207,6 @@ static int describe(const char *path, int fd, struct device_info *ret_info,
 	return refuse_mode(ret_info, ret_error);
 }
 
-/* Whether a pool can lie there at all. */
-static int check_geometry(const struct device_info *info, struct device_error *ret_error)
-{
-	if (info->kind == DEVICE_DAX && info->align < DXF_UNIT_SIZE)
-		return fail(ret_error, -ENOTSUP,
-			    "has an alignment of %llu bytes, "
-			    "it cannot be mapped in pieces of 2 MiB\n"
-			    "recreate its namespace: "
-			    "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M",
-			    (unsigned long long)info->align);
-	if (info->size < DXF_POOL_MIN)
-		return fail(ret_error, -ENOSPC,
-			    "is too small (%llu bytes)\na pool needs at least %llu MiB",
-			    (unsigned long long)info->size,
-			    (unsigned long long)(DXF_POOL_MIN >> 20));
-	if (info->size > DXF_POOL_MAX)
-		return fail(ret_error, -EFBIG,
-			    "is too large (%llu bytes)\na pool has at most %llu TiB",
-			    (unsigned long long)info->size,
-			    (unsigned long long)(DXF_POOL_MAX >> 40));
-	return 0;
-}
-
 static int lock(int fd, unsigned access, struct device_error *ret_error)
 {
 	int operation = access & DEVICE_WRITE ? LOCK_EX : LOCK_SH;
@@ -244,11 +218,11 @@ static int lock(int fd, unsigned access, struct device_error *ret_error)
 		if (errno == EINTR)
 			continue;
 		if (errno != EWOULDBLOCK)
-			return fail(ret_error, -errno, "cannot be locked\n"
+			return device_fail(ret_error, -errno, "cannot be locked\n"
 				    "the filesystem that holds it must support flock()");
 		if (holder_find(fd, holder, sizeof(holder)))
 			snprintf(holder, sizeof(holder), "another process");
-		return fail(ret_error, -EBUSY,
+		return device_fail(ret_error, -EBUSY,
 			    "is in use by %s\nunmount it, or wait until it is done", holder);
 	}
 	return 0;
@@ -265,15 +239,14 @@ static int open_and_lock(struct device *dev, int fd, struct device_error *ret_er
 		dev->fd = open(dev->info.path, flags | O_CLOEXEC | O_NOCTTY);
 	if (dev->fd < 0) {
 		err = -errno;
-		return fail(ret_error, err, "cannot be opened\n%s",
+		return device_fail(ret_error, err, "cannot be opened\n%s",
 			    err == -EACCES || err == -EPERM || err == -EROFS ?
 				    "run as root, or as a user who may write to it" :
 				    "check the path");
 	}
 	if (dev->access & DEVICE_NO_LOCK)
 		return 0;
-	err = lock(dev->fd, dev->access, ret_error);
-	return err ? err : check_geometry(&dev->info, ret_error);
+	return lock(dev->fd, dev->access, ret_error);
 }
 
 static void cleanup_device(struct device **dev)
@@ -288,7 +261,7 @@ int device_open_fd(const char *path, int fd, unsigned access, struct device **re
 	int err;
 
 	if (!dev)
-		return fail(ret_error, -ENOMEM, "cannot be opened\nfree some memory");
+		return device_fail(ret_error, -ENOMEM, "cannot be opened\nfree some memory");
 	dev->fd = -1;
 	dev->access = access;
 	err = describe(path, fd, &dev->info, ret_error);
@@ -308,7 +281,7 @@ int device_open(const char *path, unsigned access, struct device **ret_dev,
 
 int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *ret_error)
 {
-	uint64_t align = MAX(dev->info.align, DXF_UNIT_SIZE);
+	uint64_t align = MAX(dev->info.align, PMEM_HUGE_PAGE);
 	int err;
 
 	if (dev->map || dev->access & DEVICE_NO_LOCK)
@@ -316,7 +289,7 @@ int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *
 	err = pmem_map_fd(dev->fd, round_down(dev->info.size, align), align,
 			  !(dev->access & DEVICE_WRITE), &dev->map);
 	if (err)
-		return fail(ret_error, err, "cannot be mapped\n%s",
+		return device_fail(ret_error, err, "cannot be mapped\n%s",
 			    err == -ENOMEM ? "check ulimit -v and vm.overcommit_memory" :
 			    err == -EACCES ? "check its modes, and that it may be mapped shared" :
 					     "check that its filesystem supports shared mappings");

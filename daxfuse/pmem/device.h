@@ -6,7 +6,7 @@
 #ifndef DAXFUSE_PMEM_DEVICE_H
 #define DAXFUSE_PMEM_DEVICE_H
 
-#include "daxfuse/pmem/pmem.h"
+#include "pmem.h"
 
 enum device_kind { DEVICE_DAX, DEVICE_IMAGE };
 
@@ -40,11 +40,16 @@ struct device_error {
 	char advice[512];
 };
 
+/* Fill ret_error, unless it is NULL, and hand err on. The format's first line is what, the second
+ * advice. */
+__attribute__((format(printf, 3, 4))) int device_fail(struct device_error *ret_error, int err,
+						      const char *format, ...);
+
 /*
  * Open PATH and learn about it. -ENODEV: neither device-dax nor regular file;
- * -EBUSY: another daemon, mkfs or fsck holds it; -ENOTSUP: system-ram mode or
- * an alignment that cannot give 2 MiB mappings; -EFBIG, -ENOSPC: size out of
- * range. ret_error may be NULL.
+ * -EBUSY: another daemon, mkfs or fsck holds it; -ENOTSUP: system-ram mode.
+ * ret_error may be NULL. What a pool asks of its device is media's to check
+ * (media/geometry.h).
  */
 int device_open(const char *path, unsigned access, struct device **ret_dev,
 		struct device_error *ret_error);

@@ -4,7 +4,7 @@
  * hmem); the persistence domain belongs to the NVDIMM region beneath and only
  * libndctl tells it, so devices without one are "unknown".
  */
-#include "daxfuse/pmem/discover.h"
+#include "discover.h"
 
 #include <daxctl/libdaxctl.h>
 #include <errno.h>

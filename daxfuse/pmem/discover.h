@@ -3,7 +3,7 @@
 #ifndef DAXFUSE_PMEM_DISCOVER_H
 #define DAXFUSE_PMEM_DISCOVER_H
 
-#include "daxfuse/pmem/device.h"
+#include "device.h"
 
 /* By the name of the device ("dax0.0"), whatever mode it is in. -ENOENT. */
 int discover_dax(const char *name, struct device_info *ret_info);

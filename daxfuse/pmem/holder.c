@@ -6,7 +6,7 @@
  * for a daemon is the parent that is gone. A process that has closed the descriptor, but
  * still maps the device by it, holds the lock as well: /proc/PID/maps tells.
  */
-#include "daxfuse/pmem/holder.h"
+#include "holder.h"
 
 #include <ctype.h>
 #include <errno.h>

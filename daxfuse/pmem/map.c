@@ -12,7 +12,7 @@
  * of cache-line granularity: the same instructions as on the real thing, at the
  * price of the real thing. The daemon's status says "durability": "process".
  */
-#include "daxfuse/pmem/map.h"
+#include "map.h"
 
 #include <errno.h>
 #include <pthread.h>

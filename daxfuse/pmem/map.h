@@ -5,7 +5,7 @@
 
 #include <libpmem2.h>
 
-#include "daxfuse/pmem/persist.h"
+#include "persist.h"
 
 struct pmem_map {
 	struct pmem pm;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A pool in anonymous memory: a memfd, mapped as an image is. */
-#include "daxfuse/pmem/memory.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/pmem/map.h"
+#include "map.h"
 
 #define MEMORY_ALIGN (UINT64_C(2) << 20)
 

@@ -6,7 +6,7 @@
 #ifndef DAXFUSE_PMEM_MEMORY_H
 #define DAXFUSE_PMEM_MEMORY_H
 
-#include "daxfuse/pmem/pmem.h"
+#include "pmem.h"
 
 enum pmem_memory_flags {
 	PMEM_MEMORY_HUGETLB = 1, /* of reserved 2 MiB pages; -ENOMEM without them */

@@ -11,7 +11,7 @@
  * Invariant: no function here fences except pmem_fence(), so callers decide how
  * many fences an operation has.
  */
-#include "daxfuse/pmem/persist.h"
+#include "persist.h"
 
 #include <string.h>
 

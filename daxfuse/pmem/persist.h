@@ -5,7 +5,7 @@
 
 #include <libpmem2.h>
 
-#include "daxfuse/pmem/pmem.h"
+#include "pmem.h"
 
 struct pmem_ops {
 	pmem2_memcpy_fn copy;

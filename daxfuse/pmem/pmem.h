@@ -43,7 +43,11 @@ struct pmem {
 	int (*clear_bad)(const struct pmem *pm, uint64_t offset, uint64_t length);
 };
 
-enum { PMEM_SECTOR = 512 }; /* what poison is counted in */
+enum {
+	PMEM_SECTOR = 512,  /* what poison is counted in */
+	PMEM_PAGE = 4096,   /* what the kernel takes away where memory fails */
+};
+#define PMEM_HUGE_PAGE (UINT64_C(2) << 20) /* what one PMD maps */
 
 /* Pool offset -> pointer. The caller has checked that it lies inside. */
 static inline void *pmem_at(const struct pmem *pm, uint64_t offset)

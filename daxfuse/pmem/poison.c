@@ -18,7 +18,7 @@
  * The kernel reports memory failures with the granularity of the mapping
  * (si_addr_lsb: a page, or a whole huge page), so the guard compares ranges.
  */
-#include "daxfuse/pmem/pmem.h"
+#include "pmem.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "daxfuse/tools/ask.h"
+#include "ask.h"
 
 #include <errno.h>
 #include <fcntl.h>

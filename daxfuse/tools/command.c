@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Parsing a command line by its table. */
-#include "daxfuse/tools/command.h"
+#include "command.h"
 
 #include <getopt.h>
 #include <stdarg.h>

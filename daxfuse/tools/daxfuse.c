@@ -9,7 +9,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/fuse/daemon.h"
-#include "daxfuse/tools/command.h"
+#include "command.h"
 
 static const struct {
 	const char *name;

@@ -11,9 +11,10 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/crc.h"
+#include "daxfuse/media/geometry.h"
 #include "daxfuse/media/volume.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/report.h"
+#include "command.h"
+#include "report.h"
 
 static const struct command_option options[] = {
 	{ 0 },
@@ -579,7 +580,7 @@ int dump_main(int argc, char **argv)
 	command_operands(&command, argc, 2, 3);
 	kind = parse_kind(argc - optind, argv[optind + 1]);
 	number = argc - optind == 3 ? parse_number(argv[optind + 2]) : 0;
-	err = device_open(argv[optind], DEVICE_READ, &dev, &error);
+	err = pool_open_device(argv[optind], -1, DEVICE_READ, &dev, &error);
 	if (!err)
 		err = dump(dev, kind, number, &error);
 	if (err) {

@@ -13,8 +13,9 @@
 
 #include "daxfuse/check/check.h"
 #include "daxfuse/format.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/report.h"
+#include "daxfuse/media/geometry.h"
+#include "command.h"
+#include "report.h"
 
 #define EXIT_CORRECTED 1
 #define EXIT_LEFT 4
@@ -213,7 +214,7 @@ int main(int argc, char **argv)
 	command_operands(&command, argc, 1, 1);
 	if (dry && check_options.repair)
 		command_misused(&command, "-n and a repair exclude each other");
-	err = device_open(argv[optind], check_options.repair ? DEVICE_WRITE : DEVICE_READ, &dev,
+	err = pool_open_device(argv[optind], -1, check_options.repair ? DEVICE_WRITE : DEVICE_READ, &dev,
 			  &error);
 	if (err) {
 		report_device_error(command.name, argv[optind], err, &error);

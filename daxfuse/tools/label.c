@@ -10,10 +10,11 @@
 
 #include "daxfuse/core/fs.h"
 #include "daxfuse/ioctl.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/mounts.h"
-#include "daxfuse/tools/report.h"
-#include "daxfuse/tools/signature.h"
+#include "daxfuse/media/geometry.h"
+#include "command.h"
+#include "mounts.h"
+#include "report.h"
+#include "signature.h"
 
 static const struct command command = {
 	.name = "daxfuse label",
@@ -46,7 +47,7 @@ static int set_unmounted(const char *path, const char *label)
 	struct fs *fs;
 	int err;
 
-	err = device_open(path, DEVICE_WRITE, &dev, &error);
+	err = pool_open_device(path, -1, DEVICE_WRITE, &dev, &error);
 	if (!err)
 		err = device_map(dev, &pm, &error);
 	if (err) {

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "daxfuse/format.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/mounts.h"
-#include "daxfuse/tools/report.h"
-#include "daxfuse/tools/signature.h"
+#include "command.h"
+#include "mounts.h"
+#include "report.h"
+#include "signature.h"
 
 static const struct command_option options[] = {
 	{ 'u', "human", NULL, "print for people" },

@@ -15,8 +15,8 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/format.h"
 #include "daxfuse/ioctl.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/report.h"
+#include "command.h"
+#include "report.h"
 
 static const struct command_option options[] = {
 	{ 'u', "human", NULL, "print for people" },

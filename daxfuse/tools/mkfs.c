@@ -13,9 +13,10 @@
 #include <uuid/uuid.h>
 
 #include "daxfuse/core/fs.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/report.h"
-#include "daxfuse/tools/signature.h"
+#include "daxfuse/media/geometry.h"
+#include "command.h"
+#include "report.h"
+#include "signature.h"
 
 #define EXIT_FAILED 8
 #define EXIT_USAGE 16
@@ -175,7 +176,7 @@ int main(int argc, char **argv)
 
 	parse_options(argc, argv, &request);
 	path = argv[optind];
-	err = device_open(path, DEVICE_WRITE, &dev, &error);
+	err = pool_open_device(path, -1, DEVICE_WRITE, &dev, &error);
 	if (err) {
 		report_device_error(command.name, path, err, &error);
 		return EXIT_FAILED;

@@ -6,7 +6,7 @@
  * Paths of mounts are compared as text: to resolve one would ask its daemon, or that of
  * the mount that the device lies on, which may be dead or hang.
  */
-#include "daxfuse/tools/mounts.h"
+#include "mounts.h"
 
 #include <errno.h>
 #include <limits.h>

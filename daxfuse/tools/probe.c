@@ -7,9 +7,9 @@
 #include <getopt.h>
 #include <stdio.h>
 
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/report.h"
-#include "daxfuse/tools/signature.h"
+#include "command.h"
+#include "report.h"
+#include "signature.h"
 
 #define NOTHING_FOUND 2
 

@@ -12,8 +12,8 @@
 #include <sys/ioctl.h>
 
 #include "daxfuse/ioctl.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/report.h"
+#include "command.h"
+#include "report.h"
 
 static const struct command_option options[] = {
 	{ 'u', "human", NULL, "print for people" },

@@ -15,8 +15,8 @@
 
 #include "daxfuse/format.h"
 #include "daxfuse/ioctl.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/report.h"
+#include "command.h"
+#include "report.h"
 
 static const struct command_option options[] = {
 	{ 'r', "rate", "SIZE", "move at most so much a second (1G)" },

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Printing, for all tools. */
-#include "daxfuse/tools/report.h"
+#include "report.h"
 
 #include <errno.h>
 #include <stdio.h>

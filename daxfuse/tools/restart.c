@@ -10,9 +10,9 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/ioctl.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/mounts.h"
-#include "daxfuse/tools/report.h"
+#include "command.h"
+#include "mounts.h"
+#include "report.h"
 
 static const struct command command = {
 	.name = "daxfuse restart",

@@ -9,8 +9,8 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/report.h"
+#include "command.h"
+#include "report.h"
 
 enum { OPTION_VERBOSE = 'v' };
 

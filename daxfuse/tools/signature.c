@@ -6,7 +6,7 @@
  * at all. So the first and the last pieces of whatever it is are copied into a
  * sparse memfd of the same size, and libblkid looks at that.
  */
-#include "daxfuse/tools/signature.h"
+#include "signature.h"
 
 #include <blkid/blkid.h>
 #include <errno.h>

@@ -13,10 +13,10 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/ioctl.h"
-#include "daxfuse/tools/ask.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/mounts.h"
-#include "daxfuse/tools/report.h"
+#include "ask.h"
+#include "command.h"
+#include "mounts.h"
+#include "report.h"
 
 static const struct command_option options[] = {
 	{ 'u', "human", NULL, "print for people" },

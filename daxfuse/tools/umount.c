@@ -12,9 +12,9 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/mounts.h"
-#include "daxfuse/tools/report.h"
+#include "command.h"
+#include "mounts.h"
+#include "report.h"
 
 static const struct command_option options[] = {
 	{ 'w', "wait", NULL, "return only when the daemon has let go of the device" },

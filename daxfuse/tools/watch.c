@@ -25,8 +25,8 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/format.h"
 #include "daxfuse/ioctl.h"
-#include "daxfuse/tools/command.h"
-#include "daxfuse/tools/report.h"
+#include "command.h"
+#include "report.h"
 
 static const struct command_option options[] = {
 	{ 'i', "interval", "MS", "how long to wait between two looks (50)" },

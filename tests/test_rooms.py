@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A wrong include does not compile: what the compiler finds from within each room is what the
+rooms below it show, and nothing else (cmake/rooms.cmake)."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build" / "dev"
+
+# Each room, and the rooms that it may see.
+BELOW = {
+    "base": set(),
+    "map": {"base"},
+    "pmem": {"base"},
+    "media": {"base", "pmem"},
+    "core": {"base", "pmem", "media"},
+    "check": {"base", "pmem", "media"},
+    "direct": {"base", "pmem", "media", "core", "map"},
+    "fuse": {"base", "pmem", "media", "core", "map", "direct"},
+    "tools": {"base", "pmem", "media", "core"},
+}
+# Of include/daxfuse.
+WIRE = {
+    "base": set(), "map": set(), "pmem": set(),
+    "media": {"format.h"}, "core": {"format.h"}, "check": {"format.h"},
+}
+ALL_BUT_LIBRARY = {"format.h", "ioctl.h", "direct.h"}
+
+
+def include_flags(room):
+    commands = json.loads((BUILD / "compile_commands.json").read_text())
+    command = next(c for c in commands
+                   if Path(c["file"]).parent == ROOT / "daxfuse" / room
+                   and f"dxf_{room}.dir" in c["command"])
+    words = shlex.split(command["command"])
+    return [words[0], *(word for word in words if word.startswith("-I"))]
+
+
+def found(room, headers):
+    """Which of these headers the compiler finds, included from that room."""
+    text = "".join(f'#if __has_include("{header}")\nFOUND {header}\n#endif\n' for header in headers)
+    out = subprocess.run([*include_flags(room), "-E", "-P", "-xc", "-"], input=text, check=True,
+                         capture_output=True, text=True, cwd="/").stdout
+    return set(re.findall(r"FOUND (\S+)", out))
+
+
+def shown_by(room):
+    text = (ROOT / "daxfuse" / room / "CMakeLists.txt").read_text()
+    public = re.search(r"PUBLIC ([^\n]*)", text)
+    return {f"daxfuse/{room}/{header}" for header in public[1].split()} if public else set()
+
+
+def all_headers():
+    return {str(path.relative_to(ROOT)) for path in (ROOT / "daxfuse").glob("*/**/*.h")}
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_sees_what_is_below(room):
+    expected = set().union(*(shown_by(below) for below in BELOW[room]), shown_by(room))
+    assert found(room, all_headers()) == expected
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_headers_for_others_go_to_rooms_that_need_them(room):
+    headers = {f"daxfuse/{path.name}" for path in (ROOT / "include" / "daxfuse").glob("*.h")}
+    allowed = {f"daxfuse/{name}" for name in WIRE.get(room, ALL_BUT_LIBRARY)}
+    assert found(room, headers) == allowed
+
+
+def test_every_room_is_in_the_table():
+    rooms = {path.parent.name for path in (ROOT / "daxfuse").glob("*/CMakeLists.txt")}
+    assert rooms == set(BELOW) | {"daxmap"}
+
+
+def test_the_source_tree_is_on_no_path():
+    for room in BELOW:
+        assert f"-I{ROOT}" not in include_flags(room), room
