@@ -13,11 +13,25 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def all_may_reach(path):
+    return all(folder.stat().st_mode & 0o001 for folder in [path, *path.parents])
+
+
 @pytest.fixture(scope="session")
 def bin_dir():
-    """Where the programs are: DAXFUSE_BIN, or the build of DAXFUSE_PRESET."""
+    """Where the programs are: DAXFUSE_BIN, or the build of DAXFUSE_PRESET. Tests run them as other
+    users, too: of a checkout in a home that is closed to those, the build is seen elsewhere."""
     preset = ROOT / "build" / os.environ.get("DAXFUSE_PRESET", "dev") / "bin"
-    return Path(os.environ.get("DAXFUSE_BIN", preset))
+    path = Path(os.environ.get("DAXFUSE_BIN", preset)).resolve()
+    if os.geteuid() != 0 or all_may_reach(path):
+        yield path
+        return
+    place = Path(tempfile.mkdtemp(prefix="daxfuse-build-", dir="/tmp"))
+    place.chmod(0o755)
+    subprocess.run(["mount", "--bind", path.parent, place], check=True)
+    yield place / path.name
+    subprocess.run(["umount", "-l", place], check=True)
+    place.rmdir()
 
 
 @pytest.fixture(scope="session")

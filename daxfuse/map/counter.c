@@ -23,6 +23,7 @@ static const char *const names[MAP_COUNTERS] = {
 	[MAP_COUNT_FLUSHED] = "flushed",
 	[MAP_COUNT_STAYS_DIRTY] = "stays_dirty",
 	[MAP_COUNT_ASKED] = "asked",
+	[MAP_COUNT_WAITED] = "waited",
 	[MAP_COUNT_UNANSWERED] = "unanswered",
 	[MAP_COUNT_QUARANTINED] = "quarantined",
 	[MAP_COUNT_KEPT] = "kept",

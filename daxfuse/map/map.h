@@ -56,6 +56,7 @@ enum map_counter {
 	MAP_COUNT_FLUSHED,              /* entries written back */
 	MAP_COUNT_STAYS_DIRTY,          /* of them: writable by a mapper all along */
 	MAP_COUNT_ASKED,                /* mappers asked to let go */
+	MAP_COUNT_WAITED,               /* of them: were waited for */
 	MAP_COUNT_UNANSWERED,           /* of them: did not, in time */
 	MAP_COUNT_QUARANTINED,          /* pieces freed, but pinned */
 	MAP_COUNT_KEPT,                 /* pieces zeroed in place, as their mapper can't let go */

@@ -226,12 +226,16 @@ static bool ask(struct map_view *view, uint64_t from, uint64_t last)
 static void await(struct map_view *view, uint64_t from, uint64_t last,
 		  const struct timespec *deadline)
 {
-	bool late = false;
+	bool waited = false, late = false;
 
 	view_lock(view);
 	while (!view->silent && !late &&
-	       pins_any(&view->pins, from, last, UINT64_MAX))
+	       pins_any(&view->pins, from, last, UINT64_MAX)) {
+		waited = true;
 		late = pthread_cond_timedwait(&view->let_go, &view->lock, deadline) == ETIMEDOUT;
+	}
+	if (waited)
+		count(view->file, MAP_COUNT_WAITED);
 	if (late && pins_any(&view->pins, from, last, UINT64_MAX)) {
 		view->silent = true;
 		count(view->file, MAP_COUNT_UNANSWERED);

@@ -20,7 +20,7 @@ from support.pool import MIB
 from support.process import USER, Child, eventually, fails, run_as
 
 from direct.test_mapping import make, pattern, status
-from direct.test_revocation import (COLLAPSE, INSERT, clear_log, fallocate, fill, mute,  # noqa: F401
+from direct.test_revocation import (COLLAPSE, INSERT, clear_log, fallocate, fill, mute, waits,  # noqa: F401
                                     restart)
 
 
@@ -96,7 +96,7 @@ def test_a_sparse_file_of_a_pebibyte(pool, program):
     assert pieces[0].length > 64 * MIB
     assert error_of(file.promote, 0, 1 << 50) == "ENOSPC"
     assert error_of(file.pin, 0, 1 << 50) == "ENOSPC"
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     os.truncate(path, 0)
 
 
@@ -132,10 +132,9 @@ def test_a_mute_program_is_waited_for_once_for_all_its_files(pool, mute):
     paths = [make(pool.point / f"f{i}", 2 * MIB) for i in range(6)]
     for path in paths:
         mute.open(path).map()
-    begin = time.monotonic()
     for path in paths:
         os.truncate(path, 0)
-    assert time.monotonic() - begin < 2.5
+    assert 1 <= waits(pool) <= 2  # two: the second one asked within the first one's second
 
 
 def test_who_does_not_connect_again_is_waited_for_once(pool, mute):
@@ -143,10 +142,9 @@ def test_who_does_not_connect_again_is_waited_for_once(pool, mute):
     for path in paths:
         mute.open(path).map()
     restart(pool)
-    begin = time.monotonic()
     for path in paths:
         os.truncate(path, 0)
-    assert time.monotonic() - begin < 2.5
+    assert 1 <= waits(pool) <= 2  # two: the second one asked within the first one's second
     clear_log(pool)
 
 

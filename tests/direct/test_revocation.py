@@ -7,7 +7,6 @@ import fcntl
 import os
 import signal
 import struct
-import time
 
 import pytest
 
@@ -46,6 +45,11 @@ def fill(pool, name="other", seed=99):
         except OSError:
             pass
     return path
+
+
+def waits(pool):
+    """How often a change has waited for a program. Not how long: that is the machine's affair, too."""
+    return status(pool)["counters"]["waited"]
 
 
 @pytest.fixture
@@ -90,13 +94,10 @@ def test_a_mute_program_is_waited_for_once(pool, mute):
     views = [mute.open(path) for path in files]
     for view in views:
         view.map()
-    begin = time.monotonic()
-    os.truncate(files[0], 0)
-    assert 0.5 < time.monotonic() - begin < 3
-    make(files[0], 4 * MIB)
-    begin = time.monotonic()
-    os.truncate(files[0], 0)
-    assert time.monotonic() - begin < 0.5
+    for _ in range(3):
+        os.truncate(files[0], 0)
+        assert waits(pool) == 1
+        make(files[0], 4 * MIB)
 
 
 @contextlib.contextmanager
@@ -125,9 +126,8 @@ def test_a_stopped_program_delays_nobody(pool):
     with child_that_maps(pool, path, answers=True) as pid:
         os.kill(pid, signal.SIGSTOP)
         os.waitpid(pid, os.WUNTRACED)
-        begin = time.monotonic()
         os.truncate(path, 0)
-        assert time.monotonic() - begin < 0.5
+        assert waits(pool) == 0
         assert status(pool)["quarantined"] == 4 * MIB
         os.kill(pid, signal.SIGCONT)
         assert eventually(lambda: status(pool)["quarantined"], 0) == 0
@@ -312,11 +312,9 @@ def test_realign_moves_a_mapped_file(pool, program):
 def test_a_long_term_pin_survives_truncation(pool, program):
     path = make(pool.point / "f", 8 * MIB)
     file = program.open(path)
-    file.map(access=EAGER)
     file.pin(0, 4 * MIB)
-    begin = time.monotonic()
     os.truncate(path, 0)
-    assert time.monotonic() - begin < 0.5, "it is not asked, nor waited for"
+    assert waits(pool) == 0
     assert status(pool)["quarantined"] == 4 * MIB
     other = fill(pool)
     assert status(pool)["quarantined"] == 4 * MIB

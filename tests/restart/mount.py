@@ -15,13 +15,12 @@ import threading
 import time
 from pathlib import Path
 
-from support.pool import HANG, SUSPICIOUS, Pool, is_mounted
+from support.pool import HANG, SUSPICIOUS, Pool, abort_connection, is_mounted
 
 from restart.keeper import Service
 from restart.task import children, descendants, kill_quietly, stack
 
 DEATH = re.compile(r"the serving process \d+ ended: killed by signal (\d+) ")
-CONNECTIONS = Path("/sys/fs/fuse/connections")
 
 
 def connection_of(point):
@@ -181,7 +180,7 @@ class RestartPool(Pool):
         number = connection_of(self.point)
         if number is not None:
             with contextlib.suppress(OSError):
-                (CONNECTIONS / str(number) / "abort").write_text("1")
+                abort_connection(number)
 
     def shoot(self):
         """The supervisor first, or it would start another one."""

@@ -37,6 +37,34 @@ def io_uring_is_on():
     return setting.exists() and setting.read_text().strip() == "Y"
 
 
+@contextlib.contextmanager
+def fusectl():
+    """A descriptor of the folder where FUSE's connections are controlled. It is mounted nowhere, so it
+    does not matter whether /sys/fs/fuse/connections is."""
+    fsopen, fsconfig, fsmount, create, cloexec = 430, 431, 432, 6, 1
+    context = libc.syscall(fsopen, b"fusectl", cloexec)
+    try:
+        if libc.syscall(fsconfig, context, create, None, None, 0) < 0:
+            raise OSError(ctypes.get_errno(), "fusectl")
+        folder = libc.syscall(fsmount, context, cloexec, 0)
+    finally:
+        os.close(context)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def abort_connection(number):
+    """All requests of the mount whose device has this minor number fail from now on."""
+    with fusectl() as folder:
+        fd = os.open(f"{number}/abort", os.O_WRONLY, dir_fd=folder)
+        try:
+            os.write(fd, b"1")
+        finally:
+            os.close(fd)
+
+
 def name_of(pid):
     """A process's name; "" if it has gone."""
     try:

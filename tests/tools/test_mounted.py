@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from support.pool import abort_connection
+
 MIB = 1 << 20
 UNIT = 2 * MIB
 
@@ -86,8 +88,7 @@ def test_status_after_an_abort(bin_dir, tool, image, mount):
     """The mount is there still, but dead."""
     point = mount(image())
     pid = tool("daxfuse", "status", point).json["mount"]["pid"]
-    connection = os.minor(os.stat(point).st_dev)
-    Path(f"/sys/fs/fuse/connections/{connection}/abort").write_text("1")
+    abort_connection(os.minor(os.stat(point).st_dev))
     while Path(f"/proc/{pid}").exists():
         time.sleep(0.01)
     shown = status_of_all(bin_dir, [point])
