@@ -160,7 +160,9 @@ struct fs_setattr {
 
 /* ---- namespace --------------------------------------------------------- */
 
-/* "." and ".." are looked up, too. -ENOENT, -ENOTDIR, -ENAMETOOLONG. */
+/* ".." is looked up, too, and "." of whatever parent is, also if that is no directory: so the
+ * kernel finds an inode by its number, for file handles and NFS. -ESTALE: there is no such
+ * parent; -ENOENT, -ENOTDIR, -ENAMETOOLONG. */
 int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr);
 int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
 int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Names: looking up, linking, unlinking, listing. An inode that loses its last
- * name becomes an orphan: a bit on media says so, and a reference keeps the
- * object until fs_forget().
+ * name becomes an orphan: a bit on media says so, and fs_forget() frees it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -89,10 +88,13 @@ int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *
 
 	if (err)
 		return err;
-	if (!S_ISDIR(dir->media->mode)) {
+	/* "." of anything: so an inode is found by its number (fs.h) */
+	if (!strcmp(name, ".")) {
+		ino = dir->ino;
+	} else if (!S_ISDIR(dir->media->mode)) {
 		err = -ENOTDIR;
-	} else if (is_dot(name)) {
-		ino = name[1] ? dir->media->parent : dir->ino;
+	} else if (!strcmp(name, "..")) {
+		ino = dir->media->parent;
 	} else {
 		err = name_find(fs, dir, name, &found);
 		ino = found.entry.ino;

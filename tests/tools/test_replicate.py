@@ -121,6 +121,30 @@ def test_copies_what_is_there(bin_dir, points):
     assert sparse.st_blocks * 512 < MIB and sparse.st_size == 60 * MIB
 
 
+def drop_caches():
+    with open("/proc/sys/vm/drop_caches", "w") as file:
+        file.write("2\n")
+
+
+def test_caches_are_dropped_meanwhile(points, replicate):
+    """It opens what has changed by handle: inodes that the kernel has forgotten, too."""
+    source, target = points
+    make_tree(source / "tree")
+    eventually_equal(source / "tree" / "file", target / "tree" / "file")
+    for i in range(5):
+        replicate.process.send_signal(signal.SIGSTOP)
+        with open(source / "tree" / "file", "r+b") as file:
+            file.write(bytes([i + 1]) * 1000)
+        os.chmod(source / "tree" / "fifo", 0o600 + i)
+        os.mknod(source / "tree" / f"pipe{i}", 0o10600)
+        os.symlink(f"to {i}", source / "tree" / f"link{i}")
+        (source / "tree" / f"file{i}").write_bytes(b"x" * i * 3000)
+        drop_caches()
+        replicate.process.send_signal(signal.SIGCONT)
+        eventually_equal(source / "tree" / "file", target / "tree" / "file")
+    replicate.finish()
+
+
 def test_keeps_in_step(points, replicate):
     """Not only in the end: while it runs."""
     source, target = points

@@ -391,6 +391,11 @@ static void test_names(void **state)
 				   RENAME_EXCHANGE | RENAME_NOREPLACE), -EINVAL);
 	assert_int_equal(fs_rename(pool->fs, &root_cred, ROOT, "file", ROOT, "x", 8), -EINVAL);
 	assert_int_equal(fs_lookup(pool->fs, ino, "x", &attr), -ENOTDIR);
+	assert_int_equal(fs_lookup(pool->fs, ino, "..", &attr), -ENOTDIR);
+	assert_int_equal(fs_lookup(pool->fs, ino, ".", &attr), 0);
+	assert_int_equal(attr.ino, ino);
+	assert_int_equal(fs_lookup(pool->fs, 12345, ".", &attr), -ESTALE);
+	assert_int_equal(fs_lookup(pool->fs, UINT64_MAX, ".", &attr), -ESTALE);
 	assert_int_equal(fs_mknod(pool->fs, &root_cred, ino, "x", S_IFREG, 0, &attr), -ENOTDIR);
 	assert_int_equal(fs_mknod(pool->fs, &root_cred, ROOT, "x", S_IFDIR, 0, &attr), -EINVAL);
 	assert_int_equal(fs_mknod(pool->fs, &root_cred, ROOT, "x", S_IFBLK | 0600, 0x800005, &attr), 0);
