@@ -99,6 +99,13 @@ int daemon_promote(int fd, uint64_t offset, uint64_t length)
 	return ask(fd, DXF_IOC_PROMOTE, &promote);
 }
 
+int daemon_flush(int fd)
+{
+	if (!syscall(SYS_fsync, fd))
+		return 0;
+	return errno == ENOTCONN || errno == ECONNABORTED ? -EIO : -errno;
+}
+
 /* ---- the control socket ---- */
 
 /* Who has mounted it, from the mount's user_id=; -1: not seen. */

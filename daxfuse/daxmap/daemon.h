@@ -26,6 +26,8 @@ int daemon_unmap(int fd, uint64_t offset, uint64_t length, uint64_t grant);
 int daemon_pin(int fd, uint64_t offset, uint64_t length);
 int daemon_unpin(int fd, uint64_t offset, uint64_t length);
 int daemon_promote(int fd, uint64_t offset, uint64_t length);
+/* Make durable all that was stored to the file, by whomever. */
+int daemon_flush(int fd);
 
 struct welcome {
 	uint64_t session;

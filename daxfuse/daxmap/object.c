@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <sys/stat.h>
 
+#include "daxfuse/base/bits.h"
 #include "daxfuse/daxmap/daemon.h"
 #include "daxfuse/daxmap/descriptor.h"
 #include "daxfuse/daxmap/lock.h"
@@ -69,6 +70,27 @@ struct object *object_find(uint64_t cookie)
 			return object;
 	}
 	return NULL;
+}
+
+void object_owe(struct object *object, uint64_t offset, uint64_t end)
+{
+	struct debt *owed = &object->owed;
+	bool any = owed->offset < owed->end;
+
+	owed->offset = any ? MIN(owed->offset, offset) : offset;
+	owed->end = any ? MAX(owed->end, end) : end;
+	owed->times++;
+}
+
+bool object_owes(const struct object *object, uint64_t offset, uint64_t end)
+{
+	return object->owed.offset < end && offset < object->owed.end;
+}
+
+void object_paid(struct object *object, const struct debt *before)
+{
+	if (object->owed.times == before->times)
+		object->owed.offset = object->owed.end = 0;
 }
 
 void object_renumber(int fd, int other)

@@ -15,6 +15,13 @@
 
 struct session;
 
+/* What was stored through pieces that are not mapped any more, and not flushed: only the daemon
+ * can do that now. Several ranges are widened to one. */
+struct debt {
+	uint64_t offset, end; /* the same: nothing */
+	uint64_t times;       /* how often it grew */
+};
+
 struct object {
 	uint32_t holds; /* 0: this place is free */
 	bool writable;
@@ -24,6 +31,7 @@ struct object {
 	uint64_t cookie; /* never used twice */
 	uint64_t grant;  /* the highest seen */
 	struct session *session;
+	struct debt owed;
 	uint32_t before_fork; /* holds in the parent */
 	bool lingers; /* one hold is that nobody may close its descriptor now */
 	bool orphan; /* of a fork: could not be opened anew */
@@ -41,6 +49,11 @@ void object_hold(struct object *object);
 /* The descriptor to close (without the lock) if it was the last; else -1. */
 int object_put_locked(struct object *object);
 struct object *object_find(uint64_t cookie);
+/* Something of [offset, end) that may have been stored to is not mapped any more. */
+void object_owe(struct object *object, uint64_t offset, uint64_t end);
+bool object_owes(const struct object *object, uint64_t offset, uint64_t end);
+/* All has been flushed, as far as it was owed when this was the object's. */
+void object_paid(struct object *object, const struct debt *before);
 /* A descriptor has another number now. */
 void object_renumber(int fd, int other);
 /* For each object: those of index 0, 1, ...; NULL behind the last one, held or not. */

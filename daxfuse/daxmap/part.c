@@ -49,6 +49,7 @@ static unsigned take_out(uintptr_t start, uintptr_t end, struct dropped *dropped
 		d->offset = unit_floor(region->offset);
 		d->end = unit_ceiling(region_file_end(region));
 		keep_forget(region->start, region->end);
+		pieces_note_stores(region, region->start, region->end);
 		region_remove(region);
 	}
 	*ret_end = region && region->start < end ? region->start : end;

@@ -71,14 +71,25 @@ int pieces_background(uintptr_t start, uintptr_t end, int prot)
 	return sys_mmap_fixed(start, end - start, prot, MAP_SHARED, background, 0);
 }
 
+void pieces_note_stores(const struct region *region, uintptr_t start, uintptr_t end)
+{
+	uint64_t offset = region->offset + (start - region->start);
+	uint64_t stop = region->offset + (end - region->start);
+
+	if (area_stored(region->area, &offset, &stop))
+		object_owe(region->object, offset, stop);
+}
+
 int pieces_clear(struct region *region, uintptr_t start, uintptr_t end)
 {
 	int err = pieces_background(start, end, region->prot);
 
-	if (!err)
-		area_set(region->area, region->offset + (start - region->start),
-			 region->offset + (end - region->start), PAGE_ABSENT, false, 0);
-	return err;
+	if (err)
+		return err;
+	pieces_note_stores(region, start, end);
+	area_set(region->area, region->offset + (start - region->start),
+		 region->offset + (end - region->start), PAGE_ABSENT, false, 0);
+	return 0;
 }
 
 int pieces_set_protection(struct region *region, int prot)

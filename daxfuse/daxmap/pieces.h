@@ -30,6 +30,9 @@ uint64_t pieces_generation(void);
 int pieces_background(uintptr_t start, uintptr_t end, int prot);
 /* Nothing of the region's part any more. With the lock. */
 int pieces_clear(struct region *region, uintptr_t start, uintptr_t end);
+/* What may have been stored to there is about to be unmapped: the file owes a flush. With the
+ * lock. */
+void pieces_note_stores(const struct region *region, uintptr_t start, uintptr_t end);
 
 /* A new protection of the whole region; what may be stored to from now on must be asked for.
  * With the lock. */

@@ -26,7 +26,7 @@ static void describe_page(const struct region *region, uintptr_t addr, struct dx
 {
 	uint64_t offset = region->offset + (addr - region->start);
 	enum page_state state = area_page(region->area, offset);
-	bool data = state == PAGE_READ || state == PAGE_WRITE;
+	bool data = state >= PAGE_READ;
 
 	*ret_range = (struct dxm_range){ .addr = (void *)addr, .offset = offset,
 					 .writable = state == PAGE_WRITE };

@@ -61,12 +61,33 @@ static void spread(struct area *area, uint64_t unit)
 	area->unit[unit] = UNIT_MIXED;
 }
 
+/* What a page becomes that is `was`, or may be in part. */
+static enum page_state state_after(uint8_t was, enum page_state state)
+{
+	bool stored = was == PAGE_DIRTY || was == PAGE_WRITE;
+
+	return state == PAGE_READ && stored ? PAGE_DIRTY : state;
+}
+
 static void set_pages(struct area *area, uint64_t from, uint64_t to, enum page_state state)
 {
-	uint64_t unit = from / UNIT_BYTES;
+	spread(area, from / UNIT_BYTES);
+	for (uint64_t page = from / PAGE_BYTES; page < to / PAGE_BYTES; page++)
+		area->page[page] = state_after(area->page[page], state);
+}
 
-	spread(area, unit);
-	memset(area->page + from / PAGE_BYTES, state, (to - from) / PAGE_BYTES);
+/* Of a unit's pages, the one that has most mapped. */
+static uint8_t highest_state(const struct area *area, uint64_t unit)
+{
+	const uint8_t *page = area->page + unit * UNIT_PAGES;
+	uint8_t most = area->unit[unit] & ~UNIT_HUGE;
+
+	if (most != UNIT_MIXED)
+		return most;
+	most = PAGE_ABSENT;
+	for (uint64_t i = 0; i < UNIT_PAGES; i++)
+		most = MAX(most, page[i]);
+	return most;
 }
 
 void area_set(struct area *area, uint64_t offset, uint64_t end, enum page_state state, bool huge,
@@ -78,7 +99,8 @@ void area_set(struct area *area, uint64_t offset, uint64_t end, enum page_state 
 		uint64_t unit = at / UNIT_BYTES, to = MIN((unit + 1) * UNIT_BYTES, stop);
 
 		if (to - at == UNIT_BYTES)
-			area->unit[unit] = state | (huge ? UNIT_HUGE : 0);
+			area->unit[unit] = state_after(highest_state(area, unit), state) |
+					   (huge ? UNIT_HUGE : 0);
 		else
 			set_pages(area, at, to, state);
 		area->reason[unit] = reason;
@@ -86,7 +108,9 @@ void area_set(struct area *area, uint64_t offset, uint64_t end, enum page_state 
 	}
 }
 
-void area_protect(struct area *area, uint64_t offset, uint64_t end)
+/* All that is in one state gets another one. */
+static void area_change(struct area *area, uint64_t offset, uint64_t end, enum page_state old,
+			enum page_state new)
 {
 	uint64_t at = offset - area->offset, stop = end - area->offset;
 
@@ -94,18 +118,44 @@ void area_protect(struct area *area, uint64_t offset, uint64_t end)
 		uint64_t unit = at / UNIT_BYTES, to = MIN((unit + 1) * UNIT_BYTES, stop);
 		uint8_t huge = area->unit[unit] & UNIT_HUGE, state = area->unit[unit] & ~UNIT_HUGE;
 
-		if (to - at == UNIT_BYTES && state == PAGE_WRITE)
-			area->unit[unit] = PAGE_READ | huge;
-		else if (state == PAGE_WRITE)
+		if (to - at == UNIT_BYTES && state == old)
+			area->unit[unit] = new | huge;
+		else if (state == old)
 			spread(area, unit);
 		if (area->unit[unit] == UNIT_MIXED) {
 			for (uint64_t page = at / PAGE_BYTES; page < to / PAGE_BYTES; page++) {
-				if (area->page[page] == PAGE_WRITE)
-					area->page[page] = PAGE_READ;
+				if (area->page[page] == old)
+					area->page[page] = new;
 			}
 		}
 		at = to;
 	}
+}
+
+void area_protect(struct area *area, uint64_t offset, uint64_t end)
+{
+	area_change(area, offset, end, PAGE_WRITE, PAGE_DIRTY);
+}
+
+void area_clean(struct area *area, uint64_t offset, uint64_t end)
+{
+	area_change(area, offset, end, PAGE_DIRTY, PAGE_READ);
+}
+
+bool area_stored(const struct area *area, uint64_t *offset, uint64_t *end)
+{
+	uint64_t first = *end, last = *offset, next;
+
+	for (uint64_t at = *offset; at < *end; at = next) {
+		next = MIN(*end, at + area_alike(area, at));
+		if (area_page(area, at) < PAGE_DIRTY)
+			continue;
+		first = MIN(first, at);
+		last = next;
+	}
+	*offset = first;
+	*end = last;
+	return first < last;
 }
 
 enum page_state area_page(const struct area *area, uint64_t offset)

@@ -24,6 +24,7 @@ enum page_state {
 	PAGE_ABSENT, /* an access comes to us: nothing was asked for, or there is nothing */
 	PAGE_ZERO,
 	PAGE_READ,
+	PAGE_DIRTY, /* as READ; it was WRITE, and has not been flushed since */
 	PAGE_WRITE,
 	PAGE_STATES,
 	UNIT_MIXED = PAGE_STATES, /* of a unit: its pages differ */
@@ -58,10 +59,15 @@ struct region {
 int area_new(uint64_t offset, uint64_t length, struct area **ret_area);
 /* One region less; freed with the last. */
 void area_put(struct area *area);
+/* What becomes READ stays DIRTY, if it may have been stored to. */
 void area_set(struct area *area, uint64_t offset, uint64_t end, enum page_state state, bool huge,
 	      uint8_t reason);
 /* What may be stored to may be read only, now. */
 void area_protect(struct area *area, uint64_t offset, uint64_t end);
+/* What could be read only has been flushed. */
+void area_clean(struct area *area, uint64_t offset, uint64_t end);
+/* The bounds of what may have been stored to there, and has not been flushed; false: nothing. */
+bool area_stored(const struct area *area, uint64_t *offset, uint64_t *end);
 enum page_state area_page(const struct area *area, uint64_t offset);
 /* How far from there on all pages are alike for certain: at most to the unit's end. */
 uint64_t area_alike(const struct area *area, uint64_t offset);

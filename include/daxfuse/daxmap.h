@@ -48,8 +48,9 @@ void *dxm_remap(void *old, size_t old_length, size_t new_length, int flags, void
 int dxm_protect(void *addr, size_t length, int prot);
 
 /*
- * msync(2). Where caches must be flushed for that, the lines of what is mapped for writing
- * are: then all stores made before are durable. The filesystem's own metadata always are.
+ * msync(2). Where caches must be flushed for that they are: then all that was stored before
+ * through this mapping is durable, also what has been protected or taken back since. The
+ * filesystem's own metadata always are.
  */
 int dxm_sync(void *addr, size_t length, int flags);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A daemon in the same process, in place of daemon.c: one file, whose units lie
+ * A daemon in the same process, in place of daemon.c and cache.c: one file, whose units lie
  * anywhere on a device that is a memfd: the first FAKE_SCATTERED apart from each other, all
  * others in one run, whose pieces are joined as the real one does. Each unit of the file is data,
  * a hole, or behind the end. Grants are counted; a test may do something while an answer is on
@@ -28,6 +28,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/daxmap.h"
+#include "daxfuse/daxmap/cache.h"
 #include "daxfuse/daxmap/daemon.h"
 #include "daxfuse/daxmap/pieces.h"
 #include "daxfuse/daxmap/region.h"
@@ -58,6 +59,12 @@ static struct {
 	_Atomic int asked;
 	void (*on_answer)(void); /* before the answer to a question arrives */
 	_Atomic unsigned delay; /* of answers, microseconds at most */
+	/* What a loss of power would leave if the caches held on to all they can: see cache.h */
+	char *durable;         /* as the device; NULL: nobody looks */
+	uint64_t flushed;      /* bytes of lines, by the library */
+	int synced;            /* questions to flush all */
+	int sync_error;        /* of the next ones */
+	void (*on_sync)(void); /* when the flush that was asked for is done, before the answer */
 } fake = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static inline char *fake_unit(unsigned place)
@@ -204,6 +211,41 @@ int daemon_promote(int fd, uint64_t offset, uint64_t length)
 	return 0;
 }
 
+/* ---- what is flushed ---- */
+
+/* Lines reach the media only so. They must be there, as for the instruction. */
+bool cache_flush(uintptr_t start, uintptr_t end)
+{
+	const struct region *region = region_at(start);
+	char line[64];
+
+	for (uintptr_t at = start; at < end; at += sizeof(line)) {
+		uint64_t offset = region->offset + (at - region->start);
+		uint64_t place = fake.place[offset / UNIT_BYTES] * UNIT_BYTES + offset % UNIT_BYTES;
+
+		memcpy(line, (const void *)at, sizeof(line));
+		if (fake.durable)
+			memcpy(fake.durable + place, line, sizeof(line));
+	}
+	fake.flushed += end - start;
+	return true;
+}
+
+int daemon_flush(int fd)
+{
+	void (*on_sync)(void) = fake.on_sync;
+
+	fake.synced++;
+	if (fake.sync_error)
+		return fake.sync_error;
+	if (fake.durable)
+		memcpy(fake.durable, fake_unit(0), DEVICE_UNITS * UNIT_BYTES);
+	fake.on_sync = NULL;
+	if (on_sync)
+		on_sync();
+	return 0;
+}
+
 int daemon_connect(const char *path, dev_t dev, uint64_t session, struct welcome *ret_welcome,
 		   int *ret_socket)
 {
@@ -311,7 +353,9 @@ static inline int fake_setup(void **state)
 	fake.read_only = false;
 	fake.error = 0;
 	fake.drop = 0;
-	fake.on_answer = NULL;
+	fake.on_answer = fake.on_sync = NULL;
+	fake.flushed = 0;
+	fake.synced = fake.sync_error = 0;
 	return 0;
 }
 
