@@ -41,16 +41,16 @@ static uint32_t next_generation(const struct dxf_inode *slot)
 	return next ? next : 1;
 }
 
-static void set_owner(struct dxf_inode *di, const struct fs_cred *cred, const struct dxf_inode *dir)
+static void set_owner(struct dxf_inode *di, const struct fs_request *request, const struct dxf_inode *dir)
 {
-	di->uid = cred->uid;
-	di->gid = cred->gid;
+	di->uid = request->uid;
+	di->gid = request->gid;
 	if (dir->mode & S_ISGID) {
 		di->gid = dir->gid;
 		if (S_ISDIR(di->mode))
 			di->mode |= S_ISGID;
-		else if ((di->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && !cred->in_group &&
-			 cred->uid && cred->gid != dir->gid)
+		else if ((di->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && !request->in_group &&
+			 request->uid && request->gid != dir->gid)
 			di->mode &= ~(uint32_t)S_ISGID;
 	}
 }
@@ -82,7 +82,7 @@ static int store_target(struct fs *fs, struct tx *tx, struct dxf_inode *di, cons
 	return 0;
 }
 
-int create_inode(struct fs *fs, struct tx *tx, const struct fs_cred *cred,
+int create_inode(struct fs *fs, struct tx *tx, const struct fs_request *request,
 		 const struct dxf_inode *dir, uint32_t dir_ino, const struct new_inode *what,
 		 struct dxf_inode **ret_shadow)
 {
@@ -112,8 +112,8 @@ int create_inode(struct fs *fs, struct tx *tx, const struct fs_cred *cred,
 		di->nlink = 2;
 		di->parent = dir_ino;
 	}
-	set_owner(di, cred, dir);
-	err = acl_inherit(fs, tx, dir, di, cred->umask);
+	set_owner(di, request, dir);
+	err = acl_inherit(fs, tx, dir, di, request->umask);
 	if (!err && what->target)
 		err = store_target(fs, tx, di, what->target);
 	tx_count_inode(tx, slot, 1);
@@ -122,7 +122,7 @@ int create_inode(struct fs *fs, struct tx *tx, const struct fs_cred *cred,
 }
 
 /* dir is locked and may get names. Ends the transaction. */
-static int create_locked(struct fs *fs, const struct fs_cred *cred, struct inode *dir,
+static int create_locked(struct fs *fs, const struct fs_request *request, struct inode *dir,
 			 const char *name, const struct new_inode *what, struct fs_attr *ret_attr)
 {
 	struct dxf_inode *di, *parent = NULL;
@@ -132,7 +132,7 @@ static int create_locked(struct fs *fs, const struct fs_cred *cred, struct inode
 
 	if (err)
 		return err;
-	err = create_inode(fs, tx, cred, dir->media, dir->ino, what, &di);
+	err = create_inode(fs, tx, request, dir->media, dir->ino, what, &di);
 	if (!err && name) {
 		ino = di->ino;
 		parent = tx_edit_inode(tx, dir->media);
@@ -148,15 +148,14 @@ static int create_locked(struct fs *fs, const struct fs_cred *cred, struct inode
 		if (S_ISDIR(what->mode))
 			parent->nlink++;
 	}
-	if (!what->scratch)
-		tx_decides(tx, FS_RESULT(ino, di->generation));
+	tx_decides(tx, &request->once, FS_RESULT(ino, di->generation));
 	err = tx_commit(tx);
 	if (!err && ret_attr)
 		fill_attr(fs, ialloc_slot(fs->vol, ino), ret_attr);
 	return err;
 }
 
-static int create(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+static int create(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
 		  const struct new_inode *what, struct fs_attr *ret_attr)
 {
 	struct inode *dir;
@@ -172,12 +171,12 @@ static int create(struct fs *fs, const struct fs_cred *cred, uint64_t parent, co
 		err = -EEXIST;
 	else if (err == -ENOENT)
 		err = S_ISDIR(what->mode) && dir->media->nlink >= DXF_LINK_MAX ? -EMLINK :
-		      create_locked(fs, cred, dir, name, what, ret_attr);
+		      create_locked(fs, request, dir, name, what, ret_attr);
 	inode_unlock(fs, dir);
 	return err;
 }
 
-int fs_mknod(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+int fs_mknod(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
 	     uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr)
 {
 	struct new_inode what = {.mode = mode & (S_IFMT | 07777), .rdev = rdev};
@@ -196,18 +195,18 @@ int fs_mknod(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const c
 	default:
 		return -EINVAL;
 	}
-	return create(fs, cred, parent, name, &what, ret_attr);
+	return create(fs, request, parent, name, &what, ret_attr);
 }
 
-int fs_mkdir(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+int fs_mkdir(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
 	     uint32_t mode, struct fs_attr *ret_attr)
 {
 	struct new_inode what = {.mode = S_IFDIR | (mode & 07777)};
 
-	return create(fs, cred, parent, name, &what, ret_attr);
+	return create(fs, request, parent, name, &what, ret_attr);
 }
 
-int fs_symlink(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+int fs_symlink(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
 	       const char *target, struct fs_attr *ret_attr)
 {
 	struct new_inode what = {.mode = S_IFLNK | 0777, .target = target};
@@ -216,10 +215,10 @@ int fs_symlink(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const
 		return -ENOENT;
 	if (strlen(target) >= DXF_BLOCK_SIZE)
 		return -ENAMETOOLONG;
-	return create(fs, cred, parent, name, &what, ret_attr);
+	return create(fs, request, parent, name, &what, ret_attr);
 }
 
-static int create_nameless(struct fs *fs, const struct fs_cred *cred, uint64_t parent,
+static int create_nameless(struct fs *fs, const struct fs_request *request, uint64_t parent,
 			   const struct new_inode *what, struct fs_attr *ret_attr)
 {
 	struct inode *dir;
@@ -227,23 +226,23 @@ static int create_nameless(struct fs *fs, const struct fs_cred *cred, uint64_t p
 
 	if (err)
 		return err;
-	err = create_locked(fs, cred, dir, NULL, what, ret_attr);
+	err = create_locked(fs, request, dir, NULL, what, ret_attr);
 	inode_unlock(fs, dir);
 	return err;
 }
 
-int fs_tmpfile(struct fs *fs, const struct fs_cred *cred, uint64_t parent, uint32_t mode,
+int fs_tmpfile(struct fs *fs, const struct fs_request *request, uint64_t parent, uint32_t mode,
 	       struct fs_attr *ret_attr)
 {
 	struct new_inode what = {.mode = S_IFREG | (mode & 07777), .orphan = true};
 
-	return create_nameless(fs, cred, parent, &what, ret_attr);
+	return create_nameless(fs, request, parent, &what, ret_attr);
 }
 
 int create_scratch(struct fs *fs, struct fs_attr *ret_attr)
 {
-	struct new_inode what = {.mode = S_IFREG, .orphan = true, .scratch = true};
-	struct fs_cred nobody = {0};
+	struct new_inode what = {.mode = S_IFREG, .orphan = true};
+	struct fs_request nobody = {0};
 
 	return create_nameless(fs, &nobody, fs->vol->super.root_ino, &what, ret_attr);
 }

@@ -261,7 +261,7 @@ static int copy_shifted(struct fs *fs, const struct inode *in, uint64_t out, uin
 		if (!err && map.kind == FS_IOMAP_MAPPED) {
 			map.length = MIN(map.length, (uint64_t)COPY_BYTES);
 			err = pmem_read(fs->pm, buf, pmem_at(fs->pm, map.device_offset), map.length);
-			n = err ? err : fs_write(fs, out, buf, map.length, at, 0);
+			n = err ? err : fs_write(fs, NULL, out, buf, map.length, at, 0);
 			if (n < 0 || (uint64_t)n < map.length)
 				err = n < 0 ? (int)n : -ENOSPC;
 		}
@@ -291,7 +291,8 @@ static uint64_t xattr_blocks(const struct dxf_inode *di)
 }
 
 /* The two files exchange data, size and blocks (but not xattrs). */
-static int exchange_data(struct fs *fs, struct inode *inode, struct inode *other)
+static int exchange_data(struct fs *fs, const struct fs_request *request, struct inode *inode,
+			 struct inode *other)
 {
 	uint64_t own = xattr_blocks(inode->media), others = xattr_blocks(other->media);
 	struct dxf_inode *a, *b;
@@ -308,27 +309,28 @@ static int exchange_data(struct fs *fs, struct inode *inode, struct inode *other
 	a->blocks += own - others;
 	b->blocks += others - own;
 	a->mtime = a->ctime = fs_clock();
-	tx_decides(tx, 0);
+	tx_decides(tx, once_of(request), 0);
 	return edit_end(tx, 0);
 }
 
 /* Replace the data of the inode, which is locked, by that of a nameless one. */
-static int adopt_data(struct fs *fs, struct inode *inode, uint64_t with)
+static int adopt_data(struct fs *fs, const struct fs_request *request, struct inode *inode,
+		      uint64_t with)
 {
 	struct inode *other;
 	int err = inode_lock(fs, with, true, &other);
 
 	if (err)
 		return err;
-	err = exchange_data(fs, inode, other);
+	err = exchange_data(fs, request, inode, other);
 	inode_unlock(fs, other);
 	return err;
 }
 
 /* The inode stays locked from the first byte copied to the exchange. The nameless
  * one is locked inside, in no order: nobody else knows it. */
-static int shift_locked(struct fs *fs, struct inode *inode, bool collapse, uint64_t offset,
-			uint64_t length, uint64_t temporary)
+static int shift_locked(struct fs *fs, const struct fs_request *request, struct inode *inode,
+			bool collapse, uint64_t offset, uint64_t length, uint64_t temporary)
 {
 	struct fs_setattr set = {.valid = FS_SET_SIZE};
 	uint64_t size = inode->media->size, from = collapse ? offset + length : offset;
@@ -344,10 +346,10 @@ static int shift_locked(struct fs *fs, struct inode *inode, bool collapse, uint6
 		err = copy_shifted(fs, inode, temporary, from, size, collapse ? offset : offset + length);
 	if (!err)
 		err = fs_setattr(fs, temporary, &set, NULL);
-	return err ? err : adopt_data(fs, inode, temporary);
+	return err ? err : adopt_data(fs, request, inode, temporary);
 }
 
-static int shift(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
+static int shift(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode, uint64_t offset, uint64_t length)
 {
 	struct fs_attr temporary;
 	struct inode *inode;
@@ -362,7 +364,7 @@ static int shift(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_
 	if (!err) {
 		err = may_allocate(inode->media, mode);
 		if (!err)
-			err = shift_locked(fs, inode, mode == FALLOC_FL_COLLAPSE_RANGE, offset, length,
+			err = shift_locked(fs, request, inode, mode == FALLOC_FL_COLLAPSE_RANGE, offset, length,
 					   temporary.ino);
 		inode_unlock(fs, inode);
 	}
@@ -418,7 +420,8 @@ static bool mode_is_known(int mode)
 	return false;
 }
 
-int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
+int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
+		 uint64_t offset, uint64_t length)
 {
 	struct inode *inode;
 	int err;
@@ -432,7 +435,7 @@ int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_
 	if (fs->options.read_only)
 		return -EROFS;
 	if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE))
-		return shift(fs, ino, mode, offset, length);
+		return shift(fs, request, ino, mode, offset, length);
 	err = inode_lock(fs, ino, true, &inode);
 	if (err)
 		return err;
@@ -460,7 +463,7 @@ ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t o
 		n = fs_pread(fs, in, buf, MIN(length - done, (size_t)COPY_BYTES), in_offset + done);
 		if (n <= 0)
 			break;
-		n = fs_write(fs, out, buf, (size_t)n, out_offset + done, 0);
+		n = fs_write(fs, NULL, out, buf, (size_t)n, out_offset + done, 0);
 		if (n <= 0)
 			break;
 		done += (size_t)n;

@@ -169,17 +169,6 @@ void fs_forget(struct fs *fs, uint64_t ino)
 	inode_unlock(fs, inode);
 }
 
-int fs_fsync(struct fs *fs, uint64_t ino)
-{
-	/* every call is durable when it returns; there is nothing left to do */
-	struct inode *inode;
-	int err = inode_get(fs, ino, &inode);
-
-	if (!err)
-		inode_put(fs, inode);
-	return err;
-}
-
 /* ---- read ----------------------------------------------------------------- */
 
 static void update_atime(struct fs *fs, struct inode *inode)

@@ -30,6 +30,7 @@
 #include <time.h>
 
 #include "daxfuse/format.h"
+#include "daxfuse/media/request.h"
 #include "daxfuse/pmem/pmem.h"
 
 struct fs;
@@ -49,11 +50,10 @@ struct fs_options {
 	/* Inodes without a name are not freed by the mount: somebody may still use
 	 * them. Their caller goes through fs_for_each_orphan() later. */
 	bool keep_orphans;
-	/* A request that fs_set_request() told of has been executed, with this result;
-	 * called by fs_mount(), too, for what recovery completes. From any thread; it
-	 * must not call the fs. NULL: nobody wants to know. */
-	void (*executed)(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
-	void *executed_arg;
+	/* By fs_mount(): recovery has completed a request of an earlier mount, whose
+	 * executed() may not have been called. NULL: nobody wants to know. */
+	void (*replayed)(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
+	void *replayed_arg;
 	/* As if fs_hold() had been called for each, before anything can be allocated: what
 	 * programs have mapped that have outlived an earlier mount. Not kept. */
 	const struct fs_held *held;
@@ -98,30 +98,32 @@ int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs 
 	     struct fs_report *ret_report);
 /* Frees memory. Orphans that are still open wait for the next mount. */
 void fs_unmount(struct fs *fs);
-/*
- * The request that the calling thread works on until the next call (unique 0:
- * none). If it is one that must not be executed twice - one that makes, links,
- * renames or removes a name, changes an xattr, collapses or inserts a range - its
- * transaction carries it, and fs_options.executed() hears of it: with FS_RESULT of
- * the inode for what makes one, else 0.
- */
-void fs_set_request(uint64_t unique, uint32_t opcode);
-#define FS_RESULT(ino, generation) ((int64_t)((uint64_t)(generation) << 32 | (uint32_t)(ino)))
-#define FS_RESULT_INO(result) ((uint64_t)(uint32_t)(result))
-#define FS_RESULT_GENERATION(result) ((uint32_t)((uint64_t)(result) >> 32))
-
 const struct dxf_super *fs_super(const struct fs *fs);
 const struct pmem *fs_pmem(const struct fs *fs);
 int fs_set_label(struct fs *fs, const char *label);
 
 /* ---- who and what ------------------------------------------------------ */
 
-struct fs_cred {
+/*
+ * On whose behalf, and as which request. Where a function takes one, NULL means that nobody
+ * asks again; what makes an inode needs to know whose it is.
+ *
+ * A request that must not be executed twice - one that makes, links, renames or removes a name,
+ * changes an xattr, collapses or inserts a range, writes - has a number (once.unique). It goes
+ * into the record of the transaction that carries the request out, and once.executed() is called
+ * while that record is live: with FS_RESULT of the inode for what makes one, the bytes of a
+ * write, else 0. (A write is told of before anybody else can see its bytes.)
+ */
+struct fs_request {
 	uint32_t uid;
 	uint32_t gid;
 	uint32_t umask;         /* applied where there is no default ACL */
 	bool in_group;          /* may keep sgid on a file of another group */
+	struct tx_request once;
 };
+#define FS_RESULT(ino, generation) ((int64_t)((uint64_t)(generation) << 32 | (uint32_t)(ino)))
+#define FS_RESULT_INO(result) ((uint64_t)(uint32_t)(result))
+#define FS_RESULT_GENERATION(result) ((uint32_t)((uint64_t)(result) >> 32))
 
 struct fs_attr {
 	uint64_t ino;
@@ -168,20 +170,21 @@ int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
 int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr);
 
 /* Regular files, fifos, sockets, devices: mode says which. */
-int fs_mknod(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+int fs_mknod(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
 	     uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr);
-int fs_mkdir(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+int fs_mkdir(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
 	     uint32_t mode, struct fs_attr *ret_attr);
-int fs_symlink(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+int fs_symlink(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
 	       const char *target, struct fs_attr *ret_attr);
 /* A regular file without a name, as open(O_TMPFILE); fs_link() may name it. */
-int fs_tmpfile(struct fs *fs, const struct fs_cred *cred, uint64_t parent, uint32_t mode,
+int fs_tmpfile(struct fs *fs, const struct fs_request *request, uint64_t parent, uint32_t mode,
 	       struct fs_attr *ret_attr);
-int fs_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, struct fs_attr *ret_attr);
-int fs_unlink(struct fs *fs, uint64_t parent, const char *name);
-int fs_rmdir(struct fs *fs, uint64_t parent, const char *name);
+int fs_link(struct fs *fs, const struct fs_request *request, uint64_t ino, uint64_t parent,
+	    const char *name, struct fs_attr *ret_attr);
+int fs_unlink(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name);
+int fs_rmdir(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name);
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT of <linux/fs.h>. */
-int fs_rename(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+int fs_rename(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
 	      uint64_t new_parent, const char *new_name, unsigned flags);
 /* Up to size bytes of the target, without NUL; returns the count. */
 ssize_t fs_readlink(struct fs *fs, uint64_t ino, char *buf, size_t size);
@@ -234,21 +237,18 @@ ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t
 enum {
 	FS_WRITE_APPEND = 1,       /* offset is ignored: at the end of the file */
 	FS_WRITE_KILL_SUIDGID = 2,
-	/* fs_options.executed() hears of it as of a request that must not be executed
-	 * twice, before anybody else can see the bytes; the result is theirs. */
-	FS_WRITE_DECIDES = 4,
 };
 /* Short only when space or quota ends midway. */
-ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t length, uint64_t offset,
-		 unsigned flags);
+ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
+		 size_t length, uint64_t offset, unsigned flags);
 /* mode: FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE,
  * ZERO_RANGE, COLLAPSE_RANGE, INSERT_RANGE. */
-int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length);
+int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
+		 uint64_t offset, uint64_t length);
 /* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */
 off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence);
 ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t out,
 		      uint64_t out_offset, size_t length);
-int fs_fsync(struct fs *fs, uint64_t ino);
 
 /* Where a file range lies. */
 enum fs_iomap_kind { FS_IOMAP_HOLE, FS_IOMAP_UNWRITTEN, FS_IOMAP_MAPPED };
@@ -314,9 +314,9 @@ ssize_t fs_getxattr(struct fs *fs, uint64_t ino, const char *name, void *value, 
 ssize_t fs_listxattr(struct fs *fs, uint64_t ino, char *list, size_t size);
 /* flags: XATTR_CREATE, XATTR_REPLACE. Setting system.posix_acl_access moves the
  * mode's group bits; an ACL that the mode expresses is stored as the mode. */
-int fs_setxattr(struct fs *fs, uint64_t ino, const char *name, const void *value, size_t size,
-		int flags);
-int fs_removexattr(struct fs *fs, uint64_t ino, const char *name);
+int fs_setxattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name,
+		const void *value, size_t size, int flags);
+int fs_removexattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name);
 
 /* The user's part of flags, with project and extsize (as FS_IOC_FSSETXATTR). */
 struct fs_xflags {

@@ -98,12 +98,11 @@ struct new_inode {
 	uint32_t rdev;
 	const char *target; /* symlinks */
 	bool orphan;        /* O_TMPFILE */
-	bool scratch;       /* an orphan for ourselves: no request asked for it */
 };
 
 /* In tx, make an inode as a child of the directory dir (a view; its rules for
  * group, flags, project and ACL apply). */
-int create_inode(struct fs *fs, struct tx *tx, const struct fs_cred *cred,
+int create_inode(struct fs *fs, struct tx *tx, const struct fs_request *request,
 		 const struct dxf_inode *dir, uint32_t dir_ino, const struct new_inode *what,
 		 struct dxf_inode **ret_shadow);
 
@@ -173,6 +172,12 @@ int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, 
 		 struct fs_iomap *ret_iomap);
 
 /* ---- small ones ----------------------------------------------------------- */
+
+/* What a caller wants to hear of; NULL: nobody asks again. */
+static inline const struct tx_request *once_of(const struct fs_request *request)
+{
+	return request ? &request->once : NULL;
+}
 
 static inline uint64_t blocks_of(uint64_t bytes)
 {

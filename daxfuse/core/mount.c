@@ -77,11 +77,6 @@ static void explain(struct fs_report *report, int err)
 	snprintf(report->what, sizeof(report->what), "%s", strerror(-err));
 }
 
-void fs_set_request(uint64_t unique, uint32_t opcode)
-{
-	tx_set_request(unique, opcode);
-}
-
 struct recovery {
 	struct fs *fs;
 	uint64_t count;
@@ -146,8 +141,8 @@ static int mount_parts(struct fs *fs, struct fs_report *report)
 	struct recovery recovery = {fs, 0};
 	const struct volume_options options = {
 		.read_only = fs->options.read_only,
-		.executed = fs->options.executed,
-		.executed_arg = fs->options.executed_arg,
+		.replayed = fs->options.replayed,
+		.replayed_arg = fs->options.replayed_arg,
 	};
 	struct dxf_super super;
 	int err = pmem_poison_init();

@@ -139,7 +139,8 @@ ssize_t fs_readlink(struct fs *fs, uint64_t ino, char *buf, size_t size)
 
 /* ---- link and unlink ------------------------------------------------------ */
 
-static int link_locked(struct fs *fs, struct inode *dir, struct inode *inode, const char *name)
+static int link_locked(struct fs *fs, const struct fs_request *request, struct inode *dir,
+		       struct inode *inode, const char *name)
 {
 	struct dxf_inode *di, *parent;
 	struct tx *tx;
@@ -160,11 +161,12 @@ static int link_locked(struct fs *fs, struct inode *dir, struct inode *inode, co
 	if (!err && !di->nlink++)
 		ialloc_set_orphan(tx, inode->ino, false);
 	di->ctime = parent->mtime = parent->ctime = fs_clock();
-	tx_decides(tx, 0);
+	tx_decides(tx, once_of(request), 0);
 	return edit_end(tx, err);
 }
 
-int fs_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, struct fs_attr *ret_attr)
+int fs_link(struct fs *fs, const struct fs_request *request, uint64_t ino, uint64_t parent,
+	    const char *name, struct fs_attr *ret_attr)
 {
 	struct inode *dir, *inode;
 	struct found found;
@@ -189,7 +191,7 @@ int fs_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, stru
 	if (!err)
 		err = -EEXIST;
 	else if (err == -ENOENT)
-		err = link_locked(fs, dir, inode, name);
+		err = link_locked(fs, request, dir, inode, name);
 	if (!err) {
 		fill_attr(fs, inode->media, ret_attr);
 		inode->forgotten = false;
@@ -199,7 +201,8 @@ int fs_link(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, stru
 	return err;
 }
 
-static int unlink_locked(struct fs *fs, struct inode *dir, struct inode *child, const struct found *found)
+static int unlink_locked(struct fs *fs, const struct fs_request *request, struct inode *dir,
+			 struct inode *child, const struct found *found)
 {
 	struct dxf_inode *parent;
 	int64_t now = fs_clock();
@@ -213,11 +216,12 @@ static int unlink_locked(struct fs *fs, struct inode *dir, struct inode *child, 
 	parent->mtime = parent->ctime = now;
 	if (S_ISDIR(child->media->mode))
 		parent->nlink--;
-	tx_decides(tx, 0);
+	tx_decides(tx, once_of(request), 0);
 	return edit_end(tx, err);
 }
 
-static int remove_name(struct fs *fs, uint64_t parent, const char *name, bool directory)
+static int remove_name(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		       const char *name, bool directory)
 {
 	struct inode *dir, *child = NULL;
 	struct found found;
@@ -239,24 +243,24 @@ static int remove_name(struct fs *fs, uint64_t parent, const char *name, bool di
 	if (!err && directory && child->media->entries)
 		err = -ENOTEMPTY;
 	if (!err)
-		err = unlink_locked(fs, dir, child, &found);
+		err = unlink_locked(fs, request, dir, child, &found);
 	inode_unlock(fs, child);
 	inode_unlock(fs, dir);
 	return err;
 }
 
-int fs_unlink(struct fs *fs, uint64_t parent, const char *name)
+int fs_unlink(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name)
 {
-	return remove_name(fs, parent, name, false);
+	return remove_name(fs, request, parent, name, false);
 }
 
-int fs_rmdir(struct fs *fs, uint64_t parent, const char *name)
+int fs_rmdir(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name)
 {
 	if (strcmp(name, ".") == 0)
 		return -EINVAL;
 	if (strcmp(name, "..") == 0)
 		return -ENOTEMPTY;
-	return remove_name(fs, parent, name, true);
+	return remove_name(fs, request, parent, name, true);
 }
 
 /* ---- listing -------------------------------------------------------------- */

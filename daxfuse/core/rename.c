@@ -18,7 +18,7 @@
 
 struct rename {
 	struct fs *fs;
-	const struct fs_cred *cred;
+	const struct fs_request *request;
 	const char *name, *new_name;
 	unsigned flags;
 	bool cross;             /* from one directory to another */
@@ -218,7 +218,7 @@ static int leave_name(struct rename *r, struct tx *tx)
 		return err == -ENOENT ? -EUCLEAN : err;
 	if (!(r->flags & RENAME_WHITEOUT))
 		return dir_remove(tx, dir, &found.entry, &found.place);
-	err = create_inode(r->fs, tx, r->cred, r->dir->media, r->dir->ino, &what, &whiteout);
+	err = create_inode(r->fs, tx, r->request, r->dir->media, r->dir->ino, &what, &whiteout);
 	return err ? err : bucket_set(tx, &found.place, whiteout->ino, DT_CHR);
 }
 
@@ -244,7 +244,7 @@ static int rename_commit(struct rename *r)
 	di->mtime = di->ctime = now;
 	di = tx_edit_inode(tx, r->new_dir->media);
 	di->mtime = di->ctime = now;
-	tx_decides(tx, 0);
+	tx_decides(tx, once_of(r->request), 0);
 	return edit_end(tx, err);
 }
 
@@ -308,11 +308,11 @@ static int try_rename(struct rename *r, uint64_t parent, uint64_t new_parent)
 	return err;
 }
 
-int fs_rename(struct fs *fs, const struct fs_cred *cred, uint64_t parent, const char *name,
+int fs_rename(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
 	      uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	bool cross = parent != new_parent;
-	struct rename r = {.fs = fs, .cred = cred, .name = name, .new_name = new_name,
+	struct rename r = {.fs = fs, .request = request, .name = name, .new_name = new_name,
 			   .flags = flags, .cross = cross, .serial = cross};
 	int err = name_check(name);
 

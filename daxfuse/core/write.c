@@ -508,8 +508,8 @@ static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf,
 	return (ssize_t)done;
 }
 
-ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t length, uint64_t offset,
-		 unsigned flags)
+ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
+		 size_t length, uint64_t offset, unsigned flags)
 {
 	struct inode *inode;
 	ssize_t n = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
@@ -526,8 +526,8 @@ ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t length, ui
 		n = -EFBIG;
 	if (!n)
 		n = write_locked(fs, inode, buf, length, offset, flags);
-	if (n >= 0 && (flags & FS_WRITE_DECIDES))
-		tx_tell(fs->vol, n);
+	if (n >= 0)
+		tx_executed(once_of(request), n);
 	inode_unlock(fs, inode);
 	return n;
 }

@@ -87,7 +87,7 @@ static int change(struct fs *fs, struct tx *tx, struct dxf_inode *di, const char
 	return err == -ENODATA && class != NAME_PLAIN && !(flags & XATTR_REPLACE) ? 0 : err;
 }
 
-static int change_xattr(struct fs *fs, uint64_t ino, const char *name, const void *value,
+static int change_xattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name, const void *value,
 			size_t size, int flags)
 {
 	enum name_class class;
@@ -106,20 +106,20 @@ static int change_xattr(struct fs *fs, uint64_t ino, const char *name, const voi
 	if (!err)
 		err = edit_begin(fs, inode, &tx, &di);
 	if (!err) {
-		tx_decides(tx, 0);
+		tx_decides(tx, once_of(request), 0);
 		err = edit_end(tx, change(fs, tx, di, name, class, value, size, flags));
 	}
 	inode_unlock(fs, inode);
 	return err;
 }
 
-int fs_setxattr(struct fs *fs, uint64_t ino, const char *name, const void *value, size_t size,
-		int flags)
+int fs_setxattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name,
+		const void *value, size_t size, int flags)
 {
-	return change_xattr(fs, ino, name, value ? value : "", size, flags);
+	return change_xattr(fs, request, ino, name, value ? value : "", size, flags);
 }
 
-int fs_removexattr(struct fs *fs, uint64_t ino, const char *name)
+int fs_removexattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name)
 {
-	return change_xattr(fs, ino, name, NULL, 0, 0);
+	return change_xattr(fs, request, ino, name, NULL, 0, 0);
 }

@@ -215,8 +215,8 @@ static void note_written(struct direct *d, uint64_t ino, uint64_t offset, ssize_
 	direct_note(d, ino, DXF_WATCH_DATA | DXF_WATCH_SIZE, offset, n > 0 ? (uint64_t)n : UINT64_MAX);
 }
 
-ssize_t direct_write(struct direct *d, uint64_t ino, const void *buf, size_t length,
-		     uint64_t offset, unsigned flags)
+ssize_t direct_write(struct direct *d, const struct fs_request *request, uint64_t ino,
+		     const void *buf, size_t length, uint64_t offset, unsigned flags)
 {
 	struct file *file = file_enter(d, ino);
 	struct growth growth = { false, 0 };
@@ -224,7 +224,7 @@ ssize_t direct_write(struct direct *d, uint64_t ino, const void *buf, size_t len
 	int err = 0;
 
 	if (!n) {
-		n = fs_write(d->config.fs, ino, buf, length, offset, flags);
+		n = fs_write(d->config.fs, request, ino, buf, length, offset, flags);
 		if (file)
 			err = wrote(file, &growth, offset, n);
 	}
@@ -260,12 +260,13 @@ static int punch(struct file *file, int mode, uint64_t offset, uint64_t length)
 
 	if (err)
 		return err;
-	return end(file, &change, fs_fallocate(file->d->config.fs, file->ino, mode, offset, length));
+	return end(file, &change, fs_fallocate(file->d->config.fs, NULL, file->ino, mode, offset, length));
 }
 
 /* Collapse and insert build the whole file anew, and change its size: who zeroes what is behind
  * the end must not have looked at it before. */
-static int shift(struct file *file, int mode, uint64_t offset, uint64_t length)
+static int shift(struct file *file, const struct fs_request *request, int mode, uint64_t offset,
+		 uint64_t length)
 {
 	struct map_change change;
 	int err;
@@ -274,7 +275,7 @@ static int shift(struct file *file, int mode, uint64_t offset, uint64_t length)
 	err = begin(file, MAP_CHANGE_MOVE, 0, MAP_TO_END, &change);
 	if (!err)
 		err = end(file, &change,
-			  fs_fallocate(file->d->config.fs, file->ino, mode, offset, length));
+			  fs_fallocate(file->d->config.fs, request, file->ino, mode, offset, length));
 	pthread_mutex_unlock(&file->grow);
 	return err;
 }
@@ -287,14 +288,15 @@ static int reserve(struct file *file, int mode, uint64_t offset, uint64_t length
 
 	if (err)
 		return err;
-	err = fs_fallocate(file->d->config.fs, file->ino, mode, offset, length);
+	err = fs_fallocate(file->d->config.fs, NULL, file->ino, mode, offset, length);
 	failed = grow_end(file, &growth, !err);
 	if (!err && growth.grows)
 		gather_grown(file, growth.old_size, grown);
 	return err ? err : failed;
 }
 
-int direct_fallocate(struct direct *d, uint64_t ino, int mode, uint64_t offset, uint64_t length)
+int direct_fallocate(struct direct *d, const struct fs_request *request, uint64_t ino, int mode,
+		     uint64_t offset, uint64_t length)
 {
 	const int shifts = FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
 	bool is_sane = length && length <= DXF_FILE_MAX && offset <= DXF_FILE_MAX;
@@ -302,9 +304,9 @@ int direct_fallocate(struct direct *d, uint64_t ino, int mode, uint64_t offset, 
 	int err;
 
 	if (!file)
-		err = fs_fallocate(d->config.fs, ino, mode, offset, length);
+		err = fs_fallocate(d->config.fs, request, ino, mode, offset, length);
 	else if ((mode & shifts) && is_sane)
-		err = shift(file, mode, offset, length);
+		err = shift(file, request, mode, offset, length);
 	else if ((mode & FALLOC_FL_PUNCH_HOLE) && is_sane)
 		err = punch(file, mode, offset, length);
 	else

@@ -83,9 +83,10 @@ int direct_promote(struct direct *d, const struct direct_file *file,
  * not let go. Mappers that answer are waited for, up to a second. */
 int direct_setattr(struct direct *d, uint64_t ino, const struct fs_setattr *set,
 		   struct fs_attr *ret_attr);
-ssize_t direct_write(struct direct *d, uint64_t ino, const void *buf, size_t length,
-		     uint64_t offset, unsigned flags);
-int direct_fallocate(struct direct *d, uint64_t ino, int mode, uint64_t offset, uint64_t length);
+ssize_t direct_write(struct direct *d, const struct fs_request *request, uint64_t ino,
+		     const void *buf, size_t length, uint64_t offset, unsigned flags);
+int direct_fallocate(struct direct *d, const struct fs_request *request, uint64_t ino, int mode,
+		     uint64_t offset, uint64_t length);
 ssize_t direct_copy_range(struct direct *d, uint64_t in, uint64_t in_offset, uint64_t out,
 			  uint64_t out_offset, size_t length);
 int direct_realign(struct direct *d, uint64_t ino, uint64_t *offset, bool *ret_moved);

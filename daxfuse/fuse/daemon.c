@@ -149,8 +149,8 @@ static struct fs_options pool_options(const struct state *s, struct fs_held *hel
 	options.held = held;
 	options.held_count = count;
 	if (s->requests) {
-		options.executed = requests_executed;
-		options.executed_arg = s->requests;
+		options.replayed = requests_replayed;
+		options.replayed_arg = s->requests;
 	}
 	return options;
 }

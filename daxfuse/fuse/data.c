@@ -125,6 +125,7 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 		     struct fuse_file_info *fi)
 {
 	struct state *s = state_of(req);
+	struct fs_request request = request_of(req);
 	bool kills = libfuse_kills_suidgid(fi);
 	struct fs_attr attr = { 0 };
 	int64_t done;
@@ -141,8 +142,8 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 		n = (ssize_t)done;
 	} else {
 		do {
-			n = direct_write(s->direct, node_to_ino(node), buf, size, (uint64_t)offset,
-					 FS_WRITE_DECIDES | (kills ? FS_WRITE_KILL_SUIDGID : 0));
+			n = direct_write(s->direct, &request, node_to_ino(node), buf, size,
+					 (uint64_t)offset, kills ? FS_WRITE_KILL_SUIDGID : 0);
 		} while (deferred_frees(s->deferred, n));
 	}
 	if (kills)
@@ -161,7 +162,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset
 
 	if (offset >= 0 && length > 0) {
 		do {
-			err = direct_fallocate(s->direct, node_to_ino(node), mode, (uint64_t)offset,
+			err = direct_fallocate(s->direct, NULL, node_to_ino(node), mode, (uint64_t)offset,
 					       (uint64_t)length);
 		} while (deferred_frees(s->deferred, err));
 	}

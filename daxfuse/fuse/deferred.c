@@ -77,14 +77,16 @@ static void free_orphan(struct deferred *d, uint64_t ino, uint32_t generation)
 static void change_range(struct deferred *d, const struct deferred_range *range)
 {
 	struct state *s = d->s;
+	struct fs_request request = { 0 };
 	int64_t result;
 	int err = 0;
 
 	if (s->requests)
 		requests_attach(range->request);
+	request.once = requests_once();
 	notifier_invalidate(s->notifier, range->node, 0, 0);
 	if (!requests_was_executed(&result))
-		err = direct_fallocate(s->direct, node_to_ino(range->node), range->mode,
+		err = direct_fallocate(s->direct, &request, node_to_ino(range->node), range->mode,
 				       range->offset, range->length);
 	notifier_invalidate(s->notifier, range->node, 0, 0);
 	if (err)

@@ -64,13 +64,13 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		      struct fuse_file_info *fi)
 {
 	struct state *s = state_of(req);
-	struct fs_cred cred = cred_of(req);
+	struct fs_request request = request_of(req);
 	struct fs_attr attr;
 	int err;
 
 	if (!repeat_made(req, &err, &attr)) {
 		do {
-			err = fs_mknod(s->fs, &cred, node_to_ino(parent), name,
+			err = fs_mknod(s->fs, &request, node_to_ino(parent), name,
 				       (mode & 07777) | S_IFREG, 0, &attr);
 		} while (deferred_frees(s->deferred, err));
 		direct_note(s->direct, node_to_ino(parent), DXF_WATCH_NAMES | DXF_WATCH_ATTR, 0, 0);
@@ -88,14 +88,14 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
 {
 	struct state *s = state_of(req);
-	struct fs_cred cred = cred_of(req);
+	struct fs_request request = request_of(req);
 	struct fs_attr attr;
 	int err;
 
 	/* it is an orphan from the start: not to be taken for one to free */
 	deferred_hold_orphans(s->deferred);
 	if (!repeat_made(req, &err, &attr))
-		err = fs_tmpfile(s->fs, &cred, node_to_ino(parent), (mode & 07777) | S_IFREG,
+		err = fs_tmpfile(s->fs, &request, node_to_ino(parent), (mode & 07777) | S_IFREG,
 				 &attr);
 	if (!err)
 		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);

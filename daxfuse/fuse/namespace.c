@@ -62,7 +62,7 @@ static void note_links(struct state *s, uint64_t ino)
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
 	struct state *s = state_of(req);
-	struct fs_cred cred = cred_of(req);
+	struct fs_request request = request_of(req);
 	struct fs_attr attr;
 	int err;
 	/* the kernel's encoding: 12 bits of major at 8, 20 of minor around them */
@@ -72,7 +72,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (repeat_entry(req))
 		return;
 	do {
-		err = fs_mknod(s->fs, &cred, node_to_ino(parent), name, mode, packed, &attr);
+		err = fs_mknod(s->fs, &request, node_to_ino(parent), name, mode, packed, &attr);
 	} while (deferred_frees(s->deferred, err));
 	note_entry(s, parent, err, &attr);
 	reply_entry(req, err, &attr);
@@ -81,14 +81,14 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	struct state *s = state_of(req);
-	struct fs_cred cred = cred_of(req);
+	struct fs_request request = request_of(req);
 	struct fs_attr attr;
 	int err;
 
 	if (repeat_entry(req))
 		return;
 	do {
-		err = fs_mkdir(s->fs, &cred, node_to_ino(parent), name, mode, &attr);
+		err = fs_mkdir(s->fs, &request, node_to_ino(parent), name, mode, &attr);
 	} while (deferred_frees(s->deferred, err));
 	note_entry(s, parent, err, &attr);
 	reply_entry(req, err, &attr);
@@ -97,14 +97,14 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
 	struct state *s = state_of(req);
-	struct fs_cred cred = cred_of(req);
+	struct fs_request request = request_of(req);
 	struct fs_attr attr;
 	int err;
 
 	if (repeat_entry(req))
 		return;
 	do {
-		err = fs_symlink(s->fs, &cred, node_to_ino(parent), name, target, &attr);
+		err = fs_symlink(s->fs, &request, node_to_ino(parent), name, target, &attr);
 	} while (deferred_frees(s->deferred, err));
 	note_entry(s, parent, err, &attr);
 	reply_entry(req, err, &attr);
@@ -113,29 +113,32 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 static void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *name)
 {
 	struct state *s = state_of(req);
+	struct fs_request request = request_of(req);
 	struct fs_attr attr;
 	int err;
 
 	if (repeat_link(req, node))
 		return;
 	do {
-		err = fs_link(s->fs, node_to_ino(node), node_to_ino(parent), name, &attr);
+		err = fs_link(s->fs, &request, node_to_ino(node), node_to_ino(parent), name, &attr);
 	} while (deferred_frees(s->deferred, err));
 	note_entry(s, parent, err, &attr);
 	reply_entry(req, err, &attr);
 }
 
 static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
-			int (*remove)(struct fs *fs, uint64_t parent, const char *name))
+			int (*remove)(struct fs *fs, const struct fs_request *request,
+				      uint64_t parent, const char *name))
 {
 	struct state *s = state_of(req);
+	struct fs_request request = request_of(req);
 	uint64_t ino;
 	int err;
 
 	if (repeat_done(req))
 		return;
 	ino = watched_ino(s, parent, name);
-	err = remove(s->fs, node_to_ino(parent), name);
+	err = remove(s->fs, &request, node_to_ino(parent), name);
 	note_names(s, parent);
 	note_links(s, ino);
 	fuse_reply_err(req, -err);
@@ -155,7 +158,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		      const char *new_name, unsigned int flags)
 {
 	struct state *s = state_of(req);
-	struct fs_cred cred = cred_of(req);
+	struct fs_request request = request_of(req);
 	uint64_t ino, replaced;
 	int err;
 
@@ -164,7 +167,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	ino = watched_ino(s, parent, name);
 	replaced = watched_ino(s, new_parent, new_name);
 	do {
-		err = fs_rename(s->fs, &cred, node_to_ino(parent), name, node_to_ino(new_parent),
+		err = fs_rename(s->fs, &request, node_to_ino(parent), name, node_to_ino(new_parent),
 				new_name, flags);
 	} while (deferred_frees(s->deferred, err));
 	note_names(s, parent);

@@ -164,7 +164,6 @@ bool requests_begin(struct requests *r, const struct fuse_in_header *header, siz
 		current = begin_new(r, unique, header, bytes);
 	if (!current)
 		return true;
-	fs_set_request(unique, header->opcode);
 	/* what was executed only lacks its answer */
 	return current->executed || current->crashes < CRASHES_MAX;
 }
@@ -185,7 +184,6 @@ void requests_end(struct requests *r)
 		give_back(r, current);
 	current = NULL;
 	repeated = false;
-	fs_set_request(0, 0);
 }
 
 struct kept_request *requests_detach(void)
@@ -201,8 +199,6 @@ struct kept_request *requests_detach(void)
 void requests_attach(struct kept_request *request)
 {
 	current = request;
-	if (request)
-		fs_set_request(request->unique, request->opcode);
 }
 
 bool requests_is_repeated(void)
@@ -218,21 +214,37 @@ bool requests_was_executed(int64_t *ret_result)
 	return true;
 }
 
-void requests_executed(void *arg, uint64_t unique, uint32_t opcode, int64_t result)
+/* Order: the result, then that there is one. */
+static void mark_executed(struct kept_request *request, int64_t result)
 {
-	struct requests *r = arg;
-	struct kept_request *request = current;
-
-	(void)opcode;
-	if (!request) { /* recovery; or there was no slot */
-		pthread_mutex_lock(&r->lock);
-		request = find(r, unique);
-		pthread_mutex_unlock(&r->lock);
-		if (!request)
-			return;
-	}
 	request->result = result;
 	__atomic_store_n(&request->executed, 1, __ATOMIC_RELEASE);
+}
+
+static void executed(const struct tx_request *request, int64_t result)
+{
+	(void)request; /* this thread's */
+	mark_executed(current, result);
+}
+
+struct tx_request requests_once(void)
+{
+	if (!current)
+		return (struct tx_request){ 0 };
+	return (struct tx_request){ current->unique, current->opcode, executed };
+}
+
+void requests_replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t result)
+{
+	struct requests *r = arg;
+	struct kept_request *request;
+
+	(void)opcode;
+	pthread_mutex_lock(&r->lock);
+	request = find(r, unique);
+	pthread_mutex_unlock(&r->lock);
+	if (request)
+		mark_executed(request, result);
 }
 
 void requests_settle(struct requests *r, void (*settle)(void *arg, const struct kept_request *lost),

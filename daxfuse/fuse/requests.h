@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daxfuse/media/request.h"
 #include "kept.h"
 
 struct requests {
@@ -45,8 +46,10 @@ void requests_attach(struct kept_request *request);
 /* Whether an earlier process has executed this thread's request: its result. */
 bool requests_was_executed(int64_t *ret_result);
 
-/* For struct fs_options: a request's transaction has been committed. */
-void requests_executed(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
+/* This thread's request, for what executes it; unique 0: it has none, or no slot. */
+struct tx_request requests_once(void);
+/* For struct fs_options. */
+void requests_replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
 
 /* Whether this thread's request is one that an earlier process has had. */
 bool requests_is_repeated(void);

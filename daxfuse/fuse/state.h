@@ -68,7 +68,8 @@ void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
 void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
 /* Answer with an entry, or with a negative errno. */
 void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr);
-struct fs_cred cred_of(fuse_req_t req);
+/* Whose request it is, and its number if it must be executed once. */
+struct fs_request request_of(fuse_req_t req);
 /* Whether the caller may do what root of this mount may. */
 bool is_privileged(fuse_req_t req);
 /* How a file is opened: its handle; cached by the kernel or not. */

@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "requests.h"
 #include "state.h"
 
 #define NSEC INT64_C(1000000000)
@@ -75,15 +76,16 @@ void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr)
 
 /* The kernel drops sgid from the mode before it asks, where group membership
  * demands that; so the core may believe the mode. */
-struct fs_cred cred_of(fuse_req_t req)
+struct fs_request request_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct fs_cred){
+	return (struct fs_request){
 		.uid = ctx->uid,
 		.gid = ctx->gid,
 		.umask = ctx->umask,
 		.in_group = true,
+		.once = requests_once(),
 	};
 }
 

@@ -106,6 +106,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const
 {
 	struct state *s = state_of(req);
 	uint64_t ino = node_to_ino(node);
+	struct fs_request request = request_of(req);
 	int err = 0;
 
 	if (repeat_done(req))
@@ -114,7 +115,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const
 		err = drop_sgid(req, ino);
 	if (!err) {
 		do {
-			err = fs_setxattr(s->fs, ino, name, value, size, flags);
+			err = fs_setxattr(s->fs, &request, ino, name, value, size, flags);
 		} while (deferred_frees(s->deferred, err));
 	}
 	direct_note(s->direct, ino, DXF_WATCH_ATTR, 0, 0);
@@ -125,11 +126,12 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 {
 	struct state *s = state_of(req);
 	uint64_t ino = node_to_ino(node);
+	struct fs_request request = request_of(req);
 	int err;
 
 	if (repeat_done(req))
 		return;
-	err = fs_removexattr(s->fs, ino, name);
+	err = fs_removexattr(s->fs, &request, ino, name);
 	direct_note(s->direct, ino, DXF_WATCH_ATTR, 0, 0);
 	fuse_reply_err(req, -err);
 }

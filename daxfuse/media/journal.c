@@ -27,6 +27,7 @@
 
 #include "daxfuse/base/crc.h"
 #include "journal.h"
+#include "tx.h"
 
 int journal_open(struct volume *vol)
 {
@@ -125,12 +126,12 @@ static void retire(struct volume *vol, struct dxf_journal_header *header)
 	pmem_fence(vol->pm);
 }
 
-/* Whoever answers the record's request shall know, before it is retired, that it
- * must not be executed again. */
-static void tell_executed(struct volume *vol, const struct dxf_journal_header *header)
+/* Before the record is retired, the one that answers its request knows that it must not be
+ * executed again. */
+static void tell_replayed(struct volume *vol, const struct dxf_journal_header *header)
 {
-	if (header->unique && vol->options.executed)
-		vol->options.executed(vol->options.executed_arg, header->unique, header->opcode,
+	if (header->unique && vol->options.replayed)
+		vol->options.replayed(vol->options.replayed_arg, header->unique, header->opcode,
 				      header->result);
 }
 
@@ -186,7 +187,7 @@ int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed)
 		if (err)
 			break;
 		apply(vol, record);
-		tell_executed(vol, &record->header);
+		tell_replayed(vol, &record->header);
 		retire(vol, vol->journals[i].header);
 		replayed++;
 	}
@@ -243,7 +244,7 @@ int journal_commit(struct volume *vol, struct journal_record *record)
 		if (!j)
 			return -EIO;
 		seal(record, ++j->sequence);
-		if (pmem_write_nt(vol->pm, j->header, record, bytes) == 0)
+		if (pmem_write_nt(vol->pm, j->header, &record->header, bytes) == 0)
 			break;
 		/* what of it was stored lacks a part, so its CRC is wrong */
 		__atomic_store_n(&j->bad, true, __ATOMIC_RELAXED);
@@ -251,7 +252,7 @@ int journal_commit(struct volume *vol, struct journal_record *record)
 	}
 	pmem_fence(vol->pm);
 	apply(vol, record);
-	tell_executed(vol, &record->header);
+	tx_executed(record->request, record->header.result);
 	retire(vol, j->header);
 	j->commits++;
 	j->bytes += bytes;

@@ -3,6 +3,7 @@
 #ifndef DAXFUSE_MEDIA_JOURNAL_H
 #define DAXFUSE_MEDIA_JOURNAL_H
 
+#include "request.h"
 #include "volume.h"
 
 #define JOURNAL_RECORD_MAX (DXF_JOURNAL_SIZE - sizeof(struct dxf_journal_header))
@@ -11,6 +12,7 @@
 struct journal_record {
 	struct dxf_journal_header header;
 	char ops[JOURNAL_RECORD_MAX];
+	const struct tx_request *request; /* that it carries out; NULL */
 };
 
 /* Allocate vol->journals. 0 or -ENOMEM. */
@@ -25,7 +27,7 @@ void journal_close(struct volume *vol);
 int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed);
 
 /*
- * Make a record durable and carry it out. The caller has filled in ops and
+ * Make a record durable and carry it out. The caller has filled in request, ops and
  * header.bytes, .opcode, .unique and .result.
  * Order: see journal.c. After it returns everything is durable in place; -EIO: all
  * journals are poisoned, nothing has happened.

@@ -43,7 +43,6 @@ struct tx {
 	int error;
 	bool wrote_data;
 	size_t arena_used;
-	size_t record_guess;
 	unsigned edits, bits_count, abort_count, commit_count;
 	struct edit edit[EDITS_MAX];
 	struct bits bits[BITS_MAX];
@@ -123,10 +122,11 @@ int tx_begin(struct volume *vol, struct tx **ret_tx)
 	tx->vol = vol;
 	tx->error = 0;
 	tx->wrote_data = false;
-	tx->arena_used = tx->record_guess = 0;
+	tx->arena_used = 0;
 	tx->edits = tx->bits_count = tx->abort_count = tx->commit_count = 0;
 	tx->quota.count = tx->quota.locked = 0;
 	memset(&tx->record.header, 0, sizeof(tx->record.header));
+	tx->record.request = NULL;
 	*ret_tx = tx;
 	return 0;
 }
@@ -259,7 +259,6 @@ static void add_bits(struct tx *tx, uint64_t *word, uint64_t mask, enum dxf_jour
 		return;
 	}
 	tx->bits[tx->bits_count++] = (struct bits){word, mask, type};
-	tx->record_guess += sizeof(struct dxf_journal_op) + 8;
 }
 
 void tx_set_bits(struct tx *tx, uint64_t *word, uint64_t mask)
@@ -307,36 +306,20 @@ void tx_wrote_data(struct tx *tx)
 	tx->wrote_data = true;
 }
 
-size_t tx_room(const struct tx *tx)
+void tx_decides(struct tx *tx, const struct tx_request *request, int64_t result)
 {
-	/* a shadow may differ in every other word: 24 bytes of record for 16 */
-	size_t used = tx->record_guess + tx->arena_used / 2 * 3;
-
-	return used < JOURNAL_RECORD_MAX ? JOURNAL_RECORD_MAX - used : 0;
-}
-
-static _Thread_local struct {
-	uint64_t unique;
-	uint32_t opcode;
-} request;
-
-void tx_set_request(uint64_t unique, uint32_t opcode)
-{
-	request.unique = unique;
-	request.opcode = opcode;
-}
-
-void tx_decides(struct tx *tx, int64_t result)
-{
-	tx->record.header.unique = request.unique;
-	tx->record.header.opcode = request.opcode;
+	if (!request || !request->unique)
+		return;
+	tx->record.request = request;
+	tx->record.header.unique = request->unique;
+	tx->record.header.opcode = request->opcode;
 	tx->record.header.result = result;
 }
 
-void tx_tell(struct volume *vol, int64_t result)
+void tx_executed(const struct tx_request *request, int64_t result)
 {
-	if (request.unique && vol->options.executed)
-		vol->options.executed(vol->options.executed_arg, request.unique, request.opcode, result);
+	if (request && request->unique && request->executed)
+		request->executed(request, result);
 }
 
 /* ---- commit -------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #ifndef DAXFUSE_MEDIA_TX_H
 #define DAXFUSE_MEDIA_TX_H
 
+#include "request.h"
 #include "volume.h"
 
 struct tx;
@@ -49,23 +50,18 @@ void tx_clear_bits(struct tx *tx, uint64_t *word, uint64_t mask);
 /* New data was stored non-temporally: fence before the record is written. */
 void tx_wrote_data(struct tx *tx);
 
-/* How many bytes of record the edits may still add; a hint for chunking. */
-size_t tx_room(const struct tx *tx);
-
 /* 0, -EDQUOT, -EOVERFLOW, -EIO (poison in what it would change). On error nothing
  * has changed. */
 int tx_commit(struct tx *tx);
 void tx_abort(struct tx *tx);
 
 /*
- * The request that this thread works on, until the next call; unique 0: none. The
- * transaction of which tx_decides() says that it decides the request, with this
- * result, carries all three in its record: see struct volume_options.
+ * The transaction carries out a request, with this result: its record carries both, and
+ * request->executed() is called while the record is live. NULL, or unique 0: none does.
  */
-void tx_set_request(uint64_t unique, uint32_t opcode);
-void tx_decides(struct tx *tx, int64_t result);
-/* What decides it is no transaction, and durable already. */
-void tx_tell(struct volume *vol, int64_t result);
+void tx_decides(struct tx *tx, const struct tx_request *request, int64_t result);
+/* What carries it out is no transaction, and durable already. */
+void tx_executed(const struct tx_request *request, int64_t result);
 
 /* Of the room: reservations of the allocators that commit keeps and abort gives
  * back, and frees that happen once the transaction is over. */

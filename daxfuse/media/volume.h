@@ -30,13 +30,10 @@ struct journal {
 /* How a volume is opened, and who wants to know. */
 struct volume_options {
 	bool read_only;
-	/*
-	 * A transaction that decides a request (tx_decides()) is committed: called
-	 * while its record is still live, by replay for those that are found so.
-	 * NULL: nobody. From any thread, with locks held: it must not come back here.
-	 */
-	void (*executed)(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
-	void *executed_arg;
+	/* By volume_open(): a record was replayed that carries out a request (tx_decides()), and is
+	 * still live. NULL: nobody wants to know. */
+	void (*replayed)(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
+	void *replayed_arg;
 };
 
 struct volume {

@@ -11,7 +11,7 @@
 #include "daxfuse/check/check.h"
 #include "tests/crash/compare.h"
 
-static const struct fs_cred cred = { .uid = 0, .gid = 0, .in_group = true };
+static const struct fs_request request = { .uid = 0, .gid = 0, .in_group = true };
 static const struct fs_options options = { .atime = FS_ATIME_NEVER };
 
 __attribute__((format(printf, 2, 3))) static int fails(struct judge *judge, const char *format, ...)
@@ -73,16 +73,16 @@ static int use_directory(struct judge *judge, struct fs *fs, uint64_t dir)
 	bool tight = judge->tight;
 	struct fs_attr attr;
 	ssize_t written;
-	int err = fs_mknod(fs, &cred, dir, "~file", S_IFREG | 0600, 0, &attr);
+	int err = fs_mknod(fs, &request, dir, "~file", S_IFREG | 0600, 0, &attr);
 
 	if (err)
 		return tight && (err == -ENOSPC || err == -EDQUOT) ?
 			       0 :
 			       fails(judge, "use: mknod says %d", err);
-	written = fs_write(fs, attr.ino, text, sizeof(text), 5000, 0);
+	written = fs_write(fs, NULL, attr.ino, text, sizeof(text), 5000, 0);
 	if (written != (ssize_t)sizeof(text) && !tight)
 		return fails(judge, "use: write says %zd", written);
-	err = fs_unlink(fs, dir, "~file");
+	err = fs_unlink(fs, NULL, dir, "~file");
 	if (err)
 		return fails(judge, "use: unlink says %d", err);
 	fs_forget(fs, attr.ino);
@@ -153,12 +153,12 @@ static int use_entry(struct judge *judge, struct fs *fs, uint64_t dir,
 		err = use_tree(judge, fs, entry->ino);
 		if (err)
 			return err;
-		err = fs_rmdir(fs, dir, entry->name);
+		err = fs_rmdir(fs, NULL, dir, entry->name);
 	} else {
 		err = entry->type == DT_REG ? use_file(judge, fs, entry->ino) : 0;
 		if (err)
 			return err;
-		err = fs_unlink(fs, dir, entry->name);
+		err = fs_unlink(fs, NULL, dir, entry->name);
 	}
 	if (err)
 		return fails(judge, "use: removing %s says %d", entry->name, err);

@@ -9,7 +9,7 @@
 
 #include "tests/crash/op.h"
 
-static const struct fs_cred cred = { .uid = 1000, .gid = 1000, .umask = 022, .in_group = true };
+static const struct fs_request request = { .uid = 1000, .gid = 1000, .umask = 022, .in_group = true };
 
 void op_fill(uint8_t *buf, uint64_t seed, uint64_t offset, size_t length)
 {
@@ -78,7 +78,7 @@ static int64_t run_write(struct op_state *state, uint64_t ino, uint64_t offset, 
 	if (flags & FS_WRITE_APPEND && fs_getattr(state->fs, ino, &attr) == 0)
 		offset = attr.size;
 	op_fill(buf, state->data_seed, offset, length);
-	result = fs_write(state->fs, ino, buf, length, offset, flags);
+	result = fs_write(state->fs, NULL, ino, buf, length, offset, flags);
 	free(buf);
 	return result;
 }
@@ -117,12 +117,12 @@ static int64_t run_xattr(struct op_state *state, const struct op *op, uint64_t i
 	int err;
 
 	if (op->kind == OP_REMOVE_XATTR)
-		return fs_removexattr(state->fs, ino, op->b);
+		return fs_removexattr(state->fs, NULL, ino, op->b);
 	value = malloc(op->len + 1);
 	if (!value)
 		abort();
 	op_fill(value, state->data_seed, 0, op->len);
-	err = fs_setxattr(state->fs, ino, op->b, value, op->len, 0);
+	err = fs_setxattr(state->fs, NULL, ino, op->b, value, op->len, 0);
 	free(value);
 	return err;
 }
@@ -170,6 +170,7 @@ static int64_t run_on_inode(struct op_state *state, const struct op *op)
 	struct fs_xflags xflags = { .flags = op->arg,
 				    .project = (uint32_t)op->off,
 				    .extsize = (uint32_t)op->len };
+	struct fs_attr attr;
 	uint64_t ino, out;
 	int err = op_resolve(state->fs, op->a, &ino);
 
@@ -181,7 +182,7 @@ static int64_t run_on_inode(struct op_state *state, const struct op *op)
 	case OP_APPEND:
 		return run_write(state, ino, 0, op->len, FS_WRITE_APPEND);
 	case OP_FALLOCATE:
-		return fs_fallocate(state->fs, ino, (int)op->arg, op->off, op->len);
+		return fs_fallocate(state->fs, NULL, ino, (int)op->arg, op->off, op->len);
 	case OP_MAP:
 		return run_map(state, op, ino);
 	case OP_COPY_RANGE:
@@ -193,7 +194,7 @@ static int64_t run_on_inode(struct op_state *state, const struct op *op)
 	case OP_SET_XFLAGS:
 		return fs_set_xflags(state->fs, ino, &xflags);
 	case OP_FSYNC:
-		return fs_fsync(state->fs, ino);
+		return fs_getattr(state->fs, ino, &attr); /* all is durable already */
 	case OP_READ:
 		return run_read(state, ino);
 	default:
@@ -210,7 +211,7 @@ static int64_t run_open(struct op_state *state, const struct op *op)
 	if (err)
 		return err;
 	if (op->kind == OP_TMPFILE)
-		err = fs_tmpfile(state->fs, &cred, ino, op->arg, &attr);
+		err = fs_tmpfile(state->fs, &request, ino, op->arg, &attr);
 	else
 		attr.ino = ino;
 	if (!err)
@@ -236,21 +237,21 @@ static int64_t run_namespace(struct op_state *state, const struct op *op)
 		return err;
 	switch (op->kind) {
 	case OP_CREATE:
-		return fs_mknod(state->fs, &cred, parent, name, op->arg, (uint32_t)op->off, &attr);
+		return fs_mknod(state->fs, &request, parent, name, op->arg, (uint32_t)op->off, &attr);
 	case OP_MKDIR:
-		return fs_mkdir(state->fs, &cred, parent, name, op->arg, &attr);
+		return fs_mkdir(state->fs, &request, parent, name, op->arg, &attr);
 	case OP_SYMLINK:
-		return fs_symlink(state->fs, &cred, parent, name, op->a, &attr);
+		return fs_symlink(state->fs, &request, parent, name, op->a, &attr);
 	case OP_LINK:
-		return fs_link(state->fs, ino, new_parent, new_name, &attr);
+		return fs_link(state->fs, NULL, ino, new_parent, new_name, &attr);
 	case OP_LINK_OPEN:
-		return fs_link(state->fs, state->open_ino, parent, name, &attr);
+		return fs_link(state->fs, NULL, state->open_ino, parent, name, &attr);
 	case OP_UNLINK:
-		return fs_unlink(state->fs, parent, name);
+		return fs_unlink(state->fs, NULL, parent, name);
 	case OP_RMDIR:
-		return fs_rmdir(state->fs, parent, name);
+		return fs_rmdir(state->fs, NULL, parent, name);
 	default:
-		return fs_rename(state->fs, &cred, parent, name, new_parent, new_name, op->arg);
+		return fs_rename(state->fs, &request, parent, name, new_parent, new_name, op->arg);
 	}
 }
 

@@ -18,7 +18,7 @@
 
 enum { ENTRIES_MAX = 1000, DIRECTORIES_MAX = 12, CHANGED_MAX = 3, BUFFER = 64 << 10 };
 
-static const struct fs_cred cred = {.uid = 1000, .gid = 1000, .umask = 022};
+static const struct fs_request request = {.uid = 1000, .gid = 1000, .umask = 022};
 
 struct walk {
 	struct fs *fs;
@@ -105,36 +105,36 @@ static void change_file(struct walk *w, uint64_t ino)
 	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = 10000};
 	struct fs_attr attr;
 
-	note(w, fs_write(w->fs, ino, w->buf, 100, 0, 0));
-	note(w, fs_write(w->fs, ino, w->buf, BUFFER, 5000, 0));
-	note(w, fs_write(w->fs, ino, w->buf, 5000, UINT64_C(2) << 20, 0));
-	note(w, fs_fallocate(w->fs, ino, 0, 0, UINT64_C(3) << 20));
-	note(w, fs_fallocate(w->fs, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 65536));
-	note(w, fs_fallocate(w->fs, ino, FALLOC_FL_COLLAPSE_RANGE, 8192, 4096));
-	note(w, fs_setxattr(w->fs, ino, "user.fuzz", w->buf, 3000, 0));
+	note(w, fs_write(w->fs, NULL, ino, w->buf, 100, 0, 0));
+	note(w, fs_write(w->fs, NULL, ino, w->buf, BUFFER, 5000, 0));
+	note(w, fs_write(w->fs, NULL, ino, w->buf, 5000, UINT64_C(2) << 20, 0));
+	note(w, fs_fallocate(w->fs, NULL, ino, 0, 0, UINT64_C(3) << 20));
+	note(w, fs_fallocate(w->fs, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 65536));
+	note(w, fs_fallocate(w->fs, NULL, ino, FALLOC_FL_COLLAPSE_RANGE, 8192, 4096));
+	note(w, fs_setxattr(w->fs, NULL, ino, "user.fuzz", w->buf, 3000, 0));
 	note(w, fs_setattr(w->fs, ino, &set, &attr));
-	note(w, fs_removexattr(w->fs, ino, "user.fuzz"));
+	note(w, fs_removexattr(w->fs, NULL, ino, "user.fuzz"));
 }
 
 static void change_directory(struct walk *w, uint64_t dir)
 {
 	struct fs_attr attr;
-	int err = fs_mknod(w->fs, &cred, dir, "fuzz", S_IFREG | 0600, 0, &attr);
+	int err = fs_mknod(w->fs, &request, dir, "fuzz", S_IFREG | 0600, 0, &attr);
 
 	note(w, err);
 	if (!err && dir == DXF_ROOT_INO)
 		change_file(w, attr.ino);
 	if (!err)
-		note(w, fs_link(w->fs, attr.ino, dir, "fuzz-link", &attr));
-	note(w, fs_mkdir(w->fs, &cred, dir, "fuzz-directory", 0700, &attr));
-	note(w, fs_rename(w->fs, &cred, dir, "fuzz", dir, "fuzz-link", 0));
-	note(w, fs_rename(w->fs, &cred, dir, "fuzz-link", dir, "fuzz-renamed", 0));
+		note(w, fs_link(w->fs, NULL, attr.ino, dir, "fuzz-link", &attr));
+	note(w, fs_mkdir(w->fs, &request, dir, "fuzz-directory", 0700, &attr));
+	note(w, fs_rename(w->fs, &request, dir, "fuzz", dir, "fuzz-link", 0));
+	note(w, fs_rename(w->fs, &request, dir, "fuzz-link", dir, "fuzz-renamed", 0));
 	if (fs_lookup(w->fs, dir, "fuzz-renamed", &attr) == 0) {
-		note(w, fs_unlink(w->fs, dir, "fuzz-renamed"));
+		note(w, fs_unlink(w->fs, NULL, dir, "fuzz-renamed"));
 		fs_forget(w->fs, attr.ino);
 	}
 	if (fs_lookup(w->fs, dir, "fuzz-directory", &attr) == 0) {
-		note(w, fs_rmdir(w->fs, dir, "fuzz-directory"));
+		note(w, fs_rmdir(w->fs, NULL, dir, "fuzz-directory"));
 		fs_forget(w->fs, attr.ino);
 	}
 }
@@ -154,7 +154,7 @@ static void empty_root(struct walk *w)
 			continue;
 		if (S_ISREG(attr.mode) && changed++ < CHANGED_MAX)
 			change_file(w, attr.ino);
-		note(w, fs_unlink(w->fs, DXF_ROOT_INO, names[i]));
+		note(w, fs_unlink(w->fs, NULL, DXF_ROOT_INO, names[i]));
 		fs_forget(w->fs, attr.ino);
 	}
 }

@@ -15,7 +15,7 @@
 enum { NAMES = 300, PROJECT = 42, BLOB = 5000 };
 #define ROOT DXF_ROOT_INO
 
-static const struct fs_cred cred = {.uid = 1000, .gid = 1000, .umask = 022, .in_group = true};
+static const struct fs_request request = {.uid = 1000, .gid = 1000, .umask = 022, .in_group = true};
 
 static int64_t ticking(void)
 {
@@ -29,11 +29,11 @@ static int make_file(struct fs *fs, uint64_t parent, const char *name, uint64_t 
 	struct fs_attr attr;
 	char *buf = malloc(bytes + 1);
 	ssize_t n;
-	int err = buf ? fs_mknod(fs, &cred, parent, name, S_IFREG | 0644, 0, &attr) : -ENOMEM;
+	int err = buf ? fs_mknod(fs, &request, parent, name, S_IFREG | 0644, 0, &attr) : -ENOMEM;
 
 	if (!err && bytes) {
 		memset(buf, name[0], bytes);
-		n = fs_write(fs, attr.ino, buf, bytes, offset, 0);
+		n = fs_write(fs, NULL, attr.ino, buf, bytes, offset, 0);
 		err = n < 0 ? (int)n : (size_t)n == bytes ? 0 : -ENOSPC;
 	}
 	free(buf);
@@ -66,21 +66,21 @@ static int make_specials(struct fs *fs)
 
 	memset(target, 't', sizeof(target) - 1);
 	target[sizeof(target) - 1] = '\0';
-	err = fs_symlink(fs, &cred, ROOT, "short-link", "inline", &attr);
+	err = fs_symlink(fs, &request, ROOT, "short-link", "inline", &attr);
 	if (!err)
-		err = fs_symlink(fs, &cred, ROOT, "long-link", target, &attr);
+		err = fs_symlink(fs, &request, ROOT, "long-link", target, &attr);
 	if (!err)
-		err = fs_mknod(fs, &cred, ROOT, "fifo", S_IFIFO | 0600, 0, &attr);
+		err = fs_mknod(fs, &request, ROOT, "fifo", S_IFIFO | 0600, 0, &attr);
 	if (!err)
-		err = fs_mknod(fs, &cred, ROOT, "device", S_IFCHR | 0600, 1 << 20 | 3, &attr);
+		err = fs_mknod(fs, &request, ROOT, "device", S_IFCHR | 0600, 1 << 20 | 3, &attr);
 	if (!err)
 		err = fs_lookup(fs, ROOT, "direct", &attr);
 	if (!err)
-		err = fs_link(fs, attr.ino, ROOT, "hard-link", &attr);
+		err = fs_link(fs, NULL, attr.ino, ROOT, "hard-link", &attr);
 	if (!err)
-		err = fs_mknod(fs, &cred, ROOT, "allocated", S_IFREG | 0644, 0, &attr);
+		err = fs_mknod(fs, &request, ROOT, "allocated", S_IFREG | 0644, 0, &attr);
 	if (!err)
-		err = fs_fallocate(fs, attr.ino, FALLOC_FL_KEEP_SIZE, 0, 300000);
+		err = fs_fallocate(fs, NULL, attr.ino, FALLOC_FL_KEEP_SIZE, 0, 300000);
 	return err;
 }
 
@@ -88,19 +88,19 @@ static int make_directories(struct fs *fs)
 {
 	struct fs_attr many, deep, attr;
 	char name[DXF_NAME_MAX + 1];
-	int err = fs_mkdir(fs, &cred, ROOT, "many", 0755, &many);
+	int err = fs_mkdir(fs, &request, ROOT, "many", 0755, &many);
 
 	for (unsigned i = 0; !err && i < NAMES; i++) {
 		snprintf(name, sizeof(name), "%0*u", i % 2 ? 8 : (int)(i % 200) + 50, i);
-		err = fs_mknod(fs, &cred, many.ino, name, S_IFREG | 0644, 0, &attr);
+		err = fs_mknod(fs, &request, many.ino, name, S_IFREG | 0644, 0, &attr);
 	}
 	if (!err)
-		err = fs_mkdir(fs, &cred, ROOT, "a", 0755, &deep);
+		err = fs_mkdir(fs, &request, ROOT, "a", 0755, &deep);
 	for (unsigned i = 0; !err && i < 4; i++)
-		err = fs_mkdir(fs, &cred, deep.ino, "a", 0755, &deep);
+		err = fs_mkdir(fs, &request, deep.ino, "a", 0755, &deep);
 	if (!err)
 		err = make_file(fs, deep.ino, "leaf", 0, 1000);
-	return err ? err : fs_mkdir(fs, &cred, ROOT, "empty-directory", 0755, &attr);
+	return err ? err : fs_mkdir(fs, &request, ROOT, "empty-directory", 0755, &attr);
 }
 
 static int make_attributes(struct fs *fs)
@@ -112,15 +112,15 @@ static int make_attributes(struct fs *fs)
 
 	memset(blob, 'x', sizeof(blob));
 	if (!err)
-		err = fs_setxattr(fs, attr.ino, "user.small", "value", 5, 0);
+		err = fs_setxattr(fs, NULL, attr.ino, "user.small", "value", 5, 0);
 	if (!err)
-		err = fs_setxattr(fs, attr.ino, "user.other", "", 0, 0);
+		err = fs_setxattr(fs, NULL, attr.ino, "user.other", "", 0, 0);
 	if (!err)
 		err = fs_lookup(fs, ROOT, "table", &attr);
 	if (!err)
-		err = fs_setxattr(fs, attr.ino, "user.large", blob, sizeof(blob), 0);
+		err = fs_setxattr(fs, NULL, attr.ino, "user.large", blob, sizeof(blob), 0);
 	if (!err)
-		err = fs_mkdir(fs, &cred, ROOT, "project", 0755, &attr);
+		err = fs_mkdir(fs, &request, ROOT, "project", 0755, &attr);
 	if (!err)
 		err = fs_set_xflags(fs, attr.ino, &flags);
 	if (!err)
@@ -139,8 +139,8 @@ static int leave_orphans(struct fs *fs)
 	if (!err)
 		err = fs_open(fs, attr.ino, O_RDONLY, &attr);
 	if (!err)
-		err = fs_unlink(fs, ROOT, "gone");
-	return err ? err : fs_tmpfile(fs, &cred, ROOT, 0600, &attr);
+		err = fs_unlink(fs, NULL, ROOT, "gone");
+	return err ? err : fs_tmpfile(fs, &request, ROOT, 0600, &attr);
 }
 
 int population_make(const struct pmem *pm, bool orphans)

@@ -304,7 +304,7 @@ static void cut_short_counts(void **state)
 
 static void fill_pool(void)
 {
-	static const struct fs_cred cred;
+	static const struct fs_request request;
 	static char buf[1 << 20];
 	struct fs_options options = {0};
 	struct fs_attr attr;
@@ -313,9 +313,9 @@ static void fill_pool(void)
 	struct fs *fs;
 
 	assert_int_equal(fs_mount(&pool, &options, &fs, NULL), 0);
-	assert_int_equal(fs_mknod(fs, &cred, DXF_ROOT_INO, "full", S_IFREG | 0600, 0, &attr), 0);
+	assert_int_equal(fs_mknod(fs, &request, DXF_ROOT_INO, "full", S_IFREG | 0600, 0, &attr), 0);
 	while (step >= DXF_BLOCK_SIZE) {
-		ssize_t n = fs_write(fs, attr.ino, buf, step, end, 0);
+		ssize_t n = fs_write(fs, NULL, attr.ino, buf, step, end, 0);
 
 		if (n > 0)
 			end += (uint64_t)n;

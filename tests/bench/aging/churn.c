@@ -25,7 +25,7 @@
 /* Steps between two looks at the fullness. */
 #define LOOK 8
 
-static const struct fs_cred cred = { .umask = 022 };
+static const struct fs_request request = { .umask = 022 };
 
 struct aged_file {
 	uint64_t ino;
@@ -66,7 +66,7 @@ struct churn *churn_new(struct fs *fs, unsigned number, uint64_t size_cap)
 	churn->buffer = calloc(1, PIECE_MAX);
 	bench_check(churn->buffer ? 0 : -ENOMEM, "memory");
 	snprintf(name, sizeof(name), "aged-%u", number);
-	bench_check(fs_mkdir(fs, &cred, DXF_ROOT_INO, name, 0755, &attr), "mkdir");
+	bench_check(fs_mkdir(fs, &request, DXF_ROOT_INO, name, 0755, &attr), "mkdir");
 	churn->directory = attr.ino;
 	return churn;
 }
@@ -96,7 +96,7 @@ static void file_name(const struct aged_file *file, char *ret_name, size_t size)
 /* Returns whether all of it was written. */
 static bool write_piece(struct churn *churn, struct aged_file *file, uint64_t bytes)
 {
-	ssize_t written = fs_write(churn->fs, file->ino, churn->buffer, bytes, file->size, 0);
+	ssize_t written = fs_write(churn->fs, NULL, file->ino, churn->buffer, bytes, file->size, 0);
 
 	if (written == -ENOSPC)
 		written = 0;
@@ -117,7 +117,7 @@ static void start_stream(struct churn *churn, struct stream *stream)
 
 	stream->file = (struct aged_file){ .number = churn->next_number++ };
 	file_name(&stream->file, name, sizeof(name));
-	err = fs_mknod(churn->fs, &cred, churn->directory, name, S_IFREG | 0644, 0, &attr);
+	err = fs_mknod(churn->fs, &request, churn->directory, name, S_IFREG | 0644, 0, &attr);
 	if (err == -ENOSPC) {
 		churn->totals.refused++;
 		return;
@@ -181,7 +181,7 @@ static void remove_some(struct churn *churn)
 	char name[24];
 
 	file_name(&file, name, sizeof(name));
-	bench_check(fs_unlink(churn->fs, churn->directory, name), "unlink");
+	bench_check(fs_unlink(churn->fs, NULL, churn->directory, name), "unlink");
 	fs_forget(churn->fs, file.ino);
 	/* The order of age may suffer by one file. */
 	churn->files[victim] = churn->files[--churn->count];

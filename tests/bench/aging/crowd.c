@@ -14,7 +14,7 @@
 #define PIECE (UINT64_C(256) << 10)
 #define SMALL_MAX (UINT64_C(128) << 10)
 
-static const struct fs_cred cred = { .umask = 022 };
+static const struct fs_request request = { .umask = 022 };
 
 struct crowd_file {
 	uint64_t ino;
@@ -57,7 +57,7 @@ static bool create(struct crowd *crowd, bool small, struct crowd_file *ret_file)
 	int err;
 
 	file_name(&file, name, sizeof(name));
-	err = fs_mknod(crowd->fs, &cred, crowd->directory, name, S_IFREG | 0644, 0, &attr);
+	err = fs_mknod(crowd->fs, &request, crowd->directory, name, S_IFREG | 0644, 0, &attr);
 	crowd->full |= err == -ENOSPC;
 	if (crowd->full)
 		return false;
@@ -72,7 +72,7 @@ static bool create(struct crowd *crowd, bool small, struct crowd_file *ret_file)
 /* At most PIECE bytes. */
 static void append(struct crowd *crowd, const struct crowd_file *file, uint64_t at, uint64_t bytes)
 {
-	ssize_t written = fs_write(crowd->fs, file->ino, crowd->buffer, bytes, at, 0);
+	ssize_t written = fs_write(crowd->fs, NULL, file->ino, crowd->buffer, bytes, at, 0);
 
 	bench_check(written == -ENOSPC ? 0 : written, "write");
 	crowd->full |= written < (ssize_t)bytes;
@@ -116,7 +116,7 @@ static void drop(struct crowd *crowd, const struct crowd_file *file)
 	char name[24];
 
 	file_name(file, name, sizeof(name));
-	bench_check(fs_unlink(crowd->fs, crowd->directory, name), "unlink");
+	bench_check(fs_unlink(crowd->fs, NULL, crowd->directory, name), "unlink");
 	fs_forget(crowd->fs, file->ino);
 }
 
@@ -149,7 +149,7 @@ struct crowd *crowd_new(struct fs *fs)
 	crowd->random = 1;
 	crowd->buffer = calloc(1, PIECE);
 	bench_check(crowd->buffer ? 0 : -ENOMEM, "memory");
-	bench_check(fs_mkdir(fs, &cred, DXF_ROOT_INO, "crowd", 0755, &attr), "mkdir");
+	bench_check(fs_mkdir(fs, &request, DXF_ROOT_INO, "crowd", 0755, &attr), "mkdir");
 	crowd->directory = attr.ino;
 	while (!crowd->full)
 		write_large(crowd, false);

@@ -11,7 +11,7 @@
 
 #define PIECE (UINT64_C(1) << 20)
 
-static const struct fs_cred cred = { .umask = 022 };
+static const struct fs_request request = { .umask = 022 };
 
 static uint64_t free_bytes(const struct fs_space *space)
 {
@@ -83,10 +83,10 @@ static uint64_t write_large(struct fs *fs, uint64_t i, uint64_t size, const char
 	char name[32];
 
 	large_name(i, name, sizeof(name));
-	bench_check(fs_mknod(fs, &cred, DXF_ROOT_INO, name, S_IFREG | 0644, 0, &attr), "create");
+	bench_check(fs_mknod(fs, &request, DXF_ROOT_INO, name, S_IFREG | 0644, 0, &attr), "create");
 	bench_check(fs_open(fs, attr.ino, O_RDWR, &attr), "open");
 	for (uint64_t at = 0; at < size; at += PIECE) {
-		ssize_t written = fs_write(fs, attr.ino, piece, PIECE, at, 0);
+		ssize_t written = fs_write(fs, NULL, attr.ino, piece, PIECE, at, 0);
 
 		bench_check(written < 0 ? written : written == PIECE ? 0 : -ENOSPC, "write");
 	}
@@ -132,7 +132,7 @@ void survey_large(struct fs *fs, uint64_t size, struct survey_large *ret_large)
 
 		large_name(i, name, sizeof(name));
 		bench_check(fs_lookup(fs, DXF_ROOT_INO, name, &attr), "lookup");
-		bench_check(fs_unlink(fs, DXF_ROOT_INO, name), "unlink");
+		bench_check(fs_unlink(fs, NULL, DXF_ROOT_INO, name), "unlink");
 		fs_forget(fs, attr.ino);
 	}
 	free(piece);

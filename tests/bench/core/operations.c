@@ -14,7 +14,7 @@
 
 #include "tests/bench/common/pool.h"
 
-static const struct fs_cred cred = { .umask = 022 };
+static const struct fs_request request = { .umask = 022 };
 
 struct name {
 	char text[16];
@@ -35,7 +35,7 @@ void operation_create(void *context, uint64_t i)
 	struct name name = name_of('f', i);
 	struct fs_attr attr;
 
-	bench_check(fs_mknod(worker->fs, &cred, worker->directory, name.text, S_IFREG | 0644, 0,
+	bench_check(fs_mknod(worker->fs, &request, worker->directory, name.text, S_IFREG | 0644, 0,
 			     &attr), "create");
 }
 
@@ -74,7 +74,7 @@ static void operation_rename(void *context, uint64_t i)
 	struct worker *worker = context;
 	struct name from = name_of('f', i), to = name_of('r', i);
 
-	bench_check(fs_rename(worker->fs, &cred, worker->directory, from.text, worker->directory,
+	bench_check(fs_rename(worker->fs, &request, worker->directory, from.text, worker->directory,
 			      to.text, 0), "rename");
 }
 
@@ -85,7 +85,7 @@ static void operation_unlink(void *context, uint64_t i)
 	struct fs_attr attr;
 
 	lookup(worker, 'r', i, &attr);
-	bench_check(fs_unlink(worker->fs, worker->directory, name.text), "unlink");
+	bench_check(fs_unlink(worker->fs, NULL, worker->directory, name.text), "unlink");
 	fs_forget(worker->fs, attr.ino);
 }
 
@@ -95,7 +95,7 @@ static void operation_mkdir(void *context, uint64_t i)
 	struct name name = name_of('d', i);
 	struct fs_attr attr;
 
-	bench_check(fs_mkdir(worker->fs, &cred, worker->directory, name.text, 0755, &attr),
+	bench_check(fs_mkdir(worker->fs, &request, worker->directory, name.text, 0755, &attr),
 		    "mkdir");
 }
 
@@ -106,7 +106,7 @@ static void operation_rmdir(void *context, uint64_t i)
 	struct fs_attr attr;
 
 	lookup(worker, 'd', i, &attr);
-	bench_check(fs_rmdir(worker->fs, worker->directory, name.text), "rmdir");
+	bench_check(fs_rmdir(worker->fs, NULL, worker->directory, name.text), "rmdir");
 	fs_forget(worker->fs, attr.ino);
 }
 
@@ -132,7 +132,7 @@ static void operation_overwrite(void *context, uint64_t i)
 {
 	struct worker *worker = context;
 
-	bench_check(fs_write(worker->fs, worker->file, worker->buffer, DXF_BLOCK_SIZE,
+	bench_check(fs_write(worker->fs, NULL, worker->file, worker->buffer, DXF_BLOCK_SIZE,
 			     random_block(worker), 0), "overwrite");
 }
 
@@ -148,7 +148,7 @@ static void operation_append(void *context, uint64_t i)
 {
 	struct worker *worker = context;
 
-	bench_check(fs_write(worker->fs, worker->log, worker->buffer, DXF_BLOCK_SIZE, 0,
+	bench_check(fs_write(worker->fs, NULL, worker->log, worker->buffer, DXF_BLOCK_SIZE, 0,
 			     FS_WRITE_APPEND), "append");
 }
 
@@ -184,7 +184,7 @@ static uint64_t make_file(struct worker *worker, const char *name)
 {
 	struct fs_attr attr;
 
-	bench_check(fs_mknod(worker->fs, &cred, worker->directory, name, S_IFREG | 0644, 0, &attr),
+	bench_check(fs_mknod(worker->fs, &request, worker->directory, name, S_IFREG | 0644, 0, &attr),
 		    "create");
 	bench_check(fs_open(worker->fs, attr.ino, O_RDWR, &attr), "open");
 	return attr.ino;
@@ -196,7 +196,7 @@ void worker_init(struct worker *worker, struct fs *fs, const char *name)
 	char *unit;
 
 	*worker = (struct worker){ .fs = fs, .random = (uintptr_t)name };
-	bench_check(fs_mkdir(fs, &cred, DXF_ROOT_INO, name, 0755, &attr), "mkdir");
+	bench_check(fs_mkdir(fs, &request, DXF_ROOT_INO, name, 0755, &attr), "mkdir");
 	worker->directory = attr.ino;
 	worker->file = make_file(worker, "file");
 	worker->log = make_file(worker, "log");
@@ -208,7 +208,7 @@ void worker_init(struct worker *worker, struct fs *fs, const char *name)
 	for (uint64_t at = 0; at < WORKER_FILE_SIZE; at += DXF_UNIT_SIZE) {
 		struct fs_iomap iomap;
 
-		bench_check(fs_write(fs, worker->file, unit, DXF_UNIT_SIZE, at, 0), "write");
+		bench_check(fs_write(fs, NULL, worker->file, unit, DXF_UNIT_SIZE, at, 0), "write");
 		bench_check(fs_iomap(fs, worker->file, at, DXF_UNIT_SIZE, &iomap), "iomap");
 		worker->units[at / DXF_UNIT_SIZE] = pmem_at(fs_pmem(fs), iomap.device_offset);
 	}
@@ -228,6 +228,6 @@ void worker_make_small(struct worker *worker, uint64_t i, uint64_t bytes)
 	struct name name = name_of('s', i);
 	uint64_t ino = make_file(worker, name.text);
 
-	bench_check(fs_write(worker->fs, ino, worker->buffer, bytes, 0, 0), "write");
+	bench_check(fs_write(worker->fs, NULL, ino, worker->buffer, bytes, 0, 0), "write");
 	fs_release(worker->fs, ino);
 }

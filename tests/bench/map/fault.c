@@ -68,10 +68,10 @@ static void set_size(struct bench *b, uint64_t ino, uint64_t units)
 
 static void open_file(struct bench *b, const char *name, struct faulting *ret_faulting)
 {
-	static const struct fs_cred cred = { .umask = 022 };
+	static const struct fs_request request = { .umask = 022 };
 	struct fs_attr attr;
 
-	bench_check(fs_mknod(b->pool.fs, &cred, DXF_ROOT_INO, name, S_IFREG | 0644, 0, &attr), name);
+	bench_check(fs_mknod(b->pool.fs, &request, DXF_ROOT_INO, name, S_IFREG | 0644, 0, &attr), name);
 	set_size(b, attr.ino, b->units);
 	*ret_faulting = (struct faulting){ .bench = b, .order = ORDER_PMD };
 	bench_check(file_map(b->direct, attr.ino, &ret_faulting->file), name);

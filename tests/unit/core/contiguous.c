@@ -18,7 +18,7 @@ static int setup(void **state)
 
 static void write_mib(struct pool *pool, uint64_t ino, uint64_t mib)
 {
-	assert_int_equal(fs_write(pool->fs, ino, data, MIB, mib * MIB, 0), MIB);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, data, MIB, mib * MIB, 0), MIB);
 }
 
 static uint32_t pieces_of(struct pool *pool, uint64_t ino)
@@ -85,7 +85,7 @@ static void test_reserved(void **state)
 
 	for (uint64_t mib = 0; mib < 32; mib += 4)
 		for (unsigned i = 0; i < ARRAY_SIZE(ino); i++)
-			assert_int_equal(fs_fallocate(pool->fs, ino[i], 0, mib * MIB, 4 * MIB), 0);
+			assert_int_equal(fs_fallocate(pool->fs, NULL, ino[i], 0, mib * MIB, 4 * MIB), 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(ino); i++)
 		assert_in_range(pieces_of(pool, ino[i]), 1, 4);
 }

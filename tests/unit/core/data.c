@@ -58,7 +58,7 @@ static void do_write(struct subject *s)
 	}
 	for (uint64_t i = 0; i < length; i++)
 		s->want[offset + i] = (char)(next_random(&s->rng) | 1);
-	assert_int_equal(fs_write(s->pool.fs, s->ino, s->want + offset, length, flags ? 0 : offset, flags),
+	assert_int_equal(fs_write(s->pool.fs, NULL, s->ino, s->want + offset, length, flags ? 0 : offset, flags),
 			 length);
 	s->size = length ? MAX(s->size, offset + length) : s->size;
 }
@@ -86,7 +86,7 @@ static void do_fallocate(struct subject *s)
 	uint64_t offset, length;
 
 	pick_range(s, SPAN, &offset, &length);
-	assert_int_equal(fs_fallocate(s->pool.fs, s->ino, mode, offset, length), 0);
+	assert_int_equal(fs_fallocate(s->pool.fs, NULL, s->ino, mode, offset, length), 0);
 	if (mode & (FALLOC_FL_ZERO_RANGE | FALLOC_FL_PUNCH_HOLE))
 		memset(s->want + offset, 0, length);
 	if (!(mode & FALLOC_FL_KEEP_SIZE))
@@ -103,7 +103,7 @@ static void do_shift(struct subject *s)
 
 	if (!collapse && s->size + length > SPAN)
 		return;
-	assert_int_equal(fs_fallocate(s->pool.fs, s->ino, mode, at, length), fits ? 0 : -EINVAL);
+	assert_int_equal(fs_fallocate(s->pool.fs, NULL, s->ino, mode, at, length), fits ? 0 : -EINVAL);
 	if (!fits)
 		return;
 	if (collapse) {
@@ -239,11 +239,11 @@ static void test_promotion(void **state)
 		s.ino = make_file(&s.pool, "file");
 		for (uint64_t block = 0; block < 130; block += 5) { /* every fifth one */
 			memset(s.want + block * DXF_BLOCK_SIZE, 'a' + (int)(block + i) % 26, DXF_BLOCK_SIZE);
-			assert_int_equal(fs_write(s.pool.fs, s.ino, s.want + block * DXF_BLOCK_SIZE,
+			assert_int_equal(fs_write(s.pool.fs, NULL, s.ino, s.want + block * DXF_BLOCK_SIZE,
 						  DXF_BLOCK_SIZE, block * DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
 		}
 		memset(s.want + from, 'Z', to - from);
-		assert_int_equal(fs_write(s.pool.fs, s.ino, s.want + from, to - from, from, 0), to - from);
+		assert_int_equal(fs_write(s.pool.fs, NULL, s.ino, s.want + from, to - from, from, 0), to - from);
 		s.size = 126 * DXF_BLOCK_SIZE;
 		check_all(&s);
 		assert_int_equal(fs_getattr(s.pool.fs, s.ino, &attr), 0);

@@ -86,7 +86,7 @@ static void use_file(struct job *job)
 		return;
 	switch (pick(job, 6)) {
 	case 0 ... 1:
-		allow((int)MIN(fs_write(fs, attr.ino, job->buf, n, at, 0), 0));
+		allow((int)MIN(fs_write(fs, NULL, attr.ino, job->buf, n, at, 0), 0));
 		break;
 	case 2:
 		assert_true(fs_pread(fs, attr.ino, job->buf, n, at) >= 0);
@@ -96,10 +96,10 @@ static void use_file(struct job *job)
 		allow(fs_setattr(fs, attr.ino, &set, &attr));
 		break;
 	case 4:
-		allow(fs_fallocate(fs, attr.ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, n));
+		allow(fs_fallocate(fs, NULL, attr.ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, n));
 		break;
 	case 5:
-		allow(fs_setxattr(fs, attr.ino, "user.x", job->buf, pick(job, 600), 0));
+		allow(fs_setxattr(fs, NULL, attr.ino, "user.x", job->buf, pick(job, 600), 0));
 		allow((int)MIN(fs_getxattr(fs, attr.ino, "user.x", NULL, 0), 0));
 		break;
 	}
@@ -125,7 +125,7 @@ static void remove_name(struct job *job, uint64_t dir, const char *name)
 	int err = fs_lookup(fs, dir, name, &attr);
 
 	if (!err)
-		err = (S_ISDIR(attr.mode) ? fs_rmdir : fs_unlink)(fs, dir, name);
+		err = (S_ISDIR(attr.mode) ? fs_rmdir : fs_unlink)(fs, NULL, dir, name);
 	if (!err)
 		forget(job, &attr);
 	allow(err);
@@ -143,22 +143,22 @@ static void use_names(struct job *job)
 
 	switch (pick(job, 9)) {
 	case 0 ... 1:
-		allow(fs_mknod(fs, &root_cred, dir, name, S_IFREG | 0644, 0, &attr));
+		allow(fs_mknod(fs, &root_request, dir, name, S_IFREG | 0644, 0, &attr));
 		break;
 	case 2:
-		allow(fs_mkdir(fs, &root_cred, dir, name, 0755, &attr));
+		allow(fs_mkdir(fs, &root_request, dir, name, 0755, &attr));
 		break;
 	case 3 ... 4:
 		remove_name(job, dir, name);
 		break;
 	case 5 ... 6:
-		allow(fs_rename(fs, &root_cred, dir, name, other, new_name, flags[pick(job, ARRAY_SIZE(flags))]));
+		allow(fs_rename(fs, &root_request, dir, name, other, new_name, flags[pick(job, ARRAY_SIZE(flags))]));
 		if (replaces)
 			forget(job, &victim);
 		break;
 	case 7:
 		if (had)
-			allow(fs_link(fs, attr.ino, other, new_name, &attr));
+			allow(fs_link(fs, NULL, attr.ino, other, new_name, &attr));
 		break;
 	case 8:
 		allow(fs_readdir(fs, dir, 0, ignore_entry, NULL));
@@ -177,10 +177,10 @@ static void use_depth(struct job *job)
 		return;
 	switch (pick(job, 5)) {
 	case 0:
-		allow(fs_mkdir(fs, &root_cred, attr.ino, pick_name(job), 0755, &moved));
+		allow(fs_mkdir(fs, &root_request, attr.ino, pick_name(job), 0755, &moved));
 		break;
 	case 1:
-		allow(fs_rename(fs, &root_cred, attr.ino, pick_name(job), pick_dir(job), pick_name(job), 0));
+		allow(fs_rename(fs, &root_request, attr.ino, pick_name(job), pick_dir(job), pick_name(job), 0));
 		break;
 	default:
 		remove_name(job, attr.ino, pick_name(job));

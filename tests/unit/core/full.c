@@ -26,7 +26,7 @@ static uint64_t fill(struct pool *pool, uint64_t leave)
 	uint64_t ino = make_file(pool, "filler"), at = 0;
 	ssize_t n;
 
-	while ((n = fs_write(pool->fs, ino, buf, sizeof(buf), at, 0)) > 0)
+	while ((n = fs_write(pool->fs, NULL, ino, buf, sizeof(buf), at, 0)) > 0)
 		at += (uint64_t)n;
 	assert_int_equal(n, -ENOSPC);
 	assert_int_equal(free_space(pool), 0);
@@ -39,7 +39,7 @@ static uint64_t fill(struct pool *pool, uint64_t leave)
 		char name[16];
 
 		snprintf(name, sizeof(name), "fill%u", i);
-		fs_write(pool->fs, make_file(pool, name), buf, 1000, 0, 0);
+		fs_write(pool->fs, NULL, make_file(pool, name), buf, 1000, 0, 0);
 	}
 	return ino;
 }
@@ -73,29 +73,29 @@ static void test_nothing_changes(void **state)
 
 	memset(target, 't', sizeof(target));
 	target[299] = '\0';
-	assert_int_equal(fs_write(pool->fs, small, buf, 100, 0, 0), 100);
+	assert_int_equal(fs_write(pool->fs, NULL, small, buf, 100, 0, 0), 100);
 	fill(pool, 0);
 	assert_int_equal(fs_getattr(pool->fs, small, &old), 0);
 	fs_get_space(pool->fs, &before);
-	assert_int_equal(fs_write(pool->fs, small, buf, 100, 100, 0), -ENOSPC);
-	assert_int_equal(fs_write(pool->fs, small, buf, 100, 1 << 30, 0), -ENOSPC);
+	assert_int_equal(fs_write(pool->fs, NULL, small, buf, 100, 100, 0), -ENOSPC);
+	assert_int_equal(fs_write(pool->fs, NULL, small, buf, 100, 1 << 30, 0), -ENOSPC);
 	assert_int_equal(fs_setattr(pool->fs, small, &set, NULL), -ENOSPC);
-	assert_int_equal(fs_fallocate(pool->fs, small, 0, 0, 1 << 20), -ENOSPC);
-	assert_int_equal(fs_fallocate(pool->fs, small, 0, 0, UINT64_C(1) << 50), -ENOSPC);
-	assert_int_equal(fs_fallocate(pool->fs, small, FALLOC_FL_INSERT_RANGE, 0, 4096), -ENOSPC);
-	assert_int_equal(fs_setxattr(pool->fs, small, "user.a", buf, 1000, 0), -ENOSPC);
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "new", S_IFREG, 0, &attr), -ENOSPC);
-	assert_int_equal(fs_mkdir(pool->fs, &root_cred, dir, "new", 0755, &attr), -ENOSPC);
-	assert_int_equal(fs_symlink(pool->fs, &root_cred, ROOT, "link", target, &attr), -ENOSPC);
-	assert_int_equal(fs_link(pool->fs, small, dir, "new", &attr), -ENOSPC);
-	assert_int_equal(fs_rename(pool->fs, &root_cred, ROOT, "small", dir, "new", 0), -ENOSPC);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, small, 0, 0, 1 << 20), -ENOSPC);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, small, 0, 0, UINT64_C(1) << 50), -ENOSPC);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, small, FALLOC_FL_INSERT_RANGE, 0, 4096), -ENOSPC);
+	assert_int_equal(fs_setxattr(pool->fs, NULL, small, "user.a", buf, 1000, 0), -ENOSPC);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "new", S_IFREG, 0, &attr), -ENOSPC);
+	assert_int_equal(fs_mkdir(pool->fs, &root_request, dir, "new", 0755, &attr), -ENOSPC);
+	assert_int_equal(fs_symlink(pool->fs, &root_request, ROOT, "link", target, &attr), -ENOSPC);
+	assert_int_equal(fs_link(pool->fs, NULL, small, dir, "new", &attr), -ENOSPC);
+	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "small", dir, "new", 0), -ENOSPC);
 	fs_get_space(pool->fs, &after);
 	assert_memory_equal(&before, &after, sizeof(before));
 	assert_int_equal(fs_getattr(pool->fs, small, &attr), 0);
 	assert_memory_equal(&attr, &old, offsetof(struct fs_attr, dax));
 	assert_int_equal(fs_pread(pool->fs, small, target, 300, 0), 100);
 	assert_int_equal(fs_lookup(pool->fs, dir, "new", &attr), -ENOENT);
-	assert_int_equal(fs_setxattr(pool->fs, small, "user.a", buf, 100, 0), 0); /* in the inode */
+	assert_int_equal(fs_setxattr(pool->fs, NULL, small, "user.a", buf, 100, 0), 0); /* in the inode */
 }
 
 /* As much as fits is written, whatever lies on either side of it. */
@@ -106,20 +106,20 @@ static void test_short_write(void **state)
 	char got[8192];
 	ssize_t n;
 
-	assert_int_equal(fs_write(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
 	fill(pool, 5);
 	/* a block that is there, and those that can be had */
 	end = (1 + free_space(pool)) * DXF_BLOCK_SIZE;
 	assert_in_range(end, 4 * DXF_BLOCK_SIZE, 6 * DXF_BLOCK_SIZE);
-	n = fs_write(pool->fs, ino, memset(buf, 'y', 100 << 10), 100 << 10, 100, 0);
+	n = fs_write(pool->fs, NULL, ino, memset(buf, 'y', 100 << 10), 100 << 10, 100, 0);
 	assert_int_equal(n, end - 100);
 	assert_int_equal(free_space(pool), 0);
-	n = fs_write(pool->fs, ino, memset(buf, 'z', 8192), 8192, end - 50, 0);
+	n = fs_write(pool->fs, NULL, ino, memset(buf, 'z', 8192), 8192, end - 50, 0);
 	assert_int_equal(n, 50);
 	assert_int_equal(fs_pread(pool->fs, ino, got, sizeof(got), end - 51), 51);
 	assert_int_equal(got[0], 'y');
 	assert_int_equal(got[1], 'z');
-	assert_int_equal(fs_write(pool->fs, ino, buf, 10, end, 0), -ENOSPC);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 10, end, 0), -ENOSPC);
 }
 
 static void test_removing_works(void **state)
@@ -132,7 +132,7 @@ static void test_removing_works(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(ino); i++) {
 		memset(name, 'n', sizeof(name));
 		snprintf(name + 190, 10, "%u", i);
-		assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, name, S_IFREG | 0600, 0, &attr), 0);
+		assert_int_equal(fs_mknod(pool->fs, &root_request, dir, name, S_IFREG | 0600, 0, &attr), 0);
 		ino[i] = attr.ino;
 	}
 	fill(pool, 0);
@@ -141,7 +141,7 @@ static void test_removing_works(void **state)
 		snprintf(name + 190, 10, "%u", i);
 		remove_file(pool, dir, name, ino[i]);
 	}
-	assert_int_equal(fs_rmdir(pool->fs, ROOT, "dir"), 0);
+	assert_int_equal(fs_rmdir(pool->fs, NULL, ROOT, "dir"), 0);
 	fs_forget(pool->fs, dir);
 }
 
@@ -173,24 +173,24 @@ static void test_block_quota(void **state)
 	struct fs_statfs statfs;
 	struct fs_attr attr;
 
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "a", S_IFREG | 0600, 0, &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "a", S_IFREG | 0600, 0, &attr), 0);
 	check_used(pool, 1, 2); /* the directory has a bucket */
-	assert_int_equal(fs_write(pool->fs, attr.ino, buf, 15 * DXF_BLOCK_SIZE, 0, 0), 15 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 15 * DXF_BLOCK_SIZE, 0, 0), 15 * DXF_BLOCK_SIZE);
 	check_used(pool, 16, 2);
 	assert_int_equal(fs_statfs(pool->fs, dir, &statfs), 0);
 	assert_int_equal(statfs.blocks, 20);
 	assert_int_equal(statfs.free_blocks, 4);
 	/* a table comes with the 17th block */
-	assert_int_equal(fs_write(pool->fs, attr.ino, buf, 1 << 20, 15 * DXF_BLOCK_SIZE, 0), 2 * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, attr.ino, buf, 1 << 20, 17 * DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 1 << 20, 15 * DXF_BLOCK_SIZE, 0), 2 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 1 << 20, 17 * DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
 	check_used(pool, 20, 2);
-	assert_int_equal(fs_write(pool->fs, attr.ino, buf, 1, 18 * DXF_BLOCK_SIZE, 0), -EDQUOT);
-	assert_int_equal(fs_write(pool->fs, attr.ino, buf, 10, 0, 0), 10);
-	assert_int_equal(fs_setxattr(pool->fs, attr.ino, "user.a", buf, 1000, 0), -EDQUOT);
-	assert_int_equal(fs_fallocate(pool->fs, attr.ino, 0, 0, DXF_UNIT_SIZE), -EDQUOT);
-	assert_int_equal(fs_fallocate(pool->fs, attr.ino, 0, 0, UINT64_C(3) << 20), -EDQUOT);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 1, 18 * DXF_BLOCK_SIZE, 0), -EDQUOT);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 10, 0, 0), 10);
+	assert_int_equal(fs_setxattr(pool->fs, NULL, attr.ino, "user.a", buf, 1000, 0), -EDQUOT);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, attr.ino, 0, 0, DXF_UNIT_SIZE), -EDQUOT);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, attr.ino, 0, 0, UINT64_C(3) << 20), -EDQUOT);
 	check_used(pool, 20, 2);
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "b", S_IFREG | 0600, 0, &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "b", S_IFREG | 0600, 0, &attr), 0);
 	assert_int_equal(before - free_space(pool), 20);
 	assert_int_equal(fs_lookup(pool->fs, dir, "a", &attr), 0);
 	remove_file(pool, dir, "a", attr.ino);
@@ -203,19 +203,19 @@ static void test_inode_quota(void **state)
 	uint64_t dir = make_tree(pool, 0, 3), free_blocks;
 	struct fs_attr attr, other;
 
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "a", S_IFREG | 0600, 0, &attr), 0);
-	assert_int_equal(fs_mkdir(pool->fs, &root_cred, dir, "b", 0755, &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "a", S_IFREG | 0600, 0, &attr), 0);
+	assert_int_equal(fs_mkdir(pool->fs, &root_request, dir, "b", 0755, &attr), 0);
 	assert_int_equal(attr.project, PROJECT);
 	free_blocks = free_space(pool);
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "c", S_IFREG | 0600, 0, &attr), -EDQUOT);
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, attr.ino, "c", S_IFREG | 0600, 0, &other), -EDQUOT);
-	assert_int_equal(fs_symlink(pool->fs, &root_cred, dir, "c", "to", &other), -EDQUOT);
-	assert_int_equal(fs_tmpfile(pool->fs, &root_cred, dir, 0600, &other), -EDQUOT);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "c", S_IFREG | 0600, 0, &attr), -EDQUOT);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, attr.ino, "c", S_IFREG | 0600, 0, &other), -EDQUOT);
+	assert_int_equal(fs_symlink(pool->fs, &root_request, dir, "c", "to", &other), -EDQUOT);
+	assert_int_equal(fs_tmpfile(pool->fs, &root_request, dir, 0600, &other), -EDQUOT);
 	assert_int_equal(free_space(pool), free_blocks);
 	check_used(pool, 1, 3);
-	assert_int_equal(fs_rmdir(pool->fs, dir, "b"), 0);
+	assert_int_equal(fs_rmdir(pool->fs, NULL, dir, "b"), 0);
 	fs_forget(pool->fs, attr.ino);
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "c", S_IFREG | 0600, 0, &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "c", S_IFREG | 0600, 0, &attr), 0);
 }
 
 /* From project to project: only what fits; links and renames stay inside. */
@@ -226,14 +226,14 @@ static void test_projects(void **state)
 	uint64_t dir = make_tree(pool, 10, 0), ino = make_file(pool, "out");
 	struct fs_attr attr;
 
-	assert_int_equal(fs_write(pool->fs, ino, buf, 12 * DXF_BLOCK_SIZE, 0, 0), 12 * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_link(pool->fs, ino, dir, "in", &attr), -EXDEV);
-	assert_int_equal(fs_rename(pool->fs, &root_cred, ROOT, "out", dir, "in", 0), -EXDEV);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 12 * DXF_BLOCK_SIZE, 0, 0), 12 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_link(pool->fs, NULL, ino, dir, "in", &attr), -EXDEV);
+	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "out", dir, "in", 0), -EXDEV);
 	assert_int_equal(fs_set_xflags(pool->fs, ino, &xflags), -EDQUOT);
 	assert_int_equal(fs_quota_set(pool->fs, PROJECT, 13, 0), 0);
 	assert_int_equal(fs_set_xflags(pool->fs, ino, &xflags), 0);
 	check_used(pool, 12, 2);
-	assert_int_equal(fs_rename(pool->fs, &root_cred, ROOT, "out", dir, "in", 0), 0);
+	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "out", dir, "in", 0), 0);
 	check_used(pool, 13, 2);
 	xflags.project = 0;
 	assert_int_equal(fs_set_xflags(pool->fs, ino, &xflags), 0);

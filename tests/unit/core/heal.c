@@ -63,7 +63,7 @@ static uint64_t make_data(struct pool *pool, uint64_t size, uint64_t *ret_file, 
 {
 	uint64_t ino = make_file(pool, "data");
 
-	assert_int_equal(fs_write(pool->fs, ino, buf, size, 0, 0), size);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, size, 0, 0), size);
 	*ret_file = round_down(size / 2, DXF_BLOCK_SIZE);
 	*ret_at = device_offset(pool, ino, *ret_file);
 	return ino;
@@ -85,18 +85,18 @@ static void check_write(struct pool *pool, uint64_t size)
 	memcpy(want, buf, size);
 	device.cleared = 0;
 	spoil(0, at + bad);
-	assert_int_equal(fs_write(pool->fs, ino, buf, 100, file, 0), -EIO);
-	assert_int_equal(fs_write(pool->fs, ino, buf, PMEM_SECTOR - 1, file + bad, 0), -EIO);
-	assert_int_equal(fs_write(pool->fs, ino, buf, 2 * PMEM_SECTOR - 2, file + bad + 1, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 100, file, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, PMEM_SECTOR - 1, file + bad, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 2 * PMEM_SECTOR - 2, file + bad + 1, 0), -EIO);
 	assert_int_equal(fs_pread(pool->fs, ino, got, 1, file + bad), -EIO);
 	assert_int_equal(device.cleared, 0);
-	assert_int_equal(fs_write(pool->fs, ino, buf, PMEM_SECTOR + 200, file + bad - 100, 0),
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, PMEM_SECTOR + 200, file + bad - 100, 0),
 			 PMEM_SECTOR + 200);
 	assert_int_equal(device.cleared, 1);
 	memcpy(want + file + bad - 100, buf, PMEM_SECTOR + 200);
 	assert_content(pool, ino, want, size);
 	spoil(0, at + bad);
-	assert_int_equal(fs_write(pool->fs, ino, buf, DXF_BLOCK_SIZE, file, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, file, 0), DXF_BLOCK_SIZE);
 	assert_int_equal(device.cleared, 2);
 	memcpy(want + file, buf, DXF_BLOCK_SIZE);
 	assert_content(pool, ino, want, size);
@@ -119,14 +119,14 @@ static void test_zero(void **state)
 
 	memcpy(want, buf, sizeof(want));
 	spoil(0, at);
-	assert_int_equal(fs_fallocate(pool->fs, ino, FALLOC_FL_ZERO_RANGE, file + 1, 1000), -EIO);
-	assert_int_equal(fs_fallocate(pool->fs, ino, FALLOC_FL_ZERO_RANGE, file - 10, 1000), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_ZERO_RANGE, file + 1, 1000), -EIO);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_ZERO_RANGE, file - 10, 1000), 0);
 	memset(want + file - 10, 0, 1000);
 	assert_content(pool, ino, want, sizeof(want));
 	/* the tail behind the end of the file, zeroed when it grows */
 	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), 0);
 	spoil(0, at + 3 * PMEM_SECTOR);
-	assert_int_equal(fs_write(pool->fs, ino, buf, 10, file + 10 * DXF_BLOCK_SIZE, 0), 10);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 10, file + 10 * DXF_BLOCK_SIZE, 0), 10);
 	assert_int_equal(device.cleared, 2);
 	memset(want + file, 0, 2 * DXF_BLOCK_SIZE);
 	assert_content(pool, ino, want, file + 2 * DXF_BLOCK_SIZE);
@@ -142,12 +142,12 @@ static void test_new_space(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(block); i++)
 		block[i] = device_offset(pool, ino, i * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
 	remove_file(pool, ROOT, "data", ino);
 	for (unsigned i = 0; i < ARRAY_SIZE(block); i++)
 		spoil(i, block[i] + i * PMEM_SECTOR);
 	before = free_space(pool);
-	assert_int_equal(fs_write(pool->fs, other, buf, 16 * DXF_BLOCK_SIZE, 0, 0), 16 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, 16 * DXF_BLOCK_SIZE, 0, 0), 16 * DXF_BLOCK_SIZE);
 	assert_int_equal(device.cleared, ARRAY_SIZE(block));
 	fs_get_space(pool->fs, &space);
 	assert_int_equal(space.bad_blocks, 0);
@@ -161,16 +161,16 @@ static void check_unwritten(struct pool *pool, uint64_t size)
 	uint64_t ino = make_file(pool, "f"), at;
 	struct fs_iomap map;
 
-	assert_int_equal(fs_write(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
-	assert_int_equal(fs_fallocate(pool->fs, ino, 0, 0, size), 0);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, 0, 0, size), 0);
 	assert_int_equal(fs_iomap(pool->fs, ino, DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, &map), 0);
 	assert_int_equal(map.kind, FS_IOMAP_UNWRITTEN);
 	at = map.device_offset;
 	spoil(0, at);
 	pool->pm->clear_bad = NULL; /* a device that can't */
-	assert_int_equal(fs_write(pool->fs, ino, buf, 100, DXF_BLOCK_SIZE + 200, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 100, DXF_BLOCK_SIZE + 200, 0), -EIO);
 	pool->pm->clear_bad = clear_bad;
-	assert_int_equal(fs_write(pool->fs, ino, buf, 100, DXF_BLOCK_SIZE + 1000, 0), 100);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 100, DXF_BLOCK_SIZE + 1000, 0), 100);
 	assert_int_equal(fs_pread(pool->fs, ino, got, 2000, DXF_BLOCK_SIZE), 2000);
 	assert_memory_equal(got + 1000, buf, 100);
 	for (unsigned i = 0; i < 1000; i++)

@@ -29,7 +29,7 @@ static uint64_t write_file(struct pool *pool, const char *name, size_t bytes)
 {
 	uint64_t ino = make_file(pool, name);
 
-	assert_int_equal(fs_write(pool->fs, ino, data, bytes, 0, 0), bytes);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, data, bytes, 0, 0), bytes);
 	return ino;
 }
 
@@ -40,7 +40,7 @@ static bool filler_gets(struct pool *pool, uint64_t device_offset, uint64_t leng
 	bool found = false;
 	ssize_t n;
 
-	while ((n = fs_write(pool->fs, ino, data, sizeof(data), at, 0)) > 0)
+	while ((n = fs_write(pool->fs, NULL, ino, data, sizeof(data), at, 0)) > 0)
 		at += (uint64_t)n;
 	for (at = 0; at < UNITS * DXF_UNIT_SIZE; at += DXF_BLOCK_SIZE) {
 		struct fs_iomap map;
@@ -95,7 +95,7 @@ static void test_next_mount(void **state)
 	struct fs_report report;
 
 	remove_file(pool, ROOT, "f", ino);
-	assert_int_equal(fs_unlink(pool->fs, ROOT, "g"), 0);
+	assert_int_equal(fs_unlink(pool->fs, NULL, ROOT, "g"), 0);
 	fs_unmount(pool->fs);
 	assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, &report), 0);
 	assert_int_equal(report.orphans, 1);

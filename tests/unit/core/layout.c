@@ -44,7 +44,7 @@ static void set_size(struct pool *pool, uint64_t ino, uint64_t size)
 
 static void write_at(struct pool *pool, uint64_t ino, uint64_t offset, size_t length)
 {
-	assert_int_equal(fs_write(pool->fs, ino, data, length, offset, 0), length);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, data, length, offset, 0), length);
 }
 
 static uint64_t kept_file(struct pool *pool, const char *name)
@@ -71,15 +71,15 @@ static void test_no_unit_by_the_way(void **state)
 	write_at(pool, ino, 4096, MIB);
 	assert_int_equal(iomap_of(pool, ino, 0).device_offset, at);
 	assert_false(iomap_of(pool, ino, 4096).unit);
-	assert_int_equal(fs_fallocate(pool->fs, ino, 0, 0, 2 * MIB), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, 0, 0, 2 * MIB), 0);
 	assert_int_equal(iomap_of(pool, ino, 0).device_offset, at);
-	assert_int_equal(fs_fallocate(pool->fs, ino, FALLOC_FL_ZERO_RANGE, 0, 2 * MIB), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_ZERO_RANGE, 0, 2 * MIB), 0);
 	assert_int_equal(iomap_of(pool, ino, 0).device_offset, at);
 	assert_false(iomap_of(pool, ino, 0).unit);
 	/* a whole region of nothing has nothing to move */
 	write_at(pool, ino, 2 * MIB, 2 * MIB);
 	assert_true(iomap_of(pool, ino, 2 * MIB).unit);
-	assert_int_equal(fs_fallocate(pool->fs, ino, 0, 4 * MIB, 2 * MIB), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, 0, 4 * MIB, 2 * MIB), 0);
 	assert_true(iomap_of(pool, ino, 4 * MIB).unit);
 	/* asked for */
 	assert_int_equal(fs_map_promote(pool->fs, ino, 0), 0);
@@ -184,7 +184,7 @@ static void test_grows_over_reserved_unit(void **state)
 		remove_file(pool, ROOT, "old", old);
 	}
 	ino = kept_file(pool, "f");
-	assert_int_equal(fs_fallocate(pool->fs, ino, FALLOC_FL_KEEP_SIZE, 0, 2 * MIB), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_KEEP_SIZE, 0, 2 * MIB), 0);
 	write_at(pool, ino, 0, 10);
 	set_size(pool, ino, 100 * KIB);
 	set_size(pool, ino, 2 * MIB);
@@ -204,14 +204,14 @@ static void test_punch_inside_unit(void **state)
 
 	write_at(pool, ino, 0, 2 * MIB);
 	unit = pmem_at(pool->pm, iomap_of(pool, ino, 0).device_offset);
-	assert_int_equal(fs_fallocate(pool->fs, ino, PUNCH, MIB, MIB), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, PUNCH, MIB, MIB), 0);
 	assert_int_equal(unit[MIB], 0);
 	assert_int_equal(unit[2 * MIB - 1], 0);
 	unit[2 * MIB - 5000] = 's';
 	write_at(pool, ino, 2 * MIB - 1, 1);
 	assert_int_equal(fs_pread(pool->fs, ino, back, 5000, 2 * MIB - 5000), 5000);
 	assert_int_equal(back[0], 's');
-	assert_int_equal(fs_fallocate(pool->fs, ino, PUNCH, 0, 2 * MIB), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, PUNCH, 0, 2 * MIB), 0);
 	assert_int_equal(iomap_of(pool, ino, 0).kind, FS_IOMAP_HOLE);
 	let_go(pool, ino);
 }
@@ -287,20 +287,20 @@ static void step(struct random *r)
 	switch (any_of(r, 6)) {
 	case 0:
 	case 1:
-		assert_int_equal(fs_write(fs, r->ino, data + from / 2, to - from, from, 0), to - from);
+		assert_int_equal(fs_write(fs, NULL, r->ino, data + from / 2, to - from, from, 0), to - from);
 		memcpy(r->model + from, data + from / 2, to - from);
 		r->size = MAX(r->size, to);
 		break;
 	case 2:
-		assert_int_equal(fs_fallocate(fs, r->ino, FALLOC_FL_KEEP_SIZE, from, to - from), 0);
+		assert_int_equal(fs_fallocate(fs, NULL, r->ino, FALLOC_FL_KEEP_SIZE, from, to - from), 0);
 		break;
 	case 3:
-		assert_int_equal(fs_fallocate(fs, r->ino, FALLOC_FL_ZERO_RANGE, from, to - from), 0);
+		assert_int_equal(fs_fallocate(fs, NULL, r->ino, FALLOC_FL_ZERO_RANGE, from, to - from), 0);
 		memset(r->model + from, 0, to - from);
 		r->size = MAX(r->size, to);
 		break;
 	case 4:
-		assert_int_equal(fs_fallocate(fs, r->ino, PUNCH, from, to - from), 0);
+		assert_int_equal(fs_fallocate(fs, NULL, r->ino, PUNCH, from, to - from), 0);
 		memset(r->model + from, 0, to - from);
 		freed_from = from;
 		freed_to = to;

@@ -73,8 +73,8 @@ static void test_keeps_bytes(void **state)
 		pool_make(&pool, UNITS);
 		ino = make_file(&pool, "f");
 		if (shapes[i].reserve)
-			assert_int_equal(fs_fallocate(pool.fs, ino, 0, 0, size), 0);
-		assert_int_equal(fs_write(pool.fs, ino, data, shapes[i].length, shapes[i].from, 0),
+			assert_int_equal(fs_fallocate(pool.fs, NULL, ino, 0, 0, size), 0);
+		assert_int_equal(fs_write(pool.fs, NULL, ino, data, shapes[i].length, shapes[i].from, 0),
 				 shapes[i].length);
 		set.size = size;
 		assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
@@ -113,7 +113,7 @@ static void test_pages(void **state)
 	for (unsigned i = 0; i < 4096; i++)
 		assert_int_equal(back[i], 0);
 	/* reserved ones */
-	assert_int_equal(fs_fallocate(pool.fs, ino, 0, 0, 8192), 0);
+	assert_int_equal(fs_fallocate(pool.fs, NULL, ino, 0, 0, 8192), 0);
 	assert_int_equal(iomap_of(&pool, ino, 4096, 4096).kind, FS_IOMAP_UNWRITTEN);
 	assert_int_equal(fs_map_allocate(pool.fs, ino, 4096, 4096), 0);
 	assert_int_equal(iomap_of(&pool, ino, 4096, 4096).kind, FS_IOMAP_MAPPED);
@@ -133,7 +133,7 @@ static void test_behind_the_end(void **state)
 	fill_random(6);
 	pool_make(&pool, UNITS);
 	ino = make_file(&pool, "f");
-	assert_int_equal(fs_write(pool.fs, ino, data, 2 * MIB, 0, 0), 2 * MIB);
+	assert_int_equal(fs_write(pool.fs, NULL, ino, data, 2 * MIB, 0, 0), 2 * MIB);
 	set.size = 5000;
 	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
 	assert_int_equal(fs_map_allocate(pool.fs, ino, 0, DXF_UNIT_SIZE), 0);
@@ -168,7 +168,7 @@ static void test_grown(void **state)
 	fill_random(8);
 	pool_make(&pool, UNITS);
 	ino = make_file(&pool, "f");
-	assert_int_equal(fs_write(pool.fs, ino, data, 2 * MIB, 0, 0), 2 * MIB);
+	assert_int_equal(fs_write(pool.fs, NULL, ino, data, 2 * MIB, 0, 0), 2 * MIB);
 	set.size = 5000;
 	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
 	unit = pmem_at(pool.pm, iomap_of(&pool, ino, 0, 1).device_offset);
@@ -185,7 +185,7 @@ static void test_grown(void **state)
 	assert_int_equal(fs_pread(pool.fs, ino, back, 5, MIB - 5), 5);
 	assert_int_equal(back[0], 's');
 	/* nor does a write zero it */
-	assert_int_equal(fs_write(pool.fs, ino, "e", 1, MIB, 0), 1);
+	assert_int_equal(fs_write(pool.fs, NULL, ino, "e", 1, MIB, 0), 1);
 	assert_int_equal(unit[MIB - 5], 's');
 	expect_unit(&pool, ino, 0);
 	pool_free(&pool);
@@ -201,7 +201,7 @@ static void test_grown_over_reserved(void **state)
 
 	pool_make(&pool, UNITS);
 	ino = make_file(&pool, "f");
-	assert_int_equal(fs_fallocate(pool.fs, ino, 0, 0, 2 * MIB), 0);
+	assert_int_equal(fs_fallocate(pool.fs, NULL, ino, 0, 0, 2 * MIB), 0);
 	set.size = 9000;
 	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
 	unit = pmem_at(pool.pm, iomap_of(&pool, ino, 0, 1).device_offset);
@@ -233,7 +233,7 @@ static void test_zero_to_the_end(void **state)
 	fill_random(9);
 	pool_make(&pool, UNITS);
 	ino = make_file(&pool, "f");
-	assert_int_equal(fs_write(pool.fs, ino, data, 5 * MIB, 0, 0), 5 * MIB);
+	assert_int_equal(fs_write(pool.fs, NULL, ino, data, 5 * MIB, 0, 0), 5 * MIB);
 	assert_int_equal(fs_map_zero(pool.fs, ino, UINT64_MAX, UINT64_MAX), 0);
 	assert_int_equal(fs_map_zero(pool.fs, ino, UINT64_MAX - 4095, 4096), 0);
 	assert_int_equal(fs_map_zero(pool.fs, ino, DXF_FILE_MAX, 1), 0);
@@ -257,11 +257,11 @@ static void test_no_unit(void **state)
 
 	pool_make(&pool, UNITS);
 	ino = make_file(&pool, "f");
-	assert_int_equal(fs_write(pool.fs, ino, "data", 4, 4096, 0), 4);
+	assert_int_equal(fs_write(pool.fs, NULL, ino, "data", 4, 4096, 0), 4);
 	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
 	filler = make_file(&pool, "filler");
 	fs_get_space(pool.fs, &space);
-	assert_int_equal(fs_fallocate(pool.fs, filler, 0, 0, space.free_units * DXF_UNIT_SIZE), 0);
+	assert_int_equal(fs_fallocate(pool.fs, NULL, filler, 0, 0, space.free_units * DXF_UNIT_SIZE), 0);
 	fs_get_space(pool.fs, &space);
 	assert_int_equal(space.free_units, 0);
 	assert_int_equal(fs_map_promote(pool.fs, ino, 0), -ENOSPC);
@@ -286,7 +286,7 @@ static void test_refused(void **state)
 	ino = make_file(&pool, "f");
 	dir = make_dir(&pool, ROOT, "d");
 	assert_int_equal(fs_map_allocate(pool.fs, ino, 0, DXF_UNIT_SIZE), -ENXIO);
-	assert_int_equal(fs_write(pool.fs, ino, "x", 1, 0, 0), 1);
+	assert_int_equal(fs_write(pool.fs, NULL, ino, "x", 1, 0, 0), 1);
 	assert_int_equal(fs_map_allocate(pool.fs, ino, DXF_UNIT_SIZE, DXF_UNIT_SIZE), -ENXIO);
 	assert_int_equal(fs_map_allocate(pool.fs, ino, 4096, 4096), -ENXIO);
 	assert_int_equal(fs_map_allocate(pool.fs, ino, 1, 4096), -EINVAL);

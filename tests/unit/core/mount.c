@@ -30,23 +30,23 @@ static void populate(struct pool *pool)
 	dir = make_dir(pool, ROOT, "dir");
 	make_dir(pool, dir, "sub");
 	ino = make_file(pool, "inline");
-	assert_int_equal(fs_write(pool->fs, ino, "tiny", 4, 0, 0), 4);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, "tiny", 4, 0, 0), 4);
 	ino = make_file(pool, "direct");
-	assert_int_equal(fs_write(pool->fs, ino, buf, 30000, 0, 0), 30000);
-	assert_int_equal(fs_setxattr(pool->fs, ino, "user.a", buf, 9000, 0), 0);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 30000, 0, 0), 30000);
+	assert_int_equal(fs_setxattr(pool->fs, NULL, ino, "user.a", buf, 9000, 0), 0);
 	ino = make_file(pool, "table");
-	assert_int_equal(fs_write(pool->fs, ino, buf, 200000, 0, 0), 200000);
-	assert_int_equal(fs_write(pool->fs, ino, buf, 1, UINT64_C(1) << 40, 0), 1);
-	assert_int_equal(fs_setxattr(pool->fs, ino, "user.a", buf, 30, 0), 0);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 200000, 0, 0), 200000);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 1, UINT64_C(1) << 40, 0), 1);
+	assert_int_equal(fs_setxattr(pool->fs, NULL, ino, "user.a", buf, 30, 0), 0);
 	ino = make_file(pool, "unit");
-	assert_int_equal(fs_write(pool->fs, ino, buf, sizeof(buf), 0, 0), sizeof(buf));
-	assert_int_equal(fs_symlink(pool->fs, &root_cred, ROOT, "short", "to", &attr), 0);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, sizeof(buf), 0, 0), sizeof(buf));
+	assert_int_equal(fs_symlink(pool->fs, &root_request, ROOT, "short", "to", &attr), 0);
 	memset(buf, 't', 1000);
-	assert_int_equal(fs_symlink(pool->fs, &root_cred, ROOT, "long", (strcpy(buf + 900, "end"), buf), &attr), 0);
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, ROOT, "fifo", S_IFIFO | 0600, 0, &attr), 0);
+	assert_int_equal(fs_symlink(pool->fs, &root_request, ROOT, "long", (strcpy(buf + 900, "end"), buf), &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, "fifo", S_IFIFO | 0600, 0, &attr), 0);
 	for (unsigned i = 0; i < 150; i++) {
 		snprintf(name, sizeof(name), "a name of some length, number %u", i);
-		assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, name, S_IFREG | 0600, 0, &attr), 0);
+		assert_int_equal(fs_mknod(pool->fs, &root_request, dir, name, S_IFREG | 0600, 0, &attr), 0);
 	}
 }
 
@@ -72,21 +72,21 @@ static void test_read_only(void **state)
 	assert_int_equal(fs_open(fs, attr.ino, O_RDWR, NULL), -EROFS);
 	assert_int_equal(fs_open(fs, attr.ino, O_RDONLY, NULL), 0);
 	assert_int_equal(fs_pread(fs, attr.ino, buf, sizeof(buf), 0), 30000);
-	assert_int_equal(fs_write(fs, attr.ino, buf, 1, 0, 0), -EROFS);
-	assert_int_equal(fs_fallocate(fs, attr.ino, 0, 0, 1), -EROFS);
+	assert_int_equal(fs_write(fs, NULL, attr.ino, buf, 1, 0, 0), -EROFS);
+	assert_int_equal(fs_fallocate(fs, NULL, attr.ino, 0, 0, 1), -EROFS);
 	assert_int_equal(fs_setattr(fs, attr.ino, &set, NULL), -EROFS);
 	assert_int_equal(fs_set_xflags(fs, attr.ino, &xflags), -EROFS);
-	assert_int_equal(fs_setxattr(fs, attr.ino, "user.b", "x", 1, 0), -EROFS);
-	assert_int_equal(fs_removexattr(fs, attr.ino, "user.a"), -EROFS);
+	assert_int_equal(fs_setxattr(fs, NULL, attr.ino, "user.b", "x", 1, 0), -EROFS);
+	assert_int_equal(fs_removexattr(fs, NULL, attr.ino, "user.a"), -EROFS);
 	assert_int_equal(fs_copy_range(fs, attr.ino, 0, attr.ino, 1 << 20, 10), -EROFS);
-	assert_int_equal(fs_unlink(fs, ROOT, "direct"), -EROFS);
-	assert_int_equal(fs_rmdir(fs, ROOT, "dir"), -EROFS);
-	assert_int_equal(fs_link(fs, attr.ino, ROOT, "x", &attr), -EROFS);
-	assert_int_equal(fs_rename(fs, &root_cred, ROOT, "direct", ROOT, "x", 0), -EROFS);
-	assert_int_equal(fs_mknod(fs, &root_cred, ROOT, "x", S_IFREG, 0, &attr), -EROFS);
-	assert_int_equal(fs_mkdir(fs, &root_cred, ROOT, "x", 0755, &attr), -EROFS);
-	assert_int_equal(fs_symlink(fs, &root_cred, ROOT, "x", "y", &attr), -EROFS);
-	assert_int_equal(fs_tmpfile(fs, &root_cred, ROOT, 0600, &attr), -EROFS);
+	assert_int_equal(fs_unlink(fs, NULL, ROOT, "direct"), -EROFS);
+	assert_int_equal(fs_rmdir(fs, NULL, ROOT, "dir"), -EROFS);
+	assert_int_equal(fs_link(fs, NULL, attr.ino, ROOT, "x", &attr), -EROFS);
+	assert_int_equal(fs_rename(fs, &root_request, ROOT, "direct", ROOT, "x", 0), -EROFS);
+	assert_int_equal(fs_mknod(fs, &root_request, ROOT, "x", S_IFREG, 0, &attr), -EROFS);
+	assert_int_equal(fs_mkdir(fs, &root_request, ROOT, "x", 0755, &attr), -EROFS);
+	assert_int_equal(fs_symlink(fs, &root_request, ROOT, "x", "y", &attr), -EROFS);
+	assert_int_equal(fs_tmpfile(fs, &root_request, ROOT, 0600, &attr), -EROFS);
 	assert_int_equal(fs_quota_set(fs, 1, 1, 1), -EROFS);
 	assert_int_equal(fs_set_label(fs, "x"), -EROFS);
 	fs_release(fs, attr.ino);
@@ -110,11 +110,11 @@ static void test_orphans(void **state)
 	make_file(&pool, "stays");
 	space = free_space(&pool);
 	ino = make_file(&pool, "goes");
-	assert_int_equal(fs_write(pool.fs, ino, buf, sizeof(buf), 0, 0), sizeof(buf));
-	assert_int_equal(fs_setxattr(pool.fs, ino, "user.a", buf, 5000, 0), 0);
-	assert_int_equal(fs_unlink(pool.fs, ROOT, "goes"), 0);
-	assert_int_equal(fs_tmpfile(pool.fs, &root_cred, ROOT, 0600, &attr), 0);
-	assert_int_equal(fs_write(pool.fs, attr.ino, buf, sizeof(buf), 0, 0), sizeof(buf));
+	assert_int_equal(fs_write(pool.fs, NULL, ino, buf, sizeof(buf), 0, 0), sizeof(buf));
+	assert_int_equal(fs_setxattr(pool.fs, NULL, ino, "user.a", buf, 5000, 0), 0);
+	assert_int_equal(fs_unlink(pool.fs, NULL, ROOT, "goes"), 0);
+	assert_int_equal(fs_tmpfile(pool.fs, &root_request, ROOT, 0600, &attr), 0);
+	assert_int_equal(fs_write(pool.fs, NULL, attr.ino, buf, sizeof(buf), 0, 0), sizeof(buf));
 	fs_unmount(pool.fs);
 	assert_int_equal(fs_mount(pool.pm, NULL, &pool.fs, &report), 0);
 	assert_int_equal(report.orphans, 2);
@@ -144,7 +144,7 @@ static void test_truncating(void **state)
 
 	pool_make(&pool, UNITS);
 	ino = make_file(&pool, "file");
-	assert_int_equal(fs_write(pool.fs, ino, memset(buf, 'x', sizeof(buf)), 200000, 0, 0), 200000);
+	assert_int_equal(fs_write(pool.fs, NULL, ino, memset(buf, 'x', sizeof(buf)), 200000, 0, 0), 200000);
 	fs_unmount(pool.fs);
 	inode = inode_at(&pool, ino);
 	inode->size = 5000;
@@ -156,7 +156,7 @@ static void test_truncating(void **state)
 	assert_int_equal(report.orphans, 1);
 	assert_int_equal(fs_getattr(pool.fs, ino, &attr), 0);
 	assert_true(attr.blocks <= 3 * 8);
-	assert_int_equal(fs_write(pool.fs, ino, "y", 1, 100000, 0), 1);
+	assert_int_equal(fs_write(pool.fs, NULL, ino, "y", 1, 100000, 0), 1);
 	assert_int_equal(fs_pread(pool.fs, ino, buf, 4, 50000), 4);
 	assert_memory_equal(buf, "\0\0\0\0", 4);
 	pool_free(&pool);
@@ -275,14 +275,14 @@ static void change(struct pool *pool, uint64_t ino)
 	struct fs_attr attr;
 
 	fs_open(pool->fs, ino, O_RDWR, &attr);
-	fs_write(pool->fs, ino, buf, 10, 50, 0);
-	fs_write(pool->fs, ino, buf, 100000, 3000, 0);
-	fs_write(pool->fs, ino, buf, 10, 0, FS_WRITE_APPEND);
-	fs_fallocate(pool->fs, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 50000);
-	fs_fallocate(pool->fs, ino, FALLOC_FL_ZERO_RANGE, 0, 3 << 20);
-	fs_fallocate(pool->fs, ino, FALLOC_FL_COLLAPSE_RANGE, 4096, 4096);
-	fs_setxattr(pool->fs, ino, "user.b", buf, 5000, 0);
-	fs_removexattr(pool->fs, ino, "user.a");
+	fs_write(pool->fs, NULL, ino, buf, 10, 50, 0);
+	fs_write(pool->fs, NULL, ino, buf, 100000, 3000, 0);
+	fs_write(pool->fs, NULL, ino, buf, 10, 0, FS_WRITE_APPEND);
+	fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 50000);
+	fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_ZERO_RANGE, 0, 3 << 20);
+	fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_COLLAPSE_RANGE, 4096, 4096);
+	fs_setxattr(pool->fs, NULL, ino, "user.b", buf, 5000, 0);
+	fs_removexattr(pool->fs, NULL, ino, "user.a");
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
 		set.size = sizes[i];
 		fs_setattr(pool->fs, ino, &set, &attr);
@@ -297,8 +297,8 @@ static void use_dir(struct pool *pool, uint64_t dir, unsigned depth, bool change
 
 	fs_readdir(pool->fs, dir, 0, keep_name, walk);
 	if (change_it) {
-		fs_mknod(pool->fs, &root_cred, dir, "new", S_IFREG | 0600, 0, &attr);
-		fs_mkdir(pool->fs, &root_cred, dir, "newdir", 0700, &attr);
+		fs_mknod(pool->fs, &root_request, dir, "new", S_IFREG | 0600, 0, &attr);
+		fs_mkdir(pool->fs, &root_request, dir, "newdir", 0700, &attr);
 	}
 	for (unsigned i = 0; i < walk->count; i++) {
 		if (fs_lookup(pool->fs, dir, walk->names[i], &attr))
@@ -309,8 +309,9 @@ static void use_dir(struct pool *pool, uint64_t dir, unsigned depth, bool change
 		if (S_ISDIR(attr.mode) && depth < 3)
 			use_dir(pool, attr.ino, depth + 1, change_it);
 		if (change_it && i % 3 == 0)
-			fs_rename(pool->fs, &root_cred, dir, walk->names[i], ROOT, "moved", i % 2 ? RENAME_EXCHANGE : 0);
-		else if (change_it && (S_ISDIR(attr.mode) ? fs_rmdir : fs_unlink)(pool->fs, dir, walk->names[i]) == 0)
+			fs_rename(pool->fs, &root_request, dir, walk->names[i], ROOT, "moved", i % 2 ? RENAME_EXCHANGE : 0);
+		else if (change_it && (S_ISDIR(attr.mode) ? fs_rmdir : fs_unlink)(pool->fs, NULL, dir,
+									     walk->names[i]) == 0)
 			fs_forget(pool->fs, attr.ino);
 	}
 	free(walk);

@@ -24,21 +24,21 @@ static void check_data(struct pool *pool, uint64_t size)
 	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = at + 100};
 	struct fs_attr attr;
 
-	assert_int_equal(fs_write(fs, ino, buf, size, 0, 0), size);
+	assert_int_equal(fs_write(fs, NULL, ino, buf, size, 0, 0), size);
 	bad = device_offset(pool, ino, at);
 	poison(pool, bad);
 	assert_int_equal(fs_pread(fs, ino, buf, 10, at + 5), -EIO);
 	assert_int_equal(fs_pread(fs, ino, buf, at, 0), at);
 	assert_int_equal(fs_pread(fs, ino, buf, 10, at + DXF_BLOCK_SIZE), 10);
-	assert_int_equal(fs_write(fs, ino, buf, 10, at + 5, 0), -EIO);
-	assert_int_equal(fs_write(fs, ino, buf, DXF_BLOCK_SIZE, at, 0), -EIO);
-	assert_int_equal(fs_fallocate(fs, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at + 1, 10), -EIO);
-	assert_int_equal(fs_fallocate(fs, ino, FALLOC_FL_COLLAPSE_RANGE, 0, DXF_BLOCK_SIZE), -EIO);
+	assert_int_equal(fs_write(fs, NULL, ino, buf, 10, at + 5, 0), -EIO);
+	assert_int_equal(fs_write(fs, NULL, ino, buf, DXF_BLOCK_SIZE, at, 0), -EIO);
+	assert_int_equal(fs_fallocate(fs, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at + 1, 10), -EIO);
+	assert_int_equal(fs_fallocate(fs, NULL, ino, FALLOC_FL_COLLAPSE_RANGE, 0, DXF_BLOCK_SIZE), -EIO);
 	assert_int_equal(fs_setattr(fs, ino, &set, &attr), 0);
-	assert_int_equal(fs_write(fs, ino, buf, 10, size, 0), -EIO); /* the tail can't be zeroed */
+	assert_int_equal(fs_write(fs, NULL, ino, buf, 10, size, 0), -EIO); /* the tail can't be zeroed */
 	set.size = 100;
 	assert_int_equal(fs_setattr(fs, ino, &set, &attr), 0);
-	assert_int_equal(fs_write(fs, ino, buf, 10, 50, 0), 10);
+	assert_int_equal(fs_write(fs, NULL, ino, buf, 10, 50, 0), 10);
 	remove_file(pool, ROOT, "data", ino);
 	heal(pool, bad);
 }
@@ -56,15 +56,15 @@ static void test_new_space(void **state)
 	struct pool *pool = *state;
 	uint64_t ino = make_file(pool, "a"), other = make_file(pool, "b"), bad[4];
 
-	assert_int_equal(fs_write(pool->fs, ino, buf, sizeof(bad) / 8 * DXF_BLOCK_SIZE, 0, 0),
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, sizeof(bad) / 8 * DXF_BLOCK_SIZE, 0, 0),
 			 sizeof(bad) / 8 * DXF_BLOCK_SIZE);
 	for (unsigned i = 0; i < 4; i++)
 		bad[i] = device_offset(pool, ino, i * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
 	remove_file(pool, ROOT, "a", ino);
 	for (unsigned i = 0; i < 4; i++)
 		poison(pool, bad[i]);
-	assert_int_equal(fs_write(pool->fs, other, buf, 60 * DXF_BLOCK_SIZE, 0, 0), 60 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, 60 * DXF_BLOCK_SIZE, 0, 0), 60 * DXF_BLOCK_SIZE);
 	assert_int_equal(fs_pread(pool->fs, other, buf, 60 * DXF_BLOCK_SIZE, 0), 60 * DXF_BLOCK_SIZE);
 	for (unsigned i = 0; i < 4; i++)
 		heal(pool, bad[i]);
@@ -91,7 +91,7 @@ static void test_new_chunk(void **state)
 		int err;
 
 		snprintf(name, sizeof(name), "%u", i);
-		err = fs_mknod(pool->fs, &root_cred, dir, name, S_IFREG | 0644, 0, &attr);
+		err = fs_mknod(pool->fs, &root_request, dir, name, S_IFREG | 0644, 0, &attr);
 		assert_true(!err || err == -EIO);
 		refused += !!err;
 		made += !err;
@@ -115,9 +115,9 @@ static void test_bucket(void **state)
 	bad = entry & DXF_ENTRY_OFFSET;
 	poison(pool, bad);
 	assert_int_equal(fs_lookup(pool->fs, dir, "child", &attr), -EIO);
-	assert_int_equal(fs_unlink(pool->fs, dir, "child"), -EIO);
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "new", S_IFREG | 0644, 0, &attr), -EIO);
-	assert_int_equal(fs_rename(pool->fs, &root_cred, dir, "child", ROOT, "x", 0), -EIO);
+	assert_int_equal(fs_unlink(pool->fs, NULL, dir, "child"), -EIO);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "new", S_IFREG | 0644, 0, &attr), -EIO);
+	assert_int_equal(fs_rename(pool->fs, &root_request, dir, "child", ROOT, "x", 0), -EIO);
 	assert_int_equal(fs_lookup(pool->fs, ROOT, "dir", &attr), 0);
 	heal(pool, bad);
 	assert_int_equal(fs_lookup(pool->fs, dir, "child", &attr), 0);
@@ -145,9 +145,9 @@ static void test_inode(void **state)
 			snprintf(name, sizeof(name), "%u", i);
 			assert_int_equal(fs_lookup(pool->fs, ROOT, name, &attr), want);
 			assert_int_equal(fs_getattr(pool->fs, ino, &attr), want);
-			assert_int_equal(fs_write(pool->fs, ino, buf, 1, 0, 0), want ? want : 1);
-			assert_int_equal(fs_rename(pool->fs, &root_cred, ROOT, name, ROOT, "x", 0), want);
-			assert_int_equal(fs_rename(pool->fs, &root_cred, ROOT, "x", ROOT, name, 0),
+			assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 1, 0, 0), want ? want : 1);
+			assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, name, ROOT, "x", 0), want);
+			assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "x", ROOT, name, 0),
 					 want ? -ENOENT : 0);
 		}
 		heal(pool, bad);
@@ -164,16 +164,16 @@ static void test_table(void **state)
 	const struct dxf_inode *inode;
 	struct fs_attr attr;
 
-	assert_int_equal(fs_write(pool->fs, ino, buf, 100, 30 * DXF_BLOCK_SIZE, 0), 100);
-	assert_int_equal(fs_setxattr(pool->fs, ino, "user.a", buf, 3000, 0), 0);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 100, 30 * DXF_BLOCK_SIZE, 0), 100);
+	assert_int_equal(fs_setxattr(pool->fs, NULL, ino, "user.a", buf, 3000, 0), 0);
 	inode = media_inode(pool, ino);
 	memcpy(&entry, inode->data, 8);
 	assert_true(entry & DXF_ENTRY_TABLE);
 	bad = entry & DXF_ENTRY_OFFSET;
 	poison(pool, bad);
 	assert_int_equal(fs_pread(pool->fs, ino, buf, 100, 0), -EIO);
-	assert_int_equal(fs_write(pool->fs, ino, buf, 100, 0, 0), -EIO);
-	assert_int_equal(fs_unlink(pool->fs, ROOT, "file"), 0);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 100, 0, 0), -EIO);
+	assert_int_equal(fs_unlink(pool->fs, NULL, ROOT, "file"), 0);
 	fs_forget(pool->fs, ino);
 	assert_int_equal(fs_getattr(pool->fs, ino, &attr), 0); /* an orphan, until it can be freed */
 	heal(pool, bad);
@@ -197,7 +197,7 @@ static void test_truncation(void **state)
 	char got[10];
 
 	for (unsigned i = 0; i < 120; i++) /* a table for each */
-		assert_int_equal(fs_write(pool->fs, ino, buf, 10, i * DXF_UNIT_SIZE, 0), 10);
+		assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 10, i * DXF_UNIT_SIZE, 0), 10);
 	inode = media_inode(pool, ino);
 	memcpy(&entry, inode->data, 8);
 	memcpy(&entry, pmem_at(pool->pm, (entry & DXF_ENTRY_OFFSET) + 10 * 8), 8);
@@ -205,12 +205,12 @@ static void test_truncation(void **state)
 	poison(pool, bad);
 	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), -EIO);
 	assert_int_equal(inode->size, 0);
-	assert_int_equal(fs_write(pool->fs, ino, buf, 1, 5 * DXF_UNIT_SIZE + 100, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 1, 5 * DXF_UNIT_SIZE + 100, 0), -EIO);
 	set.size = 100 * DXF_UNIT_SIZE;
 	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), -EIO);
-	assert_int_equal(fs_fallocate(pool->fs, ino, 0, 0, 100 * DXF_UNIT_SIZE), -EIO);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, 0, 0, 100 * DXF_UNIT_SIZE), -EIO);
 	heal(pool, bad);
-	assert_int_equal(fs_write(pool->fs, ino, buf, 1, 5 * DXF_UNIT_SIZE + 100, 0), 1);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 1, 5 * DXF_UNIT_SIZE + 100, 0), 1);
 	for (unsigned i = 0; i < 6; i++) {
 		assert_int_equal(fs_pread(pool->fs, ino, got, 10, i * DXF_UNIT_SIZE), 10);
 		assert_memory_equal(got, "\0\0\0\0\0\0\0\0\0", 10);
@@ -227,15 +227,15 @@ static void test_accounts(void **state)
 	uint64_t ino = make_file(pool, "a"), other = make_file(pool, "b"), free_before;
 	struct fs_xflags x = {.project = 7};
 
-	assert_int_equal(fs_write(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
 	poison(pool, super->bitmap_offset);
-	assert_int_equal(fs_write(pool->fs, other, buf, DXF_BLOCK_SIZE, 0, 0), -ENOSPC);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0), -ENOSPC);
 	assert_int_equal(free_space(pool), 0);
-	assert_int_equal(fs_write(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
 	heal(pool, super->bitmap_offset);
 	pool_remount(pool);
 	free_before = free_space(pool);
-	assert_int_equal(fs_write(pool->fs, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool), free_before - 1);
 
 	assert_int_equal(fs_quota_set(pool->fs, 7, 100, 100), 0);
@@ -246,9 +246,9 @@ static void test_accounts(void **state)
 
 	poison(pool, super->unit_offset);
 	assert_int_equal(fs_pread(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, ino, buf, DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
-	assert_int_equal(fs_fallocate(pool->fs, other, 0, 0, 100 * DXF_BLOCK_SIZE), 0);
-	assert_int_equal(fs_fallocate(pool->fs, other, 0, 0, 4 * DXF_UNIT_SIZE), -ENOSPC);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, other, 0, 0, 100 * DXF_BLOCK_SIZE), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, other, 0, 0, 4 * DXF_UNIT_SIZE), -ENOSPC);
 	heal(pool, super->unit_offset);
 	pool_remount(pool);
 
@@ -256,11 +256,11 @@ static void test_accounts(void **state)
 		poison(pool, super->journal_offset + i * DXF_JOURNAL_SIZE);
 	make_file(pool, "c");
 	poison(pool, super->journal_offset + (super->journal_count - 1) * DXF_JOURNAL_SIZE);
-	assert_int_equal(fs_unlink(pool->fs, ROOT, "c"), -EIO);
+	assert_int_equal(fs_unlink(pool->fs, NULL, ROOT, "c"), -EIO);
 	for (uint32_t i = 0; i < super->journal_count; i++)
 		heal(pool, super->journal_offset + i * DXF_JOURNAL_SIZE);
 	pool_remount(pool);
-	assert_int_equal(fs_unlink(pool->fs, ROOT, "c"), 0);
+	assert_int_equal(fs_unlink(pool->fs, NULL, ROOT, "c"), 0);
 }
 
 int main(void)

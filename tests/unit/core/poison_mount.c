@@ -92,7 +92,7 @@ static void take_all_units(struct pool *pool, uint64_t bad, uint64_t per_page)
 		ino = make_file(pool, name);
 		if (!space_of(pool).free_units)
 			break;
-		assert_int_equal(fs_fallocate(pool->fs, ino, 0, 0, DXF_UNIT_SIZE), 0);
+		assert_int_equal(fs_fallocate(pool->fs, NULL, ino, 0, 0, DXF_UNIT_SIZE), 0);
 		memcpy(&entry, media_inode(pool, ino)->data, 8);
 		assert_true(entry & DXF_ENTRY_UNIT);
 		assert_int_not_equal(entry / DXF_UNIT_SIZE / per_page, bad / per_page);
@@ -105,7 +105,7 @@ static void test_unit_words(void **state)
 	uint64_t ino = make_file(pool, "data"), bad, at, in_page;
 	struct fs_space before, after;
 
-	assert_int_equal(fs_write(pool->fs, ino, buf, DXF_UNIT_SIZE, 0, 0), DXF_UNIT_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_UNIT_SIZE, 0, 0), DXF_UNIT_SIZE);
 	bad = device_offset(pool, ino, 0) / DXF_UNIT_SIZE;
 	at = fs_super(pool->fs)->unit_offset + bad * 8;
 	in_page = units_in_page(pool, bad, WORDS_IN_PAGE);
@@ -118,7 +118,7 @@ static void test_unit_words(void **state)
 	/* what of the page was not free: the file, maybe the inodes and the root's bucket */
 	assert_in_range(before.free_units - after.free_units, in_page - 3, in_page - 1);
 	assert_int_equal(fs_pread(pool->fs, ino, buf, DXF_UNIT_SIZE, 0), DXF_UNIT_SIZE);
-	assert_int_equal(fs_write(pool->fs, ino, buf, 10, 100, 0), 10);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 10, 100, 0), 10);
 	remove_file(pool, ROOT, "data", ino);
 	assert_int_equal(space_of(pool).free_units, after.free_units);
 	assert_int_equal(space_of(pool).bad_blocks, after.bad_blocks);
@@ -134,7 +134,7 @@ static void test_bitmaps(void **state)
 	uint64_t ino = make_file(pool, "data"), other, bad, at, in_page, unit;
 	struct fs_space before, after;
 
-	assert_int_equal(fs_write(pool->fs, ino, buf, 5 * DXF_BLOCK_SIZE, 0, 0), 5 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 5 * DXF_BLOCK_SIZE, 0, 0), 5 * DXF_BLOCK_SIZE);
 	bad = device_offset(pool, ino, 0) / DXF_UNIT_SIZE;
 	at = fs_super(pool->fs)->bitmap_offset + bad * 64;
 	in_page = units_in_page(pool, bad, BITMAPS_IN_PAGE);
@@ -145,9 +145,9 @@ static void test_bitmaps(void **state)
 	assert_in_range(after.bad_blocks / DXF_UNIT_BLOCKS, in_page - 1, in_page); /* but inodes */
 	assert_int_equal(before.free_units - after.free_units, after.bad_blocks / DXF_UNIT_BLOCKS - 1);
 	assert_int_equal(fs_pread(pool->fs, ino, buf, 5 * DXF_BLOCK_SIZE, 0), 5 * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, ino, buf, 10, 100, 0), 10);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 10, 100, 0), 10);
 	other = make_file(pool, "other");
-	assert_int_equal(fs_write(pool->fs, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
 	unit = device_offset(pool, other, 0) / DXF_UNIT_SIZE;
 	assert_int_not_equal(unit / BITMAPS_IN_PAGE, bad / BITMAPS_IN_PAGE);
 	after = space_of(pool);
@@ -167,7 +167,7 @@ static void make_files(struct pool *pool, uint64_t dir, unsigned count)
 
 	for (unsigned i = 0; i < count; i++) {
 		snprintf(name, sizeof(name), "f%u", i);
-		assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, name, 0100644, 0, &attr), 0);
+		assert_int_equal(fs_mknod(pool->fs, &root_request, dir, name, 0100644, 0, &attr), 0);
 	}
 }
 
@@ -219,8 +219,8 @@ static void test_chunk_header(void **state)
 	assert_int_equal(fs_lookup(pool->fs, dir, "f0", &attr), 0);
 	assert_int_equal(fs_lookup(pool->fs, dir, "f4095", &attr), -EIO);
 	assert_int_equal(fs_getattr(pool->fs, DXF_CHUNK_INODES + 4, &attr), -EIO);
-	assert_int_equal(fs_unlink(pool->fs, dir, "f4095"), -EIO);
-	assert_int_equal(fs_rename(pool->fs, &root_cred, dir, "f0", dir, "f4095", 0), -EIO);
+	assert_int_equal(fs_unlink(pool->fs, NULL, dir, "f4095"), -EIO);
+	assert_int_equal(fs_rename(pool->fs, &root_request, dir, "f0", dir, "f4095", 0), -EIO);
 	more = make_dir(pool, ROOT, "more");
 	assert_int_equal(more / DXF_CHUNK_INODES, 2);
 	make_files(pool, more, 10);
@@ -239,7 +239,7 @@ static void test_chunk_header_in_use(void **state)
 	make_files(pool, dir, DXF_CHUNK_INODES);
 	at = ((uint64_t *)pmem_at(pool->pm, fs_super(pool->fs)->inode_map_offset))[1];
 	poison(pool, at);
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "new", S_IFREG | 0644, 0, &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "new", S_IFREG | 0644, 0, &attr), 0);
 	assert_int_equal(attr.ino / DXF_CHUNK_INODES, 2);
 	assert_int_equal(fs_getattr(pool->fs, DXF_CHUNK_INODES + 20, &attr), -EIO);
 	heal(pool, at);
@@ -253,7 +253,7 @@ static struct {
 	char *bytes;
 } live;
 
-static void keep_live(void *arg, uint64_t unique, uint32_t opcode, int64_t result)
+static void keep_live(const struct tx_request *request, int64_t result)
 {
 	memcpy(live.bytes, live.pool->pm->base, live.pool->pm->size);
 }
@@ -262,22 +262,20 @@ static void keep_live(void *arg, uint64_t unique, uint32_t opcode, int64_t resul
  * once the media is well the record is carried out. */
 static void test_replay_over_poison(void **state)
 {
-	const struct fs_options options = {.executed = keep_live};
+	const struct fs_request asked = {.once = {1, 1, keep_live}};
 	struct pool *pool = make(24);
 	uint64_t dir = make_dir(pool, ROOT, "dir"), at;
 	struct fs_report report;
 	struct fs_attr attr;
 
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "old", S_IFREG | 0644, 0, &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "old", S_IFREG | 0644, 0, &attr), 0);
 	memcpy(&at, media_inode(pool, dir)->data, sizeof(at));
 	at &= DXF_ENTRY_OFFSET; /* its first bucket */
 	fs_unmount(pool->fs);
-	assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, NULL), 0);
+	assert_int_equal(fs_mount(pool->pm, NULL, &pool->fs, NULL), 0);
 	live.pool = pool;
 	live.bytes = malloc(pool->pm->size);
-	fs_set_request(1, 1);
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, dir, "new", S_IFREG | 0644, 0, &attr), 0);
-	fs_set_request(0, 0);
+	assert_int_equal(fs_mknod(pool->fs, &asked, dir, "new", S_IFREG | 0644, 0, &attr), 0);
 	fs_unmount(pool->fs);
 	memcpy(pool->pm->base, live.bytes, pool->pm->size);
 	free(live.bytes);
@@ -310,24 +308,24 @@ static void test_quotas(void **state)
 	assert_int_equal(fs_quota_set(pool->fs, 8, 7, 100), 0);
 	assert_int_equal(fs_set_xflags(pool->fs, bad, &in_7), 0);
 	assert_int_equal(fs_set_xflags(pool->fs, good, &in_8), 0);
-	assert_int_equal(fs_write(pool->fs, bad, buf, 5 * DXF_BLOCK_SIZE, 0, 0), 5 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, bad, buf, 5 * DXF_BLOCK_SIZE, 0, 0), 5 * DXF_BLOCK_SIZE);
 	remount_poisoned(pool, at);
 
 	before = free_space(pool);
 	assert_int_equal(fs_pread(pool->fs, bad, buf, DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, bad, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, bad, buf, DXF_BLOCK_SIZE, 5 * DXF_BLOCK_SIZE, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, NULL, bad, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, bad, buf, DXF_BLOCK_SIZE, 5 * DXF_BLOCK_SIZE, 0), -EIO);
 	assert_int_equal(free_space(pool), before);
 	assert_int_equal(fs_quota_get(pool->fs, 7, &quota), -EIO);
 	assert_int_equal(fs_quota_set(pool->fs, 7, 1, 1), -EIO);
 	assert_int_equal(fs_set_xflags(pool->fs, good, &in_7), -EIO);
-	assert_int_equal(fs_write(pool->fs, good, buf, 7 * DXF_BLOCK_SIZE, 0, 0), 7 * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, good, buf, DXF_BLOCK_SIZE, 20 * DXF_BLOCK_SIZE, 0), -EDQUOT);
+	assert_int_equal(fs_write(pool->fs, NULL, good, buf, 7 * DXF_BLOCK_SIZE, 0, 0), 7 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, good, buf, DXF_BLOCK_SIZE, 20 * DXF_BLOCK_SIZE, 0), -EDQUOT);
 	assert_int_equal(fs_quota_get(pool->fs, 8, &quota), 0);
 	assert_int_equal(quota.blocks, 7);
 	/* what only frees goes on */
 	before = free_space(pool);
-	assert_int_equal(fs_fallocate(pool->fs, bad, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+	assert_int_equal(fs_fallocate(pool->fs, NULL, bad, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 				      2 * DXF_BLOCK_SIZE), 0);
 	assert_int_equal(free_space(pool), before + 2);
 	assert_int_equal(fs_quota_set(pool->fs, 8, 0, 0), 0);

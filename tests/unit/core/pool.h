@@ -26,7 +26,7 @@ struct pool {
 	struct fs *fs;
 };
 
-static const struct fs_cred root_cred = {.uid = 0, .gid = 0};
+static const struct fs_request root_request = {.uid = 0, .gid = 0};
 
 static inline uint64_t next_random(uint64_t *state)
 {
@@ -110,7 +110,7 @@ static inline uint64_t make_file(struct pool *pool, const char *name)
 {
 	struct fs_attr attr;
 
-	assert_int_equal(fs_mknod(pool->fs, &root_cred, ROOT, name, 0100644, 0, &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, name, 0100644, 0, &attr), 0);
 	return attr.ino;
 }
 
@@ -118,13 +118,13 @@ static inline uint64_t make_dir(struct pool *pool, uint64_t parent, const char *
 {
 	struct fs_attr attr;
 
-	assert_int_equal(fs_mkdir(pool->fs, &root_cred, parent, name, 0755, &attr), 0);
+	assert_int_equal(fs_mkdir(pool->fs, &root_request, parent, name, 0755, &attr), 0);
 	return attr.ino;
 }
 
 static inline void remove_file(struct pool *pool, uint64_t parent, const char *name, uint64_t ino)
 {
-	assert_int_equal(fs_unlink(pool->fs, parent, name), 0);
+	assert_int_equal(fs_unlink(pool->fs, NULL, parent, name), 0);
 	fs_forget(pool->fs, ino);
 }
 

@@ -24,9 +24,8 @@ static struct {
 	int64_t result;
 } told;
 
-static void executed(void *arg, uint64_t unique, uint32_t opcode, int64_t result)
+static void tell(uint64_t unique, uint32_t opcode, int64_t result)
 {
-	assert_ptr_equal(arg, &told);
 	told.count++;
 	told.unique = unique;
 	told.opcode = opcode;
@@ -35,9 +34,27 @@ static void executed(void *arg, uint64_t unique, uint32_t opcode, int64_t result
 		memcpy(told.snapshot->base, told.pm->base, told.pm->size);
 }
 
+static void executed(const struct tx_request *request, int64_t result)
+{
+	tell(request->unique, request->opcode, result);
+}
+
+static void replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t result)
+{
+	assert_ptr_equal(arg, &told);
+	tell(unique, opcode, result);
+}
+
 static const struct fs_options options = {
-	.keep_orphans = true, .executed = executed, .executed_arg = &told,
+	.keep_orphans = true, .replayed = replayed, .replayed_arg = &told,
 };
+
+static struct fs_request asked; /* of whom: root; as what: once_as() */
+
+static void once_as(uint64_t unique, uint32_t opcode)
+{
+	asked.once = (struct tx_request){unique, opcode, executed};
+}
 
 struct scene {
 	struct pool pool;
@@ -51,8 +68,8 @@ static void scene_make(struct scene *s)
 	s->dir = make_dir(&s->pool, ROOT, "dir");
 	s->file = make_file(&s->pool, "file");
 	s->other = make_file(&s->pool, "other");
-	assert_int_equal(fs_fallocate(s->pool.fs, s->file, 0, 0, 20000), 0);
-	assert_int_equal(fs_setxattr(s->pool.fs, s->file, "user.old", "x", 1, 0), 0);
+	assert_int_equal(fs_fallocate(s->pool.fs, NULL, s->file, 0, 0, 20000), 0);
+	assert_int_equal(fs_setxattr(s->pool.fs, NULL, s->file, "user.old", "x", 1, 0), 0);
 	fs_unmount(s->pool.fs);
 	assert_int_equal(fs_mount(s->pool.pm, &options, &s->pool.fs, NULL), 0);
 	assert_int_equal(pmem_memory_new(UNITS * DXF_UNIT_SIZE, 0, &told.snapshot), 0);
@@ -71,67 +88,67 @@ static struct fs_attr made;
 
 static int do_mknod(struct scene *s)
 {
-	return fs_mknod(s->pool.fs, &root_cred, s->dir, "new", S_IFREG | 0600, 0, &made);
+	return fs_mknod(s->pool.fs, &asked, s->dir, "new", S_IFREG | 0600, 0, &made);
 }
 
 static int do_mkdir(struct scene *s)
 {
-	return fs_mkdir(s->pool.fs, &root_cred, s->dir, "new", 0700, &made);
+	return fs_mkdir(s->pool.fs, &asked, s->dir, "new", 0700, &made);
 }
 
 static int do_symlink(struct scene *s)
 {
-	return fs_symlink(s->pool.fs, &root_cred, s->dir, "new", "target", &made);
+	return fs_symlink(s->pool.fs, &asked, s->dir, "new", "target", &made);
 }
 
 static int do_tmpfile(struct scene *s)
 {
-	return fs_tmpfile(s->pool.fs, &root_cred, s->dir, 0600, &made);
+	return fs_tmpfile(s->pool.fs, &asked, s->dir, 0600, &made);
 }
 
 static int do_link(struct scene *s)
 {
-	return fs_link(s->pool.fs, s->file, s->dir, "new", &made);
+	return fs_link(s->pool.fs, &asked, s->file, s->dir, "new", &made);
 }
 
 static int do_unlink(struct scene *s)
 {
-	return fs_unlink(s->pool.fs, ROOT, "file");
+	return fs_unlink(s->pool.fs, &asked, ROOT, "file");
 }
 
 static int do_rmdir(struct scene *s)
 {
-	return fs_rmdir(s->pool.fs, ROOT, "dir");
+	return fs_rmdir(s->pool.fs, &asked, ROOT, "dir");
 }
 
 static int do_rename(struct scene *s)
 {
-	return fs_rename(s->pool.fs, &root_cred, ROOT, "file", s->dir, "moved", 0);
+	return fs_rename(s->pool.fs, &asked, ROOT, "file", s->dir, "moved", 0);
 }
 
 static int do_exchange(struct scene *s)
 {
-	return fs_rename(s->pool.fs, &root_cred, ROOT, "file", ROOT, "other", RENAME_EXCHANGE);
+	return fs_rename(s->pool.fs, &asked, ROOT, "file", ROOT, "other", RENAME_EXCHANGE);
 }
 
 static int do_setxattr(struct scene *s)
 {
-	return fs_setxattr(s->pool.fs, s->file, "user.new", "x", 1, 1 /* XATTR_CREATE */);
+	return fs_setxattr(s->pool.fs, &asked, s->file, "user.new", "x", 1, 1 /* XATTR_CREATE */);
 }
 
 static int do_removexattr(struct scene *s)
 {
-	return fs_removexattr(s->pool.fs, s->file, "user.old");
+	return fs_removexattr(s->pool.fs, &asked, s->file, "user.old");
 }
 
 static int do_collapse(struct scene *s)
 {
-	return fs_fallocate(s->pool.fs, s->file, FALLOC_FL_COLLAPSE_RANGE, 0, 4096);
+	return fs_fallocate(s->pool.fs, &asked, s->file, FALLOC_FL_COLLAPSE_RANGE, 0, 4096);
 }
 
 static int do_insert(struct scene *s)
 {
-	return fs_fallocate(s->pool.fs, s->file, FALLOC_FL_INSERT_RANGE, 0, 4096);
+	return fs_fallocate(s->pool.fs, &asked, s->file, FALLOC_FL_INSERT_RANGE, 0, 4096);
 }
 
 static const struct {
@@ -160,9 +177,9 @@ static void test_told_once(void **state)
 		struct scene s;
 
 		scene_make(&s);
-		fs_set_request(UNIQUE, i + 1);
+		once_as(UNIQUE, i + 1);
 		assert_int_equal(requests[i].run(&s), 0);
-		fs_set_request(0, 0);
+		once_as(0, 0);
 		expect_told(i);
 		scene_free(&s);
 	}
@@ -177,9 +194,9 @@ static void test_told_by_recovery(void **state)
 		struct scene s, after;
 
 		scene_make(&s);
-		fs_set_request(UNIQUE, i + 1);
+		once_as(UNIQUE, i + 1);
 		assert_int_equal(requests[i].run(&s), 0);
-		fs_set_request(0, 0);
+		once_as(0, 0);
 		told.count = 0;
 		told.pm = NULL;
 		after = s;
@@ -201,11 +218,11 @@ static void test_not_told(void **state)
 	scene_make(&s);
 	assert_int_equal(do_mknod(&s), 0);
 	assert_int_equal(told.count, 0);
-	fs_set_request(UNIQUE, 1);
+	once_as(UNIQUE, 1);
 	assert_int_equal(do_mknod(&s), -EEXIST);
-	assert_int_equal(fs_write(s.pool.fs, s.file, "data", 4, 0, 0), 4);
-	assert_int_equal(fs_write(s.pool.fs, s.file, "data", 4, 1 << 20, 0), 4);
-	fs_set_request(0, 0);
+	assert_int_equal(fs_write(s.pool.fs, NULL, s.file, "data", 4, 0, 0), 4);
+	assert_int_equal(fs_write(s.pool.fs, NULL, s.file, "data", 4, 1 << 20, 0), 4);
+	once_as(0, 0);
 	assert_int_equal(told.count, 0);
 	scene_free(&s);
 }
@@ -236,9 +253,9 @@ static void test_keep_orphans(void **state)
 	char byte;
 
 	scene_make(&s);
-	assert_int_equal(fs_write(s.pool.fs, s.file, "data", 4, 0, 0), 4);
+	assert_int_equal(fs_write(s.pool.fs, NULL, s.file, "data", 4, 0, 0), 4);
 	assert_int_equal(do_unlink(&s), 0);
-	assert_int_equal(fs_tmpfile(s.pool.fs, &root_cred, ROOT, 0600, &tmpfile), 0);
+	assert_int_equal(fs_tmpfile(s.pool.fs, &root_request, ROOT, 0600, &tmpfile), 0);
 	fs_unmount(s.pool.fs);
 	assert_int_equal(fs_mount(s.pool.pm, &options, &s.pool.fs, &report), 0);
 	fs = s.pool.fs;
@@ -249,7 +266,7 @@ static void test_keep_orphans(void **state)
 	assert_true(fs_is_orphan(fs, s.file));
 	assert_int_equal(fs_pread(fs, s.file, &byte, 1, 2), 1);
 	assert_int_equal(byte, 't');
-	assert_int_equal(fs_link(fs, tmpfile.ino, ROOT, "named", &tmpfile), 0);
+	assert_int_equal(fs_link(fs, NULL, tmpfile.ino, ROOT, "named", &tmpfile), 0);
 	assert_false(fs_is_orphan(fs, tmpfile.ino));
 	/* a close of an open that this process has not seen */
 	fs_release(fs, s.file);

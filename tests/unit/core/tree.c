@@ -110,11 +110,11 @@ static void do_make(struct tree *t)
 	if (node < 0)
 		return;
 	if (type == S_IFDIR)
-		err = fs_mkdir(fs, &root_cred, parent, name_of(name), 0755, &attr);
+		err = fs_mkdir(fs, &root_request, parent, name_of(name), 0755, &attr);
 	else if (type == S_IFLNK)
-		err = fs_symlink(fs, &root_cred, parent, name_of(name), target, &attr);
+		err = fs_symlink(fs, &root_request, parent, name_of(name), target, &attr);
 	else
-		err = fs_mknod(fs, &root_cred, parent, name_of(name), type | 0644, 0, &attr);
+		err = fs_mknod(fs, &root_request, parent, name_of(name), type | 0644, 0, &attr);
 	assert_int_equal(err, t->node[dir].child[name] >= 0 ? -EEXIST : 0);
 	if (!err)
 		add_node(t, node, type, attr.ino, dir, name);
@@ -127,13 +127,13 @@ static void do_tmpfile(struct tree *t)
 
 	if (node < 0)
 		return;
-	assert_int_equal(fs_tmpfile(t->pool.fs, &root_cred, t->node[dir].ino, 0600, &attr), 0);
+	assert_int_equal(fs_tmpfile(t->pool.fs, &root_request, t->node[dir].ino, 0600, &attr), 0);
 	assert_int_equal(attr.nlink, 0);
 	if (t->node[dir].child[name] >= 0 || pick(t, 2)) {
 		fs_forget(t->pool.fs, attr.ino);
 		return;
 	}
-	assert_int_equal(fs_link(t->pool.fs, attr.ino, t->node[dir].ino, name_of(name), &attr), 0);
+	assert_int_equal(fs_link(t->pool.fs, NULL, attr.ino, t->node[dir].ino, name_of(name), &attr), 0);
 	assert_int_equal(attr.nlink, 1);
 	add_node(t, node, S_IFREG, attr.ino, dir, name);
 }
@@ -149,7 +149,7 @@ static void do_link(struct tree *t)
 		want = -EPERM;
 	else if (t->node[dir].child[name] >= 0)
 		want = -EEXIST;
-	assert_int_equal(fs_link(t->pool.fs, t->node[node].ino, t->node[dir].ino, name_of(name), &attr),
+	assert_int_equal(fs_link(t->pool.fs, NULL, t->node[node].ino, t->node[dir].ino, name_of(name), &attr),
 			 want);
 	if (want)
 		return;
@@ -170,7 +170,7 @@ static void do_remove(struct tree *t)
 		want = -EISDIR;
 	else if (directory && !is_empty(&t->node[node]))
 		want = -ENOTEMPTY;
-	assert_int_equal((directory ? fs_rmdir : fs_unlink)(t->pool.fs, t->node[dir].ino, name_of(name)),
+	assert_int_equal((directory ? fs_rmdir : fs_unlink)(t->pool.fs, NULL, t->node[dir].ino, name_of(name)),
 			 want);
 	if (want)
 		return;
@@ -232,7 +232,7 @@ static void do_rename(struct tree *t)
 
 	if (new_node(t) < 0)
 		return;
-	assert_int_equal(fs_rename(t->pool.fs, &root_cred, t->node[from].ino, name_of(name),
+	assert_int_equal(fs_rename(t->pool.fs, &root_request, t->node[from].ino, name_of(name),
 				   t->node[to].ino, name_of(new_name), flags), want > 0 ? 0 : want);
 	if (want)
 		return;
@@ -332,9 +332,9 @@ static void remove_all(struct tree *t, int dir)
 			continue;
 		if (t->node[child].type == S_IFDIR) {
 			remove_all(t, child);
-			assert_int_equal(fs_rmdir(t->pool.fs, t->node[dir].ino, name_of(i)), 0);
+			assert_int_equal(fs_rmdir(t->pool.fs, NULL, t->node[dir].ino, name_of(i)), 0);
 		} else {
-			assert_int_equal(fs_unlink(t->pool.fs, t->node[dir].ino, name_of(i)), 0);
+			assert_int_equal(fs_unlink(t->pool.fs, NULL, t->node[dir].ino, name_of(i)), 0);
 		}
 		t->node[dir].child[i] = -1;
 		drop(t, child);

@@ -107,7 +107,7 @@ static ssize_t compare(const struct iovec *iov, int count, size_t bytes, void *a
 
 static void shift(struct shared *s, int mode)
 {
-	assert_int_equal(direct_fallocate(s->pool->d, s->shifted, mode, 0, PAGE), 0);
+	assert_int_equal(direct_fallocate(s->pool->d, NULL, s->shifted, mode, 0, PAGE), 0);
 }
 
 static void *change(void *arg)
@@ -121,7 +121,7 @@ static void *change(void *arg)
 		struct fs_attr attr;
 
 		assert_int_equal(direct_setattr(s->pool->d, s->cut, &set, &attr), 0);
-		assert_int_equal(direct_write(s->pool->d, s->cut, expected, SIZE, 0, 0), SIZE);
+		assert_int_equal(direct_write(s->pool->d, NULL, s->cut, expected, SIZE, 0, 0), SIZE);
 		shift(s, FALLOC_FL_INSERT_RANGE);
 		shift(s, FALLOC_FL_COLLAPSE_RANGE);
 		assert_int_equal(fs_read(s->pool->fs, s->shifted, 0, SIZE, compare, expected), SIZE);

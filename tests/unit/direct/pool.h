@@ -99,13 +99,13 @@ static inline int pool_teardown(void **state)
 /* A file of that many bytes, all written. */
 static inline uint64_t make_file(struct pool *pool, const char *name, size_t size)
 {
-	static const struct fs_cred root = { .uid = 0 };
+	static const struct fs_request root = { .uid = 0 };
 	char *bytes = calloc(1, size + 1);
 	struct fs_attr attr;
 
 	assert_int_equal(fs_mknod(pool->fs, &root, DXF_ROOT_INO, name, 0100644, 0, &attr), 0);
 	memset(bytes, 'x', size);
-	assert_int_equal(fs_write(pool->fs, attr.ino, bytes, size, 0, 0), size);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, bytes, size, 0, 0), size);
 	free(bytes);
 	return attr.ino;
 }

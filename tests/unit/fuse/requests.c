@@ -70,6 +70,15 @@ struct job {
 	int64_t result;
 };
 
+/* As what executes it says. */
+static void execute(int64_t result)
+{
+	const struct tx_request once = requests_once();
+
+	assert_int_equal(once.opcode, FUSE_MKDIR);
+	once.executed(&once, result);
+}
+
 static void *work(void *arg)
 {
 	struct job *job = arg;
@@ -79,7 +88,7 @@ static void *work(void *arg)
 	job->welcome = requests_begin(r, &header, sizeof(header));
 	job->was_executed = requests_was_executed(&job->result);
 	if (job->executes)
-		requests_executed(r, job->unique, FUSE_MKDIR, 4711);
+		execute(4711);
 	if (job->ends)
 		requests_end(r);
 	return NULL;
@@ -154,8 +163,8 @@ static void test_told_by_recovery(void **state)
 
 	run(l, 2, false, false, false);
 	next_life(l, false);
-	requests_executed(&l->requests, 2, FUSE_MKDIR, 99);
-	requests_executed(&l->requests, 1234, FUSE_MKDIR, 1); /* nobody's */
+	requests_replayed(&l->requests, 2, FUSE_MKDIR, 99);
+	requests_replayed(&l->requests, 1234, FUSE_MKDIR, 1); /* nobody's */
 	job = run(l, 2, true, false, true);
 	assert_true(job.was_executed);
 	assert_int_equal(job.result, 99);
@@ -253,6 +262,7 @@ static void test_handed_over(void **state)
 	struct lives *l = *state;
 	struct fuse_in_header header = header_of(2, FUSE_IOCTL, false);
 	struct kept_request *request;
+	struct tx_request once;
 	int64_t result;
 
 	requests_begin(&l->requests, &header, sizeof(header));
@@ -265,7 +275,9 @@ static void test_handed_over(void **state)
 	requests_begin(&l->requests, &header, sizeof(header));
 	requests_end(&l->requests);
 	requests_attach(request);
-	requests_executed(&l->requests, 2, FUSE_IOCTL, 5);
+	once = requests_once();
+	assert_int_equal(once.unique, 2);
+	once.executed(&once, 5);
 	assert_true(requests_was_executed(&result));
 	assert_int_equal(result, 5);
 	requests_end(&l->requests);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A request that must be executed once, whoever asks it again. */
+#ifndef DAXFUSE_MEDIA_REQUEST_H
+#define DAXFUSE_MEDIA_REQUEST_H
+
+#include <stdint.h>
+
+struct tx_request {
+	uint64_t unique;  /* 0: it may be executed twice */
+	uint32_t opcode;  /* the asker's: only carried along */
+	/* It has been executed, with this result: what does it is committed, and would be replayed.
+	 * Called in the thread that executes it, with locks held: it must not call the pool. NULL:
+	 * nobody wants to know. */
+	void (*executed)(const struct tx_request *request, int64_t result);
+};
+
+#endif
