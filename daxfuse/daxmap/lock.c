@@ -17,17 +17,35 @@ static void set_mask(uint64_t mask, uint64_t *ret_before)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, ret_before, sizeof(mask));
 }
 
+/*
+ * How often this thread has blocked its signals. A handler that comes before the kernel was called
+ * leaves it as it was, and none comes after that.
+ */
+static __thread __attribute__((tls_model("initial-exec"))) unsigned blocked;
+static __thread __attribute__((tls_model("initial-exec"))) uint64_t mask_before;
+
 uint64_t signals_block(void)
 {
-	uint64_t before = 0;
-
-	set_mask(UINT64_MAX, &before);
-	return before;
+	if (!blocked)
+		set_mask(UINT64_MAX, &mask_before);
+	blocked++;
+	return mask_before;
 }
 
 void signals_restore(uint64_t mask)
 {
-	set_mask(mask, NULL);
+	if (!--blocked)
+		set_mask(mask, NULL);
+}
+
+void signals_enter_handler(void)
+{
+	blocked++;
+}
+
+void signals_leave_handler(void)
+{
+	blocked--;
 }
 
 uint64_t latch_take(struct latch *latch)

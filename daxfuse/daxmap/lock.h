@@ -25,8 +25,14 @@ uint64_t latch_take(struct latch *latch);
 void latch_release(struct latch *latch, uint64_t mask);
 void latch_reset(struct latch *latch);
 
-/* Block all signals; the mask before. */
+/*
+ * Block all signals of this thread; the mask before. Pairs of these nest: only the outermost one
+ * calls the kernel, so a function that takes the lock several times blocks them first.
+ */
 uint64_t signals_block(void);
 void signals_restore(uint64_t mask);
+/* In a handler for which the kernel has blocked them all: nothing need be done until it is left. */
+void signals_enter_handler(void);
+void signals_leave_handler(void);
 
 #endif

@@ -2,7 +2,6 @@
 #include "daxfuse/daxmap/signal.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -109,29 +108,33 @@ static void pass_on(int sig, siginfo_t *info, ucontext_t *context)
 static void handle(int sig, siginfo_t *info, void *context)
 {
 	int saved = errno;
+	bool resolved;
 
-	if (!dxm_fault(sig, info, context))
+	signals_enter_handler();
+	resolved = dxm_fault(sig, info, context);
+	signals_leave_handler();
+	if (!resolved)
 		pass_on(sig, info, context);
 	errno = saved;
 }
 
-static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
-
+/* With the lock: a thread that comes to pass_on() before the program's action is kept waits. */
 int signals_install(void)
 {
 	struct sigaction action = { .sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct held held;
 	int err = 0;
 
 	if (installed)
 		return 0;
 	sigfillset(&action.sa_mask);
-	pthread_mutex_lock(&installing);
+	held = lock_take();
 	if (!installed) {
 		if (__sigaction(SIGSEGV, &action, &segv) || __sigaction(SIGBUS, &action, &bus))
 			err = -errno;
 		installed = !err;
 	}
-	pthread_mutex_unlock(&installing);
+	lock_release(held);
 	return err;
 }
 
@@ -144,30 +147,41 @@ static void open_in(sigset_t *set)
 	sigdelset(set, SIGBUS);
 }
 
-static int change_ours(int sig, const struct sigaction *action, struct sigaction *ret_old)
+static int change_ours_locked(int sig, const struct sigaction *action, struct sigaction *ret_old)
 {
-	struct held held = lock_take();
 	struct sigaction old = *programs(sig);
 
 	if (action)
 		*programs(sig) = *action;
-	lock_release(held);
 	if (ret_old)
 		*ret_old = old;
 	return 0;
 }
 
-int dxm_preload_sigaction(int sig, const struct sigaction *action, struct sigaction *ret_old)
+static int change_kernels(int sig, const struct sigaction *action, struct sigaction *ret_old)
 {
 	struct sigaction changed;
 
-	if ((sig == SIGSEGV || sig == SIGBUS) && installed && !fork_is_foreign())
-		return change_ours(sig, action, ret_old);
 	if (action) {
 		changed = *action;
 		open_in(&changed.sa_mask);
 	}
 	return __sigaction(sig, action ? &changed : NULL, ret_old);
+}
+
+int dxm_preload_sigaction(int sig, const struct sigaction *action, struct sigaction *ret_old)
+{
+	struct held held;
+	int err;
+
+	/* a child of vfork() has handlers of its own, and our memory is the parent's */
+	if ((sig != SIGSEGV && sig != SIGBUS) || fork_is_foreign())
+		return change_kernels(sig, action, ret_old);
+	held = lock_take();
+	err = installed ? change_ours_locked(sig, action, ret_old) :
+			  change_kernels(sig, action, ret_old);
+	lock_release(held);
+	return err;
 }
 
 static unsigned beliefs_in(const sigset_t *set)
