@@ -54,6 +54,11 @@ struct fs_options {
 	 * executed() may not have been called. NULL: nobody wants to know. */
 	void (*replayed)(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
 	void *replayed_arg;
+	/* An inode has other attributes now (its blocks), and no operation on it says so: it was
+	 * trimmed. From any thread, with the inode locked: it must not call the fs. NULL:
+	 * nobody wants to know. */
+	void (*trimmed)(void *arg, uint64_t ino);
+	void *trimmed_arg;
 	/* As if fs_hold() had been called for each, before anything can be allocated: what
 	 * programs have mapped that have outlived an earlier mount. Not kept. */
 	const struct fs_held *held;

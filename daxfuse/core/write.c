@@ -583,6 +583,9 @@ void trim_inode(struct fs *fs, struct inode *inode)
 	if (!alloc_is_unit(fs->vol, root & DXF_ENTRY_OFFSET) || edit_begin(fs, inode, &tx, &di))
 		return;
 	err = unit_to_blocks(fs, tx, di, root & DXF_ENTRY_OFFSET, blocks);
-	if (edit_end(tx, err) == 0)
-		__atomic_fetch_add(&fs->units_trimmed, 1, __ATOMIC_RELAXED);
+	if (edit_end(tx, err))
+		return;
+	__atomic_fetch_add(&fs->units_trimmed, 1, __ATOMIC_RELAXED);
+	if (fs->options.trimmed)
+		fs->options.trimmed(fs->options.trimmed_arg, inode->ino);
 }

@@ -137,6 +137,14 @@ static int open_device(struct state *s, struct device_error *ret_error)
 	return err;
 }
 
+/* By a thread that serves, of an inode that the kernel may be letting go of: not to wait here. */
+static void trimmed(void *arg, uint64_t ino)
+{
+	const struct state *s = arg;
+
+	deferred_forget_attributes(s->deferred, ino);
+}
+
 /*
  * Orphans of a mount that is taken over may be open still, and what programs have mapped
  * must not be given out.
@@ -152,6 +160,8 @@ static struct fs_options pool_options(const struct state *s, struct fs_held *hel
 		options.replayed = requests_replayed;
 		options.replayed_arg = s->requests;
 	}
+	options.trimmed = trimmed;
+	options.trimmed_arg = (void *)s;
 	return options;
 }
 

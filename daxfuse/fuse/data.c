@@ -196,6 +196,8 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset,
 		n = direct_copy_range(s->direct, node_to_ino(in), (uint64_t)in_offset,
 				      node_to_ino(out), (uint64_t)out_offset, length);
 	} while (deferred_frees(s->deferred, n));
+	/* the kernel does not know that this is a read, too */
+	fuse_lowlevel_notify_inval_inode(s->se, in, -1, 0);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else

@@ -19,6 +19,7 @@
 
 #include "kernel.h"
 #include "notifier.h"
+#include "outside.h"
 #include "requests.h"
 #include "session.h"
 
@@ -26,7 +27,8 @@ enum { SWEEP_SECONDS = 1 };
 
 struct job {
 	STAILQ_ENTRY(job) link;
-	enum { JOB_ORPHAN, JOB_RANGE, JOB_SETTLE, JOB_SWEEP, JOB_PAGES } kind;
+	enum { JOB_ORPHAN, JOB_RANGE, JOB_SETTLE, JOB_SWEEP, JOB_PAGES,
+	       JOB_ATTRIBUTES } kind;
 	struct deferred_range range;
 	uint64_t ino;
 	uint32_t generation;
@@ -74,6 +76,18 @@ static void free_orphan(struct deferred *d, uint64_t ino, uint32_t generation)
 	pthread_rwlock_unlock(&d->orphans);
 }
 
+/*
+ * The kernel appends at the end that it believes in, without asking, and what it is told to
+ * forget it believes until it asks: so it is made to.
+ */
+static void renew_size(struct state *s, uint64_t ino, int pid)
+{
+	struct fs_attr attr;
+
+	if (fs_getattr(s->fs, ino, &attr) == 0 && S_ISREG(attr.mode))
+		outside_ask(s, ino_to_node(ino), attr.generation, pid);
+}
+
 static void change_range(struct deferred *d, const struct deferred_range *range)
 {
 	struct state *s = d->s;
@@ -89,6 +103,7 @@ static void change_range(struct deferred *d, const struct deferred_range *range)
 		err = direct_fallocate(s->direct, &request, node_to_ino(range->node), range->mode,
 				       range->offset, range->length);
 	notifier_invalidate(s->notifier, range->node, 0, 0);
+	renew_size(s, node_to_ino(range->node), fuse_req_ctx(range->req)->pid);
 	if (err)
 		fuse_reply_err(range->req, -err);
 	else
@@ -128,6 +143,8 @@ static void forget_effect(void *arg, const struct kept_request *lost)
 	notifier_invalidate(d->s->notifier, lost->node, 0, 0);
 	if (lost->other_node)
 		notifier_invalidate(d->s->notifier, lost->other_node, 0, 0);
+	if (changes_file(lost))
+		renew_size(d->s, node_to_ino(lost->other_node ? lost->other_node : lost->node), 0);
 }
 
 static int free_if_unknown(uint64_t ino, void *arg)
@@ -176,6 +193,10 @@ static void do_job(struct deferred *d, const struct job *job)
 		if (!is_unmounted(d))
 			notifier_invalidate(d->s->notifier, ino_to_node(job->ino), 0, 0);
 		break;
+	case JOB_ATTRIBUTES:
+		if (!is_unmounted(d))
+			notifier_invalidate(d->s->notifier, ino_to_node(job->ino), -1, 0);
+		break;
 	case JOB_SWEEP:
 		fs_for_each_orphan(d->s->fs, free_if_unknown, d);
 		break;
@@ -190,7 +211,8 @@ static void do_job(struct deferred *d, const struct job *job)
 static bool is_left(const struct deferred *d, const struct job *job)
 {
 	return d->stopping &&
-	       (!is_unmounted(d) || job->kind == JOB_RANGE || job->kind == JOB_PAGES);
+	       (!is_unmounted(d) || job->kind == JOB_RANGE || job->kind == JOB_PAGES ||
+		job->kind == JOB_ATTRIBUTES);
 }
 
 static bool is_time(const struct timespec *at)
@@ -299,6 +321,18 @@ void deferred_forget_pages(struct deferred *d, uint64_t ino)
 	if (!job)
 		return;
 	job->kind = JOB_PAGES;
+	job->ino = ino;
+	push(d, job);
+}
+
+void deferred_forget_attributes(struct deferred *d, uint64_t ino)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	/* without memory the old ones are seen longer */
+	if (!job)
+		return;
+	job->kind = JOB_ATTRIBUTES;
 	job->ino = ino;
 	push(d, job);
 }

@@ -29,6 +29,8 @@ void deferred_forget(struct deferred *d, uint64_t ino);
 
 /* The kernel's pages of ino are out of date. */
 void deferred_forget_pages(struct deferred *d, uint64_t ino);
+/* Its attributes are, in a thread that must not say so itself. */
+void deferred_forget_attributes(struct deferred *d, uint64_t ino);
 
 /*
  * Out of space (or quota): whether it is worth trying again, because orphans

@@ -35,10 +35,14 @@ struct call {
 	uint64_t fh;
 	const void *in;
 	size_t in_size, out_size;
+	bool changes; /* attributes, of which the kernel does not know that an ioctl does */
 };
 
 static void reply(const struct call *c, int err, const void *out, size_t size)
 {
+	/* an error may come after a part was done, or be an earlier process's */
+	if (c->changes)
+		fuse_lowlevel_notify_inval_inode(c->s->se, c->node, -1, 0);
 	if (err)
 		fuse_reply_err(c->req, -err);
 	else
@@ -473,30 +477,31 @@ static const struct rule {
 	unsigned open;
 	int otherwise;    /* the error if it is not open for that */
 	int on_directory; /* the error there; 0: fine */
+	bool changes;     /* what stat() shows of the file; those that wait see to it themselves */
 } table[] = {
-	{ FS_IOC_GETFLAGS, get_flags, ANYBODY, FOR_ANYTHING, 0, 0 },
-	{ FS_IOC_SETFLAGS, set_flags, KERNEL_SAYS, FOR_ANYTHING, 0, 0 },
-	{ FS_IOC_FSGETXATTR, get_xflags, ANYBODY, FOR_ANYTHING, 0, 0 },
-	{ FS_IOC_FSSETXATTR, set_xflags, KERNEL_SAYS, FOR_ANYTHING, 0, 0 },
-	{ DXF_IOC_EXTENTS, get_extents, ANYBODY, FOR_ANYTHING, 0, -EISDIR },
-	{ DXF_IOC_STATUS, get_status, ANYBODY, FOR_ANYTHING, 0, 0 },
-	{ DXF_IOC_QUOTA_GET, get_quota, ANYBODY, FOR_ANYTHING, 0, 0 },
-	{ DXF_IOC_QUOTA_SET, set_quota, PRIVILEGED, FOR_ANYTHING, 0, 0 },
-	{ DXF_IOC_QUOTA_NEXT, get_next_quota, ANYBODY, FOR_ANYTHING, 0, 0 },
-	{ DXF_IOC_RANGE, change_range, ANYBODY, FOR_WRITING, -EBADF, -EBADF },
-	{ DXF_IOC_SET_LABEL, set_label, PRIVILEGED, FOR_ANYTHING, 0, 0 },
-	{ DXF_IOC_REALIGN, realign, WRITER, FOR_ANYTHING, 0, -EBADF },
-	{ DXF_IOC_RESTART, restart, PRIVILEGED, FOR_ANYTHING, 0, 0 },
-	{ DXF_IOC_DIRECT, get_socket, ANYBODY, FOR_ANYTHING, 0, 0 },
+	{ FS_IOC_GETFLAGS, get_flags, ANYBODY, FOR_ANYTHING, 0, 0, false },
+	{ FS_IOC_SETFLAGS, set_flags, KERNEL_SAYS, FOR_ANYTHING, 0, 0, true },
+	{ FS_IOC_FSGETXATTR, get_xflags, ANYBODY, FOR_ANYTHING, 0, 0, false },
+	{ FS_IOC_FSSETXATTR, set_xflags, KERNEL_SAYS, FOR_ANYTHING, 0, 0, true },
+	{ DXF_IOC_EXTENTS, get_extents, ANYBODY, FOR_ANYTHING, 0, -EISDIR, false },
+	{ DXF_IOC_STATUS, get_status, ANYBODY, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_QUOTA_GET, get_quota, ANYBODY, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_QUOTA_SET, set_quota, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_QUOTA_NEXT, get_next_quota, ANYBODY, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_RANGE, change_range, ANYBODY, FOR_WRITING, -EBADF, -EBADF, false },
+	{ DXF_IOC_SET_LABEL, set_label, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_REALIGN, realign, WRITER, FOR_ANYTHING, 0, -EBADF, true },
+	{ DXF_IOC_RESTART, restart, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_DIRECT, get_socket, ANYBODY, FOR_ANYTHING, 0, 0, false },
 	/* to map for stores it must be open for writing, too: direct_map() */
-	{ DXF_IOC_MAP, map, ANYBODY, FOR_READING, -EACCES, -EOPNOTSUPP },
-	{ DXF_IOC_UNMAP, unmap, ANYBODY, FOR_ANYTHING, 0, -EBADF },
-	{ DXF_IOC_PIN, pin, PINNER, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP },
-	{ DXF_IOC_UNPIN, unpin, ANYBODY, FOR_ANYTHING, 0, -EBADF },
-	{ DXF_IOC_PROMOTE, promote, ANYBODY, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP },
-	{ DXF_IOC_MAPPED, get_mapped, ANYBODY, FOR_ANYTHING, 0, 0 },
-	{ DXF_IOC_WATCH, watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF },
-	{ DXF_IOC_WATCH_READ, read_watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF },
+	{ DXF_IOC_MAP, map, ANYBODY, FOR_READING, -EACCES, -EOPNOTSUPP, false },
+	{ DXF_IOC_UNMAP, unmap, ANYBODY, FOR_ANYTHING, 0, -EBADF, false },
+	{ DXF_IOC_PIN, pin, PINNER, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP, true },
+	{ DXF_IOC_UNPIN, unpin, ANYBODY, FOR_ANYTHING, 0, -EBADF, false },
+	{ DXF_IOC_PROMOTE, promote, ANYBODY, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP, true },
+	{ DXF_IOC_MAPPED, get_mapped, ANYBODY, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_WATCH, watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF, false },
+	{ DXF_IOC_WATCH_READ, read_watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF, false },
 };
 
 static int check_caller(const struct call *c, enum caller caller, unsigned may)
@@ -566,10 +571,12 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *ar
 	const struct rule *rule = find_rule(cmd);
 	int err = rule ? check(rule, &call, flags & FUSE_IOCTL_DIR) : -ENOTTY;
 
-	if (err)
+	if (err) {
 		reply(&call, err, NULL, 0);
-	else
-		rule->run(&call);
+		return;
+	}
+	call.changes = rule->changes;
+	rule->run(&call);
 }
 
 void ioctl_ops(struct fuse_lowlevel_ops *ops)

@@ -8,6 +8,7 @@
  */
 #include "outside.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,8 +22,24 @@
 
 #include "daxfuse/base/cleanup.h"
 
+/* Of an inode, as the kernel makes it of what we tell (fs/fuse/inode.c). */
+enum { HANDLE_TYPE = 0x81, HANDLE_BYTES = 12 };
+enum { ASK_TRIES = 100 };
+
+struct inode_handle {
+	struct file_handle head;
+	uint32_t words[3]; /* the node, upper half first; its generation */
+};
+
+struct call {
+	const struct state *s;
+	struct inode_handle handle; /* of outside_ask(), as what follows */
+	uint64_t node;
+	int pid;
+};
+
 /* Run fn in a child that has no descriptors but stdio. */
-static int outside(int (*fn)(const struct state *s), const struct state *s)
+static int outside(int (*fn)(const struct call *c), const struct call *c)
 {
 	pid_t child = fork();
 	int status;
@@ -32,7 +49,7 @@ static int outside(int (*fn)(const struct state *s), const struct state *s)
 	if (child == 0) {
 		prctl(PR_SET_NAME, "daxfuse-outside");
 		close_range(3, ~0U, 0);
-		_exit(-fn(s));
+		_exit(-fn(c));
 	}
 	while (waitpid(child, &status, 0) < 0) {
 		if (errno != EINTR)
@@ -47,8 +64,9 @@ static int outside(int (*fn)(const struct state *s), const struct state *s)
  * our greeting would set it back, so that must have come first: statfs() waits
  * for it.
  */
-static int look(const struct state *s)
+static int look(const struct call *c)
 {
+	const struct state *s = c->s;
 	CLEANUP_FD int fd = -1;
 	struct statfs ignored;
 	struct stat st;
@@ -66,7 +84,82 @@ static int look(const struct state *s)
 
 void outside_look(const struct state *s)
 {
-	outside(look, s);
+	outside(look, &(struct call){ .s = s });
+}
+
+/* Until what the kernel believes is what it was answered: it drops an answer if it was told
+ * meanwhile that attributes are out of date. */
+static int renew(int fd)
+{
+	struct statx answered, believed;
+
+	for (unsigned i = 0; i < ASK_TRIES; i++) {
+		if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &answered) ||
+		    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &believed))
+			return -errno;
+		if (believed.stx_size == answered.stx_size)
+			return 0;
+	}
+	return -EAGAIN;
+}
+
+/* Nothing is asked of what other filesystems may be open there. */
+static bool is_open_as(int folder, const char *name, const struct statx *mount, uint64_t node)
+{
+	struct statx stx;
+
+	return statx(folder, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_INO, &stx) == 0 &&
+	       stx.stx_dev_major == mount->stx_dev_major &&
+	       stx.stx_dev_minor == mount->stx_dev_minor && stx.stx_ino == node;
+}
+
+/* Through a descriptor of the program that waits for us. */
+static int ask_by_program(const struct call *c, int mount)
+{
+	CLEANUP_FD int fd = -1;
+	struct statx stx;
+	char path[32];
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", c->pid);
+	folder = c->pid ? opendir(path) : NULL;
+	if (!folder || statx(mount, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stx))
+		return -EPERM;
+	for (struct dirent *entry = readdir(folder); entry && fd < 0; entry = readdir(folder)) {
+		if (is_open_as(dirfd(folder), entry->d_name, &stx, c->node))
+			fd = openat(dirfd(folder), entry->d_name, O_PATH | O_CLOEXEC);
+	}
+	return fd < 0 ? -ENOENT : renew(fd);
+}
+
+/* By its handle: it may have no name, or many. The kernel has it in its cache, or nothing to
+ * forget. */
+static int ask(const struct call *c)
+{
+	CLEANUP_FD int mount = open(c->s->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int fd = -1;
+
+	if (mount < 0)
+		return -errno;
+	fd = open_by_handle_at(mount, (struct file_handle *)&c->handle.head, O_PATH | O_CLOEXEC);
+	if (fd < 0 && errno == EPERM)
+		return ask_by_program(c, mount);
+	return fd < 0 ? -errno : renew(fd);
+}
+
+int outside_ask(const struct state *s, uint64_t node, uint32_t generation, int pid)
+{
+	const struct call call = {
+		.s = s,
+		.node = node,
+		.pid = pid,
+		.handle = {
+			.head = { .handle_bytes = HANDLE_BYTES, .handle_type = HANDLE_TYPE },
+			.words = { (uint32_t)(node >> 32), (uint32_t)node, generation },
+		},
+	};
+
+	return outside(ask, &call);
 }
 
 static int run_fusermount(const struct state *s, const char *how)
@@ -75,8 +168,9 @@ static int run_fusermount(const struct state *s, const char *how)
 	return -errno;
 }
 
-static int unmount(const struct state *s)
+static int unmount(const struct call *c)
 {
+	const struct state *s = c->s;
 	int fd = open(s->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	/* a busy mount can't be unmounted, but nothing of it shall be lost */
@@ -91,11 +185,13 @@ static int unmount(const struct state *s)
 
 int outside_unmount(const struct state *s)
 {
-	return outside(unmount, s) ? -EBUSY : 0;
+	return outside(unmount, &(struct call){ .s = s }) ? -EBUSY : 0;
 }
 
-static int detach(const struct state *s)
+static int detach(const struct call *c)
 {
+	const struct state *s = c->s;
+
 	if (umount2(s->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
 		return 0;
 	return errno == EPERM ? run_fusermount(s, "-uz") : -errno;
@@ -103,5 +199,5 @@ static int detach(const struct state *s)
 
 void outside_detach(const struct state *s)
 {
-	outside(detach, s);
+	outside(detach, &(struct call){ .s = s });
 }

@@ -9,6 +9,12 @@
 /* Look at the mount as anybody may, which waits until it answers; as root also set how
  * far the kernel reads ahead. */
 void outside_look(const struct state *s);
+/*
+ * Have the kernel ask for a file's attributes, so that it believes in its size of now. Not all
+ * may open an inode by its handle: if we are not root, `pid` must be a program that has it
+ * open (0: none is known). Waits for an answer of ours.
+ */
+int outside_ask(const struct state *s, uint64_t node, uint32_t generation, int pid);
 /* Write back what was stored through mappings, and unmount. -EBUSY. */
 int outside_unmount(const struct state *s);
 /* Take the mount out of the tree; those who still use it get ENOTCONN when we end. */

@@ -51,9 +51,9 @@ struct dxf_ioc_quota {
 #define DXF_IOC_QUOTA_NEXT _IOWR(DXF_IOC_TYPE, 5, struct dxf_ioc_quota)
 
 /*
- * fallocate() modes that the kernel does not pass to FUSE. It learns of the new size when
- * it next asks for attributes: call fstat() on the descriptor before you write with
- * O_APPEND, or the bytes go to the old end.
+ * fallocate() modes that the kernel does not pass to FUSE. It knows the new size when the call
+ * returns, so appends go to the new end. (One exception: a user's mount, and a program that
+ * this user may not look at in /proc, as after setuid(). It calls fstat() first.)
  */
 struct dxf_ioc_range {
 	__u32 mode; /* FALLOC_FL_COLLAPSE_RANGE or FALLOC_FL_INSERT_RANGE */

@@ -7,23 +7,15 @@ import subprocess
 import time
 from pathlib import Path
 
-from support.process import eventually
+from support.process import USER, become, eventually
 from support.pool import HANG
 
 from restart.task import Task, children, kill_quietly
-
-USER = 65534
 
 
 def mounts(point):
     table = Path("/proc/self/mountinfo").read_text().splitlines()
     return sum(line.split()[4] == str(point) for line in table)
-
-
-def be_user():
-    os.setgroups([])
-    os.setresgid(USER, USER, USER)
-    os.setresuid(USER, USER, USER)
 
 
 def test_helper_that_comes_late(make_pool):
@@ -37,12 +29,12 @@ def test_helper_that_comes_late(make_pool):
     daemon = subprocess.Popen([pool.bin_dir / "daxfuse", pool.image, pool.point, "-f"],
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               env={**os.environ, "PATH": f"{slow}:{os.environ['PATH']}"},
-                              preexec_fn=be_user)
+                              preexec_fn=lambda: become(USER))
     pool.daemon = daemon
     pool.started.add(daemon.pid)
 
     def use():
-        be_user()
+        become(USER)
         os.statvfs(pool.point)
         subprocess.run(["fusermount3", "-u", pool.point], check=True)
 

@@ -19,8 +19,8 @@ import time
 import pytest
 
 from support.pool import MIB, is_mounted
-from support.process import USER, eventually, fails, run_as
-from support.syscalls import RENAME_EXCHANGE, link_fd, renameat2
+from support.process import USER, become, eventually, fails, run_as
+from support.syscalls import AT_STATX_DONT_SYNC, RENAME_EXCHANGE, link_fd, renameat2, statx
 from vm.load import WRITERS
 
 from restart.harness import kill_under, under_load
@@ -32,6 +32,7 @@ from restart.workloads.git import Git
 from restart.workloads.listing import Listing
 from restart.workloads.locks import Locks
 from restart.workloads.mapped import Mapped
+from restart.workloads.moving import Moving
 from restart.workloads.names import Names
 from restart.workloads.postgres import Postgres, programs
 from restart.workloads.quota import Quota
@@ -88,11 +89,11 @@ def test_nobody_notices(make_pool, group, record_property):
     assert found["max_ms"] < 20_000
 
 
-def hold_back_answers(pid, when):
-    """Every answer of this process takes 2 ms longer: before it is given, or after."""
+def hold_back_answers(pid, when, ms=2):
+    """Every answer of this process takes so much longer: before it is given, or after."""
     return subprocess.Popen(
         ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=writev",
-         "-e", f"inject=writev:delay_{when}=2000", "-p", str(pid)],
+         "-e", f"inject=writev:delay_{when}={ms * 1000}", "-p", str(pid)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -102,10 +103,56 @@ def test_killed_before_the_answer(make_pool, when):
     and still on the books."""
     pool = make_pool(SIZE)
     pool.serve()
+    under_load(pool, [Names(pool, 1), Names(pool, 2, dax=True), Names(pool, 3), Names(pool, 4),
+                      Unlinked(pool, 1)], 60 + KILLS, kill_before_answers(pool, when))
+
+
+@pytest.mark.parametrize("when", ["enter", "exit"])
+def test_killed_before_the_size_is_known(make_pool, when):
+    """What changed the size and was not answered, or was answered while what the last process
+    has left was made forgotten: the kernel knows the end, and appends there."""
+    pool = make_pool(SIZE)
+    pool.serve()
+    under_load(pool, [Moving(pool, 1), Moving(pool, 2, dax=True), Moving(pool, 3, asks=True),
+                      Moving(pool, 4, dax=True, asks=True)], 60 + KILLS,
+               kill_before_answers(pool, when, least=30))
+
+
+def test_size_is_known_though_nobody_was_answered(make_pool):
+    """The program that has changed it is gone with the daemon: the kernel learns of it all the
+    same, or the next one that appends does so at the old end."""
+    pool = make_pool()
+    path = pool.serve() / "file"
+    for round_ in range(20):
+        path.write_bytes(b"x" * 20_000)
+        tracer = hold_back_answers(pool.wait_for_serving(), "enter", ms=2000)
+        try:
+            task = Task("truncates", os.truncate, path, 100 + round_)
+            pool.tasks.append(task)
+            time.sleep(0.2)
+            pid = pool.kill_serving()
+            # Stopped when it has had the request sent again, and not read it yet.
+            time.sleep(round_ / 2000)
+            os.kill(pid, signal.SIGSTOP)
+            task.kill()
+            time.sleep(0.003)
+            os.kill(pid, signal.SIGCONT)
+        finally:
+            tracer.kill()
+            tracer.wait(20)
+            task.close()
+        with pool.limit(60):
+            (pool.point / "other").touch()  # all that is sent again has come
+            believed = eventually(lambda: statx(path, flags=AT_STATX_DONT_SYNC).size, 100 + round_)
+            assert believed == path.stat().st_size
+
+
+def kill_before_answers(pool, when, least=12):
+    """For under_load()."""
 
     def kill_often(look):
         rng = random.Random(f"{SEED} {when}")
-        for _ in range(max(12, KILLS // 20)):
+        for _ in range(max(least, KILLS // 20)):
             tracer = hold_back_answers(pool.wait_for_serving(), when)
             try:
                 time.sleep(rng.uniform(0.05, 0.15))
@@ -115,8 +162,7 @@ def test_killed_before_the_answer(make_pool, when):
                 tracer.wait(20)
             look()
 
-    under_load(pool, [Names(pool, 1), Names(pool, 2, dax=True), Names(pool, 3), Names(pool, 4),
-                      Unlinked(pool, 1)], 60 + KILLS, kill_often)
+    return kill_often
 
 
 @pytest.mark.parametrize("dax", [True, False], ids=["dax", "cached"])
@@ -557,9 +603,7 @@ def test_user_mount(make_pool):
     stop, ready = Flag(), Flag()
 
     def use():
-        os.setgroups([])
-        os.setresgid(USER, USER, USER)
-        os.setresuid(USER, USER, USER)
+        become(USER)
         command = [pool.bin_dir / "daxfuse", pool.image, pool.point]
         subprocess.run(command, check=True, capture_output=True)
         load = Names(pool)

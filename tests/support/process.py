@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Functions run in processes of their own: as another user, or at the same time."""
 
+import ctypes
 import errno
 import os
 import pickle
@@ -11,6 +12,18 @@ from contextlib import contextmanager
 import pytest
 
 USER = 65534  # nobody
+PR_SET_DUMPABLE = 4
+
+libc = ctypes.CDLL(None)
+
+
+def become(user, groups=()):
+    """As a program that this user has executed: who changes its user may not be looked at by others
+    of that user otherwise."""
+    os.setgroups(groups)
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    libc.prctl(PR_SET_DUMPABLE, 1)
 
 
 class Child:
@@ -27,9 +40,7 @@ class Child:
             if umask is not None:
                 os.umask(umask)
             if user is not None:
-                os.setgroups(groups)
-                os.setresgid(user, user, user)
-                os.setresuid(user, user, user)
+                become(user, groups)
             answer = (True, function(*args))
         except OSError as error:
             answer = (False, error)

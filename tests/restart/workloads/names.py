@@ -251,8 +251,6 @@ class Names(Workload):
                 if wanted == 0:
                     node.data = node.data[:at] + node.data[at + BLOCK:]
                     node.note(self.count, f"collapse at {at} through {fd}")
-            # The kernel learns of the new end now; its appends go to the end that it knows.
-            os.fstat(fd)
         finally:
             os.close(fd)
 
