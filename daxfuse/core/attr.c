@@ -100,6 +100,18 @@ static int may_set(const struct dxf_inode *inode, const struct fs_setattr *set)
 	return 0;
 }
 
+int fs_may_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set)
+{
+	struct inode *inode;
+	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, false, &inode);
+
+	if (err)
+		return err;
+	err = may_set(inode->media, set);
+	inode_unlock(fs, inode);
+	return err;
+}
+
 static void set_times(struct dxf_inode *di, const struct fs_setattr *set, int64_t now)
 {
 	if (set->valid & FS_SET_ATIME)

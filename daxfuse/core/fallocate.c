@@ -20,6 +20,7 @@
 #include "daxfuse/media/table.h"
 
 enum { COPY_BYTES = 256 << 10 };
+enum { SHIFTS = FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE };
 
 /* ---- reserve -------------------------------------------------------------- */
 
@@ -243,6 +244,25 @@ static int may_allocate(const struct dxf_inode *inode, int mode)
 	return 0;
 }
 
+static int may_shift(const struct dxf_inode *inode, int mode, uint64_t offset, uint64_t length)
+{
+	bool collapse = mode == FALLOC_FL_COLLAPSE_RANGE;
+
+	if (offset % DXF_BLOCK_SIZE || length % DXF_BLOCK_SIZE || offset >= inode->size ||
+	    (collapse && length >= inode->size - offset))
+		return -EINVAL;
+	return !collapse && length > DXF_FILE_MAX - inode->size ? -EFBIG : 0;
+}
+
+static int may_change(const struct dxf_inode *inode, int mode, uint64_t offset, uint64_t length)
+{
+	int err = may_allocate(inode, mode);
+
+	if (!err && (mode & SHIFTS))
+		err = may_shift(inode, mode, offset, length);
+	return err;
+}
+
 /* Copy [from, to) of in, which is locked, to out at `at`; holes stay holes. out is
  * nobody else's. */
 static int copy_shifted(struct fs *fs, const struct inode *in, uint64_t out, uint64_t from, uint64_t to,
@@ -336,10 +356,6 @@ static int shift_locked(struct fs *fs, const struct fs_request *request, struct 
 	uint64_t size = inode->media->size, from = collapse ? offset + length : offset;
 	int err;
 
-	if (offset >= size || (collapse && length >= size - offset))
-		return -EINVAL;
-	if (!collapse && length > DXF_FILE_MAX - size)
-		return -EFBIG;
 	set.size = collapse ? size - length : size + length;
 	err = copy_shifted(fs, inode, temporary, 0, offset, 0);
 	if (!err)
@@ -355,14 +371,15 @@ static int shift(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 	struct inode *inode;
 	int err;
 
-	if (offset % DXF_BLOCK_SIZE || length % DXF_BLOCK_SIZE)
-		return -EINVAL;
-	err = create_scratch(fs, &temporary);
+	/* what is refused leaves no trace, and a copy is made of nothing for it */
+	err = fs_may_fallocate(fs, ino, mode, offset, length);
+	if (!err)
+		err = create_scratch(fs, &temporary);
 	if (err)
 		return err;
 	err = inode_lock(fs, ino, true, &inode);
 	if (!err) {
-		err = may_allocate(inode->media, mode);
+		err = may_change(inode->media, mode, offset, length);
 		if (!err)
 			err = shift_locked(fs, request, inode, mode == FALLOC_FL_COLLAPSE_RANGE, offset, length,
 					   temporary.ino);
@@ -420,21 +437,40 @@ static bool mode_is_known(int mode)
 	return false;
 }
 
-int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
-		 uint64_t offset, uint64_t length)
+static int check_arguments(const struct fs *fs, int mode, uint64_t offset, uint64_t length)
 {
-	struct inode *inode;
-	int err;
-
 	if (!mode_is_known(mode))
 		return -EOPNOTSUPP;
 	if (!length)
 		return -EINVAL;
 	if (offset >= DXF_FILE_MAX || length > DXF_FILE_MAX - offset)
 		return -EFBIG;
-	if (fs->options.read_only)
-		return -EROFS;
-	if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE))
+	return fs->options.read_only ? -EROFS : 0;
+}
+
+int fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
+{
+	struct inode *inode;
+	int err = check_arguments(fs, mode, offset, length);
+
+	if (!err)
+		err = inode_lock(fs, ino, false, &inode);
+	if (err)
+		return err;
+	err = may_change(inode->media, mode, offset, length);
+	inode_unlock(fs, inode);
+	return err;
+}
+
+int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
+		 uint64_t offset, uint64_t length)
+{
+	struct inode *inode;
+	int err = check_arguments(fs, mode, offset, length);
+
+	if (err)
+		return err;
+	if (mode & SHIFTS)
 		return shift(fs, request, ino, mode, offset, length);
 	err = inode_lock(fs, ino, true, &inode);
 	if (err)

@@ -173,6 +173,8 @@ struct fs_setattr {
 int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr);
 int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
 int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr);
+/* What fs_setattr() would refuse as things are, without doing anything. */
+int fs_may_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set);
 
 /* Regular files, fifos, sockets, devices: mode says which. */
 int fs_mknod(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
@@ -250,6 +252,8 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, 
  * ZERO_RANGE, COLLAPSE_RANGE, INSERT_RANGE. */
 int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
 		 uint64_t offset, uint64_t length);
+/* What fs_fallocate() would refuse as things are, without doing anything. */
+int fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length);
 /* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */
 off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence);
 ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t out,

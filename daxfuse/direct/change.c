@@ -3,6 +3,9 @@
  * The filesystem's operations on files that may be mapped. What nobody maps goes straight
  * to core.
  *
+ * What core would refuse is refused before anybody is asked to let go of anything
+ * (fs_may_setattr(), fs_may_fallocate()).
+ *
  * Order, where extents go away:
  *   1. map_change_begin(): who can let go has, nobody faults any more
  *   2. hold what is pinned all the same: it may be freed, but not given out
@@ -10,8 +13,8 @@
  *   4. what a mapper keeps as part of the file is zeroed in place
  *   5. map_change_end(): the held pieces belong to their pins now, and are free with the
  *      last one
- * Once 3 was tried the change counts as made, even if it failed, as it may have come to a
- * part of it: a piece held for nothing costs nothing.
+ * If 3 fails, it may have come to a part of the range. So the engine is told that, and asks
+ * core for each piece: what is as before keeps its tags and pins, and is held no more.
  *
  * Order, where a file grows, with the grow lock held:
  *   1. map_grow(): what mappers have stored behind the end is zeroed
@@ -46,24 +49,30 @@ static int begin(struct file *file, enum map_change_kind kind, uint64_t offset, 
 			err = fs_hold(fs, piece->device_offset, piece->length);
 		if (err) {
 			unhold(fs, ret_change, i);
-			map_change_end(ret_change, false);
+			map_change_end(ret_change, MAP_CHANGE_UNTOUCHED);
 		}
 	}
 	return err;
 }
 
-/* Steps 4 and 5. */
+/* Steps 4 and 5, after 3 has ended as err says. */
 static int end(struct file *file, struct map_change *change, int err)
 {
 	struct fs *fs = file->d->config.fs;
+	int failed;
 
+	if (err) {
+		map_change_end(change, MAP_CHANGE_FAILED);
+		return err;
+	}
 	for (unsigned i = 0; !err && i < change->count; i++) {
 		const struct map_pinned *piece = &change->pinned[i];
 
 		if (piece->keep && change->kind == MAP_CHANGE_PUNCH)
 			err = fs_map_zero(fs, file->ino, piece->file_offset, piece->length);
 	}
-	return err ? (map_change_end(change, true), err) : map_change_end(change, true);
+	failed = map_change_end(change, MAP_CHANGE_MADE);
+	return err ? err : failed;
 }
 
 /* ---- growth ---------------------------------------------------------------------------- */
@@ -95,14 +104,15 @@ static int grow_begin(struct file *file, uint64_t end, struct growth *growth)
 	return 0;
 }
 
-static int grow_end(struct file *file, const struct growth *growth, bool done)
+/* Also after a failure, which may have come after the growth: if the file has not grown,
+ * nothing happens. */
+static int grow_end(struct file *file, const struct growth *growth)
 {
-	int err = 0;
+	int err;
 
 	if (!growth->grows)
 		return 0;
-	if (done)
-		err = fs_map_grown(file->d->config.fs, file->ino, growth->old_size);
+	err = fs_map_grown(file->d->config.fs, file->ino, growth->old_size);
 	pthread_mutex_unlock(&file->grow);
 	return err;
 }
@@ -125,11 +135,24 @@ static void gather_grown(struct file *file, uint64_t old_size, uint64_t size)
 static int shrink(struct file *file, const struct fs_setattr *set, struct fs_attr *ret_attr)
 {
 	struct map_change change;
-	int err = begin(file, MAP_CHANGE_TRUNCATE, set->size, MAP_TO_END, &change);
+	int err = fs_may_setattr(file->d->config.fs, file->ino, set);
 
+	if (!err)
+		err = begin(file, MAP_CHANGE_TRUNCATE, set->size, MAP_TO_END, &change);
 	if (err)
 		return err;
 	return end(file, &change, fs_setattr(file->d->config.fs, file->ino, set, ret_attr));
+}
+
+static int grow(struct file *file, const struct fs_setattr *set, uint64_t old_size,
+		struct fs_attr *ret_attr)
+{
+	struct fs *fs = file->d->config.fs;
+	int err = fs_setattr(fs, file->ino, set, ret_attr), failed = 0;
+
+	if (set->size > old_size)
+		failed = fs_map_grown(fs, file->ino, old_size);
+	return err ? err : failed;
 }
 
 /* The grow lock is held over both directions: the other one must not come between. */
@@ -147,9 +170,7 @@ static int set_size(struct file *file, const struct fs_setattr *set, struct fs_a
 		if (set->size > attr.size)
 			err = map_grow(file->map, attr.size);
 		if (!err)
-			err = fs_setattr(fs, file->ino, set, ret_attr);
-		if (!err && set->size > attr.size)
-			err = fs_map_grown(fs, file->ino, attr.size);
+			err = grow(file, set, attr.size, ret_attr);
 	}
 	pthread_mutex_unlock(&file->grow);
 	if (!err)
@@ -197,16 +218,18 @@ static uint64_t end_of(uint64_t offset, uint64_t length)
 	return length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
 }
 
-/* What both writers do around their work: what they return is bytes from offset on. */
-static int wrote(struct file *file, const struct growth *growth, uint64_t offset, ssize_t n)
+/* What both writers do after their work: n is what they return, of length. A failure may
+ * have filled holes that somebody reads zeroes of. */
+static ssize_t wrote(struct file *file, const struct growth *growth, uint64_t offset, uint64_t length,
+		     ssize_t n)
 {
-	int err = grow_end(file, growth, n > 0);
+	int err = grow_end(file, growth);
 
-	if (n > 0 && !err)
-		err = map_wrote(file->map, offset, (uint64_t)n);
+	if (!err)
+		err = map_wrote(file->map, offset, n < 0 ? length : (uint64_t)n);
 	if (n > 0 && growth->grows)
 		gather_grown(file, growth->old_size, offset + (uint64_t)n);
-	return err;
+	return err && n >= 0 ? err : n;
 }
 
 /* Even one that failed may have come to a part of it. */
@@ -221,16 +244,15 @@ ssize_t direct_write(struct direct *d, const struct fs_request *request, uint64_
 	struct file *file = file_enter(d, ino);
 	struct growth growth = { false, 0 };
 	ssize_t n = file ? grow_begin(file, end_of(offset, length), &growth) : 0;
-	int err = 0;
 
 	if (!n) {
 		n = fs_write(d->config.fs, request, ino, buf, length, offset, flags);
 		if (file)
-			err = wrote(file, &growth, offset, n);
+			n = wrote(file, &growth, offset, length, n);
 	}
 	file_leave(d, ino, file);
 	note_written(d, ino, offset, n);
-	return err ? err : n;
+	return n;
 }
 
 ssize_t direct_copy_range(struct direct *d, uint64_t in, uint64_t in_offset, uint64_t out,
@@ -239,16 +261,15 @@ ssize_t direct_copy_range(struct direct *d, uint64_t in, uint64_t in_offset, uin
 	struct file *file = file_enter(d, out);
 	struct growth growth = { false, 0 };
 	ssize_t n = file ? grow_begin(file, end_of(out_offset, length), &growth) : 0;
-	int err = 0;
 
 	if (!n) {
 		n = fs_copy_range(d->config.fs, in, in_offset, out, out_offset, length);
 		if (file)
-			err = wrote(file, &growth, out_offset, n);
+			n = wrote(file, &growth, out_offset, length, n);
 	}
 	file_leave(d, out, file);
 	note_written(d, out, out_offset, n);
-	return err ? err : n;
+	return n;
 }
 
 /* ---- fallocate ------------------------------------------------------------------------------- */
@@ -289,7 +310,7 @@ static int reserve(struct file *file, int mode, uint64_t offset, uint64_t length
 	if (err)
 		return err;
 	err = fs_fallocate(file->d->config.fs, NULL, file->ino, mode, offset, length);
-	failed = grow_end(file, &growth, !err);
+	failed = grow_end(file, &growth);
 	if (!err && growth.grows)
 		gather_grown(file, growth.old_size, grown);
 	return err ? err : failed;
@@ -299,17 +320,16 @@ int direct_fallocate(struct direct *d, const struct fs_request *request, uint64_
 		     uint64_t offset, uint64_t length)
 {
 	const int shifts = FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
-	bool is_sane = length && length <= DXF_FILE_MAX && offset <= DXF_FILE_MAX;
 	struct file *file = file_enter(d, ino);
-	int err;
+	int err = file ? fs_may_fallocate(d->config.fs, ino, mode, offset, length) : 0;
 
 	if (!file)
 		err = fs_fallocate(d->config.fs, request, ino, mode, offset, length);
-	else if ((mode & shifts) && is_sane)
+	else if (!err && (mode & shifts))
 		err = shift(file, request, mode, offset, length);
-	else if ((mode & FALLOC_FL_PUNCH_HOLE) && is_sane)
+	else if (!err && (mode & FALLOC_FL_PUNCH_HOLE))
 		err = punch(file, mode, offset, length);
-	else
+	else if (!err)
 		err = reserve(file, mode, offset, length);
 	file_leave(d, ino, file);
 	if (mode & shifts)

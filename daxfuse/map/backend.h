@@ -57,7 +57,8 @@ struct map_backend {
 	/* The CPU's caches hold no line of that range when this returns. */
 	void (*flush)(void *pool, uint64_t device_offset, uint64_t length);
 	/* The last pin on a piece that was quarantined (map_change_begin(),
-	 * map_view_restore()) is gone: it may be allocated again, if nobody else holds it. */
+	 * map_view_restore()) is gone: it may be allocated again, if nobody else holds it. Or it
+	 * was held for a change that has left it in its file (MAP_CHANGE_FAILED). */
 	void (*release)(void *pool, uint64_t device_offset, uint64_t length);
 };
 

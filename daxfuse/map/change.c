@@ -10,7 +10,9 @@
  *      go as a whole
  *   3. what is pinned all the same is listed for the caller: it frees the rest
  *   4. the caller's transaction
- *   5. pins on what has left the file go with it; the entries go; unlock
+ *   5. pins on what has left the file go with it; the entries go; unlock. If 4 has failed,
+ *      what it has left undone stays as it is: tags, pins, entries. A dirty tag that goes
+ *      without a flush is an fsync that lies
  *
  * Pins can only become fewer between 3 and 5. Who let go in the meantime is not found in
  * 5; a piece that is nobody's by then is released at once, and an entry that was to be kept
@@ -137,17 +139,6 @@ static int list_pinned(struct map_change *change, uint64_t from, uint64_t last)
 	return err;
 }
 
-/* Who did not let go of zeroes needs no pin for them. */
-static void drop_zeroes(struct map_file *file, uint64_t from, uint64_t last)
-{
-	struct entry entry;
-
-	for (uint64_t at = from; entry_next(&file->entries, at, last, &entry);
-	     at = entry_last(&entry) + 1)
-		if (entry_kind(&entry) != ENTRY_DATA)
-			views_drop(file, entry.start, entry_last(&entry));
-}
-
 int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
 		     uint64_t length, struct map_change *ret_change)
 {
@@ -159,11 +150,8 @@ int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t 
 	file_lock_exclusive(file);
 	if (length) {
 		entry_range(file, offset, length, &from, &last);
-		if (revoke_range(file, from, last, NULL, REVOKE_CHANGE) != HELD_NOT) {
+		if (revoke_range(file, from, last, NULL, REVOKE_CHANGE) != HELD_NOT)
 			err = list_pinned(&change, from, last);
-			if (!err)
-				drop_zeroes(file, from, last);
-		}
 	}
 	if (err) {
 		file_unlock_exclusive(file);
@@ -176,6 +164,17 @@ int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t 
 }
 
 /* ---- afterwards ----------------------------------------------------------- */
+
+/* A mapper that did not let go of zeroes needs no pin for them. */
+static void drop_zeroes(struct map_file *file, uint64_t from, uint64_t last)
+{
+	struct entry entry;
+
+	for (uint64_t at = from; entry_next(&file->entries, at, last, &entry);
+	     at = entry_last(&entry) + 1)
+		if (entry_kind(&entry) != ENTRY_DATA)
+			views_drop(file, entry.start, entry_last(&entry));
+}
 
 /* The entry's range has changed and nobody maps it any more; what is still dirty of it and
  * has stayed in the file becomes durable. */
@@ -233,18 +232,114 @@ static int commit(struct map_change *change)
 		if (!change->pinned[i].keep)
 			quarantine(change->file, &change->pinned[i]);
 	entry_range(change->file, change->offset, change->end - change->offset, &from, &last);
+	drop_zeroes(change->file, from, last);
 	err = zero_tail(change);
 	failed = end_entries(change, from, last);
 	return err ? err : failed;
 }
 
-int map_change_end(struct map_change *change, bool committed)
+/* ---- afterwards, if it failed ------------------------------------------------- */
+
+/*
+ * A transaction that failed may have come to a part of what it should do: the backend says
+ * which. A piece that is the file's still, where it was, keeps its pins and needs no hold; one
+ * that is not is its pins' only. What can't be found out keeps both.
+ */
+static void settle_piece(struct map_change *change, const struct map_pinned *pinned)
+{
+	const struct map_engine *engine = change->file->engine;
+	struct map_pinned left = *pinned;
+
+	while (left.length) {
+		struct map_extent extent;
+		struct map_pinned part = left;
+
+		if (engine->backend->iomap(change->file->file, left.file_offset, left.length, &extent) ||
+		    !extent.length || extent.length % MAP_PAGE_SIZE)
+			return;
+		part.length = MIN(extent.length, left.length);
+		if (extent.kind == MAP_MAPPED && extent.device_offset == left.device_offset)
+			engine->backend->release(engine->pool, part.device_offset, part.length);
+		else
+			quarantine(change->file, &part);
+		left.file_offset += part.length;
+		left.device_offset += part.length;
+		left.length -= part.length;
+	}
+}
+
+/* Whether what the entry says of its range is true, as far as can be found out. */
+static bool is_true(struct map_file *file, const struct entry *entry)
+{
+	uint64_t bytes = bytes_of_order(entry->order);
+	struct map_extent extent;
+
+	if (entry_kind(entry) != ENTRY_DATA ||
+	    file->engine->backend->iomap(file->file, entry_offset(entry), bytes, &extent))
+		return true;
+	return extent.kind == MAP_MAPPED && extent.length == bytes &&
+	       is_aligned(extent.device_offset, bytes);
+}
+
+/* The rest of a unit may be dirty, where a part of it has gone. */
+static int settle_entry(struct map_change *change, struct entry *entry)
 {
 	struct map_file *file = change->file;
 	int err = 0;
 
-	if (committed && change->end > change->offset)
-		err = commit(change);
+	if (!entry_grab_present(&file->entries, entry->start, entry))
+		return 0;
+	if (is_true(file, entry) ||
+	    views_held(file, entry->start, entry_last(entry)) != HELD_NOT) {
+		entry_unlock(entry);
+		return 0;
+	}
+	if (entry->value & ENTRY_DIRTY)
+		err = writeback_entry(file, entry);
+	entry_remove(entry);
+	file_entry_removed(file);
+	return err;
+}
+
+static bool is_cut_off(const struct map_change *change)
+{
+	const struct map_file *file = change->file;
+	uint64_t size;
+
+	return change->kind == MAP_CHANGE_TRUNCATE &&
+	       !file->engine->backend->size(file->file, &size) && size <= change->offset;
+}
+
+static int settle(struct map_change *change)
+{
+	struct map_file *file = change->file;
+	struct entry entry;
+	uint64_t from, last;
+	int err = 0;
+
+	/* what is behind the end is not the file's, whether it was freed already or not */
+	if (is_cut_off(change))
+		return commit(change);
+	for (unsigned i = 0; i < change->count; i++)
+		if (!change->pinned[i].keep)
+			settle_piece(change, &change->pinned[i]);
+	entry_range(file, change->offset, change->end - change->offset, &from, &last);
+	for (uint64_t at = from; entry_next(&file->entries, at, last, &entry);
+	     at = entry_last(&entry) + 1) {
+		int failed = settle_entry(change, &entry);
+
+		err = err ? err : failed;
+	}
+	return err;
+}
+
+int map_change_end(struct map_change *change, enum map_outcome outcome)
+{
+	struct map_file *file = change->file;
+	int err = 0;
+
+	if (change->end > change->offset && outcome != MAP_CHANGE_UNTOUCHED)
+		err = outcome == MAP_CHANGE_MADE ? commit(change) : settle(change);
 	file_unlock_exclusive(file);
 	free(change->pinned);
 	change->pinned = NULL;

@@ -205,9 +205,15 @@ struct map_change {
  */
 int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
 		     uint64_t length, struct map_change *ret_change);
-/* committed: the transaction has succeeded; else nothing has changed. -EIO: what lies
- * behind the new end could not be zeroed. */
-int map_change_end(struct map_change *change, bool committed);
+enum map_outcome {
+	MAP_CHANGE_UNTOUCHED, /* it was not begun: all is as before. The caller ends its holds */
+	MAP_CHANGE_MADE,
+	/* It failed, perhaps in the middle. The backend is asked what is in the file: each piece
+	 * of it is as before, and then its hold ends by backend.release(), or as if made. */
+	MAP_CHANGE_FAILED,
+};
+/* -EIO: what lies behind the new end could not be zeroed. */
+int map_change_end(struct map_change *change, enum map_outcome outcome);
 
 /* The file is about to grow from old_size: what mappers have stored behind its end is gone.
  * No lock of the inode may be held. */

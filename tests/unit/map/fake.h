@@ -427,7 +427,7 @@ FAKE int change_file(struct map_file *map, struct fake_file *file, enum map_chan
 	if (kind == MAP_CHANGE_TRUNCATE)
 		file->size = offset;
 	pthread_mutex_unlock(&file->fake->lock);
-	return map_change_end(&change, true);
+	return map_change_end(&change, MAP_CHANGE_MADE);
 }
 
 FAKE int punch(struct map_file *map, struct fake_file *file, uint64_t offset, uint64_t length)

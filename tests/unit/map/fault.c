@@ -221,7 +221,7 @@ static void test_death_in_a_fault(void **state)
 	assert_int_equal(write.err, -ENOTCONN);
 	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_FREE, 0, MAP_TO_END, &change), 0);
 	assert_int_equal(change.count, 0);
-	assert_int_equal(map_change_end(&change, false), 0);
+	assert_int_equal(map_change_end(&change, MAP_CHANGE_UNTOUCHED), 0);
 }
 
 /* ---- fallback -------------------------------------------------------------- */
