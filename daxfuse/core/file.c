@@ -334,6 +334,32 @@ ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t
 
 /* ---- where it lies -------------------------------------------------------- */
 
+/* Of one look-up; as runs end with each table and unit, 2 GiB of units. */
+enum { JOINED_RUNS = 1024 };
+
+static bool is_continued(const struct run *run, const struct run *next)
+{
+	return next->written == run->written && next->unit == run->unit &&
+	       next->offset == (run->offset ? run->offset + run->count * DXF_BLOCK_SIZE : 0);
+}
+
+/* The run at block, also over the ends of tables and units. What can't be read behind its beginning
+ * is for a look-up there to say. */
+static int find_run(struct fs *fs, const struct dxf_inode *inode, uint64_t block, uint64_t max,
+		    struct run *run)
+{
+	struct run next;
+	int err = table_find(fs->vol, NULL, inode, block, max, run);
+
+	for (unsigned i = 0; !err && run->count < max && i < JOINED_RUNS; i++) {
+		if (table_find(fs->vol, NULL, inode, block + run->count, max - run->count, &next) ||
+		    !is_continued(run, &next))
+			break;
+		run->count += next.count;
+	}
+	return err;
+}
+
 int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, uint64_t length,
 		 struct fs_iomap *ret_iomap)
 {
@@ -350,7 +376,7 @@ int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, 
 		}
 		return 0;
 	}
-	err = table_find(fs->vol, NULL, inode, block, blocks_of(in + length), &run);
+	err = find_run(fs, inode, block, blocks_of(in + length), &run);
 	if (err)
 		return err;
 	ret_iomap->length = MIN(length, run.count * DXF_BLOCK_SIZE - in);

@@ -15,7 +15,7 @@ const char *dxm_reason_name(unsigned reason)
 		[DXF_REASON_END] = "end",	[DXF_REASON_EOF] = "eof",
 		[DXF_REASON_SHORT] = "short",	[DXF_REASON_ALIGN] = "align",
 		[DXF_REASON_DEVICE] = "device", [DXF_REASON_PTES] = "ptes",
-		[DXF_REASON_PRIVATE] = "private", [DXF_REASON_PUD] = "pud",
+		[DXF_REASON_PUD] = "pud",
 		[DXF_REASON_ADDRESS] = "address",
 	};
 

@@ -2,6 +2,9 @@
 /* The filesystem as the mapping engine sees it (map/backend.h). */
 #include "internal.h"
 
+/* From here on a unit that lies in blocks is worth a whole one (as core's growth). */
+enum { WORTH_A_UNIT = 64 * 4096 };
+
 static struct fs *fs_of(void *file)
 {
 	return ((struct file *)file)->d->config.fs;
@@ -48,23 +51,6 @@ static void add_rest_of_unit(struct file *file, const struct fs_iomap *map, uint
 	extent->length = end - extent->file_offset;
 }
 
-/* A hole may come in parts, as core's tables have it. */
-static int join_holes(void *file, uint64_t offset, uint64_t length, struct fs_iomap *map)
-{
-	int err = 0;
-
-	while (!err && map->kind == FS_IOMAP_HOLE && map->length < length) {
-		uint64_t at = map->length;
-		struct fs_iomap next;
-
-		err = fs_iomap(fs_of(file), ino_of(file), offset + at, length - at, &next);
-		if (err || next.kind != FS_IOMAP_HOLE || !next.length)
-			break;
-		map->length += next.length;
-	}
-	return err;
-}
-
 /* Bytes that lie in the inode get a block of their own: these can't be mapped. */
 static int iomap(void *file, uint64_t offset, uint64_t length, struct map_extent *ret_extent)
 {
@@ -81,8 +67,6 @@ static int iomap(void *file, uint64_t offset, uint64_t length, struct map_extent
 		if (!err)
 			err = fs_iomap(fs_of(file), ino_of(file), offset, length, &map);
 	}
-	if (!err)
-		err = join_holes(file, offset, length, &map);
 	if (err)
 		return err;
 	*ret_extent = (struct map_extent){
@@ -107,6 +91,27 @@ static int zero(void *file, uint64_t offset, uint64_t length)
 	return fs_map_zero(fs_of(file), ino_of(file), offset, length);
 }
 
+bool is_worth_a_unit(struct file *file, uint64_t unit)
+{
+	uint64_t used = 0;
+
+	for (uint64_t at = unit; at < unit + MAP_UNIT_SIZE && used < WORTH_A_UNIT;) {
+		struct fs_iomap map;
+
+		if (fs_iomap(file->d->config.fs, file->ino, at, unit + MAP_UNIT_SIZE - at, &map) ||
+		    !map.length)
+			return false;
+		used += map.kind == FS_IOMAP_HOLE ? 0 : map.length;
+		at += map.length;
+	}
+	return used >= WORTH_A_UNIT;
+}
+
+static bool is_worth(void *file, uint64_t offset)
+{
+	return is_worth_a_unit(file, offset);
+}
+
 static int touch(void *file)
 {
 	return fs_map_touch(fs_of(file), ino_of(file));
@@ -123,13 +128,6 @@ static bool is_bad(void *pool, uint64_t device_offset, uint64_t length)
 			return true;
 	}
 	return false;
-}
-
-static int read_device(void *pool, uint64_t device_offset, void *buf, size_t length)
-{
-	const struct pmem *pm = pmem_of(pool);
-
-	return pmem_read(pm, buf, pmem_at(pm, device_offset), length);
 }
 
 static void flush(void *pool, uint64_t device_offset, uint64_t length)
@@ -151,9 +149,9 @@ const struct map_backend direct_backend = {
 	.allocate = allocate,
 	.promote = promote,
 	.zero = zero,
+	.is_worth_a_unit = is_worth,
 	.touch = touch,
 	.is_bad = is_bad,
-	.read = read_device,
 	.flush = flush,
 	.release = release,
 	.id = id,

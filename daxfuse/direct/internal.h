@@ -112,6 +112,8 @@ struct direct {
 
 /* Core, as the engine wants it: `file` is a struct file, `pool` a struct direct. */
 extern const struct map_backend direct_backend;
+/* Whether enough of a unit is used to gather it. */
+bool is_worth_a_unit(struct file *file, uint64_t unit);
 
 /* ---- files.c ---------------------------------------------------------------- */
 
@@ -157,11 +159,6 @@ void holders_of_session(struct direct *d, struct session *session,
 void holder_gone(void *mapper);
 /* The holder has let go, by its own account. */
 void holder_let_go(struct holder *holder, uint64_t offset, uint64_t length, uint64_t grant);
-
-/* ---- mapping.c -------------------------------------------------------------- */
-
-/* Whether enough of a unit is used to gather it. */
-bool is_worth_a_unit(struct file *file, uint64_t unit);
 
 /* ---- client.c --------------------------------------------------------------- */
 

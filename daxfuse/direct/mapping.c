@@ -4,13 +4,12 @@
  * promotion. Numbers come from programs and are checked here.
  *
  * Order, for pieces:
- *   1. a unit that is about to be mapped for the first time is gathered, if it lies in blocks
- *   2. what lies behind the end of the file in the last page (or unit, if the device can't be
+ *   1. what lies behind the end of the file in the last page (or unit, if the device can't be
  *      mapped in smaller pieces) is zeroed, with the file's size held still; on a read-only
  *      mount it must be zero
- *   3. the fault: from here on the piece is pinned
- *   4. the pin is written down where it outlives us
- *   5. the answer
+ *   2. the faults, a run of them: from here on the pieces are pinned
+ *   3. the pins are written down where they outlive us
+ *   4. the answer
  */
 #include <stdlib.h>
 #include <string.h>
@@ -22,22 +21,13 @@ _Static_assert(sizeof(struct dxf_ioc_map) == 7240, "the size is in the number of
 _Static_assert((int)DXF_REASON_PUD == MAP_FALLBACK_PUD, "reasons are the engine's");
 _Static_assert((int)DXF_REASON_START == MAP_FALLBACK_START, "reasons are the engine's");
 
-/* From here on a unit that lies in blocks is worth a whole one (as core's growth). */
-enum { WORTH_A_UNIT = 64 * 4096 };
-/* Of one call: zeroes join without end, and a file may be as long as 2^59 bytes. Of units these
- * are 64 GiB. */
-enum { FAULTS_MAX = 32768 };
-
 /* One DXF_IOC_MAP. */
 struct filling {
 	struct direct *d;
 	struct holder *h;
 	struct dxf_ioc_map *map;
-	uint64_t last_grant[DXF_MAP_PIECES]; /* of what was joined in a piece */
-	uint64_t at, end;                    /* what is left of the range */
-	uint64_t pages_until;                /* up to here, no more units are tried */
-	uint32_t reason;                     /* why */
-	struct fs_iomap run;                 /* the last one, if at is in it */
+	struct map_piece piece[DXF_MAP_PIECES]; /* as the engine gave them */
+	uint64_t end;                           /* of the range */
 };
 
 static uint64_t unit_of(uint64_t offset)
@@ -50,56 +40,7 @@ static bool takes_units_only(const struct direct *d)
 	return d->client_ops.smallest == ORDER_PMD;
 }
 
-/* ---- before a fault ---------------------------------------------------------------- */
-
-static int look(struct filling *f)
-{
-	if (f->at >= f->run.file_offset && f->at - f->run.file_offset < f->run.length)
-		return 0;
-	return fs_iomap(f->d->config.fs, f->h->file->ino, f->at, f->end - f->at, &f->run);
-}
-
-static enum map_access access_of(const struct filling *f)
-{
-	if (f->map->access == DXF_ACCESS_WRITE)
-		return MAP_WRITE;
-	if (f->map->access == DXF_ACCESS_READ || f->run.kind == FS_IOMAP_HOLE ||
-	    direct_is_watched(f->d))
-		return MAP_READ;
-	return MAP_WRITE;
-}
-
-bool is_worth_a_unit(struct file *file, uint64_t unit)
-{
-	uint64_t used = 0;
-
-	for (uint64_t at = unit; at < unit + MAP_UNIT_SIZE && used < WORTH_A_UNIT;) {
-		struct fs_iomap map;
-
-		if (fs_iomap(file->d->config.fs, file->ino, at, unit + MAP_UNIT_SIZE - at, &map) ||
-		    !map.length)
-			return false;
-		used += map.kind == FS_IOMAP_HOLE ? 0 : map.length;
-		at += map.length;
-	}
-	return used >= WORTH_A_UNIT;
-}
-
-/* Step 1. If it can't be had the fault finds pages, and counts why. */
-static void gather(struct filling *f)
-{
-	uint64_t unit = unit_of(f->at), end = unit + MAP_UNIT_SIZE;
-	const struct dxf_ioc_map *map = f->map;
-	bool whole = f->run.unit && f->run.kind == FS_IOMAP_MAPPED &&
-		     f->run.file_offset <= unit && f->run.file_offset + f->run.length >= end;
-
-	if (whole || f->d->config.read_only || map->pages || f->at < f->pages_until ||
-	    f->run.kind == FS_IOMAP_HOLE || takes_units_only(f->d) || unit < map->start ||
-	    end > map->end || end > round_up(map->size, MAP_PAGE_SIZE))
-		return;
-	if (is_worth_a_unit(f->h->file, unit) && !map_promote(f->h->file->map, unit))
-		f->run.length = 0;
-}
+/* ---- before the faults ---------------------------------------------------------------- */
 
 /* Of a read-only mount: what is not zero behind the end stays unseen, in the kernel's mapping. */
 static int check_end(const struct filling *f, uint64_t end)
@@ -123,7 +64,7 @@ static int check_end(const struct filling *f, uint64_t end)
 	return err;
 }
 
-/* Step 2; the grow lock is held. */
+/* Step 1; the grow lock is held. */
 static int prepare_end(struct filling *f)
 {
 	uint64_t align = takes_units_only(f->d) ? MAP_UNIT_SIZE : MAP_PAGE_SIZE;
@@ -139,50 +80,47 @@ static int prepare_end(struct filling *f)
 
 /* ---- faults ------------------------------------------------------------------------- */
 
+static enum map_access access_of(const struct filling *f)
+{
+	switch (f->map->access) {
+	case DXF_ACCESS_WRITE:
+		return MAP_WRITE;
+	case DXF_ACCESS_EAGER: /* a watcher wants to hear of first writes */
+		return direct_is_watched(f->d) ? MAP_READ : MAP_EAGER;
+	}
+	return MAP_READ;
+}
+
+static bool is_hole(const struct filling *f, uint64_t offset)
+{
+	struct fs_iomap map;
+
+	return fs_iomap(f->d->config.fs, f->h->file->ino, offset, MAP_PAGE_SIZE, &map) ||
+	       map.kind == FS_IOMAP_HOLE;
+}
+
 /*
  * Where only units can be mapped and none is free, the kernel's mapping is content with blocks. It
  * would find out too late that there is none for a store, so that gets one here.
  */
 static int leave_to_kernel(const struct filling *f, int err)
 {
+	uint64_t offset = round_down(f->map->offset, MAP_PAGE_SIZE);
+	enum map_access access = access_of(f);
+
 	if ((err != -ENOSPC && err != -EDQUOT) || !takes_units_only(f->d))
 		return err;
-	if (access_of(f) == MAP_WRITE)
-		err = fs_map_allocate(f->d->config.fs, f->h->file->ino,
-				      round_down(f->at, MAP_PAGE_SIZE), MAP_PAGE_SIZE);
-	else
-		err = 0;
+	err = 0;
+	if (access == MAP_WRITE || (access == MAP_EAGER && !is_hole(f, offset)))
+		err = fs_map_allocate(f->d->config.fs, f->h->file->ino, offset, MAP_PAGE_SIZE);
 	return err ? err : -EOPNOTSUPP;
 }
 
-static int fault(struct filling *f, struct map_piece *ret_piece, uint32_t *ret_reason)
+static struct dxf_ioc_piece piece_of(const struct filling *f, const struct map_piece *from)
 {
-	const struct dxf_ioc_map *map = f->map;
-	bool pages = map->pages || f->at < f->pages_until;
-	struct map_request request = {
-		.offset = f->at,
-		.access = access_of(f),
-		.order = pages ? ORDER_PTE : ORDER_PMD,
-		.start = map->start,
-		.end = map->end,
-	};
-	int err = map_fault(f->h->view, &request, ret_piece);
+	uint32_t reason = from->order ? DXF_REASON_NONE :
+			  f->map->pages ? DXF_REASON_ADDRESS : (uint32_t)from->reason;
 
-	if (err > 0 && !pages) {
-		f->reason = (uint32_t)err;
-		f->pages_until = unit_of(f->at) + MAP_UNIT_SIZE;
-		request.order = ORDER_PTE;
-		err = map_fault(f->h->view, &request, ret_piece);
-	}
-	if (err)
-		return err > 0 ? -EBUSY : leave_to_kernel(f, err);
-	*ret_reason = ret_piece->order ? DXF_REASON_NONE :
-		      map->pages ? DXF_REASON_ADDRESS : f->reason;
-	return 0;
-}
-
-static struct dxf_ioc_piece piece_of(const struct map_piece *from, uint32_t reason)
-{
 	return (struct dxf_ioc_piece){
 		.file_offset = from->file_offset,
 		.length = from->length,
@@ -197,59 +135,27 @@ static struct dxf_ioc_piece piece_of(const struct map_piece *from, uint32_t reas
 	};
 }
 
-/* Whether b goes on where a ends; it has a's number then, the lower one, so that nobody
- * maps it too long. The program lets go of it by the answer's last_grant. */
-static bool join(struct dxf_ioc_piece *a, const struct dxf_ioc_piece *b)
-{
-	if (a->flags != b->flags || a->reason != b->reason || b->drop_length ||
-	    a->file_offset + a->length != b->file_offset ||
-	    (!(a->flags & DXF_PIECE_ZERO) && a->device_offset + a->length != b->device_offset))
-		return false;
-	a->length += b->length;
-	return true;
-}
-
-/* False: there is no room. The piece stays pinned: the program may have it mapped since it asked
- * for it before, and that pin is this one now. */
-static bool add_piece(struct filling *f, const struct dxf_ioc_piece *piece)
-{
-	struct dxf_ioc_map *map = f->map;
-
-	if (!map->count || !join(&map->piece[map->count - 1], piece)) {
-		if (map->count == DXF_MAP_PIECES)
-			return false;
-		map->piece[map->count++] = *piece;
-	}
-	f->last_grant[map->count - 1] = piece->grant;
-	return true;
-}
-
 static int fill(struct filling *f)
 {
-	int err = 0;
+	struct dxf_ioc_map *map = f->map;
+	const struct map_request request = {
+		.offset = map->offset,
+		.access = access_of(f),
+		.order = map->pages ? ORDER_PTE : ORDER_PMD,
+		.start = map->start,
+		.end = map->end,
+		.gather = !f->d->config.read_only,
+	};
+	unsigned count;
+	int err = map_fault_run(f->h->view, &request, f->end - map->offset, f->piece,
+				DXF_MAP_PIECES, &count);
 
-	for (unsigned i = 0; i < FAULTS_MAX && f->at < f->end && f->at < f->map->size; i++) {
-		struct dxf_ioc_piece piece;
-		struct map_piece given;
-		uint32_t reason;
-
-		err = look(f);
-		if (!err) {
-			gather(f);
-			err = look(f);
-		}
-		if (!err)
-			err = fault(f, &given, &reason);
-		if (err)
-			break;
-		piece = piece_of(&given, reason);
-		if (!add_piece(f, &piece))
-			break;
-		f->at = given.file_offset + given.length;
-	}
-	if (f->map->count)
-		return 0;
-	return err ? err : -ENXIO;
+	if (err)
+		return leave_to_kernel(f, err);
+	for (unsigned i = 0; i < count; i++)
+		map->piece[i] = piece_of(f, &f->piece[i]);
+	map->count = count;
+	return 0;
 }
 
 /* ---- the answer ---------------------------------------------------------------------- */
@@ -269,7 +175,7 @@ static int write_down(struct filling *f, unsigned i, uint32_t flags)
 		.file_offset = piece->file_offset,
 		.device_offset = piece->device_offset,
 		.length = piece->length,
-		.grant = f->last_grant[i],
+		.grant = f->piece[i].last_grant,
 		.flags = flags | (piece->flags & DXF_PIECE_WRITABLE ? PIN_WRITABLE : 0) |
 			 (piece->flags & DXF_PIECE_HUGE ? PIN_HUGE : 0),
 	};
@@ -281,7 +187,8 @@ static int write_down(struct filling *f, unsigned i, uint32_t flags)
 	return err;
 }
 
-/* Step 4. What can't be written down is not told, but stays pinned, as in add_piece(). */
+/* Step 3. What can't be written down is not told, but stays pinned: the program may have it mapped
+ * since it asked for it before, and that pin is this one now. */
 static int write_all_down(struct filling *f, uint32_t flags)
 {
 	struct dxf_ioc_map *map = f->map;
@@ -345,30 +252,37 @@ static int fill_to_end(struct filling *f, uint32_t flags)
 	return err;
 }
 
+static int fill_range(struct filling *f, uint32_t flags)
+{
+	int err = look_at_file(f);
+
+	if (!err && f->end > unit_of(f->map->size))
+		return fill_to_end(f, flags);
+	if (!err)
+		err = fill(f);
+	return err ? err : write_all_down(f, flags);
+}
+
 /* All of a request; the holder is referenced. */
 static int fill_for(struct direct *d, struct holder *h, struct dxf_ioc_map *map, uint32_t flags)
 {
-	struct filling f = {
-		.d = d, .h = h, .map = map, .at = map->offset,
-		.end = map->length > UINT64_MAX - map->offset ? UINT64_MAX :
-							       map->offset + map->length,
-	};
+	struct filling *f = malloc(sizeof(*f));
 	int err;
 
+	if (!f)
+		return -ENOMEM;
+	f->d = d;
+	f->h = h;
+	f->map = map;
+	f->end = map->length > UINT64_MAX - map->offset ? UINT64_MAX : map->offset + map->length;
 	map->count = 0;
-	err = look_at_file(&f);
-	if (!err && f.end > unit_of(map->size)) {
-		err = fill_to_end(&f, flags);
-	} else if (!err) {
-		err = fill(&f);
-		if (!err)
-			err = write_all_down(&f, flags);
+	err = fill_range(f, flags);
+	if (!err) {
+		map->last_grant = map_view_last_grant(h->view);
+		note_writable(f);
 	}
-	if (err)
-		return err;
-	map->last_grant = map_view_last_grant(h->view);
-	note_writable(&f);
-	return 0;
+	free(f);
+	return err;
 }
 
 /* What every request must be. */

@@ -47,13 +47,13 @@ struct map_backend {
 	/* Zero in place, durably, what the file has of the range, also behind its end;
 	 * holes stay holes. */
 	int (*zero)(void *file, uint64_t offset, uint64_t length);
+	/* Whether enough of the unit at offset is in use for it to be gathered by the way. */
+	bool (*is_worth_a_unit)(void *file, uint64_t offset);
 	/* Somebody is about to store to the file: mtime and ctime. */
 	int (*touch)(void *file);
 
 	/* Whether the device can't give that range: poison, or an alignment of its own. */
 	bool (*is_bad)(void *pool, uint64_t device_offset, uint64_t length);
-	/* -EIO */
-	int (*read)(void *pool, uint64_t device_offset, void *buf, size_t length);
 	/* The CPU's caches hold no line of that range when this returns. */
 	void (*flush)(void *pool, uint64_t device_offset, uint64_t length);
 	/* The last pin on a piece that was quarantined (map_change_begin(),

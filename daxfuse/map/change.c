@@ -404,7 +404,6 @@ int map_wrote(struct map_file *file, uint64_t offset, uint64_t length)
 		    entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
 			replace_zeroes(file, &entry);
 	}
-	views_ask_copies(file, first_page(offset), last);
 	file_unlock_shared(file);
 	return 0;
 }

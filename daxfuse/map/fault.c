@@ -13,24 +13,8 @@
  * Two faults on one page meet at 1. Between 1 and 5 nobody changes what lies beneath:
  * truncation and punch have the file for themselves, promotion needs the entry.
  */
-#include <string.h>
-
-#include "internal.h"
+#include "fault.h"
 #include "probe.h"
-
-struct fault {
-	struct map_view *view;
-	struct map_file *file;
-	const struct map_request *request;
-	uint64_t index;          /* the page wanted */
-	uint64_t start;          /* of the piece, page */
-	unsigned order;          /* of the piece */
-	bool write;
-	bool data;               /* zeroes won't do */
-	struct entry entry;      /* locked; may be larger than the piece */
-	struct map_extent extent;
-	struct map_piece piece;
-};
 
 static const struct map_backend *backend_of(const struct fault *f)
 {
@@ -50,6 +34,7 @@ static void drop_zeroes(struct fault *f)
 {
 	uint64_t from = f->entry.start, last = entry_last(&f->entry);
 
+	f->slow = true;
 	revoke_range(f->file, from, last, not_asked(f), REVOKE_ZEROES);
 	view_lock(f->view);
 	if (pins_any(&f->view->pins, from, last, UINT64_MAX)) {
@@ -90,8 +75,6 @@ static int refuse_early(const struct fault *f, uint64_t size)
 		return 0;
 	if (f->order != ORDER_PMD)
 		return MAP_FALLBACK_PUD;
-	if (f->request->access == MAP_COPY)
-		return MAP_FALLBACK_PRIVATE;
 	if (f->request->start > offset)
 		return MAP_FALLBACK_START;
 	if (f->request->end < end)
@@ -120,20 +103,85 @@ static int refuse_extent(const struct fault *f)
 
 /* ---- the locked entry ----------------------------------------------------- */
 
+/* The entry is locked, so its unit is not promoted from here on: what was known before holds if
+ * nothing was promoted since it was asked for. */
+static bool is_known(const struct fault *f, uint64_t offset, uint64_t length)
+{
+	const struct map_extent *known = &f->known.extent;
+
+	return known->length && offset >= known->file_offset &&
+	       length <= known->length - MIN(known->length, offset - known->file_offset) &&
+	       f->known.layout == atomic_load(&f->file->layout);
+}
+
+/* Where the piece would lie. What lies ahead of it is asked for by the way. */
+static int look_up_extent(struct fault *f)
+{
+	uint64_t offset = f->start * MAP_PAGE_SIZE, length = bytes_of_order(f->order), in;
+	uint64_t layout = atomic_load(&f->file->layout);
+	struct map_extent *known = &f->known.extent, found;
+	int err;
+
+	if (!is_known(f, offset, length)) {
+		err = backend_of(f)->iomap(f->file->file, offset,
+					   MAX(length, f->ahead - MIN(f->ahead, offset)), &found);
+		if (err)
+			return err;
+		*known = found;
+		f->known.layout = layout;
+	}
+	in = offset - known->file_offset;
+	f->extent = (struct map_extent){
+		.kind = known->kind,
+		.file_offset = offset,
+		.length = MIN(length, known->length - in),
+		.device_offset = known->kind == MAP_HOLE ? 0 : known->device_offset + in,
+	};
+	if (known->kind != MAP_MAPPED)
+		known->length = 0;
+	return 0;
+}
+
+/* Whether the piece will be writable, and must be data. A mapper that can't let go of zeroes must
+ * not get any: it would never see what is written. */
+static void decide_access(struct fault *f)
+{
+	const struct mapper_ops *ops = f->view->ops;
+
+	f->write = f->request->access == MAP_WRITE || !ops->read_only_first ||
+		   (f->request->access == MAP_EAGER && f->extent.kind != MAP_HOLE);
+	f->data = f->write || !ops->unmap;
+}
+
 static int find_extent(struct fault *f)
 {
-	const struct map_backend *backend = backend_of(f);
-	uint64_t offset = f->start * MAP_PAGE_SIZE, length = bytes_of_order(f->order);
-	int err = backend->iomap(f->file->file, offset, length, &f->extent);
+	int err = look_up_extent(f);
 
-	if (err || !f->data || (f->extent.kind == MAP_MAPPED && f->extent.length == length))
+	if (err)
 		return err;
+	decide_access(f);
+	if (!f->data ||
+	    (f->extent.kind == MAP_MAPPED && f->extent.length == bytes_of_order(f->order)))
+		return 0;
 	if (f->extent.kind == MAP_MAPPED && entry_kind(&f->entry) == ENTRY_DATA)
 		return 0;
-	err = backend->allocate(f->file->file, offset, length);
+	f->slow = true;
+	err = backend_of(f)->allocate(f->file->file, f->start * MAP_PAGE_SIZE,
+				      bytes_of_order(f->order));
+	/* a unit that was in part blocks may lie elsewhere now */
+	f->known.extent.length = 0;
+	atomic_fetch_add(&f->file->layout, 1);
 	if ((err == -ENOSPC || err == -EDQUOT) && f->order != ORDER_PTE)
 		return MAP_FALLBACK_SHORT; /* a page may still be had */
-	return err ? err : backend->iomap(f->file->file, offset, length, &f->extent);
+	return err ? err : look_up_extent(f);
+}
+
+static int touch(struct fault *f)
+{
+	int err = f->known.touched ? 0 : backend_of(f)->touch(f->file->file);
+
+	f->known.touched |= !err;
+	return err;
 }
 
 /* A store may follow, and the tags must be there before it. */
@@ -141,7 +189,7 @@ static int first_write(struct fault *f)
 {
 	struct map_file *file = f->file;
 	bool was_clean = !(f->entry.value & ENTRY_DIRTY);
-	int err = backend_of(f)->touch(file->file);
+	int err = touch(f);
 
 	if (err)
 		return err;
@@ -150,7 +198,6 @@ static int first_write(struct fault *f)
 		return 0;
 	count(file, MAP_COUNT_FIRST_WRITE);
 	probe_mkwrite(file->entries.file, entry_offset(&f->entry), f->entry.order);
-	views_ask_copies(file, f->entry.start, entry_last(&f->entry));
 	for (struct map_hook *hook = file->engine->hooks; hook; hook = hook->next)
 		hook->first_write(hook->arg, file->file, entry_offset(&f->entry),
 				  bytes_of_order(f->entry.order));
@@ -179,6 +226,7 @@ static int give(struct fault *f)
 	piece->length = bytes_of_order(f->order);
 	piece->device_offset = piece->zero ? 0 : f->extent.device_offset;
 	err = view_pin(f->view, f->start, f->order, f->write, &piece->grant);
+	piece->last_grant = piece->grant;
 	if (!err && f->view->ops->map)
 		err = f->view->ops->map(f->view->mapper, piece);
 	if (err)
@@ -186,16 +234,6 @@ static int give(struct fault *f)
 	count(f->file, f->order == ORDER_PTE ? MAP_COUNT_PAGE : MAP_COUNT_HUGE);
 	if (piece->zero)
 		count(f->file, MAP_COUNT_ZERO);
-	return 0;
-}
-
-static int copy_page(struct fault *f)
-{
-	count(f->file, MAP_COUNT_COPY);
-	if (f->extent.kind == MAP_MAPPED)
-		return backend_of(f)->read(f->file->engine->pool, f->extent.device_offset,
-					   f->request->copy, MAP_PAGE_SIZE);
-	memset(f->request->copy, 0, MAP_PAGE_SIZE);
 	return 0;
 }
 
@@ -210,8 +248,6 @@ static int settle(struct fault *f)
 		err = -EIO;
 	if (err)
 		return err;
-	if (f->request->access == MAP_COPY)
-		return copy_page(f);
 	settle_kind(f);
 	if (f->write)
 		err = first_write(f);
@@ -222,17 +258,15 @@ static int settle(struct fault *f)
 
 static int fault_once(struct fault *f)
 {
-	uint64_t size, at;
-	int err = backend_of(f)->size(f->file->file, &size);
+	uint64_t at;
+	int err;
 
-	if (err)
-		return err;
 	f->start = round_down(f->index, pages_of_order(f->order));
 	f->piece = (struct map_piece){ .zero = false };
 	at = f->view->ops->smallest == ORDER_PTE ? f->index : f->start;
-	if (at * MAP_PAGE_SIZE >= size)
+	if (at * MAP_PAGE_SIZE >= f->known.size)
 		return -ENXIO;
-	err = refuse_early(f, size);
+	err = refuse_early(f, f->known.size);
 	if (!err)
 		err = grab(f);
 	if (err)
@@ -242,10 +276,45 @@ static int fault_once(struct fault *f)
 	return err;
 }
 
+/* Whether the unit is refused for want of a whole aligned extent, which gathering it would make. A
+ * hole is none: what is stored there makes it a unit. */
+static bool is_scattered(struct fault *f, int reason)
+{
+	if (reason == MAP_FALLBACK_PTES && look_up_extent(f))
+		return false;
+	switch (reason) {
+	case MAP_FALLBACK_PTES:
+		return refuse_extent(f) > 0 && f->extent.kind != MAP_HOLE;
+	case MAP_FALLBACK_SHORT:
+	case MAP_FALLBACK_ALIGN:
+		return f->extent.kind != MAP_HOLE;
+	}
+	return false;
+}
+
+static int promote(struct fault *f)
+{
+	f->slow = true;
+	f->known.extent.length = 0;
+	return promote_locked(f->file, f->index * MAP_PAGE_SIZE);
+}
+
+/* A unit that lies in blocks, and is worth a whole one, is made one first, if that was asked for. If
+ * it can't be had, pages will do. */
+static int fault_gathering(struct fault *f)
+{
+	int err = fault_once(f);
+
+	if (err <= 0 || f->order != ORDER_PMD || !f->request->gather || !is_scattered(f, err) ||
+	    !backend_of(f)->is_worth_a_unit(f->file->file, f->start * MAP_PAGE_SIZE) || promote(f))
+		return err;
+	return fault_once(f);
+}
+
 static void fall_back(const struct fault *f, int reason)
 {
 	count(f->file, (unsigned)reason);
-	probe_fallback(f->file->entries.file, f->request->offset, f->order, reason);
+	probe_fallback(f->file->entries.file, f->index * MAP_PAGE_SIZE, f->order, reason);
 }
 
 /* To a mapper that takes whole units only, nothing smaller can be offered: what the unit
@@ -256,7 +325,7 @@ static int fault_whole(struct fault *f)
 
 	if (err == MAP_FALLBACK_SHORT || err == MAP_FALLBACK_ALIGN || err == MAP_FALLBACK_PTES) {
 		fall_back(f, err);
-		err = promote_locked(f->file, f->index * MAP_PAGE_SIZE);
+		err = promote(f);
 		if (!err)
 			err = fault_once(f);
 	}
@@ -270,92 +339,58 @@ static int fault_whole(struct fault *f)
 		       -EBUSY : err;
 }
 
-int map_fault(struct map_view *view, const struct map_request *request, struct map_piece *ret_piece)
+int fault_at(struct fault *f, uint64_t offset, unsigned order)
 {
-	struct fault f = {
-		.view = view,
-		.file = view->file,
-		.request = request,
-		.index = request->offset / MAP_PAGE_SIZE,
-		.order = request->order,
-		.write = request->access == MAP_WRITE ||
-			 (request->access == MAP_READ && !view->ops->read_only_first),
-	};
-	bool whole = view->ops->smallest == ORDER_PMD && request->access != MAP_COPY &&
-		     request->order <= ORDER_PMD;
+	bool whole = f->view->ops->smallest == ORDER_PMD && order <= ORDER_PMD;
+	enum map_access access = f->request->access;
 	int err;
 
-	/* who can't let go of zeroes must not get any: it would never see what is written */
-	f.data = f.write || (request->access == MAP_READ && !view->ops->unmap);
-	if (whole)
-		f.order = ORDER_PMD;
-	view_get(view);
-	probe_fault_begin(f.file->entries.file, request->offset, f.order, request->access);
-	file_lock_shared(f.file);
+	f->index = offset / MAP_PAGE_SIZE;
+	f->order = whole ? ORDER_PMD : order;
+	probe_fault_begin(f->file->entries.file, offset, f->order, access);
 	if (whole) {
-		err = fault_whole(&f);
+		err = fault_whole(f);
 	} else {
-		err = fault_once(&f);
+		err = fault_gathering(f);
 		if (err > 0)
-			fall_back(&f, err);
+			fall_back(f, err);
 	}
-	file_unlock_shared(f.file);
-	probe_fault_end(f.file->entries.file, request->offset, f.order, request->access, err);
+	probe_fault_end(f->file->entries.file, offset, f->order, access, err);
+	return err;
+}
+
+int fault_enter(struct fault *f)
+{
+	int err;
+
+	f->known = (struct known){ .size = 0 };
+	f->slow = false;
+	file_lock_shared(f->file);
+	err = backend_of(f)->size(f->file->file, &f->known.size);
+	if (err)
+		file_unlock_shared(f->file);
+	return err;
+}
+
+void fault_leave(struct fault *f)
+{
+	file_unlock_shared(f->file);
+}
+
+int map_fault(struct map_view *view, const struct map_request *request, struct map_piece *ret_piece)
+{
+	struct fault f = { .view = view, .file = view->file, .request = request };
+	int err;
+
+	view_get(view);
+	err = fault_enter(&f);
+	if (!err) {
+		err = fault_at(&f, request->offset, request->order);
+		fault_leave(&f);
+	}
 	file_trim(f.file);
 	view_put(view);
 	if (!err)
 		*ret_piece = f.piece;
 	return err;
-}
-
-/* ---- ranges --------------------------------------------------------------- */
-
-static int fault_falling_back(struct map_view *view, struct map_request *request,
-			      struct map_piece *ret_piece)
-{
-	int err;
-
-	while ((err = map_fault(view, request, ret_piece)) > 0)
-		request->order = request->order > ORDER_PMD ? ORDER_PMD : ORDER_PTE;
-	return err;
-}
-
-/* Whether b goes on where a ends; a is it, too, then. It keeps the lower grant: whoever
- * holds a piece for void too early faults once more, and no harm is done. */
-static bool join(struct map_piece *a, const struct map_piece *b)
-{
-	if (a->zero != b->zero || a->writable != b->writable || a->order != b->order ||
-	    b->drop_length || a->file_offset + a->length != b->file_offset ||
-	    (!a->zero && a->device_offset + a->length != b->device_offset))
-		return false;
-	a->length += b->length;
-	return true;
-}
-
-int map_fault_range(struct map_view *view, const struct map_request *request, uint64_t length,
-		    struct map_piece *pieces, unsigned max, unsigned *ret_count)
-{
-	uint64_t at = request->offset, end = range_end(at, length);
-	unsigned filled = 0;
-	int err = request->access == MAP_COPY || !max ? -EINVAL : 0;
-
-	while (at < end && !err) {
-		struct map_request one = *request;
-		struct map_piece piece;
-
-		one.offset = at;
-		err = fault_falling_back(view, &one, &piece);
-		if (err)
-			break;
-		at = piece.file_offset + piece.length;
-		if (filled && join(&pieces[filled - 1], &piece))
-			continue;
-		pieces[filled++] = piece;
-		if (filled == max)
-			break;
-	}
-	if (!filled && err)
-		return err;
-	*ret_count = filled;
-	return 0;
 }

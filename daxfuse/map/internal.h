@@ -40,6 +40,7 @@ struct map_file {
 	struct map_engine *engine;
 	void *file; /* the backend's */
 	struct entry_map entries;
+	atomic_uint_least64_t layout; /* extents have moved so often, their entries locked */
 	unsigned removed; /* entries since memory was last given back; LOCK_FILE exclusive */
 	atomic_uint refs;
 	pthread_mutex_t views_lock; /* the list; a leaf */
@@ -113,8 +114,6 @@ enum held { HELD_NOT, HELD_UNANSWERED, HELD_KEPT };
  * answer. Entries of the range are locked, or the file is, exclusively. */
 enum held views_ask(struct map_file *file, uint64_t from, uint64_t last,
 		    const struct map_view *except);
-/* The same, of those that hold copies only. */
-void views_ask_copies(struct map_file *file, uint64_t from, uint64_t last);
 enum held views_held(struct map_file *file, uint64_t from, uint64_t last);
 /* Forget the pins in a range: what they are on needs none. */
 void views_drop(struct map_file *file, uint64_t from, uint64_t last);

@@ -38,7 +38,6 @@ enum map_fallback {
 	MAP_FALLBACK_ALIGN,     /* it is not aligned on the device */
 	MAP_FALLBACK_DEVICE,    /* the device can't: poison */
 	MAP_FALLBACK_PTES,      /* the unit has PTE entries */
-	MAP_FALLBACK_PRIVATE,   /* a private write */
 	MAP_FALLBACK_PUD,       /* there are no extents of 1 GiB */
 	MAP_FALLBACKS,
 };
@@ -48,7 +47,6 @@ enum map_counter {
 	MAP_COUNT_HUGE = MAP_FALLBACKS, /* faults that gave a unit */
 	MAP_COUNT_PAGE,                 /* faults that gave a page */
 	MAP_COUNT_ZERO,                 /* of both: shared zeroes */
-	MAP_COUNT_COPY,                 /* private writes */
 	MAP_COUNT_FIRST_WRITE,          /* an entry became writable */
 	MAP_COUNT_DOWNGRADE,            /* zeroes of a unit became pages */
 	MAP_COUNT_PROMOTED,
@@ -140,7 +138,7 @@ bool map_view_pins(struct map_view *view, uint64_t offset, uint64_t length);
 enum map_access {
 	MAP_READ,
 	MAP_WRITE,
-	MAP_COPY, /* a private write: order 0; the page is copied, nothing is mapped */
+	MAP_EAGER, /* for writing, but holes for reading */
 };
 
 struct map_request {
@@ -148,7 +146,7 @@ struct map_request {
 	enum map_access access;
 	unsigned order;      /* ORDER_PTE, ORDER_PMD, ORDER_PUD */
 	uint64_t start, end; /* of the mapping that the fault is in, as file offsets */
-	void *copy;          /* MAP_COPY: where to, 4 KiB */
+	bool gather;         /* a unit that lies in blocks, and is worth it, is promoted first */
 };
 
 /*
@@ -161,13 +159,14 @@ int map_fault(struct map_view *view, const struct map_request *request,
 	      struct map_piece *ret_piece);
 
 /*
- * A fault for each part of [offset, offset + length), in the largest order up to the
- * wanted one, until the end of the file or of pieces[max]; neighbours come as one piece.
- * The first piece may begin before offset. Fails only if there is not even one piece. Not
- * for MAP_COPY (-EINVAL).
+ * Faults for all of [request->offset, length bytes), each part in the largest order up to
+ * the wanted one that it can have, until the end of the file or of pieces[max], or for a while;
+ * neighbours come as one piece. The first piece may begin before offset; to go on, ask again
+ * behind the last one. Fails, as map_fault() does, only if there is not even one piece; it never
+ * says above 0, but -EBUSY. The backend is asked once for an extent, however long.
  */
-int map_fault_range(struct map_view *view, const struct map_request *request, uint64_t length,
-		    struct map_piece *pieces, unsigned max, unsigned *ret_count);
+int map_fault_run(struct map_view *view, const struct map_request *request, uint64_t length,
+		  struct map_piece *pieces, unsigned max, unsigned *ret_count);
 
 /* ---- the file changes ----------------------------------------------------- */
 

@@ -6,7 +6,6 @@
  *
  *                       client     guest      kernel view   page cache
  *   smallest            PMD, PTE   PTE        PMD           PTE
- *   copies              no         no         no            yes
  *   read_only_first     yes        no         yes           yes
  *   map                 NULL       maps       maps          NULL
  *   unmap               -EINPROGRESS NULL     0             0
@@ -43,6 +42,9 @@ struct map_piece {
 	 * a higher one: a piece that was on its way then must not be mapped any more, but
 	 * faulted again. */
 	uint64_t grant;
+	uint64_t last_grant;    /* of all that was joined in it: what is let go of up to here is
+				 * all of it */
+	int reason;             /* enum map_fallback: why it is no larger; 0: nothing was in the way */
 	/* Before the piece is mapped, the view unmaps this (0 bytes: nothing). What the
 	 * piece itself covers it may map over. */
 	uint64_t drop_offset;
@@ -53,8 +55,6 @@ struct mapper_ops {
 	/* The smallest order that it can map: with ORDER_PMD, units that are no whole
 	 * ones are promoted, and the last unit is mapped beyond the end of the file. */
 	unsigned smallest;
-	/* It holds copies, which pin nothing, and are dropped when the file changes. */
-	bool copies;
 	/* It can be given less than it may have, and comes back to write. Else every fault
 	 * is one for writing. */
 	bool read_only_first;

@@ -32,10 +32,13 @@ static bool is_promoted(struct map_file *file, const struct entry_unit *unit)
 static int promote_unit(struct map_file *file, struct entry_unit *unit)
 {
 	uint64_t start = unit->pmd.start;
+	int err;
 
 	if (revoke_range(file, start, start + UNIT_PAGES - 1, NULL, REVOKE_PROMOTE) != HELD_NOT)
 		return -EBUSY;
-	return file->engine->backend->promote(file->file, entry_offset(&unit->pmd));
+	err = file->engine->backend->promote(file->file, entry_offset(&unit->pmd));
+	atomic_fetch_add(&file->layout, 1);
+	return err;
 }
 
 int promote_locked(struct map_file *file, uint64_t offset)

@@ -205,7 +205,7 @@ static bool ask(struct map_view *view, uint64_t from, uint64_t last)
 
 	view_lock(view);
 	grant = view->grants;
-	pinned = view->ops->copies || pins_any(&view->pins, from, last, UINT64_MAX);
+	pinned = pins_any(&view->pins, from, last, UINT64_MAX);
 	view_unlock(view);
 	if (!pinned || !view->ops->unmap)
 		return false;
@@ -277,15 +277,6 @@ enum held views_ask(struct map_file *file, uint64_t from, uint64_t last,
 		free(promise);
 	}
 	return views_held(file, from, last);
-}
-
-void views_ask_copies(struct map_file *file, uint64_t from, uint64_t last)
-{
-	struct map_view *view = NULL;
-
-	while ((view = view_next(file, view)))
-		if (view->ops->copies)
-			ask(view, from, last);
 }
 
 enum held views_held(struct map_file *file, uint64_t from, uint64_t last)

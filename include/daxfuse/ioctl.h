@@ -131,7 +131,6 @@ enum dxf_reason {
 	DXF_REASON_ALIGN,   /* it is not aligned on the device */
 	DXF_REASON_DEVICE,  /* the device can't: poison */
 	DXF_REASON_PTES,    /* part of the unit is mapped in pages */
-	DXF_REASON_PRIVATE, /* a private write */
 	DXF_REASON_PUD,
 	DXF_REASON_ADDRESS, /* the virtual address is not aligned as the file is */
 };

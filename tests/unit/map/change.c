@@ -128,7 +128,7 @@ static void test_void_grant(void **state)
 {
 	struct fixture *f = *state;
 	struct fake_mapper *m = open_mapper(f, &client_ops);
-	struct map_request request = { 0, MAP_READ, ORDER_PTE, 0, UINT64_MAX, NULL };
+	struct map_request request = { 0, MAP_READ, ORDER_PTE, 0, UINT64_MAX, false };
 	struct map_piece piece;
 
 	assert_int_equal(fake_allocate(f->file, 0, MAP_PAGE_SIZE), 0);
@@ -446,31 +446,15 @@ static void test_kept_for_another(void **state)
 static void test_write_over_zeroes(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *m = open_mapper(f, &client_ops), *cache = open_mapper(f, &cache_ops);
+	struct fake_mapper *m = open_mapper(f, &client_ops);
 
 	assert_int_equal(mapper_fault(m, 3, MAP_READ, ORDER_PMD), 0);
 	assert_int_equal(fake_allocate(f->file, 3 * MAP_PAGE_SIZE, MAP_PAGE_SIZE), 0);
 	assert_int_equal(map_wrote(f->map, 3 * MAP_PAGE_SIZE, MAP_PAGE_SIZE), 0);
 	assert_int_equal(m->page[3], NOT_MAPPED);
 	assert_int_equal(survey(f).zeroes, 0);
-	assert_int_not_equal(cache->asked, 0);
 	assert_int_equal(mapper_fault(m, 3, MAP_READ, ORDER_PTE), 0);
 	assert_int_equal(m->page[3], f->file->page[3]);
-}
-
-/* Copies are told of a change, of a first write; they pin nothing. */
-static void test_copies(void **state)
-{
-	struct fixture *f = *state;
-	struct fake_mapper *cache = open_mapper(f, &cache_ops), *m = open_mapper(f, &client_ops);
-
-	assert_int_equal(write_page(m, 0, ORDER_PMD, 1), 0);
-	assert_int_equal(cache->asked, 1);
-	assert_int_equal(mapper_fault(m, 0, MAP_WRITE, ORDER_PMD), 0);
-	assert_int_equal(cache->asked, 1);
-	assert_int_equal(punch(f->map, f->file, 0, MAP_UNIT_SIZE), 0);
-	assert_int_equal(cache->asked, 2);
-	assert_false(map_view_pins(cache->view, 0, MAP_TO_END));
 }
 
 static void test_revoke(void **state)
@@ -516,7 +500,7 @@ int main(void)
 		TEST(test_move_needs_all), TEST(test_aborted_change),
 		TEST(test_let_go_meanwhile), TEST(test_kept_for_another),
 		TEST(test_write_over_zeroes),
-		TEST(test_copies), TEST(test_revoke), TEST(test_partial_let_go),
+		TEST(test_revoke), TEST(test_partial_let_go),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,6 +47,7 @@ struct fake_file {
 	bool unwritten[FILE_PAGES];
 	bool whole_units;     /* a truncation frees no part of a unit */
 	unsigned touched;
+	unsigned asked;       /* size() and iomap() */
 };
 
 struct fake {
@@ -161,6 +162,7 @@ FAKE int fake_size(void *arg, uint64_t *ret_size)
 	struct fake_file *file = arg;
 
 	pthread_mutex_lock(&file->fake->lock);
+	file->asked++;
 	*ret_size = file->size;
 	pthread_mutex_unlock(&file->fake->lock);
 	return 0;
@@ -180,6 +182,7 @@ FAKE int fake_iomap(void *arg, uint64_t offset, uint64_t length, struct map_exte
 	enum map_extent_kind kind;
 
 	pthread_mutex_lock(&file->fake->lock);
+	file->asked++;
 	kind = kind_of(file, first);
 	while (n * MAP_PAGE_SIZE - in < length && first + n < FILE_PAGES &&
 	       kind_of(file, first + n) == kind &&
@@ -314,14 +317,15 @@ FAKE bool fake_is_bad(void *pool, uint64_t offset, uint64_t length)
 	return false;
 }
 
-FAKE int fake_read(void *pool, uint64_t offset, void *buf, size_t length)
+/* Half of it. */
+FAKE bool fake_is_worth_a_unit(void *arg, uint64_t offset)
 {
-	struct fake *fake = pool;
+	struct fake_file *file = arg;
+	unsigned used = 0;
 
-	memset(buf, 0, length);
-	for (unsigned i = 0; i < WORDS; i++)
-		((uint64_t *)buf)[i] = atomic_load(&fake->page[offset / MAP_PAGE_SIZE].word[i]);
-	return 0;
+	for (unsigned i = 0; i < UNIT_PAGES; i++)
+		used += file->page[offset / MAP_PAGE_SIZE + i] >= 0;
+	return used >= UNIT_PAGES / 2;
 }
 
 FAKE void fake_flush(void *pool, uint64_t offset, uint64_t length)
@@ -352,8 +356,8 @@ FAKE void fake_release(void *pool, uint64_t offset, uint64_t length)
 
 FAKE const struct map_backend fake_backend = {
 	.id = fake_id, .size = fake_size, .iomap = fake_iomap, .allocate = fake_allocate,
-	.promote = fake_promote, .zero = fake_zero, .touch = fake_touch, .is_bad = fake_is_bad, .read = fake_read,
-	.flush = fake_flush, .release = fake_release,
+	.promote = fake_promote, .zero = fake_zero, .touch = fake_touch, .is_bad = fake_is_bad,
+	.is_worth_a_unit = fake_is_worth_a_unit, .flush = fake_flush, .release = fake_release,
 };
 
 FAKE struct fake *fake_new(void)
@@ -614,7 +618,7 @@ FAKE void mapper_gone(void *arg)
 	atomic_store(&m->gone, true);
 }
 
-/* The four of mapper.h's table; the client in both of its sizes; a long-term pin; and who
+/* Three of mapper.h's table; the client in both of its sizes; a long-term pin; and who
  * only reads, and can't be told anything. */
 FAKE const struct mapper_ops client_ops = {
 	.smallest = ORDER_PTE, .read_only_first = true, .unmap = client_unmap, .gone = mapper_gone,
@@ -633,10 +637,6 @@ FAKE const struct mapper_ops guest_ops = {
 FAKE const struct mapper_ops kernel_ops = {
 	.smallest = ORDER_PMD, .read_only_first = true, .map = mapper_map, .unmap = mapper_unmap,
 	.write_protect = mapper_protect, .flush = mapper_flush, .gone = mapper_gone,
-};
-FAKE const struct mapper_ops cache_ops = {
-	.smallest = ORDER_PTE, .copies = true, .read_only_first = true, .unmap = mapper_unmap,
-	.gone = mapper_gone,
 };
 FAKE const struct mapper_ops long_term_ops = {
 	.smallest = ORDER_PTE, .read_only_first = true, .unmap = mapper_refuse, .gone = mapper_gone,
@@ -667,7 +667,7 @@ FAKE void mapper_close(struct fake_mapper *m)
 /* A fault, and what the mapper does with its result. */
 FAKE int mapper_fault(struct fake_mapper *m, uint64_t page, enum map_access access, unsigned order)
 {
-	struct map_request request = { page * MAP_PAGE_SIZE, access, order, 0, UINT64_MAX, NULL };
+	struct map_request request = { page * MAP_PAGE_SIZE, access, order, 0, UINT64_MAX, false };
 	struct map_piece piece;
 	int err = map_fault(m->view, &request, &piece);
 
@@ -676,6 +676,20 @@ FAKE int mapper_fault(struct fake_mapper *m, uint64_t page, enum map_access acce
 	if (!err && !m->ops->map)
 		mapper_map(m, &piece);
 	return err;
+}
+
+/* A run of faults, and what the mapper does with it; the pieces, or a negative errno. */
+FAKE int mapper_fault_run(struct fake_mapper *m, const struct map_request *request, uint64_t length)
+{
+	struct map_piece pieces[16];
+	unsigned count = 0;
+	int err = map_fault_run(m->view, request, length, pieces, 16, &count);
+
+	if (m->reply_us)
+		usleep(m->reply_us);
+	for (unsigned i = 0; i < count && !m->ops->map; i++)
+		mapper_map(m, &pieces[i]);
+	return err ? err : (int)count;
 }
 
 /* The page that is mapped must not have gone to somebody else. */

@@ -246,39 +246,36 @@ static void test_fallback_reasons(void **state)
 	struct fixture *f = *state;
 	struct fake_mapper *m = open_mapper(f, &client_ops);
 	uint64_t unit = MAP_UNIT_SIZE, page = MAP_PAGE_SIZE;
-	char copy[MAP_PAGE_SIZE];
 
 	refused(f, m,
-		&(struct map_request){ unit, MAP_READ, ORDER_PMD, unit + page, 4 * unit, NULL },
+		&(struct map_request){ unit, MAP_READ, ORDER_PMD, unit + page, 4 * unit, false },
 		MAP_FALLBACK_START);
-	refused(f, m, &(struct map_request){ unit, MAP_READ, ORDER_PMD, 0, 2 * unit - page, NULL },
+	refused(f, m, &(struct map_request){ unit, MAP_READ, ORDER_PMD, 0, 2 * unit - page, false },
 		MAP_FALLBACK_END);
-	refused(f, m, &(struct map_request){ 0, MAP_COPY, ORDER_PMD, 0, 4 * unit, copy },
-		MAP_FALLBACK_PRIVATE);
-	refused(f, m, &(struct map_request){ 0, MAP_READ, ORDER_PUD, 0, 4 * unit, NULL },
+	refused(f, m, &(struct map_request){ 0, MAP_READ, ORDER_PUD, 0, 4 * unit, false },
 		MAP_FALLBACK_PUD);
 	/* a hole behind the first page */
 	assert_int_equal(fake_allocate(f->file, 0, page), 0);
-	refused(f, m, &(struct map_request){ 0, MAP_READ, ORDER_PMD, 0, 4 * unit, NULL },
+	refused(f, m, &(struct map_request){ 0, MAP_READ, ORDER_PMD, 0, 4 * unit, false },
 		MAP_FALLBACK_SHORT);
 	/* contiguous, but not aligned */
 	for (int i = 0; i < UNIT_PAGES; i++)
 		f->file->page[UNIT_PAGES + i] = 1 + i;
-	refused(f, m, &(struct map_request){ unit, MAP_READ, ORDER_PMD, 0, 4 * unit, NULL },
+	refused(f, m, &(struct map_request){ unit, MAP_READ, ORDER_PMD, 0, 4 * unit, false },
 		MAP_FALLBACK_ALIGN);
 	for (int i = 0; i < UNIT_PAGES; i++)
 		f->file->page[UNIT_PAGES + i] = i;
 	f->fake->page[77].bad = true;
-	refused(f, m, &(struct map_request){ unit, MAP_READ, ORDER_PMD, 0, 4 * unit, NULL },
+	refused(f, m, &(struct map_request){ unit, MAP_READ, ORDER_PMD, 0, 4 * unit, false },
 		MAP_FALLBACK_DEVICE);
 	f->fake->page[77].bad = false;
 	assert_int_equal(mapper_fault(m, UNIT_PAGES, MAP_READ, ORDER_PMD), 0);
 	f->file->size = 4 * unit - page;
-	refused(f, m, &(struct map_request){ 3 * unit, MAP_READ, ORDER_PMD, 0, 4 * unit, NULL },
+	refused(f, m, &(struct map_request){ 3 * unit, MAP_READ, ORDER_PMD, 0, 4 * unit, false },
 		MAP_FALLBACK_EOF);
 	assert_int_equal(mapper_fault(m, 3 * UNIT_PAGES, MAP_READ, ORDER_PTE), 0);
 	f->file->size = 4 * unit - 1;
-	refused(f, m, &(struct map_request){ 3 * unit, MAP_READ, ORDER_PMD, 0, 4 * unit, NULL },
+	refused(f, m, &(struct map_request){ 3 * unit, MAP_READ, ORDER_PMD, 0, 4 * unit, false },
 		MAP_FALLBACK_PTES);
 }
 
@@ -329,33 +326,17 @@ static void test_beyond_the_end(void **state)
 	assert_int_equal(mapper_fault(m, 2, MAP_READ, ORDER_PTE), -ENXIO);
 }
 
-static void test_private_write(void **state)
+/* ---- runs ------------------------------------------------------------------- */
+
+static const struct map_request read_all = { 0, MAP_READ, ORDER_PMD, 0, UINT64_MAX, false };
+static const struct map_request write_all = { 0, MAP_WRITE, ORDER_PMD, 0, UINT64_MAX, false };
+static const struct map_request eager = { 0, MAP_EAGER, ORDER_PMD, 0, UINT64_MAX, false };
+
+static void test_run(void **state)
 {
 	struct fixture *f = *state;
 	struct fake_mapper *m = open_mapper(f, &client_ops);
-	uint64_t copy[MAP_PAGE_SIZE / 8];
-	struct map_request request = { 0, MAP_COPY, ORDER_PTE, 0, UINT64_MAX, copy };
-	struct map_piece piece;
-
-	copy[0] = 1;
-	assert_int_equal(map_fault(m->view, &request, &piece), 0);
-	assert_int_equal(copy[0], 0);
-	assert_int_equal(f->file->page[0], -1);
-	assert_int_equal(fake_allocate(f->file, 0, MAP_PAGE_SIZE), 0);
-	atomic_store(&f->fake->page[f->file->page[0]].word[0], 99);
-	assert_int_equal(map_fault(m->view, &request, &piece), 0);
-	assert_int_equal(copy[0], 99);
-	assert_false(map_view_pins(m->view, 0, MAP_UNIT_SIZE));
-	assert_int_equal(survey(f).dirty, 0);
-}
-
-/* ---- ranges ----------------------------------------------------------------- */
-
-static void test_range(void **state)
-{
-	struct fixture *f = *state;
-	struct fake_mapper *m = open_mapper(f, &client_ops);
-	struct map_request request = { 0, MAP_READ, ORDER_PUD, 0, UINT64_MAX, NULL };
+	struct map_request request = { 0, MAP_READ, ORDER_PUD, 0, UINT64_MAX, false };
 	struct map_piece pieces[8];
 	unsigned count;
 
@@ -364,20 +345,131 @@ static void test_range(void **state)
 	assert_int_equal(fake_allocate(f->file, MAP_UNIT_SIZE, MAP_UNIT_SIZE), 0);
 	assert_int_equal(fake_allocate(f->file, 2 * MAP_UNIT_SIZE, MAP_PAGE_SIZE), 0);
 	f->file->size = 3 * MAP_UNIT_SIZE + MAP_PAGE_SIZE + 1;
-	assert_int_equal(map_fault_range(m->view, &request, MAP_TO_END, pieces, 8, &count), 0);
-	assert_int_equal(count, 3);
+	assert_int_equal(map_fault_run(m->view, &request, MAP_TO_END, pieces, 8, &count), 0);
+	assert_int_equal(count, 4);
 	assert_int_equal(pieces[0].length, 2 * MAP_UNIT_SIZE);
 	assert_int_equal(pieces[0].order, ORDER_PMD);
 	assert_int_equal(pieces[0].device_offset, 0);
+	assert_int_equal(pieces[0].reason, 0);
+	assert_int_equal(pieces[0].last_grant, pieces[0].grant + 1);
 	assert_int_equal(pieces[1].file_offset, 2 * MAP_UNIT_SIZE);
 	assert_int_equal(pieces[1].length, MAP_PAGE_SIZE);
+	assert_int_equal(pieces[1].reason, MAP_FALLBACK_SHORT);
 	assert_true(pieces[2].zero);
 	assert_int_equal(pieces[2].order, ORDER_PTE);
-	assert_int_equal(pieces[2].length, MAP_UNIT_SIZE + MAP_PAGE_SIZE);
-	assert_int_equal(map_fault_range(m->view, &request, MAP_TO_END, pieces, 1, &count), 0);
+	assert_int_equal(pieces[2].length, MAP_UNIT_SIZE - MAP_PAGE_SIZE);
+	assert_int_equal(pieces[3].length, 2 * MAP_PAGE_SIZE);
+	assert_int_equal(pieces[3].reason, MAP_FALLBACK_EOF);
+	assert_int_equal(pieces[3].last_grant, map_view_last_grant(m->view));
+	assert_int_equal(map_fault_run(m->view, &request, MAP_TO_END, pieces, 1, &count), 0);
 	assert_int_equal(count, 1);
 	request.offset = 4 * MAP_UNIT_SIZE;
-	assert_int_equal(map_fault_range(m->view, &request, 1, pieces, 8, &count), -ENXIO);
+	assert_int_equal(map_fault_run(m->view, &request, 1, pieces, 8, &count), -ENXIO);
+}
+
+/* What lies in one extent is asked for once, however many units it is. */
+static void test_run_asks_once(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+
+	for (unsigned i = 0; i < FILE_UNITS; i++)
+		assert_int_equal(fake_allocate(f->file, i * MAP_UNIT_SIZE, MAP_UNIT_SIZE), 0);
+	f->file->asked = 0;
+	assert_int_equal(mapper_fault_run(m, &read_all, MAP_TO_END), 1);
+	assert_int_equal(f->file->asked, 2);
+	assert_int_equal(mapper_fault_run(m, &write_all, MAP_TO_END), 1);
+	assert_int_equal(f->file->asked, 4);
+	assert_int_equal(f->file->touched, 1);
+	assert_int_equal(survey(f).dirty, FILE_UNITS * MAP_UNIT_SIZE);
+	for (unsigned i = 0; i < FILE_PAGES; i++)
+		assert_int_equal(m->page[i], f->file->page[i]);
+}
+
+/* Data to write to, holes to read. */
+static void test_eager_run(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+
+	assert_int_equal(fake_allocate(f->file, 0, MAP_UNIT_SIZE), 0);
+	assert_int_equal(fake_allocate(f->file, 2 * MAP_UNIT_SIZE, MAP_UNIT_SIZE), 0);
+	assert_int_equal(mapper_fault_run(m, &eager, MAP_TO_END), 4);
+	assert_true(mapper_store(m, 0, 0, 1));
+	assert_int_equal(m->page[UNIT_PAGES], ZEROES);
+	assert_true(mapper_store(m, 2 * UNIT_PAGES, 0, 1));
+	assert_int_equal(m->page[3 * UNIT_PAGES], ZEROES);
+	assert_int_equal(f->file->page[UNIT_PAGES], -1);
+}
+
+static void fill_with_pages(struct fixture *f, unsigned unit, unsigned pages)
+{
+	for (unsigned i = 0; i < pages; i++)
+		assert_int_equal(fake_allocate(f->file, unit * MAP_UNIT_SIZE + i * MAP_PAGE_SIZE,
+					       MAP_PAGE_SIZE), 0);
+}
+
+/* A unit that lies in blocks is gathered if it is worth it, by a request that says so. */
+static void test_gathering_run(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+	struct map_request request = read_all;
+
+	fill_with_pages(f, 0, UNIT_PAGES);
+	fill_with_pages(f, 1, 3);
+	assert_true(mapper_fault_run(m, &request, MAP_PAGE_SIZE) > 0);
+	assert_int_equal(survey(f).huge, 0);
+	request.gather = true;
+	assert_true(mapper_fault_run(m, &request, 2 * MAP_UNIT_SIZE) > 0);
+	assert_int_equal(survey(f).huge, MAP_UNIT_SIZE);
+	assert_int_equal(map_engine_count(f->engine, MAP_COUNT_PROMOTED), 1);
+	for (unsigned i = 0; i < UNIT_PAGES; i++)
+		assert_int_equal(m->page[i], f->file->page[i]);
+	/* no unit is free: pages, then, and the reason is told */
+	fill_with_pages(f, 2, UNIT_PAGES);
+	f->fake->full = true;
+	request.offset = 2 * MAP_UNIT_SIZE;
+	assert_true(mapper_fault_run(m, &request, MAP_UNIT_SIZE) > 0);
+	assert_int_equal(survey(f).huge, MAP_UNIT_SIZE);
+}
+
+/* From a few pages before the second unit on. */
+static void *read_on(void *arg)
+{
+	struct map_request request = read_all;
+	struct faulting *faulting = arg;
+
+	request.offset = MAP_UNIT_SIZE - 4 * MAP_PAGE_SIZE;
+	faulting->err = mapper_fault_run(faulting->m, &request, MAP_TO_END);
+	return NULL;
+}
+
+/* While a run is under way a unit ahead of it, of which it knows where it lies, moves. */
+static void test_run_meets_a_promotion(void **state)
+{
+	struct fixture *f = *state;
+	struct faulting read = { .m = open_mapper(f, &client_ops) };
+	pthread_t reader;
+
+	for (unsigned i = 0; i < FILE_PAGES; i++) /* one extent, aligned nowhere */
+		set_page(f->file, i, (int)i + 1);
+	for (unsigned i = 0; i < FILE_PAGES; i++)
+		atomic_store(&f->fake->page[i + 1].state, PAGE_USED);
+	read.m->file = f->file;
+	atomic_store(&paused, false);
+	atomic_store(&go_on, false);
+	atomic_store(&armed, true);
+	f->fake->in_iomap = pause_iomap;
+	assert_int_equal(pthread_create(&reader, NULL, read_on, &read), 0);
+	wait_until(atomic_load(&paused));
+	assert_int_equal(map_promote(f->map, MAP_UNIT_SIZE), 0);
+	atomic_store(&go_on, true);
+	pthread_join(reader, NULL);
+	assert_int_equal(read.err, 3);
+	for (unsigned i = UNIT_PAGES - 4; i < FILE_PAGES; i++)
+		mapped_page(read.m, i);
+	assert_int_equal(survey(f).huge, MAP_UNIT_SIZE);
 }
 
 int main(void)
@@ -390,8 +482,8 @@ int main(void)
 		TEST(test_entry_before_iomap), TEST(test_death_in_a_fault),
 		TEST(test_fallback_reasons),
 		TEST(test_every_counter_has_a_name), TEST(test_no_space),
-		TEST(test_poison), TEST(test_beyond_the_end),
-		TEST(test_private_write), TEST(test_range),
+		TEST(test_poison), TEST(test_beyond_the_end), TEST(test_run), TEST(test_run_asks_once), TEST(test_eager_run),
+		TEST(test_gathering_run), TEST(test_run_meets_a_promotion),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,7 +157,7 @@ static void test_partial_mapping_is_an_error(void **state)
 {
 	struct fixture *f = *state;
 	struct fake_mapper *m = open_mapper(f, &huge_client_ops);
-	struct map_request request = { 0, MAP_READ, ORDER_PMD, 4096, UINT64_MAX, NULL };
+	struct map_request request = { 0, MAP_READ, ORDER_PMD, 4096, UINT64_MAX, false };
 	struct map_piece piece;
 
 	assert_int_equal(map_fault(m->view, &request, &piece), -EINVAL);

@@ -82,11 +82,29 @@ static void open_worker(struct worker *w)
 	w->tainted = w->ops == &long_term_ops;
 }
 
+static void fault_many(struct worker *w, uint64_t page, enum map_access access)
+{
+	const struct map_request request = {
+		.offset = page * MAP_PAGE_SIZE,
+		.access = access == MAP_WRITE && pick(w, 2) ? MAP_EAGER : access,
+		.order = pick(w, 2) ? ORDER_PMD : ORDER_PTE,
+		.end = UINT64_MAX,
+		.gather = pick(w, 2),
+	};
+	int count = mapper_fault_run(&w->mapper, &request, pick(w, 2) ? MAP_TO_END : MAP_UNIT_SIZE);
+
+	allow(MIN(count, 0));
+}
+
 static void fault(struct worker *w, uint64_t page, enum map_access access)
 {
 	int err;
 
 	w->mapper.reply_us = pick(w, 16) ? 0 : 20;
+	if (!pick(w, 4)) {
+		fault_many(w, page, access);
+		return;
+	}
 	err = mapper_fault(&w->mapper, page, access, pick(w, 2) ? ORDER_PMD : ORDER_PTE);
 	if (err > 0)
 		err = mapper_fault(&w->mapper, page, access, ORDER_PTE);

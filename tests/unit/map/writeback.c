@@ -94,7 +94,7 @@ static void test_range(void **state)
  * they go on storing until it arrives. */
 static void read_again(struct fixture *f, struct fake_mapper *m, unsigned order)
 {
-	struct map_request request = { 3 * MAP_PAGE_SIZE, MAP_READ, order, 0, UINT64_MAX, NULL };
+	struct map_request request = { 3 * MAP_PAGE_SIZE, MAP_READ, order, 0, UINT64_MAX, false };
 	struct map_piece piece;
 
 	assert_int_equal(map_fault(m->view, &request, &piece), 0);
@@ -125,8 +125,7 @@ static void test_protects_what_is_under_way(void **state)
 {
 	struct fixture *f = *state;
 	struct fake_mapper *m = open_mapper(f, &careful_client_ops);
-	struct map_request request = { 3 * MAP_PAGE_SIZE, MAP_WRITE, ORDER_PTE, 0, UINT64_MAX,
-				       NULL };
+	struct map_request request = { 3 * MAP_PAGE_SIZE, MAP_WRITE, ORDER_PTE, 0, UINT64_MAX, false };
 	struct map_piece piece;
 
 	assert_int_equal(map_fault(m->view, &request, &piece), 0);
