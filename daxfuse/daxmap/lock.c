@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A futex: 0 free, 1 held, 2 held and waited for. */
-#include "daxfuse/daxmap/lock.h"
+#include "lock.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,9 +21,9 @@ static void set_mask(uint64_t mask, uint64_t *ret_before)
 
 /*
  * How often this thread has blocked its signals. A handler that comes before the kernel was called
- * leaves it as it was, and none comes after that.
+ * leaves it as it was, and none comes after that: so it changes after the call, and not before.
  */
-static __thread __attribute__((tls_model("initial-exec"))) unsigned blocked;
+static __thread __attribute__((tls_model("initial-exec"))) volatile unsigned blocked;
 static __thread __attribute__((tls_model("initial-exec"))) uint64_t mask_before;
 
 uint64_t signals_block(void)
@@ -34,7 +36,8 @@ uint64_t signals_block(void)
 
 void signals_restore(uint64_t mask)
 {
-	if (!--blocked)
+	blocked--;
+	if (!blocked)
 		set_mask(mask, NULL);
 }
 
@@ -72,17 +75,24 @@ void latch_reset(struct latch *latch)
 	atomic_store(&latch->word, 0);
 }
 
+/* This thread has it. A fork's child goes on with it, as the thread that forked. */
+static __thread __attribute__((tls_model("initial-exec"))) bool holding;
+
 struct held lock_take(void)
 {
-	return (struct held){ .mask = latch_take(&the_lock) };
+	struct held held = { .mask = latch_take(&the_lock) };
+
+	holding = true;
+	return held;
 }
 
 void lock_release(struct held held)
 {
+	holding = false;
 	latch_release(&the_lock, held.mask);
 }
 
-void lock_reset(void)
+void lock_assert_held(void)
 {
-	latch_reset(&the_lock);
+	assert(holding);
 }

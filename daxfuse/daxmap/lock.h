@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The one lock of the process: of regions, objects, sessions and flights. It is taken in
- * signal handlers, so with all signals blocked, and never held across a request to the
- * daemon or an access to memory that may not be mapped: who holds it can't fault.
+ * signal handlers, so all signals are blocked while it is held. It is never held across a request
+ * to the daemon, or an access to memory that may not be mapped: that thread could not fault.
  */
 #ifndef DAXFUSE_DAXMAP_LOCK_H
 #define DAXFUSE_DAXMAP_LOCK_H
@@ -15,8 +15,9 @@ struct held {
 
 struct held lock_take(void);
 void lock_release(struct held held);
-/* Free it in the child of a fork, where only the thread that forked goes on. */
-void lock_reset(void);
+/* What a function counts on that says `_locked`, or whose header says so of all. */
+void lock_assert_held(void);
+
 /* Held for some instructions only, also without the one lock; signals are blocked. */
 struct latch {
 	_Atomic uint32_t word;

@@ -28,10 +28,11 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/daxmap.h"
-#include "daxfuse/daxmap/cache.h"
-#include "daxfuse/daxmap/daemon.h"
-#include "daxfuse/daxmap/pieces.h"
-#include "daxfuse/daxmap/region.h"
+#include "daxfuse/daxmap/calls/cache.h"
+#include "daxfuse/daxmap/session/daemon.h"
+#include "daxfuse/daxmap/regions/pieces.h"
+#include "daxfuse/daxmap/regions/revoke.h"
+#include "daxfuse/daxmap/regions/region.h"
 
 #define FAKE_UNITS 16
 #define FAKE_SCATTERED 4

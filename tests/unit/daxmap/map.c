@@ -8,7 +8,7 @@
 
 static void revoke_all(const char *memory)
 {
-	assert_int_equal(pieces_revoke(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
+	assert_int_equal(revoke_pieces(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
 	assert_string_equal(survey(memory, 1), "-");
 }
 
@@ -277,13 +277,13 @@ static void test_system_calls(void **state)
 	int pipes[2];
 
 	assert_int_equal(pipe(pipes), 0);
-	assert_int_equal(pieces_revoke(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
+	assert_int_equal(revoke_pieces(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
 	assert_int_equal(write(pipes[1], memory, 10), -1);
 	assert_int_equal(errno, EFAULT);
 	assert_int_equal(dxm_populate(memory, 10, PROT_READ), 0);
 	assert_int_equal(write(pipes[1], memory, 10), 10);
 	fake.size = 0;
-	pieces_revoke(fake.cookie, 0, UINT64_MAX, fake.grant);
+	revoke_pieces(fake.cookie, 0, UINT64_MAX, fake.grant);
 	assert_int_equal(dxm_populate(memory, 10, PROT_READ), -1);
 	assert_int_equal(errno, EFAULT);
 	dxm_unmap(memory, UNIT_BYTES);

@@ -4,15 +4,16 @@
 
 #include <sys/wait.h>
 
-#include "daxfuse/daxmap/fault.h"
-#include "daxfuse/daxmap/object.h"
-#include "daxfuse/daxmap/session.h"
+#include "daxfuse/daxmap/faults/fault.h"
+#include "daxfuse/daxmap/lock.h"
+#include "daxfuse/daxmap/session/connection.h"
+#include "daxfuse/daxmap/session/object.h"
 
 static char *memory;
 
 static int take_back(uint64_t grant)
 {
-	return pieces_revoke(fake.cookie, 0, UINT64_MAX, grant);
+	return revoke_pieces(fake.cookie, 0, UINT64_MAX, grant);
 }
 
 static void revoke_all(void)
@@ -50,7 +51,7 @@ static void test_granted_later(void **state)
 
 static void revoke_second_unit(void)
 {
-	assert_int_equal(pieces_revoke(fake.cookie, UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
+	assert_int_equal(revoke_pieces(fake.cookie, UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
 }
 
 /* Of the range only; what came before it in the answer is mapped. */
@@ -68,7 +69,7 @@ static void test_revoked_in_part(void **state)
 
 static void protect_all(void)
 {
-	assert_int_equal(pieces_protect(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
+	assert_int_equal(revoke_writing(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
 }
 
 static void test_protected(void **state)
@@ -239,12 +240,20 @@ static void *cut_and_grow(void *argument)
 	return NULL;
 }
 
+static void set_session_flags(uint32_t flags)
+{
+	struct held held = lock_take();
+
+	region_at((uintptr_t)memory)->object->session->flags = flags;
+	lock_release(held);
+}
+
 static void test_cut_while_flushed(void **state)
 {
 	pthread_t thread;
 
 	memory = map_file(4 * UNIT_BYTES, PROT_READ | PROT_WRITE);
-	region_at((uintptr_t)memory)->object->session->flags = DIRECT_FLUSH;
+	set_session_flags(DIRECT_FLUSH);
 	cutting = true;
 	assert_int_equal(pthread_create(&thread, NULL, cut_and_grow, NULL), 0);
 	for (int i = 0; i < 200; i++) {
@@ -253,7 +262,7 @@ static void test_cut_while_flushed(void **state)
 	}
 	cutting = false;
 	pthread_join(thread, NULL);
-	region_at((uintptr_t)memory)->object->session->flags = 0;
+	set_session_flags(0);
 	dxm_unmap(memory, 4 * UNIT_BYTES);
 }
 

@@ -2,7 +2,8 @@
 /* The table and the states of pages, against a flat array. */
 #include "fake.h"
 
-#include "daxfuse/daxmap/object.h"
+#include "daxfuse/daxmap/lock.h"
+#include "daxfuse/daxmap/session/object.h"
 
 enum { PAGES = 64, ROUNDS = 3000 };
 #define BASE UINT64_C(0x10000000)
@@ -111,7 +112,7 @@ static void test_area(void **state)
 	struct area *area;
 
 	assert_int_equal(area_new(base, 3 * UNIT_BYTES, &area), 0);
-	area->regions = 1;
+	area_hold(area);
 	for (int round = 0; round < ROUNDS; round++) {
 		uint64_t first = (uint64_t)rand() % (3 * UNIT_PAGES);
 		uint64_t end = first + 1 + (uint64_t)rand() % (3 * UNIT_PAGES - first);
@@ -143,7 +144,7 @@ static void test_huge(void **state)
 	struct area *area;
 
 	assert_int_equal(area_new(0, 3 * UNIT_BYTES, &area), 0);
-	area->regions = 1;
+	area_hold(area);
 	area_set(area, 0, 3 * UNIT_BYTES, PAGE_WRITE, true, 0);
 	assert_true(area_is_huge(area, UNIT_BYTES));
 	area_protect(area, UNIT_BYTES, 2 * UNIT_BYTES);
@@ -161,6 +162,13 @@ static void test_huge(void **state)
 	area_put(area);
 }
 
+/* All of it is with the lock. */
+static int take_lock(void **state)
+{
+	lock_take();
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,5 +177,5 @@ int main(void)
 		cmocka_unit_test(test_huge),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, take_lock, NULL);
 }

@@ -80,7 +80,7 @@ static void move_unit(unsigned unit, unsigned *seed)
 	pthread_mutex_lock(&fake.lock);
 	from = fake.place[unit];
 	if (fake.granted[unit]) {
-		assert_int_equal(pieces_revoke(fake.cookie, unit * UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
+		assert_int_equal(revoke_pieces(fake.cookie, unit * UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
 		fake.granted[unit] = 0;
 	}
 	for (unsigned worker = 0; worker <= WORKERS; worker++) {
@@ -98,7 +98,7 @@ static void protect_unit(unsigned unit)
 {
 	pthread_mutex_lock(&fake.lock);
 	if (fake.granted[unit])
-		assert_int_equal(pieces_protect(fake.cookie, unit * UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
+		assert_int_equal(revoke_writing(fake.cookie, unit * UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
 	pthread_mutex_unlock(&fake.lock);
 }
 

@@ -8,8 +8,8 @@
 
 #include <sys/wait.h>
 
-#include "daxfuse/daxmap/object.h"
-#include "daxfuse/daxmap/session.h"
+#include "daxfuse/daxmap/session/object.h"
+#include "daxfuse/daxmap/session/connection.h"
 
 static char *memory;
 
@@ -62,7 +62,7 @@ static void store(uint64_t offset)
 
 static void take_back(uint64_t offset, uint64_t length)
 {
-	assert_int_equal(pieces_revoke(fake.cookie, offset, length, fake.grant), 0);
+	assert_int_equal(revoke_pieces(fake.cookie, offset, length, fake.grant), 0);
 }
 
 static void test_mapped_for_writing(void **state)
@@ -129,7 +129,7 @@ static void test_protected_by_the_daemon(void **state)
 {
 	memory = map_file(2 * UNIT_BYTES, PROT_READ | PROT_WRITE);
 	store(0);
-	assert_int_equal(pieces_protect(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
+	assert_int_equal(revoke_writing(fake.cookie, 0, UINT64_MAX, fake.grant), 0);
 	sync_range(0, 2 * UNIT_BYTES);
 	check_work(2 * UNIT_BYTES, 0);
 	fake.read_only = true;
@@ -308,7 +308,7 @@ static void change(uint64_t offset, uint64_t length)
 		take_back(offset, length);
 		break;
 	case 1:
-		assert_int_equal(pieces_protect(fake.cookie, offset, length, fake.grant), 0);
+		assert_int_equal(revoke_writing(fake.cookie, offset, length, fake.grant), 0);
 		break;
 	case 2:
 	case 3:

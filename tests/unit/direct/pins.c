@@ -216,6 +216,8 @@ static void test_a_window_slides(void **state)
 		assert_int_equal(pins_kept_count(&w.kept), w.slots[0].count + w.slots[1].count);
 		assert_int_equal(pins_kept_count(&w.kept), records(&w.shared->table));
 	}
+	pins_kept_erase_all(&w.kept, &w.slots[0]);
+	pins_kept_erase_all(&w.kept, &w.slots[1]);
 	pins_kept_close(&w.kept);
 	munmap(w.shared, sizeof(*w.shared));
 }

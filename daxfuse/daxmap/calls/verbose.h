@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* With DAXMAP_VERBOSE=1 in the environment: a line on stderr for each mapping when it ends. */
+#ifndef DAXFUSE_DAXMAP_VERBOSE_H
+#define DAXFUSE_DAXMAP_VERBOSE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Those regions that lie there are about to be unmapped. Without the lock. */
+void report_regions(uintptr_t start, uintptr_t end);
+/* A file of ours, perhaps, that the kernel maps. */
+void report_kernel(int fd, size_t length, int err);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * SIGSEGV and SIGBUS: ours first, then the program's. With the preload the program's sigaction()
+ * comes here; without it, whoever installs a handler later must call dxm_fault() in it.
+ */
+#ifndef DAXFUSE_DAXMAP_HANDLER_H
+#define DAXFUSE_DAXMAP_HANDLER_H
+
+/* Install the handlers, once. */
+int handlers_install(void);
+
+#endif
