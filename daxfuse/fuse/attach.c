@@ -63,6 +63,12 @@ int attach_find(const struct kept_fds *fds)
 	return fd;
 }
 
+/* As mount(8) does, options of SELinux are left out where there is none. */
+static bool has_labels(void)
+{
+	return access("/sys/fs/selinux/enforce", F_OK) == 0;
+}
+
 char *attach_words(const struct state *s)
 {
 	const struct options *o = s->options;
@@ -86,8 +92,14 @@ char *attach_words(const struct state *s)
 		err = fuse_opt_add_opt(&words, "ro");
 	if (!err && o->fs.atime == FS_ATIME_NEVER)
 		err = fuse_opt_add_opt(&words, "noatime");
-	for (unsigned i = 0; !err && i < o->kernel_count; i++)
-		err = fuse_opt_add_opt(&words, o->kernel[i]);
+	if (!err && o->no_exec)
+		err = fuse_opt_add_opt(&words, "noexec");
+	if (!err && o->no_symfollow)
+		err = fuse_opt_add_opt(&words, "nosymfollow");
+	if (!err && o->no_dir_atime)
+		err = fuse_opt_add_opt(&words, "nodiratime");
+	for (unsigned i = 0; !err && has_labels() && i < o->kernel_count; i++)
+		err = fuse_opt_add_opt_escaped(&words, o->kernel[i]);
 	if (err) {
 		free(words);
 		return NULL;
@@ -104,11 +116,12 @@ static unsigned long mount_flags(const struct options *o)
 	flags |= o->no_suid ? MS_NOSUID : 0;
 	flags |= o->no_dev ? MS_NODEV : 0;
 	flags |= o->fs.read_only ? MS_RDONLY : 0;
+	flags |= o->no_exec ? MS_NOEXEC : 0;
+	flags |= o->no_symfollow ? MS_NOSYMFOLLOW : 0;
 	flags |= o->fs.atime == FS_ATIME_NEVER ? MS_NOATIME : 0;
-	for (unsigned i = 0; i < o->kernel_count; i++) {
-		flags |= !strcmp(o->kernel[i], "noexec") ? MS_NOEXEC : 0;
-		flags |= !strcmp(o->kernel[i], "nosymfollow") ? MS_NOSYMFOLLOW : 0;
-	}
+	/* or it would show relatime, which a remount takes for what is wanted */
+	flags |= o->fs.atime == FS_ATIME_STRICT ? MS_STRICTATIME : 0;
+	flags |= o->no_dir_atime ? MS_NODIRATIME : 0;
 	return flags;
 }
 
@@ -123,10 +136,8 @@ static int mount_direct(const struct state *s, int fd)
 		return -ENOMEM;
 	fprintf(text, "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions%s", fd,
 		(unsigned)geteuid(), (unsigned)getegid(), o->allow_other ? ",allow_other" : "");
-	for (unsigned i = 0; i < o->kernel_count; i++) {
-		if (strchr(o->kernel[i], '='))
-			fprintf(text, ",%s", o->kernel[i]);
-	}
+	for (unsigned i = 0; has_labels() && i < o->kernel_count; i++)
+		fprintf(text, ",%s", o->kernel[i]);
 	if (fflush(text))
 		return -ENOMEM;
 	if (mount(s->device, s->mountpoint, "fuse.daxfuse", mount_flags(o), data))

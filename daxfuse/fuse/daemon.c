@@ -354,6 +354,8 @@ static int find_mountpoint(const struct options *options, struct state *s)
 static int find_paths(const struct options *options, struct state *s)
 {
 	s->device = realpath(options->device, NULL);
+	if (!s->device && errno == ENOENT && options->no_fail)
+		return 0;
 	if (!s->device) {
 		complain(options->device, "cannot be opened", -errno,
 			 "see what there is: daxfuse list");
@@ -422,7 +424,7 @@ static int live_under_systemd(struct state *s)
 		err = kept_map(s->fds.memory, &s->kept);
 	} else {
 		status = find_paths(s->options, s);
-		if (status)
+		if (status || !s->device)
 			return status;
 		if (!restart_is_safe(reason, sizeof(reason)))
 			return live(s);
@@ -492,7 +494,7 @@ static int start(struct state *s)
 {
 	int status = find_paths(s->options, s);
 
-	if (status || s->options->fake)
+	if (status || !s->device || s->options->fake)
 		return status;
 	status = s->options->foreground ? -1 : go_to_background();
 	if (status >= 0)

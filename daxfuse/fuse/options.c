@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <libmount.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,10 @@ enum kind {
 	DAX,     /* the argument names a mode */
 	KEEPER,  /* the argument names a keeper */
 	DIRECT,  /* the argument says who gets the device */
-	KERNEL,  /* a mount flag */
-	IGNORED, /* for mount(8) and systemd only */
+	KERNEL,  /* handed on */
+	IMPLIED, /* no programs of others: what SECURED and OWNED say, unless later ones differ */
+	SHOWN,   /* by the kernel, so mount(8) hands it back to remount */
+	IGNORED, /* for mount(8) and systemd only, or what is so in any case */
 };
 
 struct option {
@@ -30,60 +33,97 @@ struct option {
 	enum kind kind;
 	size_t field;
 	int value;
+	unsigned about;   /* OPTION_* */
 	const char *help; /* NULL: not worth a line */
 };
 
 #define FIELD(name) offsetof(struct options, name)
 
+/* Of IMPLIED. */
+enum { OWNED, SECURED };
+
 static const struct option table[] = {
-	{ "dax=", DAX, FIELD(fs.dax), 0,
+	{ "dax=", DAX, FIELD(fs.dax), 0, OPTION_DAX,
 	  "always|inode|never: which files bypass the page cache (inode: those with the flag)" },
-	{ "dax", SET, FIELD(fs.dax), FS_DAX_ALWAYS, NULL },
-	{ "ro", SET, FIELD(fs.read_only), true, "read-only; the pool is not written at all" },
-	{ "rw", SET, FIELD(fs.read_only), false, NULL },
-	{ "relatime", SET, FIELD(fs.atime), FS_ATIME_RELATIVE,
+	{ "dax", SET, FIELD(fs.dax), FS_DAX_ALWAYS, OPTION_DAX, NULL },
+	{ "ro", SET, FIELD(fs.read_only), true, OPTION_READ_ONLY,
+	  "read-only; the pool is not written at all" },
+	{ "rw", SET, FIELD(fs.read_only), false, OPTION_READ_ONLY, NULL },
+	{ "remount", SET, FIELD(remount), true, 0,
+	  "change what is mounted: ro, rw, access times, and the flags of the mount point" },
+	{ "relatime", SET, FIELD(fs.atime), FS_ATIME_RELATIVE, OPTION_ATIME,
 	  "move the access time once a day and after changes (default)" },
-	{ "strictatime", SET, FIELD(fs.atime), FS_ATIME_STRICT, "move it with every read" },
-	{ "noatime", SET, FIELD(fs.atime), FS_ATIME_NEVER, "never move it" },
-	{ "allow_other", SET, FIELD(allow_other), true, "other users, too (default as root)" },
-	{ "io_uring", SET, FIELD(io_uring), true,
+	{ "strictatime", SET, FIELD(fs.atime), FS_ATIME_STRICT, OPTION_ATIME,
+	  "move it with every read" },
+	{ "noatime", SET, FIELD(fs.atime), FS_ATIME_NEVER, OPTION_ATIME, "never move it" },
+	{ "atime", SET, FIELD(fs.atime), FS_ATIME_RELATIVE, OPTION_ATIME, NULL },
+	{ "nostrictatime", SET, FIELD(fs.atime), FS_ATIME_RELATIVE, OPTION_ATIME, NULL },
+	{ "norelatime", IGNORED, 0, 0, 0, NULL }, /* the kernel's default all the same */
+	{ "nodiratime", SET, FIELD(no_dir_atime), true, OPTION_DIR_ATIME, NULL }, /* never moves */
+	{ "diratime", SET, FIELD(no_dir_atime), false, OPTION_DIR_ATIME, NULL },
+	{ "allow_other", SET, FIELD(allow_other), true, OPTION_ALLOW_OTHER,
+	  "other users, too (default as root)" },
+	{ "io_uring", SET, FIELD(io_uring), true, OPTION_DAEMON,
 	  "take requests through io_uring (libfuse 3.18; fuse's enable_uring = Y)" },
-	{ "clone_fd", SET, FIELD(clone_fd), true, "one /dev/fuse for each thread" },
-	{ "keeper=", KEEPER, FIELD(keeper), 0,
+	{ "clone_fd", SET, FIELD(clone_fd), true, OPTION_DAEMON, "one /dev/fuse for each thread" },
+	{ "keeper=", KEEPER, FIELD(keeper), 0, OPTION_DAEMON,
 	  "supervisor|systemd|none: who lets the daemon die and be replaced under the mount "
 	  "(supervisor; none with io_uring or clone_fd)" },
-	{ "direct=", DIRECT, FIELD(direct), 0,
+	{ "direct=", DIRECT, FIELD(direct), 0, OPTION_DIRECT,
 	  "off|owner|group=NAME|all: who may map the device itself (libdaxmap), and with it reach "
 	  "ALL data of the pool (owner: root, and who mounts)" },
-	{ "max_threads=", NUMBER, FIELD(max_threads), 0,
+	{ "max_threads=", NUMBER, FIELD(max_threads), 0, OPTION_DAEMON,
 	  "how many requests are served at once, 1 MiB each (default: 4 for each CPU, 8 to 48)" },
-	{ "nosuid", SET, FIELD(no_suid), true, "ignore suid and sgid bits" },
-	{ "suid", SET, FIELD(no_suid), false, NULL },
-	{ "nodev", SET, FIELD(no_dev), true, "ignore device nodes" },
-	{ "dev", SET, FIELD(no_dev), false, NULL },
-	{ "noexec", KERNEL, 0, 0, "run no programs" },
-	{ "exec", IGNORED, 0, 0, NULL },
-	{ "sync", IGNORED, 0, 0, NULL }, /* it always is */
-	{ "dirsync", IGNORED, 0, 0, NULL },
-	{ "async", IGNORED, 0, 0, NULL },
-	{ "nosymfollow", KERNEL, 0, 0, "follow no symlinks" },
-	{ "context=", KERNEL, 0, 0, NULL },
-	{ "fscontext=", KERNEL, 0, 0, NULL },
-	{ "defcontext=", KERNEL, 0, 0, NULL },
-	{ "rootcontext=", KERNEL, 0, 0, NULL },
-	{ "defaults", IGNORED, 0, 0, NULL },
-	{ "default_permissions", IGNORED, 0, 0, NULL }, /* always */
-	{ "auto", IGNORED, 0, 0, NULL },
-	{ "noauto", IGNORED, 0, 0, NULL },
-	{ "nofail", IGNORED, 0, 0, NULL },
-	{ "_netdev", IGNORED, 0, 0, NULL },
-	{ "user*", IGNORED, 0, 0, NULL },
-	{ "nouser", IGNORED, 0, 0, NULL },
-	{ "owner", IGNORED, 0, 0, NULL },
-	{ "group", IGNORED, 0, 0, NULL },
-	{ "comment=", IGNORED, 0, 0, NULL },
-	{ "x-*", IGNORED, 0, 0, NULL },
-	{ "X-*", IGNORED, 0, 0, NULL },
+	{ "nosuid", SET, FIELD(no_suid), true, OPTION_SUID, "ignore suid and sgid bits" },
+	{ "suid", SET, FIELD(no_suid), false, OPTION_SUID, NULL },
+	{ "nodev", SET, FIELD(no_dev), true, OPTION_DEV, "ignore device nodes" },
+	{ "dev", SET, FIELD(no_dev), false, OPTION_DEV, NULL },
+	{ "noexec", SET, FIELD(no_exec), true, OPTION_EXEC, "run no programs" },
+	{ "exec", SET, FIELD(no_exec), false, OPTION_EXEC, NULL },
+	{ "nosymfollow", SET, FIELD(no_symfollow), true, OPTION_SYMFOLLOW, "follow no symlinks" },
+	{ "symfollow", SET, FIELD(no_symfollow), false, OPTION_SYMFOLLOW, NULL },
+	{ "context=", KERNEL, 0, 0, OPTION_KERNEL, NULL },
+	{ "fscontext=", KERNEL, 0, 0, OPTION_KERNEL, NULL },
+	{ "defcontext=", KERNEL, 0, 0, OPTION_KERNEL, NULL },
+	{ "rootcontext=", KERNEL, 0, 0, OPTION_KERNEL, NULL },
+	{ "user", IMPLIED, 0, SECURED, 0, NULL },
+	{ "user=", IMPLIED, 0, SECURED, 0, NULL },
+	{ "users", IMPLIED, 0, SECURED, 0, NULL },
+	{ "owner", IMPLIED, 0, OWNED, 0, NULL },
+	{ "group", IMPLIED, 0, OWNED, 0, NULL },
+	{ "nofail", SET, FIELD(no_fail), true, 0, "no failure if DEVICE is not there" },
+	{ "fd=", SHOWN, 0, 0, 0, NULL },
+	{ "rootmode=", SHOWN, 0, 0, 0, NULL },
+	{ "user_id=", SHOWN, 0, 0, 0, NULL },
+	{ "group_id=", SHOWN, 0, 0, 0, NULL },
+	{ "max_read=", SHOWN, 0, 0, 0, NULL },
+	{ "blksize=", SHOWN, 0, 0, 0, NULL },
+	{ "seclabel", SHOWN, 0, 0, 0, NULL },
+	{ "sync", IGNORED, 0, 0, 0, NULL }, /* it always is */
+	{ "dirsync", IGNORED, 0, 0, 0, NULL },
+	{ "async", IGNORED, 0, 0, 0, NULL },
+	{ "lazytime", IGNORED, 0, 0, 0, NULL }, /* times are as durable as all else */
+	{ "nolazytime", IGNORED, 0, 0, 0, NULL },
+	{ "mand", IGNORED, 0, 0, 0, NULL }, /* no kernel has it any more */
+	{ "nomand", IGNORED, 0, 0, 0, NULL },
+	{ "iversion", IGNORED, 0, 0, 0, NULL },
+	{ "noiversion", IGNORED, 0, 0, 0, NULL },
+	{ "silent", IGNORED, 0, 0, 0, NULL },
+	{ "loud", IGNORED, 0, 0, 0, NULL },
+	{ "defaults", IGNORED, 0, 0, 0, NULL },
+	{ "default_permissions", IGNORED, 0, 0, 0, NULL }, /* always */
+	{ "auto", IGNORED, 0, 0, 0, NULL },
+	{ "noauto", IGNORED, 0, 0, 0, NULL },
+	{ "_netdev", IGNORED, 0, 0, 0, NULL },
+	{ "nouser", IGNORED, 0, 0, 0, NULL },
+	{ "nousers", IGNORED, 0, 0, 0, NULL },
+	{ "noowner", IGNORED, 0, 0, 0, NULL },
+	{ "nogroup", IGNORED, 0, 0, 0, NULL },
+	{ "comment=", IGNORED, 0, 0, 0, NULL },
+	{ "helper=", IGNORED, 0, 0, 0, NULL },
+	{ "uhelper=", IGNORED, 0, 0, 0, NULL },
+	{ "x-*", IGNORED, 0, 0, 0, NULL },
+	{ "X-*", IGNORED, 0, 0, 0, NULL },
 };
 
 /* The argument if `word` is this option ("" for one without), or NULL. */
@@ -180,9 +220,21 @@ static void store(struct options *options, const struct option *option)
 		*(bool *)field = option->value;
 }
 
+/* As mount(8) has it: options behind these may say otherwise. */
+static void imply(struct options *options, int what)
+{
+	options->no_suid = options->no_dev = true;
+	options->given |= OPTION_SUID | OPTION_DEV;
+	if (what == SECURED) {
+		options->no_exec = true;
+		options->given |= OPTION_EXEC;
+	}
+}
+
 static int apply(struct options *options, const struct option *option, const char *word,
 		 const char *argument)
 {
+	options->given |= option->about;
 	switch (option->kind) {
 	case SET:
 		store(options, option);
@@ -201,36 +253,67 @@ static int apply(struct options *options, const struct option *option, const cha
 			return -EINVAL;
 		options->kernel[options->kernel_count++] = word;
 		return 0;
+	case IMPLIED:
+		imply(options, option->value);
+		return 0;
+	case SHOWN:
 	case IGNORED:
 		return 0;
 	}
 	return -EINVAL;
 }
 
-static int parse_words(struct options *options, char *words, char *ret_error, size_t error_size)
+static const struct option *find_option(const char *word, const char **ret_argument)
 {
-	char *save = NULL;
-
-	for (char *word = strtok_r(words, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-		const struct option *found = NULL;
-		const char *argument = NULL;
-
-		for (size_t i = 0; i < ARRAY_SIZE(table) && !found; i++) {
-			argument = match(&table[i], word);
-			if (argument)
-				found = &table[i];
-		}
-		if (!found || apply(options, found, word, argument)) {
-			snprintf(ret_error, error_size, "%s -o %s",
-				 found ? "wrong argument:" : "unknown option:", word);
-			return -EINVAL;
-		}
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		*ret_argument = match(&table[i], word);
+		if (*ret_argument)
+			return &table[i];
 	}
-	if (options->io_uring && !LIBFUSE_IO_URING) {
-		snprintf(ret_error, error_size, "this libfuse has no io_uring (3.18 has)");
+	return NULL;
+}
+
+static int parse_word(struct options *options, const char *word, char *ret_error, size_t error_size)
+{
+	const char *argument;
+	const struct option *found = find_option(word, &argument);
+
+	if (found && found->kind == SHOWN && !options->shown)
+		options->shown = word;
+	if (!found || apply(options, found, word, argument)) {
+		snprintf(ret_error, error_size, "%s -o %s",
+			 found ? "wrong argument:" : "unknown option:", word);
 		return -EINVAL;
 	}
 	return 0;
+}
+
+static bool has_open_quote(const char *word)
+{
+	bool open = false;
+
+	for (; *word; word++)
+		open ^= *word == '"';
+	return open;
+}
+
+/* Commas within quotes belong to a value. */
+static int parse_words(struct options *options, char *words, char *ret_error, size_t error_size)
+{
+	size_t name_size, value_size;
+	char *rest = words, *word, *value;
+	int err = 0;
+
+	if (has_open_quote(words)) { /* of which libmount says nothing */
+		snprintf(ret_error, error_size, "a quote does not end: -o %s", words);
+		return -EINVAL;
+	}
+	while (!err && mnt_optstr_next_option(&rest, &word, &name_size, &value, &value_size) == 0) {
+		/* in place of the comma behind it */
+		*(value ? value + value_size : word + name_size) = '\0';
+		err = parse_word(options, word, ret_error, error_size);
+	}
+	return err;
 }
 
 static void set_defaults(struct options *options)
@@ -270,6 +353,9 @@ static int parse_dashed(struct options *options, int argc, char **argv, int *at,
 				   error_size);
 	} else if (!strcmp(word, "-r")) {
 		options->fs.read_only = true;
+		options->given |= OPTION_READ_ONLY;
+	} else if (helper && !strcmp(word, "-t") && *at + 1 < argc) {
+		++*at; /* the type, which has led here */
 	} else if (!strcmp(word, "-d") || !strcmp(word, "--debug")) {
 		options->debug = options->foreground = true;
 	} else if (!strcmp(word, "--foreground") || (!helper && !strcmp(word, "-f"))) {
@@ -279,6 +365,20 @@ static int parse_dashed(struct options *options, int argc, char **argv, int *at,
 	} else if (strcmp(word, "-n") && strcmp(word, "-s") && strcmp(word, "-v") &&
 		   strcmp(word, "-w")) {
 		snprintf(ret_error, error_size, "unknown option: %s", word);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* What can't be seen in a single word. */
+static int check_together(const struct options *options, char *ret_error, size_t error_size)
+{
+	if (options->shown && !options->remount) {
+		snprintf(ret_error, error_size, "only with remount: -o %s", options->shown);
+		return -EINVAL;
+	}
+	if (options->io_uring && !LIBFUSE_IO_URING) {
+		snprintf(ret_error, error_size, "this libfuse has no io_uring (3.18 has)");
 		return -EINVAL;
 	}
 	return 0;
@@ -333,7 +433,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *ret_
 			return -EINVAL;
 		}
 	}
-	if (choose_keeper(&options, ret_error, error_size))
+	if (check_together(&options, ret_error, error_size) ||
+	    choose_keeper(&options, ret_error, error_size))
 		return -EINVAL;
 	if (!options.help && !options.version && !options.mountpoint) {
 		snprintf(ret_error, error_size, "DEVICE and MOUNTPOINT are needed");
@@ -356,6 +457,5 @@ void options_print_help(void)
 		if (table[i].help)
 			printf("  -o %-18s%s\n", table[i].name, table[i].help);
 	}
-	printf("\nAlso what mount(8) hands on (defaults, user, nofail, _netdev, x-*) is taken, "
-	       "and ignored.\n");
+	printf("\nAll other options that mount(8) has for every filesystem are taken, too.\n");
 }

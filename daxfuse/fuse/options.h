@@ -33,10 +33,34 @@ struct options {
 	bool keeper_chosen; /* by the user */
 	struct direct_policy direct;
 	unsigned max_threads;
+	/* of one mount point */
 	bool no_suid;
 	bool no_dev;
-	const char *kernel[OPTIONS_KERNEL_MAX]; /* mount flags handed on */
+	bool no_exec;
+	bool no_symfollow;
+	bool no_dir_atime;
+	const char *kernel[OPTIONS_KERNEL_MAX]; /* name=value, handed on; a value may be quoted */
 	unsigned kernel_count;
+	bool no_fail;  /* a device that is not there is no failure */
+	bool remount;
+	unsigned given; /* OPTION_* that were said */
+	const char *shown; /* the first word that belongs to remount only; NULL */
+};
+
+/* What options are about: of more than one, the last one counts. */
+enum {
+	OPTION_READ_ONLY = 1 << 0,
+	OPTION_ATIME = 1 << 1,
+	OPTION_SUID = 1 << 2,
+	OPTION_DEV = 1 << 3,
+	OPTION_EXEC = 1 << 4,
+	OPTION_SYMFOLLOW = 1 << 5,
+	OPTION_DIR_ATIME = 1 << 6,
+	OPTION_DAX = 1 << 7,
+	OPTION_DIRECT = 1 << 8,
+	OPTION_ALLOW_OTHER = 1 << 9,
+	OPTION_KERNEL = 1 << 10,
+	OPTION_DAEMON = 1 << 11, /* how the daemon serves */
 };
 
 /* Parse; -EINVAL with one line in ret_error. Strings of argv are kept (and cut

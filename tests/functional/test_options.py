@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Mount options, as mount(8) hands them on and as fstab has them."""
+
+import os
+import subprocess
+from collections import namedtuple
+
+import pytest
+
+from support.pool import is_mounted
+from support.process import eventually
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+# Those of mount(8), "FILESYSTEM-INDEPENDENT MOUNT OPTIONS"; what it never hands on is taken, too.
+GENERIC = """
+    async sync dirsync atime noatime diratime nodiratime relatime norelatime strictatime nostrictatime
+    lazytime nolazytime mand nomand iversion noiversion silent loud suid nosuid dev nodev exec noexec
+    symfollow nosymfollow auto noauto defaults owner noowner group nogroup user nouser users nousers
+    user=nobody _netdev nofail comment=nothing x-systemd.automount x-gvfs-name=a X-mount.mkdir
+    X-mount.mkdir=0755 rw ro uhelper=udisks2 helper=none
+""".split() + ['comment="one, two"', 'x-initrd.mount', 'context="system_u:object_r:tmp_t:s0:c1,c2"',
+               "fscontext=system_u:object_r:tmp_t:s0"]
+
+Mount = namedtuple("Mount", "point options super_options source device")
+
+
+def mounts_of(pool, pid="self"):
+    """As a process sees them."""
+    with open(f"/proc/{pid}/mountinfo") as table:
+        words = [line.split() for line in table]
+    return [Mount(line[4], set(line[5].split(",")), set(line[-1].split(",")), line[-2], line[2])
+            for line in words if line[-2] == str(pool.image)]
+
+
+def options_of(pool):
+    (found,) = mounts_of(pool)
+    return found.options
+
+
+@pytest.mark.parametrize("option", GENERIC)
+def test_generic(make_pool, option):
+    pool = make_pool()
+    pool.run("daxfuse", pool.image, pool.point, "-o", option)
+    try:
+        if option != "ro":
+            (pool.point / "f").write_text("x")
+        assert os.listdir(pool.point) == ([] if option == "ro" else ["f"])
+    finally:
+        pool.run("daxfuse", "umount", "--wait", pool.point)
+
+
+FLAGS = {"nosuid", "nodev", "noexec", "nosymfollow", "noatime", "nodiratime", "relatime", "ro", "rw"}
+
+
+@pytest.mark.parametrize("given, wanted", [
+    ("defaults", "rw relatime"),
+    ("nosuid,nodev,noexec,nosymfollow", "rw relatime nosuid nodev noexec nosymfollow"),
+    ("nosuid,suid,nodev,dev,noexec,exec,nosymfollow,symfollow", "rw relatime"),
+    ("user", "rw relatime nosuid nodev noexec"),
+    ("users,exec", "rw relatime nosuid nodev"),
+    ("owner,dev", "rw relatime nosuid"),
+    ("group", "rw relatime nosuid nodev"),
+    ("ro,noatime", "ro noatime"),
+    ("noatime,atime,nodiratime", "rw relatime nodiratime"),
+    ("strictatime", "rw"),
+])
+def test_obeyed(make_pool, given, wanted):
+    pool = make_pool()
+    pool.mount(given)
+    assert options_of(pool) & FLAGS == set(wanted.split())
+
+
+@pytest.mark.parametrize("option", ["nonsense", "nosuid,nonsense", "dax=maybe", "c1", "ro=1", "nofail=1",
+                                    "context", 'context="open', "user_id=0"])
+def test_not_taken(make_pool, option):
+    """What nobody knows; and what only the kernel says, where it is not said with "remount"."""
+    pool = make_pool()
+    done = subprocess.run([pool.bin_dir / "daxfuse", pool.image, pool.point, "-o", option],
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("daxfuse: ")
+    assert not is_mounted(pool.point)
+
+
+# ---- mount(8)
+
+class Shell:
+    """A mount namespace in which mount(8) finds our helpers; commands are run there one by one."""
+
+    def __init__(self, pool):
+        self.pool = pool
+        self.process = subprocess.Popen(["unshare", "--mount", "cat"], stdin=subprocess.PIPE)
+        assert eventually(lambda: os.readlink(f"/proc/{self.process.pid}/ns/mnt") !=
+                          os.readlink("/proc/self/ns/mnt"), True)
+        self.run("mount -t tmpfs helpers /usr/sbin")
+        for name in ("mount.daxfuse", "mount.fuse.daxfuse"):
+            self.run(f"ln -s {pool.bin_dir}/daxfuse /usr/sbin/{name}")
+
+    def run(self, command, code=0):
+        done = subprocess.run(["nsenter", f"--mount=/proc/{self.process.pid}/ns/mnt", "sh", "-c", command],
+                              capture_output=True, text=True, timeout=60)
+        assert code is None or done.returncode == code, (command, done)
+        return done.stdout + done.stderr
+
+    def mounts(self):
+        return mounts_of(self.pool, self.process.pid)
+
+    def close(self):
+        for mount in self.mounts():
+            self.run(f"umount {mount.point}", code=None)
+        # the namespace keeps what is mounted in it
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+@pytest.fixture
+def pool(make_pool):
+    return make_pool()
+
+
+@pytest.fixture
+def shell(pool):
+    shell = Shell(pool)
+    yield shell
+    shell.close()
+    # The daemon is nobody's child, and holds the device until it has ended.
+    pool.run("fsck.daxfuse", "-n", pool.image, code=None)
+    assert eventually(lambda: subprocess.run(["flock", "-n", pool.image, "true"]).returncode, 0) == 0
+
+
+@pytest.mark.parametrize("kind", ["daxfuse", "fuse.daxfuse"])
+def test_mount_and_umount(pool, shell, kind):
+    shell.run(f"mount -t {kind} {pool.image} {pool.point} -o noatime,nodiratime,nosuid,x-a=b,nofail,_netdev")
+    (found,) = shell.mounts()
+    assert {"noatime", "nodiratime", "nosuid", "rw"} <= found.options
+    shell.run(f"echo kept >{pool.point}/f")
+    shell.run(f"umount {pool.point}")
+    assert shell.mounts() == []
+
+
+def test_read_only_by_a_letter(pool, shell):
+    shell.run(f"mount -r -t daxfuse {pool.image} {pool.point}")
+    assert "ro" in shell.mounts()[0].options
+    assert "Read-only" in shell.run(f"touch {pool.point}/f", code=1)
+
+
+def test_fstab(pool, shell):
+    """All lines of it are fine; those whose devices are not there may be."""
+    fstab = pool.folder / "fstab"
+    fstab.write_text(f"{pool.image} {pool.point} daxfuse defaults,nofail,nodiratime,comment=a,x-b 0 0\n"
+                     f"/dev/dax99.0 {pool.folder} daxfuse nofail 0 0\n"
+                     f"{pool.folder}/absent {pool.folder} daxfuse nofail,nosuid 0 0\n")
+    for _ in range(2):
+        assert shell.run(f"mount -T {fstab} -a") == ""
+        assert [mount.point for mount in shell.mounts()] == [str(pool.point)]
+    fstab.write_text(f"{pool.folder}/absent {pool.folder} daxfuse defaults 0 0\n")
+    assert "absent" in shell.run(f"mount -T {fstab} -a", code=32)
+
+
+def test_absent_device_without_mount(pool):
+    for words, code in (["-o", "nofail"], 0), ([], 32):
+        done = subprocess.run([pool.bin_dir / "daxfuse", pool.folder / "absent", pool.point, *words],
+                              capture_output=True, text=True)
+        assert done.returncode == code and bool(done.stderr) == bool(code)
