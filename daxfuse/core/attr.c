@@ -8,6 +8,7 @@
 
 #include "internal.h"
 #include "daxfuse/media/table.h"
+#include "daxfuse/media/xattr.h"
 
 static bool is_dax(const struct fs *fs, const struct dxf_inode *inode)
 {
@@ -48,11 +49,11 @@ void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_att
 	};
 }
 
-bool kill_suidgid(struct dxf_inode *di)
+bool kill_suidgid(struct dxf_inode *di, bool any_sgid)
 {
 	uint32_t mode = di->mode & ~(uint32_t)S_ISUID;
 
-	if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+	if (any_sgid || (mode & S_IXGRP))
 		mode &= ~(uint32_t)S_ISGID;
 	if (mode == di->mode)
 		return false;
@@ -83,11 +84,20 @@ int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr)
 
 /* ---- setattr -------------------------------------------------------------- */
 
+/* An append-only file may be touched, and its times be left alone; nothing else. */
+static bool is_touch(const struct fs_setattr *set)
+{
+	unsigned times = FS_SET_ATIME | FS_SET_MTIME | FS_SET_CTIME | FS_SET_TOUCH;
+
+	return !(set->valid & ~times) &&
+	       (!(set->valid & (FS_SET_ATIME | FS_SET_MTIME)) || (set->valid & FS_SET_TOUCH));
+}
+
 static int may_set(const struct dxf_inode *inode, const struct fs_setattr *set)
 {
 	if (inode->flags & DXF_FLAG_IMMUTABLE)
 		return -EPERM;
-	if ((inode->flags & DXF_FLAG_APPEND) && (set->valid & ~(FS_SET_ATIME | FS_SET_MTIME | FS_SET_CTIME)))
+	if ((inode->flags & DXF_FLAG_APPEND) && !is_touch(set))
 		return -EPERM;
 	if (set->valid & FS_SET_SIZE) {
 		if (S_ISDIR(inode->mode))
@@ -134,7 +144,7 @@ static int set_locked(struct fs *fs, struct inode *inode, struct tx *tx, struct 
 	if (set->valid & FS_SET_GID)
 		di->gid = set->gid;
 	if (set->valid & FS_SET_KILL_SUIDGID)
-		kill_suidgid(di);
+		kill_suidgid(di, set->valid & FS_SET_KILL_SGID);
 	if (set->valid & FS_SET_MODE) {
 		di->mode = (di->mode & S_IFMT) | (set->mode & ~(uint32_t)S_IFMT & 07777);
 		err = acl_chmod(fs, tx, di);
@@ -166,6 +176,57 @@ int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct
 		err = set_locked(fs, inode, tx, di, set);
 	if (!err && ret_attr)
 		fill_attr(fs, inode->media, ret_attr);
+	inode_unlock(fs, inode);
+	return err;
+}
+
+/* ---- privileges ----------------------------------------------------------- */
+
+static const char capability[] = "security.capability";
+
+static bool has_capability(struct fs *fs, const struct dxf_inode *inode)
+{
+	return inode->xattr_bytes && xattr_get(fs->vol, inode, capability, NULL, 0) >= 0;
+}
+
+static bool has_bits(const struct dxf_inode *inode, unsigned kill)
+{
+	struct dxf_inode copy = {.mode = inode->mode};
+
+	return (kill & FS_WRITE_KILL_SUIDGID) && kill_suidgid(&copy, kill & FS_WRITE_KILL_SGID);
+}
+
+int drop_privileges_locked(struct fs *fs, struct inode *inode, unsigned kill, bool *ret_dropped)
+{
+	bool capable = has_capability(fs, inode->media);
+	struct dxf_inode *di;
+	struct tx *tx;
+	int err;
+
+	*ret_dropped = capable || has_bits(inode->media, kill);
+	if (!*ret_dropped)
+		return 0;
+	err = edit_begin(fs, inode, &tx, &di);
+	if (err)
+		return err;
+	if (kill & FS_WRITE_KILL_SUIDGID)
+		kill_suidgid(di, kill & FS_WRITE_KILL_SGID);
+	if (capable)
+		err = xattr_set(tx, di, capability, NULL, 0, 0);
+	di->ctime = fs_clock();
+	return edit_end(tx, err);
+}
+
+int fs_drop_privileges(struct fs *fs, uint64_t ino, unsigned kill, bool *ret_dropped)
+{
+	struct inode *inode;
+	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+
+	*ret_dropped = false;
+	if (err)
+		return err;
+	err = inode->media->flags & DXF_FLAG_IMMUTABLE ? -EPERM :
+	      drop_privileges_locked(fs, inode, kill, ret_dropped);
 	inode_unlock(fs, inode);
 	return err;
 }

@@ -154,7 +154,9 @@ enum {
 	FS_SET_ATIME = 16,
 	FS_SET_MTIME = 32,
 	FS_SET_CTIME = 64,
-	FS_SET_KILL_SUIDGID = 128, /* with SIZE: drop suid, and sgid if group-executable */
+	FS_SET_KILL_SUIDGID = 128, /* drop suid, and sgid if group-executable */
+	FS_SET_KILL_SGID = 256,    /* with it: sgid in any case, who asks is not in the group */
+	FS_SET_TOUCH = 512,        /* both times are now, as by utime(NULL): append-only files, too */
 };
 
 struct fs_setattr {
@@ -243,11 +245,15 @@ ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t
 
 enum {
 	FS_WRITE_APPEND = 1,       /* offset is ignored: at the end of the file */
-	FS_WRITE_KILL_SUIDGID = 2,
+	FS_WRITE_KILL_SUIDGID = 2, /* as those of FS_SET_ */
+	FS_WRITE_KILL_SGID = 4,
 };
-/* Short only when space or quota ends midway. */
+/* File capabilities go with the first byte, whoever writes. Short only when space or quota ends midway. */
 ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
 		 size_t length, uint64_t offset, unsigned flags);
+/* What else changes a file's bytes must take away before: file capabilities, and the bits that
+ * kill says (FS_WRITE_KILL_*). *ret_dropped: there was something. */
+int fs_drop_privileges(struct fs *fs, uint64_t ino, unsigned kill, bool *ret_dropped);
 /* mode: FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE,
  * ZERO_RANGE, COLLAPSE_RANGE, INSERT_RANGE. */
 int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,

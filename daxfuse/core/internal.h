@@ -201,8 +201,10 @@ int zero_over(const struct pmem *pm, void *dst, uint64_t n);
 
 /* attr.c */
 void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_attr *ret_attr);
-/* Drop suid, and sgid if group-executable; whether that changed the mode. */
-bool kill_suidgid(struct dxf_inode *di);
+/* Drop suid, and sgid if group-executable or any_sgid; whether that changed the mode. */
+bool kill_suidgid(struct dxf_inode *di, bool any_sgid);
+/* As fs_drop_privileges(), the inode being locked exclusively. */
+int drop_privileges_locked(struct fs *fs, struct inode *inode, unsigned kill, bool *ret_dropped);
 /* Store mtime and ctime in place and flush; the caller fences. */
 void touch_in_place(struct fs *fs, struct inode *inode);
 

@@ -432,7 +432,7 @@ static int edit_chunk(struct writing *w)
 }
 
 static int write_chunk(struct fs *fs, struct inode *inode, const char *buf, uint64_t from,
-		       uint64_t to, bool kill)
+		       uint64_t to, unsigned kill)
 {
 	struct dxf_inode *media = inode->media;
 	struct writing w = {.fs = fs, .inode = inode, .buf = buf, .from = from, .to = to};
@@ -456,15 +456,17 @@ static int write_chunk(struct fs *fs, struct inode *inode, const char *buf, uint
 	w.di->size = MAX(w.di->size, to);
 	w.di->mtime = w.di->ctime = fs_clock();
 	if (kill)
-		kill_suidgid(w.di);
+		kill_suidgid(w.di, kill & FS_WRITE_KILL_SGID);
 	return edit_end(w.tx, err);
 }
 
-static bool must_kill(const struct dxf_inode *media, unsigned flags)
+/* flags, if there is something that they take away; else 0. */
+static unsigned must_kill(const struct dxf_inode *media, unsigned flags)
 {
 	struct dxf_inode copy = {.mode = media->mode};
 
-	return (flags & FS_WRITE_KILL_SUIDGID) && kill_suidgid(&copy);
+	return (flags & FS_WRITE_KILL_SUIDGID) && kill_suidgid(&copy, flags & FS_WRITE_KILL_SGID) ?
+	       flags : 0;
 }
 
 /* What to try when n bytes at offset do not fit: about half, to the end of a block;
@@ -480,18 +482,17 @@ static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf,
 			    uint64_t offset, unsigned flags)
 {
 	size_t done = 0;
+	bool dropped;
+	int err = drop_privileges_locked(fs, inode, 0, &dropped);
 
-	if (inode->media->flags & DXF_FLAG_TRUNCATING) {
-		/* growth must not bring back what a truncation could not free */
-		int err = truncate_finish(fs, inode);
-
-		if (err)
-			return err;
-	}
+	/* growth must not bring back what a truncation could not free */
+	if (!err && (inode->media->flags & DXF_FLAG_TRUNCATING))
+		err = truncate_finish(fs, inode);
+	if (err)
+		return err;
 	while (done < length) {
 		size_t n = MIN(length - done, (size_t)CHUNK_BYTES);
 		bool cut = false;
-		int err;
 
 		for (;; n = shorter(offset + done, n), cut = true) {
 			err = write_chunk(fs, inode, buf + done, offset + done, offset + done + n,

@@ -302,6 +302,9 @@ static int check(struct direct *d, const struct direct_file *file, uint64_t offs
 		return err;
 	if (!S_ISREG(ret_attr->mode) || !ret_attr->dax)
 		return -EOPNOTSUPP;
+	/* as mmap() has it: a store would not append */
+	if (writes && (ret_attr->flags & DXF_FLAG_APPEND))
+		return -EACCES;
 	return offset < ret_attr->size ? 0 : -ENXIO;
 }
 

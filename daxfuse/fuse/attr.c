@@ -52,10 +52,23 @@ static void decode_times(const struct stat *st, int valid, struct fs_setattr *se
 		set->valid |= FS_SET_MTIME;
 		set->mtime = valid & FUSE_SET_ATTR_MTIME_NOW ? now : to_ns(st->st_mtim);
 	}
+	if ((valid & FUSE_SET_ATTR_ATIME_NOW) && (valid & FUSE_SET_ATTR_MTIME_NOW))
+		set->valid |= FS_SET_TOUCH;
 	if (valid & FUSE_SET_ATTR_CTIME) {
 		set->valid |= FS_SET_CTIME;
 		set->ctime = to_ns(st->st_ctim);
 	}
+}
+
+/* Of chown and truncate, as the kernel says. It leaves out who is not in the group. */
+static unsigned kills_sgid(fuse_req_t req, fuse_ino_t node, int valid)
+{
+	struct fs_attr attr;
+
+	if (!(valid & FUSE_SET_ATTR_KILL_SUID) || fuse_req_ctx(req)->uid == 0 ||
+	    fs_getattr(state_of(req)->fs, node_to_ino(node), &attr))
+		return 0;
+	return kills_of(req, &attr) & FS_WRITE_KILL_SGID ? FS_SET_KILL_SGID : 0;
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int valid,
@@ -88,6 +101,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int val
 	}
 	for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++)
 		set.valid |= valid & bits[i].fuse ? bits[i].core : 0;
+	set.valid |= kills_sgid(req, node, valid);
 	decode_times(st, valid, &set);
 	do {
 		err = direct_setattr(s->direct, node_to_ino(node), &set, &attr);

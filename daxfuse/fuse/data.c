@@ -127,12 +127,12 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 	struct state *s = state_of(req);
 	struct fs_request request = request_of(req);
 	bool kills = libfuse_kills_suidgid(fi);
-	struct fs_attr attr = { 0 };
+	struct fs_attr attr = { .mode = 06000 };
 	int64_t done;
 	ssize_t n;
 
-	if (offset < 0) {
-		fuse_reply_err(req, EINVAL);
+	if (offset < 0 || (handle_only_appends(fi->fh) && !(fi->flags & O_APPEND))) {
+		fuse_reply_err(req, offset < 0 ? EINVAL : EPERM);
 		return;
 	}
 	if (kills && !requests_is_repeated() &&
@@ -143,7 +143,7 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 	} else {
 		do {
 			n = direct_write(s->direct, &request, node_to_ino(node), buf, size,
-					 (uint64_t)offset, kills ? FS_WRITE_KILL_SUIDGID : 0);
+					 (uint64_t)offset, kills ? kills_of(req, &attr) : 0);
 		} while (deferred_frees(s->deferred, n));
 	}
 	if (kills)
@@ -160,7 +160,12 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset
 	struct state *s = state_of(req);
 	int err = -EINVAL;
 
-	if (offset >= 0 && length > 0) {
+	if (offset >= 0 && length > 0)
+		err = fs_may_fallocate(s->fs, node_to_ino(node), mode, (uint64_t)offset,
+				       (uint64_t)length);
+	if (!err)
+		err = drop_privileges(req, node);
+	if (!err) {
 		do {
 			err = direct_fallocate(s->direct, NULL, node_to_ino(node), mode, (uint64_t)offset,
 					       (uint64_t)length);
@@ -190,6 +195,11 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset,
 
 	if (in_offset < 0 || out_offset < 0 || flags) {
 		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	n = handle_only_appends(out_fi->fh) ? -EPERM : drop_privileges(req, out);
+	if (n) {
+		fuse_reply_err(req, (int)-n);
 		return;
 	}
 	do {

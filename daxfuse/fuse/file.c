@@ -9,14 +9,18 @@
 #include "requests.h"
 #include "state.h"
 
-static int truncate_open(struct state *s, uint64_t ino, const struct fuse_file_info *fi,
+static int truncate_open(fuse_req_t req, uint64_t ino, const struct fuse_file_info *fi,
 			 struct fs_attr *attr)
 {
-	struct fs_setattr set = {
-		.valid = FS_SET_SIZE | (libfuse_kills_suidgid(fi) ? FS_SET_KILL_SUIDGID : 0),
-	};
+	struct state *s = state_of(req);
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
 	uint32_t mode = attr->mode;
-	int err = direct_setattr(s->direct, ino, &set, attr);
+	int err;
+
+	if (libfuse_kills_suidgid(fi))
+		set.valid |= FS_SET_KILL_SUIDGID |
+			     (kills_of(req, attr) & FS_WRITE_KILL_SGID ? FS_SET_KILL_SGID : 0);
+	err = direct_setattr(s->direct, ino, &set, attr);
 
 	/* an earlier process may have changed it, and died before it could say so */
 	if (!err && (attr->mode != mode || requests_is_repeated()))
@@ -32,7 +36,7 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	int err = fs_open(s->fs, ino, fi->flags, &attr);
 
 	if (!err && (fi->flags & O_TRUNC) && (fi->flags & O_ACCMODE) != O_RDONLY) {
-		err = truncate_open(s, ino, fi, &attr);
+		err = truncate_open(req, ino, fi, &attr);
 		if (err)
 			fs_release(s->fs, ino);
 	}

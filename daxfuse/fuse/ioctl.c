@@ -285,10 +285,18 @@ static void get_next_quota(const struct call *c)
 static void change_range(const struct call *c)
 {
 	struct dxf_ioc_range in;
+	int64_t done;
+	int err = 0;
 
 	memcpy(&in, c->in, sizeof(in));
 	if (in.mode != FALLOC_FL_COLLAPSE_RANGE && in.mode != FALLOC_FL_INSERT_RANGE)
-		reply(c, -EOPNOTSUPP, NULL, 0);
+		err = -EOPNOTSUPP;
+	else if (!requests_was_executed(&done))
+		err = fs_may_fallocate(c->s->fs, c->ino, (int)in.mode, in.offset, in.length);
+	if (!err)
+		err = drop_privileges(c->req, c->node);
+	if (err)
+		reply(c, err, NULL, 0);
 	else
 		deferred_fallocate(c->s->deferred, &(struct deferred_range){
 			.req = c->req,
@@ -371,20 +379,6 @@ static void unmap(const struct call *c)
 	reply(c, direct_unmap(c->s->direct, &file, &in), NULL, 0);
 }
 
-static bool is_in_group(fuse_req_t req, gid_t group)
-{
-	gid_t groups[256];
-	int count = fuse_req_getgroups(req, ARRAY_SIZE(groups), groups);
-
-	if (fuse_req_ctx(req)->gid == group)
-		return true;
-	for (int i = 0; i < MIN(count, (int)ARRAY_SIZE(groups)); i++) {
-		if (groups[i] == group)
-			return true;
-	}
-	return false;
-}
-
 /* Pins are of use to who has the device only; anybody else could keep space from all others with
  * them, which no quota counts. */
 static bool may_pin(const struct call *c)
@@ -397,7 +391,7 @@ static bool may_pin(const struct call *c)
 	case DIRECT_EVERYBODY:
 		return true;
 	case DIRECT_GROUP:
-		return is_privileged(c->req) || is_in_group(c->req, policy->group);
+		return is_privileged(c->req) || is_member(c->req, policy->group);
 	case DIRECT_OWNER:
 		break;
 	}

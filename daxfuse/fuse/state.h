@@ -4,7 +4,7 @@
  * share. The handlers translate only: decode, one call into the core, reply.
  *
  * Nothing that the kernel holds depends on this process: a node id is the inode
- * number, a file handle is the access mode of open(2) and a number that no other
+ * number, a file handle is how the file was opened and a number that no other
  * open file of this mount gets, a directory cookie is the core's.
  */
 #ifndef DAXFUSE_FUSE_STATE_H
@@ -72,9 +72,19 @@ void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr);
 struct fs_request request_of(fuse_req_t req);
 /* Whether the caller may do what root of this mount may. */
 bool is_privileged(fuse_req_t req);
+/* Whether the caller is in a group, as its own or among the others it has. */
+bool is_member(fuse_req_t req, uint32_t gid);
+/* FS_WRITE_KILL_*: what a caller without privilege takes away from a file that it changes. */
+unsigned kills_of(fuse_req_t req, const struct fs_attr *attr);
+/* The caller is about to change a file's bytes by other means than writing and truncating, of
+ * which the kernel says what to take away: it goes, and the kernel knows. */
+int drop_privileges(fuse_req_t req, fuse_ino_t node);
 /* How a file is opened: its handle; cached by the kernel or not. */
 void open_reply_flags(struct state *s, const struct fs_attr *attr, struct fuse_file_info *fi);
 
+/* Whether the file was append-only when it was opened: it must not be written to in any other
+ * way then. The kernel, which does not know the flag, lets programs drop O_APPEND, and map. */
+bool handle_only_appends(uint64_t fh);
 /* The open file that a handle stands for. */
 struct direct_file file_of_handle(fuse_ino_t node, uint64_t fh);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Extended attributes, and through them ACLs. */
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +9,6 @@
 #include "deferred.h"
 #include "repeat.h"
 #include "state.h"
-
-#define GROUPS_MAX 65536
 
 /* The answer of get and list alike: the length, or the bytes. */
 static void reply_value(fuse_req_t req, ssize_t n, const char *value, size_t size)
@@ -66,22 +63,6 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
 	if (size && n > (ssize_t)size)
 		n = -ERANGE;
 	reply_value(req, n, names, size);
-}
-
-static bool is_member(fuse_req_t req, uint32_t gid)
-{
-	CLEANUP_FREE gid_t *groups = NULL;
-	int count;
-
-	if (fuse_req_ctx(req)->gid == gid)
-		return true;
-	groups = calloc(GROUPS_MAX, sizeof(*groups));
-	count = groups ? fuse_req_getgroups(req, GROUPS_MAX, groups) : 0;
-	for (int i = 0; i < MIN(count, GROUPS_MAX); i++) {
-		if (groups[i] == gid)
-			return true;
-	}
-	return false;
 }
 
 /*

@@ -158,7 +158,7 @@ struct dxf_ioc_piece {
  * or the device is mapped in whole units only (DIRECT_UNITS), and none is free for this part;
  * -ENOTCONN: no such session (the daemon was replaced: connect again, then ask again);
  * -ENXIO: offset is behind the end; -EBUSY: another holder of a part of the unit does not let
- * go (again later); -EIO: poison; -EACCES; -ENOSPC, -EDQUOT; -EUSERS: too many pieces are
+ * go (again later); -EIO: poison; -EACCES, also for stores to an append-only file; -ENOSPC, -EDQUOT; -EUSERS: too many pieces are
  * pinned.
  */
 #define DXF_MAP_PIECES 127
@@ -232,7 +232,8 @@ struct dxf_ioc_mapped {
  * (the daemon was replaced).
  */
 enum {
-	/* bytes of [offset, offset + length); times, and the mode's suid and sgid with them */
+	/* bytes of [offset, offset + length); with them times, the mode's suid and sgid, and file
+	 * capabilities */
 	DXF_WATCH_DATA = 1,
 	DXF_WATCH_SIZE = 2, /* of the file, and what lies behind it: the same range */
 	DXF_WATCH_ATTR = 4, /* mode, owner, times (of access: if they were set), xattrs, links */

@@ -180,6 +180,52 @@ static void test_kill_suidgid(void **state)
 	chmod_to(pool, ino, 06744); /* sgid without execution: mandatory locking, stays */
 	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), 0);
 	assert_int_equal(stat_of(pool, ino).mode, S_IFREG | 02744);
+	set.valid |= FS_SET_KILL_SGID; /* but not for strangers */
+	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), 0);
+	assert_int_equal(stat_of(pool, ino).mode, S_IFREG | 0744);
+	chmod_to(pool, ino, 02644);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, "x", 1, 0,
+				  FS_WRITE_KILL_SUIDGID | FS_WRITE_KILL_SGID), 1);
+	assert_int_equal(stat_of(pool, ino).mode, S_IFREG | 0644);
+}
+
+static void set_capability(struct pool *pool, uint64_t ino)
+{
+	assert_int_equal(fs_setxattr(pool->fs, NULL, ino, "security.capability", "all", 3, 0), 0);
+	assert_int_equal(fs_setxattr(pool->fs, NULL, ino, "user.other", "x", 1, 0), 0);
+}
+
+static bool has_capability(struct pool *pool, uint64_t ino)
+{
+	assert_int_equal(fs_getxattr(pool->fs, ino, "user.other", NULL, 0), 1);
+	return fs_getxattr(pool->fs, ino, "security.capability", NULL, 0) != -ENODATA;
+}
+
+/* In one transaction, and without one if there is nothing. */
+static void test_drop_privileges(void **state)
+{
+	struct pool *pool = *state;
+	uint64_t ino = make_file(pool, "file");
+	struct fs_counters before, after;
+	bool dropped;
+
+	chmod_to(pool, ino, 06755);
+	set_capability(pool, ino);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, "x", 1, 0, 0), 1);
+	assert_false(has_capability(pool, ino));
+	assert_int_equal(stat_of(pool, ino).mode, S_IFREG | 06755);
+	set_capability(pool, ino);
+	fs_get_counters(pool->fs, &before);
+	assert_int_equal(fs_drop_privileges(pool->fs, ino, FS_WRITE_KILL_SUIDGID, &dropped), 0);
+	fs_get_counters(pool->fs, &after);
+	assert_true(dropped);
+	assert_int_equal(after.transactions, before.transactions + 1);
+	assert_false(has_capability(pool, ino));
+	assert_int_equal(stat_of(pool, ino).mode, S_IFREG | 0755);
+	assert_int_equal(fs_drop_privileges(pool->fs, ino, FS_WRITE_KILL_SUIDGID, &dropped), 0);
+	fs_get_counters(pool->fs, &before);
+	assert_false(dropped);
+	assert_int_equal(after.transactions, before.transactions);
 }
 
 /* ---- flags ---------------------------------------------------------------- */
@@ -460,7 +506,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_acl_and_mode), TEST(test_acl_refused), TEST(test_acl_inherited),
-		TEST(test_sgid_directory), TEST(test_kill_suidgid), TEST(test_immutable),
+		TEST(test_sgid_directory), TEST(test_kill_suidgid), TEST(test_drop_privileges), TEST(test_immutable),
 		TEST(test_append), TEST(test_xflags), TEST(test_times), TEST(test_xattr_names),
 		TEST(test_symlinks), TEST(test_names), TEST(test_open_orphan), TEST(test_generations),
 	};
