@@ -60,6 +60,24 @@ static int set_preload(const char *preload)
 	return setenv("LD_PRELOAD", value, 1) ? -errno : 0;
 }
 
+/*
+ * A program built with AddressSanitizer's shared runtime ends at once if another library stands before
+ * that. Ours may: what it takes goes on to the runtime's own functions. Said by the environment,
+ * as it is for the program's children, too, which may be built so when it is not.
+ */
+static int allow_before_asan(void)
+{
+	static const char option[] = "verify_asan_link_order";
+	const char *before = getenv("ASAN_OPTIONS");
+	CLEANUP_FREE char *value = NULL;
+
+	if (before && strstr(before, option))
+		return 0;
+	if (asprintf(&value, "%s%s%s=0", before ? before : "", before && *before ? ":" : "", option) < 0)
+		return -ENOMEM;
+	return setenv("ASAN_OPTIONS", value, 1) ? -errno : 0;
+}
+
 /* The program's own options are not ours: the first operand ends them. */
 static void parse(int argc, char **argv)
 {
@@ -82,6 +100,8 @@ int run_main(int argc, char **argv)
 		command_misused(&command, "which program?");
 	preload = find_preload();
 	err = preload ? set_preload(preload) : -ENOENT;
+	if (!err)
+		err = allow_before_asan();
 	if (err) {
 		report_failure("daxfuse", "libdaxmap-preload.so", err, "cannot be used",
 			       "it is installed in the library folder beside the program's");

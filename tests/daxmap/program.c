@@ -311,6 +311,7 @@ static void system_calls(void)
 	CHECK(memory[5 * MIB - 1] == 'm');
 	CHECK(pread(fd, memory + 6 * MIB, MIB, 0) == MIB);
 	CHECK(memory[7 * MIB - 1] == 'm');
+	free(buffer);
 }
 
 static void masks(void)
