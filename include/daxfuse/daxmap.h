@@ -33,7 +33,8 @@ extern "C" {
  * and has the DAX flag; the mapping is MAP_SHARED or MAP_SHARED_VALIDATE, not executable, and has
  * no flags but MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_POPULATE, MAP_NONBLOCK, MAP_NORESERVE and,
  * where stores can be durable, MAP_SYNC. Without a fixed address one is chosen that
- * lines up with the file; a hint that does not is ignored, a fixed one means pages of 4 KiB.
+ * lines up with the file, if a whole unit lies in the range; a hint that does not is ignored then,
+ * a fixed one means pages of 4 KiB.
  * Holes are allocated by the first store to them.
  */
 void *dxm_map(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
