@@ -92,23 +92,41 @@ static int sync_ours(const struct walk_part *part)
 	return owed ? pay_debt(part->object) : 0;
 }
 
+struct sync {
+	int flags;
+	int *gap; /* -ENOMEM: nothing is mapped at a part of the range */
+};
+
+/* As the kernel does, what lies behind a gap is synced, too. */
+static int sync_kernels(const struct walk_part *part, const struct sync *sync)
+{
+	if (!syscall(SYS_msync, part->start, part->end - part->start, sync->flags))
+		return 0;
+	if (errno != ENOMEM)
+		return -errno;
+	*sync->gap = -ENOMEM;
+	return 0;
+}
+
 static int sync_part(const struct walk_part *part, const void *argument)
 {
-	const int *flags = argument;
-
-	if (part->object)
-		return part->object->session->flags & DIRECT_FLUSH ? sync_ours(part) : 0;
-	return syscall(SYS_msync, part->start, part->end - part->start, *flags) ? -errno : 0;
+	if (!part->object)
+		return sync_kernels(part, argument);
+	return part->object->session->flags & DIRECT_FLUSH ? sync_ours(part) : 0;
 }
 
 int dxm_sync(void *addr, size_t length, int flags)
 {
 	uintptr_t start = (uintptr_t)addr, end = range_end(start, length);
+	struct sync sync;
+	int err, gap = 0;
 
 	/* the kernel judges the arguments, by a range of no length */
 	if (start % PAGE_BYTES || end <= start || !regions_near(start, end))
 		return (int)syscall(SYS_msync, addr, length, flags);
 	if (syscall(SYS_msync, addr, 0, flags))
 		return -1;
-	return answer(walk_range(start, end, sync_part, &flags));
+	sync = (struct sync){ flags, &gap };
+	err = walk_range(start, end, sync_part, &sync);
+	return answer(err ? err : gap);
 }

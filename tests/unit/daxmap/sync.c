@@ -230,6 +230,20 @@ static void test_unmapped_in_part(void **state)
 	dxm_unmap(memory, 3 * UNIT_BYTES);
 }
 
+/* The range has a gap: an error, but what lies behind it is flushed, as the kernel does. */
+static void test_over_a_gap(void **state)
+{
+	memory = map_file(3 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	store(0);
+	store(2 * UNIT_BYTES);
+	assert_int_equal(dxm_unmap(memory + UNIT_BYTES, UNIT_BYTES), 0);
+	assert_int_equal(dxm_sync(memory, 3 * UNIT_BYTES, MS_SYNC), -1);
+	assert_int_equal(errno, ENOMEM);
+	assert_true(is_durable(0, UNIT_BYTES) && is_durable(2 * UNIT_BYTES, UNIT_BYTES));
+	check_work(2 * UNIT_BYTES, 0);
+	dxm_unmap(memory, 3 * UNIT_BYTES);
+}
+
 static void test_moved(void **state)
 {
 	memory = map_file(2 * UNIT_BYTES, PROT_READ | PROT_WRITE);
@@ -355,6 +369,7 @@ int main(void)
 		cmocka_unit_test_setup(test_taken_back_while_synced, setup),
 		cmocka_unit_test_setup(test_the_daemon_fails, setup),
 		cmocka_unit_test_setup(test_unmapped_in_part, setup),
+		cmocka_unit_test_setup(test_over_a_gap, setup),
 		cmocka_unit_test_setup(test_moved, setup),
 		cmocka_unit_test_setup(test_forked, setup),
 		cmocka_unit_test_setup(test_any_order, setup),
