@@ -66,6 +66,9 @@ static struct {
 	int synced;            /* questions to flush all */
 	int sync_error;        /* of the next ones */
 	void (*on_sync)(void); /* when the flush that was asked for is done, before the answer */
+	/* Of a crash test: lines of the device are flushed; and a fence, behind some of them. */
+	void (*on_flush)(uint64_t offset, uint64_t length);
+	void (*on_fence)(void);
 } fake = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static inline char *fake_unit(unsigned place)
@@ -227,7 +230,11 @@ bool cache_flush(uintptr_t start, uintptr_t end)
 		memcpy(line, (const void *)at, sizeof(line));
 		if (fake.durable)
 			memcpy(fake.durable + place, line, sizeof(line));
+		if (fake.on_flush)
+			fake.on_flush(place, sizeof(line));
 	}
+	if (fake.on_fence)
+		fake.on_fence();
 	fake.flushed += end - start;
 	return true;
 }
@@ -241,6 +248,10 @@ int daemon_flush(int fd)
 		return fake.sync_error;
 	if (fake.durable)
 		memcpy(fake.durable, fake_unit(0), DEVICE_UNITS * UNIT_BYTES);
+	if (fake.on_flush)
+		fake.on_flush(0, DEVICE_UNITS * UNIT_BYTES);
+	if (fake.on_fence)
+		fake.on_fence();
 	fake.on_sync = NULL;
 	if (on_sync)
 		on_sync();
