@@ -30,6 +30,7 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/direct/pins.h"
 #include "daxfuse/media/geometry.h"
+#include "again.h"
 #include "control.h"
 #include "deferred.h"
 #include "log.h"
@@ -494,8 +495,13 @@ static int start(struct state *s)
 {
 	int status = find_paths(s->options, s);
 
-	if (status || !s->device || s->options->fake)
+	if (status || !s->device)
 		return status;
+	status = again_mount(s->options, s->device, s->mountpoint);
+	if (status >= 0)
+		return status;
+	if (s->options->fake)
+		return 0;
 	status = s->options->foreground ? -1 : go_to_background();
 	if (status >= 0)
 		return status;

@@ -60,7 +60,7 @@ struct kept {
 	char device[4096];     /* canonical: whoever takes over must not look at a path */
 	char mountpoint[4096]; /* that leads through the mount itself */
 	char socket[108];      /* where programs ask for the device; "": nowhere */
-	uint32_t reserved2;
+	uint32_t number; /* of the mount, see places.h; 0: not mounted yet */
 	/* the pool's feature words, for the next binary to look at */
 	uint32_t pool_version;
 	uint32_t supervisor; /* its pid, 0 = systemd */

@@ -126,6 +126,13 @@ static const struct option table[] = {
 	{ "X-*", IGNORED, 0, 0, 0, NULL },
 };
 
+static const char *const dax_names[] = {
+	[FS_DAX_ALWAYS] = "always", [FS_DAX_INODE] = "inode", [FS_DAX_NEVER] = "never",
+};
+static const char *const keeper_names[] = {
+	[KEEPER_SUPERVISOR] = "supervisor", [KEEPER_SYSTEMD] = "systemd", [KEEPER_NONE] = "none",
+};
+
 /* The argument if `word` is this option ("" for one without), or NULL. */
 static const char *match(const struct option *option, const char *word)
 {
@@ -143,12 +150,8 @@ static const char *match(const struct option *option, const char *word)
 
 static int parse_dax(const char *text, enum fs_dax_mode *ret_mode)
 {
-	static const char *const names[] = {
-		[FS_DAX_ALWAYS] = "always", [FS_DAX_INODE] = "inode", [FS_DAX_NEVER] = "never",
-	};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		if (!strcmp(text, names[i])) {
+	for (unsigned i = 0; i < ARRAY_SIZE(dax_names); i++) {
+		if (!strcmp(text, dax_names[i])) {
 			*ret_mode = i;
 			return 0;
 		}
@@ -158,13 +161,8 @@ static int parse_dax(const char *text, enum fs_dax_mode *ret_mode)
 
 static int parse_keeper(const char *text, enum keeper *ret_keeper)
 {
-	static const char *const names[] = {
-		[KEEPER_SUPERVISOR] = "supervisor", [KEEPER_SYSTEMD] = "systemd",
-		[KEEPER_NONE] = "none",
-	};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		if (!strcmp(text, names[i])) {
+	for (unsigned i = 0; i < ARRAY_SIZE(keeper_names); i++) {
+		if (!strcmp(text, keeper_names[i])) {
 			*ret_keeper = i;
 			return 0;
 		}
@@ -458,4 +456,53 @@ void options_print_help(void)
 			printf("  -o %-18s%s\n", table[i].name, table[i].help);
 	}
 	printf("\nAll other options that mount(8) has for every filesystem are taken, too.\n");
+}
+
+/* ---- in words ---------------------------------------------------------------------- */
+
+static void direct_word(const struct direct_policy *policy, char *ret_word, size_t size)
+{
+	static const char *const names[] = {
+		[DIRECT_OWNER] = "owner", [DIRECT_NOBODY] = "off", [DIRECT_EVERYBODY] = "all",
+	};
+
+	if (policy->who == DIRECT_GROUP)
+		snprintf(ret_word, size, "direct=group=%u", (unsigned)policy->group);
+	else
+		snprintf(ret_word, size, "direct=%s", names[policy->who]);
+}
+
+static void kernel_word(const struct options *options, char *ret_word, size_t size)
+{
+	size_t at = (size_t)snprintf(ret_word, size, options->kernel_count ? "" : "nocontext");
+
+	for (unsigned i = 0; i < options->kernel_count && at < size; i++)
+		at += (size_t)snprintf(ret_word + at, size - at, "%s%s", i ? "," : "",
+				       options->kernel[i]);
+}
+
+void options_words(const struct options *options, struct option_words *ret_words)
+{
+	static const char *const atime[] = {
+		[FS_ATIME_RELATIVE] = "relatime", [FS_ATIME_STRICT] = "strictatime",
+		[FS_ATIME_NEVER] = "noatime",
+	};
+	char (*word)[sizeof(ret_words->word[0])] = ret_words->word;
+	const size_t size = sizeof(*word);
+
+	strcpy(word[WORD_READ_ONLY], options->fs.read_only ? "ro" : "rw");
+	strcpy(word[WORD_ATIME], atime[options->fs.atime]);
+	snprintf(word[WORD_DAX], size, "dax=%s", dax_names[options->fs.dax]);
+	direct_word(&options->direct, word[WORD_DIRECT], size);
+	strcpy(word[WORD_ALLOW_OTHER], options->allow_other ? "allow_other" : "noallow_other");
+	kernel_word(options, word[WORD_KERNEL], size);
+	snprintf(word[WORD_KEEPER], size, "keeper=%s", keeper_names[options->keeper]);
+	snprintf(word[WORD_THREADS], size, "max_threads=%u", options->max_threads);
+	strcpy(word[WORD_TRANSPORT], options->io_uring ? "io_uring" :
+				     options->clone_fd ? "clone_fd" : "fuse");
+}
+
+bool options_must_match(const struct options *options, enum option_word word)
+{
+	return word < WORD_KEEPER || options->given & OPTION_DAEMON;
 }

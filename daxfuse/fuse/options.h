@@ -69,4 +69,17 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *ret_
 		  size_t error_size);
 void options_print_help(void);
 
+/* What belongs to the filesystem, not to one place of it: a word each, the same for equal ones. */
+enum option_word {
+	WORD_READ_ONLY, WORD_ATIME, WORD_DAX, WORD_DIRECT, WORD_ALLOW_OTHER, WORD_KERNEL,
+	WORD_KEEPER, WORD_THREADS, WORD_TRANSPORT, OPTION_WORDS,
+};
+struct option_words {
+	char word[OPTION_WORDS][256];
+};
+void options_words(const struct options *options, struct option_words *ret_words);
+/* Whether a word must be the same where a pool is mounted again: not if it is how the daemon
+ * serves, and was not said. */
+bool options_must_match(const struct options *options, enum option_word word);
+
 #endif

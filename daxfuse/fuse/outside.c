@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "places.h"
 
 /* Of an inode, as the kernel makes it of what we tell (fs/fuse/inode.c). */
 enum { HANDLE_TYPE = 0x81, HANDLE_BYTES = 12 };
@@ -66,13 +67,15 @@ static int outside(int (*fn)(const struct call *c), const struct call *c)
  */
 static int look(const struct call *c)
 {
-	const struct state *s = c->s;
+	CLEANUP_FREE char *place = places_find(c->s->number, c->s->mountpoint);
 	CLEANUP_FD int fd = -1;
 	struct statfs ignored;
 	struct stat st;
 	char path[64];
 
-	if (statfs(s->mountpoint, &ignored) || stat(s->mountpoint, &st))
+	if (!place)
+		return -ENOENT;
+	if (statfs(place, &ignored) || stat(place, &st))
 		return -errno;
 	if (geteuid() != 0)
 		return 0;
@@ -136,11 +139,12 @@ static int ask_by_program(const struct call *c, int mount)
  * forget. */
 static int ask(const struct call *c)
 {
-	CLEANUP_FD int mount = open(c->s->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FREE char *place = places_find(c->s->number, c->s->mountpoint);
+	CLEANUP_FD int mount = place ? open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	CLEANUP_FD int fd = -1;
 
 	if (mount < 0)
-		return -errno;
+		return place ? -errno : -ENOENT;
 	fd = open_by_handle_at(mount, (struct file_handle *)&c->handle.head, O_PATH | O_CLOEXEC);
 	if (fd < 0 && errno == EPERM)
 		return ask_by_program(c, mount);
@@ -162,25 +166,41 @@ int outside_ask(const struct state *s, uint64_t node, uint32_t generation, int p
 	return outside(ask, &call);
 }
 
-static int run_fusermount(const struct state *s, const char *how)
+/* A child of its own: there may be more places. */
+static int run_fusermount(const char *place, const char *how)
 {
-	execlp("fusermount3", "fusermount3", how, "-q", "--", s->mountpoint, (char *)NULL);
-	return -errno;
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		execlp("fusermount3", "fusermount3", how, "-q", "--", place, (char *)NULL);
+		_exit(errno);
+	}
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
+}
+
+/* A busy mount can't be unmounted, but nothing of it shall be lost. */
+static void write_back(const char *place)
+{
+	CLEANUP_FD int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		syncfs(fd);
+}
+
+static int unmount_place(const char *place, void *arg)
+{
+	write_back(place);
+	if (umount2(place, UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	return errno == EPERM ? run_fusermount(place, "-u") : -errno;
 }
 
 static int unmount(const struct call *c)
 {
-	const struct state *s = c->s;
-	int fd = open(s->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	/* a busy mount can't be unmounted, but nothing of it shall be lost */
-	if (fd >= 0) {
-		syncfs(fd);
-		close(fd);
-	}
-	if (umount2(s->mountpoint, UMOUNT_NOFOLLOW) == 0)
-		return 0;
-	return errno == EPERM ? run_fusermount(s, "-u") : -errno;
+	return places_each(c->s->number, unmount_place, NULL);
 }
 
 int outside_unmount(const struct state *s)
@@ -188,13 +208,22 @@ int outside_unmount(const struct state *s)
 	return outside(unmount, &(struct call){ .s = s }) ? -EBUSY : 0;
 }
 
+static int detach_place(const char *place, void *arg)
+{
+	if (umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW) && errno == EPERM)
+		run_fusermount(place, "-uz");
+	return 0;
+}
+
 static int detach(const struct call *c)
 {
-	const struct state *s = c->s;
+	outside_detach_places(c->s->number);
+	return 0;
+}
 
-	if (umount2(s->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
-		return 0;
-	return errno == EPERM ? run_fusermount(s, "-uz") : -errno;
+void outside_detach_places(unsigned number)
+{
+	places_each(number, detach_place, NULL);
 }
 
 void outside_detach(const struct state *s)

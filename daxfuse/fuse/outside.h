@@ -15,9 +15,11 @@ void outside_look(const struct state *s);
  * open (0: none is known). Waits for an answer of ours.
  */
 int outside_ask(const struct state *s, uint64_t node, uint32_t generation, int pid);
-/* Write back what was stored through mappings, and unmount. -EBUSY. */
+/* Write back what was stored through mappings, and unmount, everywhere. -EBUSY. */
 int outside_unmount(const struct state *s);
 /* Take the mount out of the tree; those who still use it get ENOTCONN when we end. */
 void outside_detach(const struct state *s);
+/* The same, for a process that has nothing of the mount open itself. */
+void outside_detach_places(unsigned number);
 
 #endif

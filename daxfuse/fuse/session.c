@@ -12,6 +12,7 @@
 #include "attach.h"
 #include "log.h"
 #include "loop.h"
+#include "places.h"
 
 /* ---- what is agreed with the kernel ---------------------------------------- */
 
@@ -160,6 +161,18 @@ static int mount_kept(struct state *s)
 	return fuse_session_mount(s->se, name) ? -EIO : 0;
 }
 
+/* Of a mount that is taken over somebody else may lie there. */
+static void find_number(struct state *s)
+{
+	if (s->kept && s->kept->number) {
+		s->number = s->kept->number;
+		return;
+	}
+	s->number = places_number(s->mountpoint);
+	if (s->kept)
+		s->kept->number = s->number;
+}
+
 int session_open(struct state *s)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
@@ -177,6 +190,8 @@ int session_open(struct state *s)
 		err = mount_kept(s);
 	else if (!err && fuse_session_mount(s->se, s->mountpoint))
 		err = -EIO;
+	if (!err)
+		find_number(s);
 	log_hold_back(false);
 	fuse_opt_free_args(&args);
 	return err;

@@ -47,7 +47,8 @@ struct state {
 	bool replace;              /* end with KEPT_EXIT_RESTART (atomic) */
 	char **argv;               /* as we were started, for a check of the next binary */
 	char *device;              /* canonical */
-	char *mountpoint;          /* canonical */
+	char *mountpoint;          /* canonical; it may have been unmounted, and others be left */
+	unsigned number;           /* of the mount, see places.h */
 	bool io_uring;
 	bool kernel_checks_flags;  /* who may set them: ioctl.c */
 	void (*ready)(void);       /* once, when the mount answers */

@@ -7,6 +7,8 @@
 #include <unistd.h>
 #include <uuid/uuid.h>
 
+#include "daxfuse/base/cleanup.h"
+#include "places.h"
 #include "restart.h"
 #include "status.h"
 
@@ -28,8 +30,11 @@ static void add_bool(struct json_object *o, const char *key, bool value)
 static void add_device(struct json_object *o, const struct state *s)
 {
 	const struct device_info *info = device_info(s->dev);
+	char identity[64];
 
 	add_string(o, "device", info->path);
+	if (device_identity_fd(device_fd(s->dev), identity, sizeof(identity)) == 0)
+		add_string(o, "identity", identity);
 	add_string(o, "mode", info->mode);
 	add_number(o, "align", info->align);
 	if (info->numa_node >= 0)
@@ -105,6 +110,18 @@ static void add_restart(struct json_object *o, const struct state *s)
 		add_string(o, "not_restartable", reason);
 }
 
+/* For who mounts it again. */
+static struct json_object *options_array(const struct state *s)
+{
+	struct json_object *array = json_object_new_array();
+	struct option_words words;
+
+	options_words(s->options, &words);
+	for (unsigned i = 0; i < OPTION_WORDS; i++)
+		json_object_array_add(array, json_object_new_string(words.word[i]));
+	return array;
+}
+
 static struct json_object *mount_object(const struct state *s)
 {
 	static const char *const dax[] = {
@@ -124,6 +141,7 @@ static struct json_object *mount_object(const struct state *s)
 	add_restart(o, s);
 	add_string(o, "version", DAXFUSE_VERSION);
 	add_string(o, "libfuse", fuse_pkgversion());
+	json_object_object_add(o, "options", options_array(s));
 	return o;
 }
 
@@ -153,9 +171,10 @@ static int print(struct json_object *o, char *ret_json, size_t size)
 
 int status_json(const struct state *s, char *ret_json, size_t size)
 {
+	CLEANUP_FREE char *place = places_find(s->number, s->mountpoint);
 	struct json_object *o = json_object_new_object();
 
-	add_string(o, "mountpoint", s->mountpoint);
+	add_string(o, "mountpoint", place ? place : s->mountpoint);
 	add_device(o, s);
 	add_pool(o, s);
 	json_object_object_add(o, "space", space_object(s));

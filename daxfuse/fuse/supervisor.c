@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -37,6 +36,8 @@
 #include "kept.h"
 #include "kernel.h"
 #include "log.h"
+#include "outside.h"
+#include "places.h"
 
 enum {
 	FAILURES_MAX = 8,
@@ -290,9 +291,8 @@ static void detach(const struct watch *k)
 	if (fork() != 0)
 		return;
 	close_range(3, ~0U, 0);
-	if (umount2(k->what->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) && errno == EPERM)
-		execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", k->what->mountpoint,
-		       (char *)NULL);
+	outside_detach_places(k->kept->number ? k->kept->number :
+						places_number(k->what->mountpoint));
 	_exit(0);
 }
 

@@ -331,6 +331,30 @@ int device_fd(const struct device *dev)
 	return dev->fd;
 }
 
+static int print_identity(const struct stat *st, char *ret_text, size_t size)
+{
+	if (S_ISCHR(st->st_mode))
+		snprintf(ret_text, size, "%u:%u", major(st->st_rdev), minor(st->st_rdev));
+	else
+		snprintf(ret_text, size, "%u:%u/%llu", major(st->st_dev), minor(st->st_dev),
+			 (unsigned long long)st->st_ino);
+	return 0;
+}
+
+int device_identity(const char *path, char *ret_text, size_t size)
+{
+	struct stat st;
+
+	return stat(path, &st) ? -errno : print_identity(&st, ret_text, size);
+}
+
+int device_identity_fd(int fd, char *ret_text, size_t size)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? -errno : print_identity(&st, ret_text, size);
+}
+
 static int peek_file(int fd, uint64_t offset, char *buf, size_t len)
 {
 	while (len > 0) {

@@ -69,6 +69,10 @@ const char *device_granularity(const struct device *dev);
  */
 const char *device_durability(const struct device *dev);
 int device_fd(const struct device *dev);
+/* What lies at the end of a path, or is open, as text that is equal for the same device or image.
+ * 0 or negative errno. */
+int device_identity(const char *path, char *ret_text, size_t size);
+int device_identity_fd(int fd, char *ret_text, size_t size);
 /*
  * Copy [offset, offset + len) of a device that need not be mapped, for probing.
  * -EIO: poison; -ERANGE: behind the end.

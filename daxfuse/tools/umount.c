@@ -78,6 +78,11 @@ static int unmount_soon(const char *mountpoint, bool lazy)
 	return err;
 }
 
+static int is_of_device(const char *device, const char *mountpoint, void *arg)
+{
+	return !strcmp(device, arg);
+}
+
 static int wait_for_device(const char *path)
 {
 	struct device_error error;
@@ -115,5 +120,8 @@ int umount_main(int argc, char **argv)
 			       err == -EBUSY ? "see who uses it: fuser -vm MOUNTPOINT" : "");
 		return 1;
 	}
+	/* with another mount point its daemon goes on */
+	if (mounts_each(is_of_device, device) == 1)
+		return 0;
 	return wait ? wait_for_device(device) : 0;
 }

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Mount options, as mount(8) hands them on and as fstab has them."""
+"""Mount options, as mount(8) hands them on and as fstab has them; second mount points."""
 
+import json
 import os
 import subprocess
 from collections import namedtuple
 
 import pytest
 
+from support import syscalls
 from support.pool import is_mounted
 from support.process import eventually
 
@@ -36,6 +38,10 @@ def mounts_of(pool, pid="self"):
 def options_of(pool):
     (found,) = mounts_of(pool)
     return found.options
+
+
+def status(pool, point=None):
+    return json.loads(pool.run("daxfuse", "status", point or pool.point))
 
 
 @pytest.mark.parametrize("option", GENERIC)
@@ -162,3 +168,133 @@ def test_absent_device_without_mount(pool):
         done = subprocess.run([pool.bin_dir / "daxfuse", pool.folder / "absent", pool.point, *words],
                               capture_output=True, text=True)
         assert done.returncode == code and bool(done.stderr) == bool(code)
+
+
+# ---- a second mount point
+
+@pytest.fixture
+def other(pool):
+    path = pool.folder / "other"
+    path.mkdir()
+    yield path
+    while is_mounted(path):
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+def mount_again(pool, place, *words):
+    return subprocess.run([pool.bin_dir / "daxfuse", pool.image, place, *words], capture_output=True,
+                          text=True, timeout=60)
+
+
+@pytest.mark.parametrize("options", [[], ["dax=always", "noatime", "nosuid"], ["ro"]])
+def test_second_mount_point(pool, other, options):
+    mnt = pool.mount(*options)
+    done = mount_again(pool, other, *(word for option in options for word in ("-o", option)))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len({mount.device for mount in mounts_of(pool)}) == 1
+    if "ro" not in options:
+        (mnt / "f").write_text("one")
+        assert (other / "f").read_text() == "one"
+        (other / "f").write_text("two")
+        assert (mnt / "f").read_text() == "two"
+        os.link(other / "f", other / "g")
+    assert status(pool, other)["mount"]["pid"] == status(pool)["mount"]["pid"]
+
+
+def test_each_mount_point_has_its_flags(pool, other):
+    pool.mount("nosuid", "noexec")
+    assert mount_again(pool, other, "-o", "nodev").returncode == 0
+    first, second = (mount.options & FLAGS for mount in mounts_of(pool))
+    assert first == {"rw", "relatime", "nosuid", "noexec"} and second == {"rw", "relatime", "nodev"}
+
+
+@pytest.mark.parametrize("first, second, words", [
+    ([], ["dax=always"], ["dax=inode", "dax=always"]), ([], ["ro"], ["rw", "ro"]),
+    (["ro"], [], ["ro", "rw"]), ([], ["noatime"], ["relatime", "noatime"]),
+    (["direct=all"], [], ["direct=all", "direct=owner"]), ([], ["max_threads=3"], ["max_threads=3"])])
+def test_other_options_are_refused(pool, other, first, second, words):
+    pool.mount(*first)
+    done = mount_again(pool, other, *(word for option in second for word in ("-o", option)))
+    assert done.returncode == 32 and not is_mounted(other)
+    assert str(pool.point) in done.stderr and all(word in done.stderr for word in words), done.stderr
+    assert "remount" in done.stderr or "unmount" in done.stderr
+
+
+def test_options_of_the_daemon_need_not_be_said_again(pool, other):
+    pool.mount("max_threads=3")
+    assert mount_again(pool, other).returncode == 0
+
+
+def test_same_place_twice(pool, other):
+    pool.mount()
+    done = mount_again(pool, pool.point)
+    assert done.returncode == 32 and f"mounted on {pool.point} already" in done.stderr
+    assert len(mounts_of(pool)) == 1
+
+
+def test_another_image_of_the_same_name(pool, other):
+    """What is mounted is not what lies there now."""
+    mnt = pool.mount()
+    (mnt / "f").touch()
+    os.rename(pool.image, pool.folder / "old")
+    with open(pool.image, "wb") as image:
+        image.truncate(64 << 20)
+    pool.run("mkfs.daxfuse", "-q", pool.image)
+    assert mount_again(pool, other).returncode == 0
+    assert os.listdir(mnt) == ["f"] and os.listdir(other) == []
+    pool.run("daxfuse", "umount", other)
+    os.rename(pool.folder / "old", pool.image)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "second"])
+def test_unmounting_one_leaves_the_other(pool, other, first):
+    """And all that the daemon does with its mount it goes on doing; it ends with the last one."""
+    mnt = pool.mount()
+    assert mount_again(pool, other).returncode == 0
+    gone, left = (mnt, other) if first else (other, mnt)
+    pool.run("daxfuse", "umount", "--wait", gone)
+    assert not is_mounted(gone) and pool.is_alive()
+    path = left / "f"
+    path.write_bytes(b"x" * 20_000)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    syscalls.change_range(fd, syscalls.FALLOC_COLLAPSE_RANGE, 0, 4096)
+    os.write(fd, b"end")
+    os.close(fd)
+    assert path.stat().st_size == 20_000 - 4096 + 3
+    before = status(pool, left)
+    assert before["mountpoint"] == str(left)
+    os.kill(before["mount"]["pid"], 9)
+    assert path.stat().st_size == 20_000 - 4096 + 3
+    pool.run("daxfuse", "restart", left)
+    pool.run("daxfuse", "umount", "--wait", left)
+    assert pool.daemon.wait(60) == 0
+    pool.daemon = None
+    pool.log.write_text("")  # that it was killed
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["second only", "both"])
+def test_a_signal_unmounts_all(pool, other, moved):
+    mnt = pool.mount()
+    assert mount_again(pool, other).returncode == 0
+    (other / "f").write_text("kept")
+    if moved:
+        subprocess.run(["umount", mnt], check=True)
+    pool.daemon.terminate()
+    assert pool.daemon.wait(60) == 0
+    pool.daemon = None
+    assert mounts_of(pool) == []
+
+
+def test_by_mount(pool, shell):
+    """Two lines of fstab, and all of them again."""
+    place = pool.folder / "other"
+    place.mkdir()
+    fstab = pool.folder / "fstab"
+    fstab.write_text(f"{pool.image} {pool.point} daxfuse defaults 0 0\n"
+                     f"{pool.image} {place} daxfuse defaults 0 0\n")
+    for _ in range(2):
+        assert shell.run(f"mount -T {fstab} -a") == ""
+        assert [mount.point for mount in shell.mounts()] == [str(pool.point), str(place)]
+    shell.run(f"umount {pool.point}")
+    shell.run(f"touch {place}/f")
+    shell.run(f"mount -T {fstab} -a && test -e {pool.point}/f")

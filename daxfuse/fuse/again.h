@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A pool that is mounted already: it gets one more place, or other options. */
+#ifndef DAXFUSE_FUSE_AGAIN_H
+#define DAXFUSE_FUSE_AGAIN_H
+
+struct options;
+
+/*
+ * If the device is mounted, with the same options: put the mount at `mountpoint`, too. The exit
+ * status; -1: it is not mounted, or does not answer. Paths are canonical.
+ */
+int again_mount(const struct options *options, const char *device, const char *mountpoint);
+
+#endif
