@@ -78,18 +78,18 @@ void latch_reset(struct latch *latch)
 /* This thread has it. A fork's child goes on with it, as the thread that forked. */
 static __thread __attribute__((tls_model("initial-exec"))) bool holding;
 
-struct held lock_take(void)
+struct lock_guard lock_take(void)
 {
-	struct held held = { .mask = latch_take(&the_lock) };
+	struct lock_guard guard = { .mask = latch_take(&the_lock) };
 
 	holding = true;
-	return held;
+	return guard;
 }
 
-void lock_release(struct held held)
+void lock_release(struct lock_guard guard)
 {
 	holding = false;
-	latch_release(&the_lock, held.mask);
+	latch_release(&the_lock, guard.mask);
 }
 
 void lock_assert_held(void)

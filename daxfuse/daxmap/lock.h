@@ -9,16 +9,17 @@
 
 #include <stdint.h>
 
-struct held {
+struct lock_guard {
 	uint64_t mask; /* the thread's signals before */
 };
 
-struct held lock_take(void);
-void lock_release(struct held held);
-/* What a function counts on that says `_locked`, or whose header says so of all. */
+struct lock_guard lock_take(void);
+void lock_release(struct lock_guard guard);
+/* In functions that need the lock: those that end in `_locked`, and all of a header that says so.
+ * */
 void lock_assert_held(void);
 
-/* Held for some instructions only, also without the one lock; signals are blocked. */
+/* A lock that is held for some instructions only, with signals blocked. */
 struct latch {
 	_Atomic uint32_t word;
 };

@@ -154,12 +154,12 @@ struct dxf_ioc_piece {
  * Pin, and say where the memory is, the part of a file that is at [offset, offset + length),
  * or the first DXF_MAP_PIECES pieces of it; they may begin before offset, and they may end
  * earlier. One call for a file that is contiguous, and not very large. The file must be open
- * for reading, and for WRITE and EAGER for writing, too. -EOPNOTSUPP: the file goes through the page cache (no DAX flag), or is none;
- * or the device is mapped in whole units only (DIRECT_UNITS), and none is free for this part;
- * -ENOTCONN: no such session (the daemon was replaced: connect again, then ask again);
- * -ENXIO: offset is behind the end; -EBUSY: another holder of a part of the unit does not let
- * go (again later); -EIO: poison; -EACCES, also for stores to an append-only file; -ENOSPC, -EDQUOT; -EUSERS: too many pieces are
- * pinned.
+ * for reading, and for WRITE and EAGER for writing, too. -EOPNOTSUPP: the file goes through
+ * the page cache (no DAX flag), or is none; or the device is mapped in whole units only
+ * (DIRECT_UNITS), and none is free for this part; -ENOTCONN: no such session (the daemon was
+ * replaced: connect again, then ask again); -ENXIO: offset is behind the end; -EBUSY: another
+ * holder of a part of the unit does not let go (again later); -EIO: poison; -EACCES, also for
+ * stores to an append-only file; -ENOSPC, -EDQUOT; -EUSERS: too many pieces are pinned.
  */
 #define DXF_MAP_PIECES 127
 struct dxf_ioc_map {

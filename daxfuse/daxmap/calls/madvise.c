@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* dxm_advise(), dxm_populate(): what can be had ahead of an access, and what is no advice at all. */
+/* dxm_advise(), dxm_populate(): what is mapped ahead of an access, and advice that is an order. */
 #include "answer.h"
 #include "walk.h"
 
@@ -16,7 +16,7 @@ static int promote_part(const struct walk_part *part)
 {
 	int err = daemon_promote(part->object->fd, part->offset, part->end - part->start);
 
-	/* What was asked for before has let go; also of those units that could be promoted. */
+	/* the promotion has taken back what was mapped, also units that stay as they are */
 	if (fault_fill_region(part->start, part->end, part->offset, part->prot, 0))
 		return part_to_kernel(part->start, part->end);
 	return err;

@@ -2,15 +2,14 @@
 /*
  * dxm_map(), dxm_unmap().
  *
- * A mapping that holds no whole unit can't be huge, so it may lie anywhere: it is asked for first,
- * and mapped where the kernel likes, with one question and one mmap. All others, and those
- * whose answer is not one piece: a range of addresses is reserved so that it lines up with the
- * file, given its background, entered in the table, and then filled. If the daemon's first
- * answers make it useless, the kernel maps the file at these addresses.
+ * A mapping that holds no whole unit can't be huge, so its address does not matter: the daemon is
+ * asked first, and the answer mapped where the kernel likes, mostly with one mmap. For any other
+ * mapping a range of addresses is reserved that lines up with the file; it gets its background,
+ * enters the table, and is then filled. If an early answer says that the file can't be mapped
+ * directly, the kernel maps it at these addresses.
  *
- * The signals are blocked throughout. mmap() is no cancellation point and does not fail because of a
- * signal, but opening the file and talking to the daemon would; and the lock need not do it
- * each time.
+ * Signals are blocked throughout: mmap() is no cancellation point and is not interrupted, as
+ * opening the file and asking the daemon would be. It also saves the lock from doing so each time.
  */
 #include "mmap.h"
 
@@ -52,7 +51,7 @@ static int replace_by_plain(uintptr_t start, uintptr_t end, const void *argument
 			      r->fd < 0 ? 0 : r->offset + (start - r->addr));
 }
 
-/* Over mappings of ours, which leave the table. */
+/* In the place of mappings of ours, which leave the table. */
 static int map_plain_over(const struct map_request *r, uintptr_t *ret_addr)
 {
 	int err = part_replaced(r->addr, r->addr + round_to_pages(r->length), replace_by_plain, r);
@@ -97,7 +96,7 @@ static bool lines_up(uintptr_t addr, uint64_t offset)
 	return (addr - offset) % UNIT_BYTES == 0;
 }
 
-/* No unit is whole in the range: its address does not matter. */
+/* No unit lies in the range as a whole. */
 static bool holds_no_unit(uint64_t offset, uint64_t length)
 {
 	return unit_ceiling(offset) + UNIT_BYTES > offset + length;
@@ -180,31 +179,31 @@ static int replace_by_region_locked(uintptr_t start, uintptr_t end, const void *
 
 static int make_area(const struct region *region, struct area **ret_area)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	int err = area_new(region->offset, region->end - region->start, ret_area);
 
 	if (!err)
 		area_hold(*ret_area);
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 
 int map_region(const struct region *wanted)
 {
 	struct region region = *wanted;
-	struct held held;
+	struct lock_guard guard;
 	int err = make_area(wanted, &region.area);
 
 	if (err)
 		return err;
 	err = part_replaced(region.start, region.end, replace_by_region_locked, &region);
-	held = lock_take();
+	guard = lock_take();
 	area_put(region.area);
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 
-/* The region must be of whole units: what is to be reserved for it. */
+/* What is reserved for it: whole units, where the device knows nothing else. */
 static struct map_request widened(const struct map_request *r, const struct session *session)
 {
 	struct map_request wide = *r;
@@ -229,7 +228,7 @@ static int leave_to_kernel(const struct map_request *r, const struct region *reg
 	return map_plain_over(&there, &got);
 }
 
-/* It can't be had directly, for a reason that stays. */
+/* It can't be had directly, now or later. */
 static int give_up(const struct map_request *r, const struct region *region, int why)
 {
 	int err;
@@ -331,7 +330,7 @@ int map_object(const struct map_request *r, struct object *object, uintptr_t *re
 		if (!err)
 			return 0;
 	}
-	/* an answer may be another one later: a region waits for that */
+	/* the answer may be another one later: a region is there for that */
 	if (!err || (small && !fault_is_final(err)))
 		return map_large(r, object, ret_addr);
 	report_kernel(r->fd, r->length, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dxm_protect(). The part of a region becomes a region of its own. What may be stored to from then
- * on is asked for, with one question for all of it.
+ * dxm_protect(). A part of a region becomes a region of its own. What may be stored to from then on
+ * is asked for, all of it at once.
  */
 #include "answer.h"
 #include "walk.h"
@@ -17,8 +17,8 @@
 #include "daxfuse/daxmap/regions/region.h"
 #include "daxfuse/daxmap/sys.h"
 
-/* The part of a region as a region of its own; what is not the program's stays with it. NULL: it
- * has gone. There must be room for two. */
+/* A part of a region as a region of its own; bytes at the ends that are not the program's stay with
+ * it. NULL: it has gone. There must be room for two. */
 static struct region *cut_out(const struct walk_part *part)
 {
 	struct region *region = region_at(part->start);
@@ -35,14 +35,14 @@ static struct region *cut_out(const struct walk_part *part)
 
 static int set_protection(const struct walk_part *part, int prot)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct region *region;
 	int err = regions_reserve(2);
 
 	region = err ? NULL : cut_out(part);
 	if (region)
 		err = pieces_protect_locked(region, prot);
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 

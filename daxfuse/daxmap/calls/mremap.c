@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dxm_remap(). A mapping that grows where it is becomes a new region over the old one, and asks for
- * its pieces again; one that moves is mapped anew, and the old one unmapped: their contents
- * are the file's.
+ * dxm_remap(). A mapping that grows in place becomes a new region over the old one, which asks for
+ * its pieces again. One that moves is mapped anew, and the old one unmapped: what is in them is the
+ * file's.
  */
 #include "answer.h"
 #include "mmap.h"
@@ -32,7 +32,7 @@ struct remap {
 /* The region that has all of the old range; its object is held. */
 static int find_whole(const struct remap *r, struct region *ret_region)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct region *region = region_at(r->old);
 	bool whole = region && r->old_end <= region->end;
 
@@ -40,12 +40,11 @@ static int find_whole(const struct remap *r, struct region *ret_region)
 		*ret_region = *region;
 		object_hold_locked(ret_region->object);
 	}
-	lock_release(held);
+	lock_release(guard);
 	return whole ? 0 : -EFAULT;
 }
 
-/* A region of the new length in the place of the old one, whose pieces it takes over by asking
- * for them again. */
+/* A region of the new length in the place of the old one. */
 static int grow_in_place(const struct remap *r, const struct region *old)
 {
 	struct region region = *old;
@@ -89,13 +88,13 @@ static int move_region(const struct remap *r, const struct region *old, uintptr_
 /* Where the device is mapped in whole units, there may be room in the last one. */
 static bool grow_into_tail(const struct remap *r)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct region *region = region_at(r->old);
 	bool fits = region && region_visible_end(region) == r->old_end && r->new_end <= region->end;
 
 	if (fits)
 		region->tail = (uint32_t)(region->end - r->new_end);
-	lock_release(held);
+	lock_release(guard);
 	return fits;
 }
 
@@ -110,7 +109,7 @@ static int remap_region(const struct remap *r, const struct region *old, uintptr
 		return r->new_end < r->old_end ? part_unmap(r->new_end, r->old_end) : 0;
 	if (grow_into_tail(r))
 		return 0;
-	/* it was too small to be huge, and may lie anywhere */
+	/* it was too small to be huge, so its address may not line up */
 	if (r->flags & MREMAP_MAYMOVE && !old->pages &&
 	    map_needs_pages(old->start, old->offset, r->new_end - old->start))
 		return move_region(r, old, ret_addr);
@@ -145,24 +144,26 @@ static int replace_by_remap(uintptr_t start, uintptr_t end, const void *argument
 
 static long remap_foreign(const struct remap *r, size_t old_length, size_t new_length)
 {
+	uintptr_t new_end = range_end(r->new_addr, new_length);
+
 	if (r->flags & MREMAP_FIXED && r->new_addr % PAGE_BYTES == 0 &&
-	    regions_near(r->new_addr, range_end(r->new_addr, new_length)))
-		part_replaced(r->new_addr, range_end(r->new_addr, new_length), replace_by_remap, NULL);
+	    regions_near(r->new_addr, new_end))
+		part_replaced(r->new_addr, new_end, replace_by_remap, NULL);
 	return syscall(SYS_mremap, r->old, old_length, new_length, r->flags, r->new_addr);
 }
 
 static bool has_region(uintptr_t start, uintptr_t end)
 {
-	struct held held;
+	struct lock_guard guard;
 	struct region *region;
 	bool has;
 
 	if (!regions_near(start, end))
 		return false;
-	held = lock_take();
+	guard = lock_take();
 	region = region_from(start);
 	has = region && region->start < end;
-	lock_release(held);
+	lock_release(guard);
 	return has;
 }
 

@@ -2,16 +2,16 @@
 /*
  * dxm_sync(): what was stored through a mapping becomes durable, where that needs a flush.
  *
- * What counts is what was stored, not what may be stored now. The lines of a page that is mapped
- * for writing are flushed each time; those of one that was (mprotect(), a PROTECT of the
- * daemon) once, as it is DIRTY until then. When a page that may have been stored to is unmapped, by
- * whomever, its file owes the flush (object_owe_locked()). We can't do that any more; the daemon can,
- * as it knows what it has ever granted for writing, also to programs of its predecessor. So if
- * the range has owed pages which we have not flushed in another mapping of them, it is asked,
- * and the file owes nothing from then on, unless that grew meanwhile.
+ * What was stored counts, not what may be stored now. A page that is mapped for writing is flushed
+ * each time. One that was, and has been made read-only since (by mprotect(), or by the daemon's
+ * PROTECT), is DIRTY and flushed once. When a page that may have been stored to is unmapped, by
+ * whomever, we can't flush it any more, and its file owes the flush (object_owe_locked()). The
+ * daemon can: it knows what it has granted for writing, and assumes the worst of its predecessor.
+ * So if there are owed pages in the range that are not mapped for writing again, it is asked; then
+ * nothing is owed, unless the debt has grown meanwhile.
  *
- * Order: pages first, then the look at what is owed. One that is taken back in between was
- * flushed before, or is owed.
+ * Order: a page is looked at, flushed, and looked up in what is owed with the lock held once. A
+ * page that is taken back later was flushed before.
  */
 #include "answer.h"
 #include "cache.h"
@@ -27,7 +27,7 @@
 #include "daxfuse/daxmap/sys.h"
 #include "daxfuse/direct.h"
 
-/* Whether the lines of these pages, which are alike, were flushed now. */
+/* Whether these pages, which are alike, have been flushed. */
 static bool flush_pages_locked(const struct region *region, uintptr_t start, uintptr_t end)
 {
 	uint64_t offset = region_offset(region, start), stop = offset + (end - start);
@@ -35,7 +35,7 @@ static bool flush_pages_locked(const struct region *region, uintptr_t start, uin
 
 	if (state < PAGE_DIRTY)
 		return false;
-	/* what can't be loaded from can't be flushed */
+	/* a flush needs what a load needs */
 	if (region->prot == PROT_NONE || !cache_flush(start, end)) {
 		object_owe_locked(region->object, offset, stop);
 		area_clean(region->area, offset, stop);
@@ -45,7 +45,8 @@ static bool flush_pages_locked(const struct region *region, uintptr_t start, uin
 	return true;
 }
 
-/* From addr on, as far as it is alike, up to end. Up to where; *owed: it needs the daemon. */
+/* From addr on, as far as pages are alike, at most to end; returns how far. *owed: the daemon is
+ * needed. */
 static uintptr_t sync_alike_locked(uintptr_t addr, uintptr_t end, bool *owed)
 {
 	const struct region *region = region_from(addr);
@@ -63,31 +64,32 @@ static uintptr_t sync_alike_locked(uintptr_t addr, uintptr_t end, bool *owed)
 
 static int pay_debt(struct object *object)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct debt before = object->owed;
 	int err;
 
-	lock_release(held);
+	lock_release(guard);
 	err = daemon_flush(object->fd);
 	if (err)
 		return err;
-	held = lock_take();
+	guard = lock_take();
 	object_paid_locked(object, &before);
-	lock_release(held);
+	lock_release(guard);
 	return 0;
 }
 
-/* With the lock nothing is unmapped: the program would get a SIGBUS if the file was cut. */
+/* A flush is an access. With the lock nothing is unmapped; without it the program would get a
+ * SIGBUS if the file was cut. */
 static int sync_ours(const struct walk_part *part)
 {
 	uintptr_t at = part->start;
 	bool owed = false;
 
 	while (at < part->end) {
-		struct held held = lock_take();
+		struct lock_guard guard = lock_take();
 
 		at = sync_alike_locked(at, part->end, &owed);
-		lock_release(held);
+		lock_release(guard);
 	}
 	return owed ? pay_debt(part->object) : 0;
 }
@@ -121,7 +123,7 @@ int dxm_sync(void *addr, size_t length, int flags)
 	struct sync sync;
 	int err, gap = 0;
 
-	/* the kernel judges the arguments, by a range of no length */
+	/* a range of no length: the kernel looks at the arguments only */
 	if (start % PAGE_BYTES || end <= start || !regions_near(start, end))
 		return (int)syscall(SYS_msync, addr, length, flags);
 	if (syscall(SYS_msync, addr, 0, flags))

@@ -22,7 +22,7 @@
 #include "daxfuse/daxmap/session/object.h"
 #include "daxfuse/direct.h"
 
-/* What a pin of it keeps; whole units, where the device knows nothing else. */
+/* What a pin of the part keeps mapped: whole units, where the device knows nothing else. */
 static void pinned_range(const struct walk_part *part, uintptr_t *ret_start, uintptr_t *ret_end)
 {
 	bool units = part->object->session->flags & DIRECT_UNITS;
@@ -31,10 +31,10 @@ static void pinned_range(const struct walk_part *part, uintptr_t *ret_start, uin
 	*ret_end = units ? unit_ceiling(part->end) : part->end;
 }
 
-/* What was cut off of the file meanwhile is mapped by virtue of the pin only. */
+/* What was cut off of the file meanwhile is mapped only because of the pin. */
 static int forget_pin(const struct walk_part *part)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct region *region = region_at(part->start);
 	uintptr_t start, end;
 	bool stale = false;
@@ -44,7 +44,7 @@ static int forget_pin(const struct walk_part *part)
 	err = pinned_remove(start, end, &stale);
 	if (!err && stale && region && region->start <= start && region->end >= end)
 		err = pieces_clear_locked(region, start, end);
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 
@@ -60,11 +60,12 @@ static int unpin_part(const struct walk_part *part, const void *argument)
 	return err;
 }
 
-/* If it is all mapped as it shall stay; else -EAGAIN. */
+/* If all of it is mapped; else -EAGAIN. */
 static int note_pin(const struct walk_part *part)
 {
-	struct held held = lock_take();
-	int err = fault_is_populated_locked(part->start, part->end, part->prot & PROT_WRITE) ? 0 : -EAGAIN;
+	struct lock_guard guard = lock_take();
+	bool mapped = fault_is_populated_locked(part->start, part->end, part->prot & PROT_WRITE);
+	int err = mapped ? 0 : -EAGAIN;
 	uintptr_t start, end;
 
 	pinned_range(part, &start, &end);
@@ -72,7 +73,7 @@ static int note_pin(const struct walk_part *part)
 		err = pinned_add(start, end);
 	if (!err)
 		object_hold_locked(part->object);
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The library's side of the preload, but signals. */
+/* The library's side of the preload; that of signals is in faults/handler.c. */
 #include "daxfuse/daxmap/preload.h"
 
 #include "daxfuse/daxmap/faults/fork.h"
@@ -27,17 +27,17 @@ int dxm_preload_next_fd(int fd)
 
 void dxm_preload_yield_fd(int fd)
 {
-	struct held held;
+	struct lock_guard guard;
 	int other;
 
 	if (!descriptor_is_own(fd) || fork_is_foreign())
 		return;
-	held = lock_take();
+	guard = lock_take();
 	other = descriptor_move(fd);
 	if (other >= 0) {
 		objects_renumber_locked(fd, other);
 		sessions_renumber_locked(fd, other);
 		pieces_renumber_locked(fd, other);
 	}
-	lock_release(held);
+	lock_release(guard);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libdaxmap-preload: programs close all descriptors they do not know (daemons, before they
- * execute others). Ours look to them as if they were not open.
+ * libdaxmap-preload: some programs close all descriptors that they do not know (daemons, before
+ * they execute others). Ours look to them as if they were not open.
  */
 #include <errno.h>
 #include <limits.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libdaxmap-preload: a system call that finds its buffer not mapped sees no signal: it fails with
- * EFAULT, or ends early. So buffers that lie in mappings of ours are made ready before it;
- * should one be taken back in between, and nothing have been transferred, it is made ready again.
+ * libdaxmap-preload: a system call whose buffer is not mapped raises no signal; it fails with
+ * EFAULT, or ends early. So buffers in mappings of ours are made ready before the call. If one is
+ * taken back in between, and nothing was transferred, the call is repeated.
  */
 #include <errno.h>
 #include <stdbool.h>

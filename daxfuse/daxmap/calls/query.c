@@ -63,14 +63,14 @@ static void describe_range(const struct region *region, uintptr_t addr, uintptr_
 ssize_t dxm_query(const void *addr, size_t length, struct dxm_range *range, size_t count)
 {
 	uintptr_t at = (uintptr_t)addr, end = at + length;
-	struct held held;
+	struct lock_guard guard;
 	ssize_t n = 0;
 
 	if (at % PAGE_BYTES || end < at) {
 		errno = EINVAL;
 		return -1;
 	}
-	held = lock_take();
+	guard = lock_take();
 	while (at < end && (size_t)n < count) {
 		struct region *region = region_from(at);
 
@@ -83,6 +83,6 @@ ssize_t dxm_query(const void *addr, size_t length, struct dxm_range *range, size
 			};
 		at += range[n++].length;
 	}
-	lock_release(held);
+	lock_release(guard);
 	return n;
 }

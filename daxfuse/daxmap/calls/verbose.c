@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Lines go to stderr in one write each, so that those of several processes do not mix. At exit it is
- * the turn of what is still mapped.
+ * Each line is one write, so that those of several processes do not mix. At exit what is still
+ * mapped is reported, too.
  */
 #include "verbose.h"
 

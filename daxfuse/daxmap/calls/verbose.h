@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Those regions that lie there are about to be unmapped. Without the lock. */
+/* Regions in the range are about to be unmapped. Without the lock. */
 void report_regions(uintptr_t start, uintptr_t end);
-/* A file of ours, perhaps, that the kernel maps. */
+/* The kernel maps a file, which may be one of a daxfuse mount. */
 void report_kernel(int fd, size_t length, int err);
 
 #endif

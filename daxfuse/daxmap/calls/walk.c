@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The table is looked at anew for each part: whoever is called may change it. */
+/* The table is looked at anew for each part, as the function may change it. */
 #include "walk.h"
 
 #include "daxfuse/base/bits.h"
@@ -8,7 +8,7 @@
 
 static struct walk_part find_part(uintptr_t at, uintptr_t end)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct region *region = region_from(at);
 	struct walk_part part = { .start = at, .end = region ? MIN(end, region->start) : end };
 
@@ -19,7 +19,7 @@ static struct walk_part find_part(uintptr_t at, uintptr_t end)
 		part.prot = region->prot;
 		object_hold_locked(part.object);
 	}
-	lock_release(held);
+	lock_release(guard);
 	return part;
 }
 

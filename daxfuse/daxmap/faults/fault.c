@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An access to what is not mapped: whose is it, and can it be resolved? Whatever the table says, it
- * may have changed since the access: another thread was faster, or has unmapped the range.
- * So a fault that should not have happened is repeated, once for each change of things
- * (pieces_generation(), part_replacements()), before it is called the program's.
+ * An access to what is not mapped: is it the program's fault, or can it be resolved? The table may
+ * have changed since the access: another thread was faster, or has unmapped the range. So an access
+ * that should not have failed is repeated, once for each change (pieces_generation(),
+ * part_replacements()), before the program gets the signal.
  *
- * A unit is asked for at a time, not a page. Refusals are of three kinds: those that pass (the
- * daemon is being replaced, another program is about to let go) are waited for; those of the page
- * (no space, poison, the end of the file) are a SIGBUS; with all others the kernel
- * maps the range from then on.
+ * What is asked for is the unit around it. Refusals are of three kinds. Some pass (the daemon is
+ * being replaced, another program is about to let go): they are waited for. Some are of the page
+ * (no space, poison, the end of the file): a SIGBUS. After any other the kernel maps the range.
  */
 #include "fault.h"
 
@@ -34,7 +33,7 @@ static bool is_passing(int err)
 	       err == -ECONNABORTED;
 }
 
-/* What the daemon says of the file or the place, not of this or that page. */
+/* Of this page: others of the file may be better off. */
 static bool is_of_page(int err)
 {
 	return err == -ENXIO || err == -EIO || err == -ENOSPC || err == -EDQUOT;
@@ -57,7 +56,7 @@ static int ask_patiently(uintptr_t addr, uintptr_t end, uint32_t access, int fla
 			return err;
 		if (*waited >= patience)
 			return err ? err : -EBUSY;
-		/* outdated: at once the first times, and not for ever */
+		/* an answer that came too late: again at once, but not for ever */
 		if (err)
 			sys_sleep_ms(PAUSE_MS);
 		*waited += err ? PAUSE_MS : 1;
@@ -102,12 +101,12 @@ struct unit {
 	uintptr_t region_start, region_end;
 };
 
-/* What this thread has faulted on last, and in which state of things it was told to repeat it. */
+/* Where this thread has faulted last, and what the generation was then. */
 static __thread __attribute__((tls_model("initial-exec"))) uintptr_t repeated;
 static __thread __attribute__((tls_model("initial-exec"))) uint64_t repeated_generation;
 static __thread __attribute__((tls_model("initial-exec"))) uint64_t seen_replacements;
 
-/* Another thread may have resolved it already: then it is repeated, once for each change. */
+/* Another thread may have resolved it already: the access is repeated, once for each change. */
 static bool may_have_changed(uintptr_t addr)
 {
 	uint64_t now = pieces_generation();
@@ -183,7 +182,7 @@ static int ask_for_unit(const struct unit *unit, uintptr_t page, bool write)
 	while (at <= page) {
 		int err = ask_patiently(at, unit->end, access, 0, PATIENCE_MS, &waited, &at);
 
-		/* a page below it has the trouble, perhaps */
+		/* it may be a page below that can't be had */
 		if (err && at < page && is_of_page(err))
 			at = page;
 		else if (err)
@@ -195,7 +194,7 @@ static int ask_for_unit(const struct unit *unit, uintptr_t page, bool write)
 /* Have the repeated access raise the kernel's own SIGBUS. */
 static enum fault turn_into_bus(uintptr_t page)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct region *region = region_at(page);
 	int err = region ? pieces_clear_locked(region, page, page + PAGE_BYTES) : 0;
 	struct unit unit;
@@ -204,7 +203,7 @@ static enum fault turn_into_bus(uintptr_t page)
 		unit_around(region, page, &unit);
 		err = pieces_clear_locked(region, unit.start, unit.end);
 	}
-	lock_release(held);
+	lock_release(guard);
 	return err ? FAULT_BUS : FAULT_AGAIN;
 }
 
@@ -213,11 +212,11 @@ enum fault fault_resolve(uintptr_t addr, bool write, bool bus)
 	uintptr_t page = addr / PAGE_BYTES * PAGE_BYTES;
 	enum fault verdict;
 	struct unit unit;
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	bool go_on = judge_fault_locked(page, write, bus, &unit, &verdict);
 	int err;
 
-	lock_release(held);
+	lock_release(guard);
 	if (!go_on)
 		return verdict;
 	err = ask_for_unit(&unit, page, write);
@@ -230,7 +229,7 @@ enum fault fault_resolve(uintptr_t addr, bool write, bool bus)
 
 /* ---- ahead of system calls ---- */
 
-/* The first page at or above *addr, below end, that an access would fault on. With the lock. */
+/* The first page at or above *addr, below end, that an access would fault on. */
 static bool find_fault_locked(uintptr_t *addr, uintptr_t end, bool write)
 {
 	bool found = false;
@@ -258,10 +257,10 @@ bool fault_is_populated_locked(uintptr_t start, uintptr_t end, bool write)
 
 static bool find_fault(uintptr_t *addr, uintptr_t end, bool write)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	bool found = find_fault_locked(addr, end, write);
 
-	lock_release(held);
+	lock_release(guard);
 	return found;
 }
 

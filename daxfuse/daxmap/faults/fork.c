@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A fork's child has the table, but none of the pins, and of the device nothing is mapped there. It
- * opens the files anew, connects anew, and asks for everything again; what can't be had
- * is the kernel's.
+ * The child of a fork has the table, but none of the pins, and nothing of the device mapped. It
+ * opens the files anew, connects anew, and asks for everything again. What can't be had is mapped
+ * by the kernel.
  */
 #include "fork.h"
 
@@ -21,18 +21,18 @@
 #include "daxfuse/daxmap/session/connection.h"
 #include "daxfuse/daxmap/session/object.h"
 
-static struct held held_by_fork;
+static struct lock_guard fork_guard;
 static int failed;
 static pid_t process;
 
 static void before_fork(void)
 {
-	held_by_fork = lock_take();
+	fork_guard = lock_take();
 }
 
 static void in_parent(void)
 {
-	lock_release(held_by_fork);
+	lock_release(fork_guard);
 }
 
 /* Flights and pins are the parent's: only regions hold files here. */
@@ -63,7 +63,7 @@ static void refill_regions(void)
 	}
 }
 
-/* The lock, which the fork has taken, is the child's only thread's. */
+/* The thread that forked has the lock, in the child, too, where it is the only one. */
 static void in_child(void)
 {
 	uint64_t mask = signals_block();
@@ -71,7 +71,7 @@ static void in_child(void)
 	process = getpid();
 	regions_reset();
 	take_over_locked();
-	lock_release(held_by_fork);
+	lock_release(fork_guard);
 	refill_regions();
 	signals_restore(mask);
 }

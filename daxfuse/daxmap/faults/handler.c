@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A handler gets each SIGSEGV and SIGBUS of the process, resolves those that are about our mappings,
- * and passes the others to what the program has set, as the kernel would have: mask, flags, default
- * action. The two signals are open in every thread all the time, as a blocked one would end the
- * process at an access that we could resolve; the program is told what it believes.
+ * Each SIGSEGV and SIGBUS of the process comes here. Those of our mappings are resolved; the others
+ * go to what the program has set, with its mask and flags, or the default action, as the kernel
+ * would have it. The two signals are never really blocked: an access that we could resolve would
+ * end the process. A program that has blocked them is told that they are.
  */
 #include "handler.h"
 
@@ -66,8 +66,8 @@ int dxm_fault(int sig, siginfo_t *info, void *context)
 	return fault == FAULT_AGAIN;
 }
 
-/* With the default action in place the access is repeated, or the signal sent again: the core
- * dump shows the right place. */
+/* The default action is set, and the access repeated, or the signal sent again: so the core dump
+ * shows the right place. */
 static void fault_by_default(int sig, const siginfo_t *info)
 {
 	struct sigaction action = { .sa_handler = SIG_DFL };
@@ -77,7 +77,8 @@ static void fault_by_default(int sig, const siginfo_t *info)
 		syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sig);
 }
 
-static void call_program(const struct sigaction *action, int sig, siginfo_t *info, ucontext_t *context)
+static void call_program(const struct sigaction *action, int sig, siginfo_t *info,
+			 ucontext_t *context)
 {
 	sigset_t mask = context->uc_sigmask;
 
@@ -98,12 +99,12 @@ static void call_program(const struct sigaction *action, int sig, siginfo_t *inf
  * may never come back (siglongjmp). */
 static void pass_on(int sig, siginfo_t *info, ucontext_t *context)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct sigaction action = *programs(sig);
 
 	if (action.sa_flags & SA_RESETHAND)
 		programs(sig)->sa_handler = SIG_DFL;
-	lock_release(held);
+	lock_release(guard);
 	if (action.sa_handler == SIG_IGN && info->si_code <= 0)
 		return;
 	if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN || believed & belief(sig))
@@ -128,20 +129,21 @@ static void handle_fault(int sig, siginfo_t *info, void *context)
 /* With the lock: a thread that comes to pass_on() before the program's action is kept waits. */
 int handlers_install(void)
 {
-	struct sigaction action = { .sa_sigaction = handle_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
-	struct held held;
+	struct sigaction action = { .sa_sigaction = handle_fault,
+				    .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct lock_guard guard;
 	int err = 0;
 
 	if (installed)
 		return 0;
 	sigfillset(&action.sa_mask);
-	held = lock_take();
+	guard = lock_take();
 	if (!installed) {
 		if (__sigaction(SIGSEGV, &action, &segv) || __sigaction(SIGBUS, &action, &bus))
 			err = -errno;
 		installed = !err;
 	}
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 
@@ -178,16 +180,16 @@ static int change_kernels(int sig, const struct sigaction *action, struct sigact
 
 int dxm_preload_sigaction(int sig, const struct sigaction *action, struct sigaction *ret_old)
 {
-	struct held held;
+	struct lock_guard guard;
 	int err;
 
 	/* a child of vfork() has handlers of its own, and our memory is the parent's */
 	if ((sig != SIGSEGV && sig != SIGBUS) || fork_is_foreign())
 		return change_kernels(sig, action, ret_old);
-	held = lock_take();
+	guard = lock_take();
 	err = installed ? change_ours_locked(sig, action, ret_old) :
 			  change_kernels(sig, action, ret_old);
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A state for each unit, and for each page of those whose pages differ. Areas of small mappings
- * are cells of a few chunks that are never given back, so that a program with thousands of them
- * has no mapping for each; the others are mappings of their own, of which what is not
- * touched costs nothing.
+ * A state for each unit, and for each page of units whose pages differ. Areas of small mappings are
+ * cells of chunks, which are never given back: a program may have thousands, and shall not have a
+ * mapping for each. Larger ones are mappings of their own; what is not touched of them costs
+ * nothing.
  */
 #include "area.h"
 
@@ -84,7 +84,8 @@ static size_t area_bytes(uint64_t units, uint64_t pages)
 
 int area_new(uint64_t offset, uint64_t length, struct area **ret_area)
 {
-	uint64_t start = unit_floor(offset), units = (unit_ceiling(offset + length) - start) / UNIT_BYTES;
+	uint64_t start = unit_floor(offset);
+	uint64_t units = (unit_ceiling(offset + length) - start) / UNIT_BYTES;
 	uint64_t first = (offset - start) / PAGE_BYTES;
 	uint64_t end = (offset + length - start + PAGE_BYTES - 1) / PAGE_BYTES;
 	size_t bytes = area_bytes(units, end - first);
@@ -137,7 +138,8 @@ static uint8_t *page_at(const struct area *area, uint64_t page)
 }
 
 /* Those pages of a unit that the area has. */
-static void pages_of_unit(const struct area *area, uint64_t unit, uint64_t *ret_from, uint64_t *ret_to)
+static void pages_of_unit(const struct area *area, uint64_t unit, uint64_t *ret_from,
+			  uint64_t *ret_to)
 {
 	*ret_from = MAX(unit * UNIT_PAGES, area->first);
 	*ret_to = MIN((unit + 1) * UNIT_PAGES, area->end);

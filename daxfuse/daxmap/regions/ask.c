@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The daemon is asked without the lock, and may take a while. What has happened meanwhile: pieces
- * were taken back (the flight says so), other threads have asked for the same and are ahead
- * or behind (their numbers say so), the region was cut, has gone, or is another one.
+ * The daemon is asked without the lock, and may take a while. Meanwhile pieces may be taken back
+ * (the flight is told), other threads may ask for the same (the higher number wins), and the region
+ * may be cut, go, or be replaced (so it is looked for again).
  */
 #include "ask.h"
 
@@ -55,20 +55,20 @@ static uint64_t last_grant(const struct dxf_ioc_map *map)
 	return last;
 }
 
-/* Nothing was made of it: nobody will let go of these pieces. The object is put. */
+/* The answer has no region, so that nobody else would let go of these pieces. The object is put. */
 static void give_back(struct flight *flight, struct object *object)
 {
 	const struct dxf_ioc_map *map = &flight->map;
 	uint64_t offset = map->offset, end = offset + map->length, grant = last_grant(map);
-	struct held held;
+	struct lock_guard guard;
 
 	for (uint32_t i = 0; i < map->count && i < DXF_MAP_PIECES; i++) {
 		offset = MIN(offset, map->piece[i].file_offset);
 		end = MAX(end, map->piece[i].file_offset + map->piece[i].length);
 	}
-	held = lock_take();
+	guard = lock_take();
 	flights_void_locked(object, unit_floor(offset), unit_ceiling(end), grant);
-	lock_release(held);
+	lock_release(guard);
 	release_units(object, unit_floor(offset), unit_ceiling(end), grant);
 }
 
@@ -151,7 +151,7 @@ static struct region *find_region_locked(const struct flight *flight, uintptr_t 
 static int land_flight(struct flight *flight, uintptr_t addr, int err, int flags,
 		       uintptr_t *ret_done)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct region *region = find_region_locked(flight, addr);
 	struct object *object = flight->object;
 	bool pinned = !err && flight->map.count;
@@ -159,7 +159,7 @@ static int land_flight(struct flight *flight, uintptr_t addr, int err, int flags
 	if (!err)
 		err = region ? install_answer_locked(flight, region, flags, ret_done) : -ENOENT;
 	flight->object = NULL;
-	lock_release(held);
+	lock_release(guard);
 	if (pinned && !region)
 		give_back(flight, object);
 	else
@@ -171,17 +171,17 @@ static int land_flight(struct flight *flight, uintptr_t addr, int err, int flags
 int ask_for_pieces(uintptr_t addr, uintptr_t end, uint32_t access, int flags, uintptr_t *ret_done)
 {
 	struct flight *flight = flight_new();
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct region *region = region_at(addr);
 	int fd;
 
 	if (!region) {
-		lock_release(held);
+		lock_release(guard);
 		flight_end(flight);
 		return -ENOENT;
 	}
 	fd = prepare_locked(flight, region, addr, end, access);
-	lock_release(held);
+	lock_release(guard);
 	return land_flight(flight, addr, daemon_map(fd, &flight->map), flags, ret_done);
 }
 
@@ -257,18 +257,18 @@ int ask_for_region(struct region *region, uint32_t access, uintptr_t *ret_done)
 {
 	struct flight *flight = flight_new();
 	struct object *object = region->object;
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	int fd = prepare_locked(flight, region, region->start, region->end, access), err;
 	bool pinned;
 
-	lock_release(held);
+	lock_release(guard);
 	err = daemon_map(fd, &flight->map);
 	pinned = !err && flight->map.count;
-	held = lock_take();
+	guard = lock_take();
 	if (!err)
 		err = make_region_locked(flight, region, ret_done);
 	flight->object = NULL;
-	lock_release(held);
+	lock_release(guard);
 	if (err && pinned)
 		give_back(flight, object);
 	else

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A range of addresses gets something else. The parts that were ours leave the table and are replaced
- * in one go, with the lock, so that nobody sees neither; then the daemon is told, without it.
+ * A range of addresses gets something else. What was ours leaves the table and is replaced with the
+ * lock held, so that nobody sees neither; then the daemon is told, without it.
  *
- * The kernel's mapping of a file can't be made with the lock, as that may wait for the daemon: it is
+ * The kernel's mapping of a file can't be made with the lock, as it may wait for the daemon: it is
  * made elsewhere, and moved into place.
  */
 #include "part.h"
@@ -75,7 +75,7 @@ static unsigned take_out_locked(uintptr_t start, uintptr_t end, struct dropped *
  * one side (above: the range is above the edge). false: nothing has to be done. */
 static bool unit_at_edge(uintptr_t edge, bool above, uintptr_t *ret_unit, bool *ret_shared)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	const struct region *region = region_at(edge);
 	bool inside = region && region->object->session->flags & DIRECT_UNITS &&
 		      (edge - region->start) % UNIT_BYTES;
@@ -85,7 +85,7 @@ static bool unit_at_edge(uintptr_t edge, bool above, uintptr_t *ret_unit, bool *
 		*ret_shared = above ? edge > region_visible_start(region) :
 				      edge < region_visible_end(region);
 	}
-	lock_release(held);
+	lock_release(guard);
 	return inside;
 }
 
@@ -120,7 +120,7 @@ int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const v
 	int err = part_settle(start, end, true);
 
 	while (!err && start < end) {
-		struct held held = lock_take();
+		struct lock_guard guard = lock_take();
 		uintptr_t stop = end;
 		unsigned n = 0;
 
@@ -129,7 +129,7 @@ int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const v
 			n = take_out_locked(start, end, dropped, &stop);
 		if (!err)
 			err = replace(start, stop, argument);
-		lock_release(held);
+		lock_release(guard);
 		release_dropped(dropped, n);
 		start = stop;
 	}
@@ -144,13 +144,13 @@ static int replace_by_nothing(uintptr_t start, uintptr_t end, const void *argume
 /* Up to where it is ours, or not ours, from start on. */
 static uintptr_t find_alike(uintptr_t start, uintptr_t end, bool *ret_ours)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	const struct region *region = region_from(start);
 
 	*ret_ours = region && region->start <= start;
 	if (region)
 		end = MIN(end, *ret_ours ? region->end : region->start);
-	lock_release(held);
+	lock_release(guard);
 	return end;
 }
 
@@ -267,14 +267,14 @@ static int hand_over(const struct region *region, uintptr_t start, uintptr_t end
 			      .to = MIN(end, region_visible_end(region)) };
 	struct dropped dropped[DROPPED] = { 0 };
 	unsigned n = 0;
-	struct held held;
+	struct lock_guard guard;
 	int err = map_elsewhere(&h);
 
 	if (err)
 		return err;
-	held = lock_take();
+	guard = lock_take();
 	err = hand_over_locked(&h, dropped, &n);
-	lock_release(held);
+	lock_release(guard);
 	release_dropped(dropped, n);
 	if (h.elsewhere)
 		sys_munmap(h.elsewhere, h.to - h.from);

@@ -19,8 +19,8 @@
  *     taken back     The daemon sends UNMAP; the session's thread (session/connection.c) calls
  *                    revoke.c: the background again, flights void, then LET_GO. The next access
  *                    asks anew. With a long-term pin (pinned.c) it stays.
- *     let go of      The program unmaps it, or the kernel gets the range (part.c): out of the table,
- *                    then release.c tells the daemon, and the pin ends. With the last region of
+ *     let go of      The program unmaps it, or the kernel gets the range (part.c): out of the
+ *                    table, then release.c tells the daemon, and the pin ends. With the last region of
  *                    the file its descriptor is closed, which ends all its pins.
  *     in a child     A fork (faults/fork.c) has none of the pins, and none of the mappings
  *                    (MADV_DONTFORK): it opens the files anew, and asks for all again.
@@ -61,7 +61,7 @@ uint64_t pieces_generation(void)
 
 int pieces_prepare(void)
 {
-	struct held held;
+	struct lock_guard guard;
 	int fd;
 
 	if (background >= 0)
@@ -70,12 +70,12 @@ int pieces_prepare(void)
 	if (fd < 0)
 		return -errno;
 	fd = descriptor_own(fd);
-	held = lock_take();
+	guard = lock_take();
 	if (background < 0) {
 		background = fd;
 		fd = -1;
 	}
-	lock_release(held);
+	lock_release(guard);
 	descriptor_close(fd);
 	return 0;
 }
@@ -153,8 +153,8 @@ static int map_device(const struct session *session, uintptr_t *addr, size_t len
 	return err;
 }
 
-static int map_range(const struct region *region, const struct dxf_ioc_piece *piece, uint64_t offset,
-		     uintptr_t *addr, size_t length, bool writable, int flags)
+static int map_range(const struct region *region, const struct dxf_ioc_piece *piece,
+		     uint64_t offset, uintptr_t *addr, size_t length, bool writable, int flags)
 {
 	uint64_t device_offset = piece->device_offset + (offset - piece->file_offset);
 
@@ -198,7 +198,8 @@ static void place_region(struct region *region, uintptr_t addr)
 	region->start = addr;
 }
 
-int piece_map_anywhere_locked(struct region *region, const struct dxf_ioc_piece *piece, bool writable)
+int piece_map_anywhere_locked(struct region *region, const struct dxf_ioc_piece *piece,
+			      bool writable)
 {
 	uintptr_t addr = region->start;
 	int err;

@@ -1,28 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A list with free places: a program has few pins, and looks are rare. */
+/* An array that is searched from its beginning: programs have few pins. */
 #include "pinned.h"
 
 #include <errno.h>
 #include <stddef.h>
 
-struct kept {
+#include "daxfuse/daxmap/lock.h"
+
+struct pinned {
 	uintptr_t start, end; /* 0: free */
 	bool stale;
 };
 
-enum { KEPT = 4096 };
-static struct kept table[KEPT];
+enum { PINNED = 4096 };
+static struct pinned table[PINNED];
 static size_t used; /* none behind it */
 
 int pinned_add(uintptr_t start, uintptr_t end)
 {
 	size_t at = 0;
 
+	lock_assert_held();
 	while (at < used && table[at].end)
 		at++;
-	if (at == KEPT)
+	if (at == PINNED)
 		return -ENOMEM;
-	table[at] = (struct kept){ .start = start, .end = end };
+	table[at] = (struct pinned){ .start = start, .end = end };
 	if (at == used)
 		used++;
 	return 0;
@@ -30,13 +33,14 @@ int pinned_add(uintptr_t start, uintptr_t end)
 
 int pinned_remove(uintptr_t start, uintptr_t end, bool *ret_stale)
 {
+	lock_assert_held();
 	for (size_t i = 0; i < used; i++) {
-		struct kept *k = &table[i];
+		struct pinned *pin = &table[i];
 
-		if (k->start != start || k->end != end)
+		if (pin->start != start || pin->end != end)
 			continue;
-		*ret_stale = k->stale;
-		k->start = k->end = 0;
+		*ret_stale = pin->stale;
+		pin->start = pin->end = 0;
 		return 0;
 	}
 	return -EINVAL;
@@ -44,6 +48,7 @@ int pinned_remove(uintptr_t start, uintptr_t end, bool *ret_stale)
 
 void pinned_forget(uintptr_t start, uintptr_t end)
 {
+	lock_assert_held();
 	for (size_t i = 0; i < used; i++) {
 		if (table[i].start < end && table[i].end > start)
 			table[i].start = table[i].end = 0;
@@ -52,6 +57,7 @@ void pinned_forget(uintptr_t start, uintptr_t end)
 
 void pinned_reset(void)
 {
+	lock_assert_held();
 	used = 0;
 }
 
@@ -59,20 +65,21 @@ bool pinned_next_other(uintptr_t *start, uintptr_t end, bool asked, uintptr_t *r
 {
 	bool moved = true;
 
+	lock_assert_held();
 	while (moved && *start < end) {
 		moved = false;
 		*ret_stop = end;
 		for (size_t i = 0; i < used; i++) {
-			struct kept *k = &table[i];
+			struct pinned *pin = &table[i];
 
-			if (k->end <= *start || k->start >= *ret_stop)
+			if (pin->end <= *start || pin->start >= *ret_stop)
 				continue;
-			k->stale |= asked;
-			if (k->start > *start) {
-				*ret_stop = k->start;
+			pin->stale |= asked;
+			if (pin->start > *start) {
+				*ret_stop = pin->start;
 				continue;
 			}
-			*start = k->end;
+			*start = pin->end;
 			moved = true;
 		}
 	}

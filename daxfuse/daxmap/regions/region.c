@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An array with free room at both ends: whoever inserts or removes moves the shorter side. New
- * mappings get ever lower addresses, mostly, so that little is moved.
+ * An array with free room at both ends: to insert or remove a region moves the shorter side. New
+ * mappings mostly get ever lower addresses, so that little is moved.
  */
 #include "region.h"
 
@@ -20,7 +20,7 @@ static struct {
 	struct region *first;
 	size_t count;
 } table;
-/* Whoever changes where regions are has the lock and this; a reader has one of them. */
+/* A writer has the lock and this; a reader has either. */
 static struct latch latch;
 /* Bounds of all that was ever in the table: most addresses of a program are outside. */
 static _Atomic uintptr_t lowest = UINTPTR_MAX, highest;
@@ -87,7 +87,7 @@ struct region *region_next(struct region *region)
 
 bool region_copy(uintptr_t start, uintptr_t end, struct region *ret_region)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	const struct region *found = region_from(start);
 	bool any = found && found->start < end;
 
@@ -95,7 +95,7 @@ bool region_copy(uintptr_t start, uintptr_t end, struct region *ret_region)
 		*ret_region = *found;
 		object_hold_locked(found->object);
 	}
-	lock_release(held);
+	lock_release(guard);
 	return any;
 }
 

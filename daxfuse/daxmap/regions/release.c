@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A unit is let go of when the last region that touches it has gone: pins are of whole units. */
+/* Pins are of whole units: one ends with the last region that touches its unit. */
 #include "release.h"
 
 #include "region.h"
@@ -39,10 +39,10 @@ void release_units(struct object *object, uint64_t offset, uint64_t end, uint64_
 	uint64_t stop;
 
 	for (;;) {
-		struct held held = lock_take();
+		struct lock_guard guard = lock_take();
 		bool more = object->holds > 1 && find_unused_locked(object, &offset, end, &stop);
 
-		lock_release(held);
+		lock_release(guard);
 		if (!more)
 			break;
 		daemon_unmap(object->fd, offset, stop - offset, grant);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Answers to the daemon need nothing but the lock: they are given while others wait for it.
- * Order: first what is on its way, then what is mapped; an answer that arrives later finds the note.
+ * To answer the daemon takes the lock and nothing else, as others wait for the answer.
+ *
+ * Order: what is on its way is noted as void, then what is mapped is unmapped. Whatever arrives
+ * later finds the note.
  */
 #include "revoke.h"
 
@@ -19,7 +21,7 @@ static uint64_t range_end(uint64_t offset, uint64_t length)
 
 int revoke_pieces(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct object *object = object_find_locked(cookie);
 	uint64_t end = range_end(offset, length);
 	int err = 0;
@@ -28,13 +30,13 @@ int revoke_pieces(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t gr
 		flights_void_locked(object, offset, end, grant);
 		err = pieces_clear_file_locked(object, offset, end);
 	}
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 
 int revoke_writing(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct object *object = object_find_locked(cookie);
 	uint64_t end = range_end(offset, length);
 	int err = 0;
@@ -43,7 +45,7 @@ int revoke_writing(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t g
 		flights_protect_locked(object, offset, end, grant);
 		err = pieces_protect_file_locked(object, offset, end);
 	}
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 
@@ -51,14 +53,14 @@ int revoke_writing(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t g
  * session's files, mapped or on their way. */
 static void drop_zeroes(const struct session *session)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 
 	flights_void_session_locked(session);
 	for (struct region *r = region_from(0); r; r = region_next(r)) {
 		if (r->object->session == session)
 			pieces_drop_zeroes_locked(r);
 	}
-	lock_release(held);
+	lock_release(guard);
 }
 
 const struct session_ops revoke_ops = {

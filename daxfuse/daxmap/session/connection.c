@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Each session has a thread, which answers the daemon's questions, and connects again when the daemon
- * was replaced, for as long as files are held. The thread that first wants a session connects it
- * (SESSION_CONNECTING); others wait for that.
+ * The thread that first wants a session connects it (SESSION_CONNECTING); others wait for that. The
+ * session's own thread then answers the daemon's questions. When the daemon is replaced it connects
+ * again, as long as files are held.
  */
 #include "connection.h"
 
@@ -37,15 +37,15 @@ static void session_end_locked(struct session *session)
 	descriptor_close(session->device);
 }
 
-/* Whether nobody wants it any more; then it has ended. */
+/* Whether nobody holds it; then it has ended. */
 static bool end_if_idle(struct session *session)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	bool idle = !session->holds;
 
 	if (idle)
 		session_end_locked(session);
-	lock_release(held);
+	lock_release(guard);
 	return idle;
 }
 
@@ -62,11 +62,11 @@ static int answer_question(struct session *session, struct direct_message *messa
 	else
 		return 0;
 	message->kind = message->kind == DIRECT_UNMAP ? DIRECT_LET_GO : DIRECT_PROTECTED;
-	/* If it is still mapped there is no answer: the daemon gives up waiting, and the pin stays. */
+	/* still mapped: no answer, the daemon gives up waiting, and the pin stays */
 	return err ? 0 : daemon_send(session->socket, message);
 }
 
-/* Until the connection ends, or is not wanted: then false. */
+/* Until the connection ends; false: it is not wanted any more. */
 static bool serve_daemon(struct session *session)
 {
 	struct direct_message message;
@@ -87,8 +87,9 @@ static bool serve_daemon(struct session *session)
 
 /*
  * The device's descriptor stays the one we have: it is mapped. The next process does not know
- * which programs have zeroes mapped: ours go as soon as the connection has ended, before it can be
- * asked to fill a hole; and once more after its WELCOME, as the last one may have answered meanwhile.
+ * which programs have zeroes mapped: ours go as soon as the connection has ended, before it can
+ * be asked to fill a hole; and once more after its WELCOME, as the last one may have answered
+ * meanwhile.
  */
 static int reconnect(struct session *session)
 {
@@ -184,7 +185,7 @@ static struct session *find_session_locked(const char *path, dev_t dev)
 static int claim_session(const char *path, dev_t dev, const struct session_ops *ops,
 			 struct session **ret_session, bool *ret_first)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct session *session = find_session_locked(path, dev);
 	int err = !session ? -EMFILE : session->state == SESSION_CONNECTING ? -EAGAIN : 0;
 
@@ -200,7 +201,7 @@ static int claim_session(const char *path, dev_t dev, const struct session_ops *
 		session->holds++;
 		*ret_session = session;
 	}
-	lock_release(held);
+	lock_release(guard);
 	return err;
 }
 
@@ -230,10 +231,10 @@ void session_put_locked(struct session *session)
 
 void session_put(struct session *session)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 
 	session_put_locked(session);
-	lock_release(held);
+	lock_release(guard);
 }
 
 void sessions_renumber_locked(int fd, int other)

@@ -20,13 +20,13 @@ enum session_state {
 
 struct session;
 
-/* What the listener does; it can, and must, do it at any time. */
+/* What the session's thread does, at any time. */
 struct session_ops {
-	/* The daemon's questions. Errors: it could not be done; no answer is given then, and the
+	/* The daemon's questions. Errors: it could not be done; then there is no answer, and the
 	 * daemon gives up waiting. */
 	int (*unmap)(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant);
 	int (*protect)(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant);
-	/* The connection has ended; or is there again, and nothing was asked yet. */
+	/* The connection has ended; once more when it is there again, before anything is asked. */
 	void (*lost)(const struct session *session);
 	/* Now and then, while nothing is asked. */
 	void (*idle)(void);

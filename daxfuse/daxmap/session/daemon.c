@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The protocol of include/daxfuse/ioctl.h and direct.h, without memory of what was asked. */
+/* The protocol of include/daxfuse/ioctl.h and direct.h; nothing is remembered here. */
 #include "daemon.h"
 
 #include <linux/magic.h>
@@ -56,8 +56,8 @@ int daemon_reopen(int fd, bool writable, int *ret_fd)
 	return 0;
 }
 
-/* Whether the kernel has no connection to a daemon any more; that of a daemon which is being
- * replaced waits. */
+/* Whether the mount has no daemon and will have none: while one is being replaced the kernel waits.
+ * */
 static bool is_dead(int fd)
 {
 	struct statfs fs;

@@ -20,7 +20,7 @@ int daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->soc
 /* Open a file anew, read-write or read-only: its pins are those of this descriptor. */
 int daemon_reopen(int fd, bool writable, int *ret_fd);
 
-/* DXF_IOC_MAP. -EIO: there is no daemon any more, too. */
+/* DXF_IOC_MAP. -EIO: also that there is no daemon any more. */
 int daemon_map(int fd, struct dxf_ioc_map *map);
 int daemon_unmap(int fd, uint64_t offset, uint64_t length, uint64_t grant);
 int daemon_pin(int fd, uint64_t offset, uint64_t length);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Objects lie in chunks and never move, as flights point to them. They are found by inode in a
- * table of buckets, and by the cookie that the daemon knows, which has the object's place
- * in its low bits.
+ * Objects lie in chunks and never move, as flights point to them. They are found by inode, in a
+ * table of buckets, and by cookie, which has the object's place in its low bits.
  */
 #include "object.h"
 
@@ -169,7 +168,7 @@ static int object_put_locked(struct object *object)
 	return fd;
 }
 
-/* If the caller's hold is the last one, but its descriptor can't be closed: it lingers. */
+/* Whether the caller's hold is the last one, and the descriptor can't be closed: it lingers. */
 static bool keep_lingering_locked(struct object *object)
 {
 	bool locks;
@@ -185,17 +184,17 @@ static bool keep_lingering_locked(struct object *object)
 
 void object_put(struct object *object)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	uint64_t grant = object->grant;
 	int fd;
 
 	if (keep_lingering_locked(object)) {
-		lock_release(held);
+		lock_release(guard);
 		daemon_unmap(object->fd, 0, UINT64_MAX, grant);
-		held = lock_take();
+		guard = lock_take();
 	}
 	fd = object_put_locked(object);
-	lock_release(held);
+	lock_release(guard);
 	descriptor_close(fd);
 }
 
@@ -218,10 +217,10 @@ void objects_reap(void)
 	struct object *object;
 
 	do {
-		struct held held = lock_take();
+		struct lock_guard guard = lock_take();
 
 		object = find_lingering_locked();
-		lock_release(held);
+		lock_release(guard);
 		if (object)
 			object_put(object);
 	} while (object);
@@ -232,7 +231,7 @@ void objects_reap(void)
 /* Somebody else may have opened it meanwhile: theirs is taken, if ours can be closed. */
 static int publish_object(const struct object *wanted, struct object **ret_object)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 	struct object *object = find_inode_locked(wanted->dev, wanted->ino, wanted->writable);
 	bool found = object && !descriptor_has_locks(wanted->fd);
 	int err;
@@ -242,7 +241,7 @@ static int publish_object(const struct object *wanted, struct object **ret_objec
 	err = found ? 0 : object_new_locked(wanted, &object);
 	if (found || err)
 		session_put_locked(wanted->session);
-	lock_release(held);
+	lock_release(guard);
 	if (found || err)
 		descriptor_close(wanted->fd);
 	if (!err)
@@ -271,16 +270,16 @@ static int open_object(int fd, const struct stat *st, bool writable, const struc
 int object_get(int fd, bool writable, const struct session_ops *ops, struct object **ret_object)
 {
 	struct object *object;
-	struct held held;
+	struct lock_guard guard;
 	struct stat st;
 
 	if (fstat(fd, &st))
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -ENOTTY;
-	held = lock_take();
+	guard = lock_take();
 	object = find_inode_locked(st.st_dev, st.st_ino, writable);
-	lock_release(held);
+	lock_release(guard);
 	if (!object)
 		return open_object(fd, &st, writable, ops, ret_object);
 	*ret_object = object;

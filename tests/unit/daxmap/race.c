@@ -242,10 +242,10 @@ static void *cut_and_grow(void *argument)
 
 static void set_session_flags(uint32_t flags)
 {
-	struct held held = lock_take();
+	struct lock_guard guard = lock_take();
 
 	region_at((uintptr_t)memory)->object->session->flags = flags;
-	lock_release(held);
+	lock_release(guard);
 }
 
 static void test_cut_while_flushed(void **state)

@@ -5,7 +5,8 @@
  */
 #include "fake.h"
 
-enum { WORKERS = 3, MOVES = 4000, STRIDE = 8192 };
+/* Words of the workers, then those of the two that map by themselves. */
+enum { WORKERS = 3, MORE = WORKERS, SMALL, WORDS, MOVES = 4000, STRIDE = 8192 };
 #define POISON UINT64_C(0x6b6b6b6b6b6b6b6b)
 
 static char *memory;
@@ -47,11 +48,35 @@ static void *map_more(void *argument)
 
 		if (other == MAP_FAILED)
 			return "not mapped";
-		atomic_store(word(other, WORKERS), 1);
+		atomic_store(word(other, MORE), 1);
 		dxm_protect(other + UNIT_BYTES, UNIT_BYTES, PROT_READ);
 		dxm_unmap(other + UNIT_BYTES / 2, UNIT_BYTES);
-		atomic_load(word(other + 2 * UNIT_BYTES, WORKERS));
+		atomic_load(word(other + 2 * UNIT_BYTES, MORE));
 		dxm_unmap(other, 3 * UNIT_BYTES);
+	}
+	return NULL;
+}
+
+/* Of a page each, which have no address before the answer is there. */
+static void *map_small(void *argument)
+{
+	uint64_t expected[FAKE_UNITS] = { 0 };
+	unsigned seed = 78;
+
+	for (uint64_t n = 1; !stop; n++) {
+		unsigned unit = (unsigned)rand_r(&seed) % FAKE_UNITS;
+		char *page = dxm_map(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fake.file,
+				     (off_t)(unit * UNIT_BYTES + SMALL * STRIDE));
+		_Atomic uint64_t *at = word(page, 0);
+
+		if (page == MAP_FAILED)
+			return "no page was mapped";
+		if (atomic_load(at) != expected[unit])
+			return "a store to a page was lost";
+		atomic_store(at, expected[unit] = n);
+		if (atomic_load(at) != n)
+			return "a store to a page went elsewhere";
+		dxm_unmap(page, PAGE_BYTES);
 	}
 	return NULL;
 }
@@ -68,7 +93,7 @@ static unsigned free_place(unsigned *seed)
 
 static void poison(unsigned place)
 {
-	for (unsigned worker = 0; worker <= WORKERS; worker++)
+	for (unsigned worker = 0; worker < WORDS; worker++)
 		atomic_store(word(fake_unit(place), worker), POISON);
 }
 
@@ -83,7 +108,7 @@ static void move_unit(unsigned unit, unsigned *seed)
 		assert_int_equal(revoke_pieces(fake.cookie, unit * UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
 		fake.granted[unit] = 0;
 	}
-	for (unsigned worker = 0; worker <= WORKERS; worker++) {
+	for (unsigned worker = 0; worker < WORDS; worker++) {
 		assert_int_equal(atomic_load(word(fake_unit(to), worker)), POISON);
 		atomic_store(word(fake_unit(to), worker), atomic_load(word(fake_unit(from), worker)));
 	}
@@ -108,14 +133,14 @@ static void prepare(void)
 		poison(place);
 	for (unsigned unit = 0; unit < FAKE_UNITS; unit++) {
 		taken[fake.place[unit]] = true;
-		for (unsigned worker = 0; worker <= WORKERS; worker++)
+		for (unsigned worker = 0; worker < WORDS; worker++)
 			atomic_store(word(fake_unit(fake.place[unit]), worker), 0);
 	}
 }
 
 static void test_moves(void **state)
 {
-	pthread_t thread[WORKERS + 1];
+	pthread_t thread[WORDS];
 	unsigned seed = 1;
 	void *complaint;
 
@@ -124,7 +149,8 @@ static void test_moves(void **state)
 	fake.delay = 100;
 	for (uintptr_t worker = 0; worker < WORKERS; worker++)
 		assert_int_equal(pthread_create(&thread[worker], NULL, work, (void *)worker), 0);
-	assert_int_equal(pthread_create(&thread[WORKERS], NULL, map_more, NULL), 0);
+	assert_int_equal(pthread_create(&thread[MORE], NULL, map_more, NULL), 0);
+	assert_int_equal(pthread_create(&thread[SMALL], NULL, map_small, NULL), 0);
 	for (int i = 0; i < MOVES; i++) {
 		move_unit((unsigned)rand_r(&seed) % FAKE_UNITS, &seed);
 		if (i % 3 == 0)
@@ -134,7 +160,7 @@ static void test_moves(void **state)
 			usleep(500);
 	}
 	stop = true;
-	for (int i = 0; i <= WORKERS; i++) {
+	for (int i = 0; i < WORDS; i++) {
 		pthread_join(thread[i], &complaint);
 		assert_null(complaint);
 	}
