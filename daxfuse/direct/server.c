@@ -244,6 +244,8 @@ static void disconnect(struct server *server, struct connection *c)
 	}
 	LIST_REMOVE(c, link);
 	server->count--;
+	/* to close it is not enough: a child that we have forked may have it open still */
+	epoll_ctl(server->epoll, EPOLL_CTL_DEL, c->fd, NULL);
 	close(c->fd);
 	free(c);
 	listen_again(server, true);
