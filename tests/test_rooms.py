@@ -21,8 +21,9 @@ BELOW = {
     "media": {"base", "pmem"},
     "core": {"base", "pmem", "media"},
     "check": {"base", "pmem", "media"},
-    "direct": {"base", "pmem", "media", "core", "map"},
-    "fuse": {"base", "pmem", "media", "core", "map", "direct"},
+    "vfs": {"base", "pmem", "media", "core", "map"},
+    "clients": {"base", "pmem", "media", "core", "map", "vfs"},
+    "fuse": {"base", "pmem", "media", "core", "map", "vfs", "clients"},
     "tools": {"base", "pmem", "media", "core"},
 }
 # Of include/daxfuse.

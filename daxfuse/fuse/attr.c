@@ -5,7 +5,6 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
-#include "deferred.h"
 #include "state.h"
 
 #define NSEC INT64_C(1000000000)
@@ -26,7 +25,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 {
 	struct fs_attr attr;
 
-	reply_attr(req, fs_getattr(state_of(req)->fs, node_to_ino(node), &attr), &attr);
+	reply_attr(req, vfs_getattr(state_of(req)->vfs, node_to_ino(node), &attr), &attr);
 }
 
 static int64_t to_ns(struct timespec ts)
@@ -60,17 +59,6 @@ static void decode_times(const struct stat *st, int valid, struct fs_setattr *se
 	}
 }
 
-/* Of chown and truncate, as the kernel says. It leaves out who is not in the group. */
-static unsigned kills_sgid(fuse_req_t req, fuse_ino_t node, int valid)
-{
-	struct fs_attr attr;
-
-	if (!(valid & FUSE_SET_ATTR_KILL_SUID) || fuse_req_ctx(req)->uid == 0 ||
-	    fs_getattr(state_of(req)->fs, node_to_ino(node), &attr))
-		return 0;
-	return kills_of(req, &attr) & FS_WRITE_KILL_SGID ? FS_SET_KILL_SGID : 0;
-}
-
 static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int valid,
 		       struct fuse_file_info *fi)
 {
@@ -91,7 +79,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int val
 		.gid = st->st_gid,
 		.size = (uint64_t)st->st_size,
 	};
-	struct state *s = state_of(req);
+	const struct request request = request_of(req);
 	struct fs_attr attr;
 	int err;
 
@@ -101,11 +89,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int val
 	}
 	for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++)
 		set.valid |= valid & bits[i].fuse ? bits[i].core : 0;
-	set.valid |= kills_sgid(req, node, valid);
 	decode_times(st, valid, &set);
-	do {
-		err = direct_setattr(s->direct, node_to_ino(node), &set, &attr);
-	} while (deferred_frees(s->deferred, err));
+	err = vfs_setattr(state_of(req)->vfs, &request.vfs, node_to_ino(node), &set, &attr);
 	reply_attr(req, err, &attr);
 }
 
@@ -113,7 +98,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t node)
 {
 	struct fs_statfs space;
 	struct statvfs st;
-	int err = fs_statfs(state_of(req)->fs, node_to_ino(node), &space);
+	int err = vfs_statfs(state_of(req)->vfs, node_to_ino(node), &space);
 
 	if (err) {
 		fuse_reply_err(req, -err);
@@ -146,7 +131,7 @@ static void op_statx(fuse_req_t req, fuse_ino_t node, int flags, int mask,
 	struct fs_attr attr;
 	struct statx stx;
 	struct stat st;
-	int err = fs_getattr(state_of(req)->fs, node_to_ino(node), &attr);
+	int err = vfs_getattr(state_of(req)->vfs, node_to_ino(node), &attr);
 
 	if (err) {
 		fuse_reply_err(req, -err);

@@ -2,7 +2,7 @@
 /*
  * The path contains the number of the process that made it: two mounts never have the
  * same. The mode of the socket keeps out who will not be welcome; what decides is what the
- * kernel says of who connects (direct/server.c).
+ * kernel says of who connects (clients/server.c).
  */
 #include "control.h"
 
@@ -44,15 +44,15 @@ static int make_folder(char *ret_path, size_t size)
 	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022) ? 0 : -EPERM;
 }
 
-static int restrict_to(const struct direct_policy *policy, const char *path)
+static int restrict_to(const struct clients_policy *policy, const char *path)
 {
 	switch (policy->who) {
-	case DIRECT_EVERYBODY:
+	case CLIENTS_EVERYBODY:
 		return chmod(path, 0666) ? -errno : 0;
-	case DIRECT_GROUP:
+	case CLIENTS_GROUP:
 		return chown(path, (uid_t)-1, policy->group) || chmod(path, 0660) ? -errno : 0;
-	case DIRECT_OWNER:
-	case DIRECT_NOBODY:
+	case CLIENTS_OWNER:
+	case CLIENTS_NOBODY:
 		break;
 	}
 	return chmod(path, 0600) ? -errno : 0;
@@ -86,7 +86,7 @@ int control_open(const struct options *options, char *ret_path, size_t size)
 	int fd;
 
 	*ret_path = '\0';
-	if (options->direct.who == DIRECT_NOBODY)
+	if (options->direct.who == CLIENTS_NOBODY)
 		return -1;
 	fd = make_folder(folder, sizeof(folder));
 	snprintf(path, sizeof(path), "%s/%d.socket", folder, (int)getpid());

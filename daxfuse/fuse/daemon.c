@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/direct/pins.h"
+#include "daxfuse/clients/pins.h"
 #include "daxfuse/media/geometry.h"
 #include "again.h"
 #include "control.h"
@@ -157,9 +157,9 @@ static struct fs_options pool_options(const struct state *s, struct fs_held *hel
 	options.keep_orphans = s->adopts;
 	options.held = held;
 	options.held_count = count;
-	if (s->requests) {
-		options.replayed = requests_replayed;
-		options.replayed_arg = s->requests;
+	if (s->answers) {
+		options.replayed = answers_replayed;
+		options.replayed_arg = s->answers;
 	}
 	options.trimmed = trimmed;
 	options.trimmed_arg = (void *)s;
@@ -190,18 +190,40 @@ static void forget(void *arg, uint64_t ino, bool data)
 		fuse_lowlevel_notify_inval_inode(s->se, ino_to_node(ino), -1, 0);
 }
 
-/* Where programs connect: the keeper's socket, or our own. */
-static int open_direct(struct state *s)
+static bool reclaim(void *arg)
 {
-	struct direct_config config = {
+	struct state *s = arg;
+
+	return deferred_drain(s->deferred);
+}
+
+static int open_vfs(struct state *s)
+{
+	const struct vfs_config config = {
 		.fs = s->fs,
-		.dev = s->dev,
 		.read_only = s->options->fs.read_only,
+		.atime = s->options->fs.atime,
+		.probe_lines = device_info(s->dev)->kind == DEVICE_DAX,
+		.life = s->kept ? s->kept->starts : 1,
+		.next_handle = s->pins ? &s->pins->next_handle : NULL,
+		.transport = s,
+		.forget = forget,
+		.reclaim = reclaim,
+	};
+
+	s->needs_no_fsync = strcmp(device_granularity(s->dev), "cache_line") ||
+			    s->options->direct.who == CLIENTS_NOBODY;
+	return vfs_open(&config, &s->vfs);
+}
+
+/* Where programs connect: the keeper's socket, or our own. */
+static int open_clients(struct state *s)
+{
+	struct clients_config config = {
+		.vfs = s->vfs,
+		.dev = s->dev,
 		.policy = s->options->direct,
 		.kept = s->pins,
-		.life = s->kept ? s->kept->starts : 1,
-		.forget = forget,
-		.forget_arg = s,
 	};
 
 	if (s->kept)
@@ -210,7 +232,7 @@ static int open_direct(struct state *s)
 		s->fds.control = control_open(s->options, s->socket, sizeof(s->socket));
 	config.socket = s->socket;
 	config.listener = s->fds.control;
-	return direct_open(&config, &s->direct);
+	return clients_open(&config, &s->clients);
 }
 
 static int open_pool(struct state *s)
@@ -234,7 +256,9 @@ static int open_pool(struct state *s)
 			 s->report.what[0] ? s->report.what : "the pool cannot be mounted", err,
 			 s->report.advice);
 	if (!err)
-		err = open_direct(s);
+		err = open_vfs(s);
+	if (!err)
+		err = open_clients(s);
 	return err;
 }
 
@@ -292,7 +316,7 @@ static int serve(struct state *s)
 	signal(SIGPIPE, SIG_IGN);
 	err = open_session(s);
 	if (!err)
-		err = direct_serve(s->direct);
+		err = clients_serve(s->clients);
 	if (err)
 		return err;
 	err = -pthread_create(&signals, NULL, wait_for_signal, s);
@@ -323,7 +347,8 @@ static int live(struct state *s)
 	deferred_stop(s->deferred, !err);
 	notifier_stop(s->notifier);
 	session_close(s);
-	direct_close(s->direct);
+	clients_close(s->clients);
+	vfs_close(s->vfs);
 	if (!err)
 		control_remove(s->socket);
 	if (s->fs)
@@ -376,7 +401,7 @@ static void free_paths(struct state *s)
  * looked at: they may lead through the mount. */
 static int live_kept(struct state *s)
 {
-	struct requests requests = { 0 };
+	static struct vfs_answers answers;
 	int status;
 
 	s->device = strdup(s->kept->device);
@@ -385,11 +410,11 @@ static int live_kept(struct state *s)
 		return EXIT_MOUNT;
 	if (kept_map_pins(s->fds.memory, &s->pins))
 		return EXIT_MOUNT;
-	requests_open(&requests, s->kept);
-	s->requests = &requests;
+	answers_open(&answers, s->kept->answer, s->kept->starts, s->kept->crashed);
+	s->answers = &answers;
 	s->adopts = session_is_mounted(s);
 	status = live(s);
-	requests_close(&requests);
+	answers_close(&answers);
 	return status;
 }
 

@@ -7,7 +7,7 @@
  * and when it says ENOENT it can't learn of this object again: there is no name
  * to look up, and handles of orphans are stale. If the number has been given to
  * another object meanwhile, the generation tells; an O_TMPFILE that the kernel
- * has not heard of yet is open before anything is freed (the orphans lock).
+ * has not heard of yet is open before anything is freed.
  */
 #include "deferred.h"
 
@@ -37,7 +37,7 @@ struct job {
 struct deferred {
 	struct state *s;
 	pthread_t thread;
-	pthread_mutex_t lock; /* of all below but `orphans` */
+	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t wake;
 	STAILQ_HEAD(, job) jobs;
 	struct job *later;        /* joins them at later_at (CLOCK_MONOTONIC); or NULL */
@@ -48,7 +48,6 @@ struct deferred {
 	bool told;       /* it was */
 	bool stopping;   /* the loop has ended */
 	bool unmounted;  /* and so has the mount (atomic) */
-	pthread_rwlock_t orphans; /* read: one may be made; write: one is freed */
 };
 
 static bool is_unmounted(const struct deferred *d)
@@ -65,15 +64,8 @@ static bool is_unknown(struct deferred *d, uint64_t ino)
 
 static void free_orphan(struct deferred *d, uint64_t ino, uint32_t generation)
 {
-	struct state *s = d->s;
-	struct fs_attr attr;
-
-	if (!is_unknown(d, ino))
-		return; /* it will send another forget */
-	pthread_rwlock_wrlock(&d->orphans);
-	if (fs_getattr(s->fs, ino, &attr) == 0 && attr.generation == generation)
-		fs_forget(s->fs, ino);
-	pthread_rwlock_unlock(&d->orphans);
+	if (is_unknown(d, ino)) /* else it will send another forget */
+		vfs_reap(d->s->vfs, ino, generation);
 }
 
 /*
@@ -84,38 +76,35 @@ static void renew_size(struct state *s, uint64_t ino, int pid)
 {
 	struct fs_attr attr;
 
-	if (fs_getattr(s->fs, ino, &attr) == 0 && S_ISREG(attr.mode))
+	if (vfs_getattr(s->vfs, ino, &attr) == 0 && S_ISREG(attr.mode))
 		outside_ask(s, ino_to_node(ino), attr.generation, pid);
 }
 
 static void change_range(struct deferred *d, const struct deferred_range *range)
 {
 	struct state *s = d->s;
-	struct fs_request request = { 0 };
-	int64_t result;
-	int err = 0;
+	struct request request;
+	int err;
 
-	if (s->requests)
-		requests_attach(range->request);
-	request.once = requests_once();
+	requests_attach(range->answer);
+	request = request_of(range->req);
 	notifier_invalidate(s->notifier, range->node, 0, 0);
-	if (!requests_was_executed(&result))
-		err = direct_fallocate(s->direct, &request, node_to_ino(range->node), range->mode,
-				       range->offset, range->length);
+	err = vfs_fallocate(s->vfs, &request.vfs, node_to_ino(range->node), range->mode,
+			    range->offset, range->length);
 	notifier_invalidate(s->notifier, range->node, 0, 0);
 	renew_size(s, node_to_ino(range->node), fuse_req_ctx(range->req)->pid);
 	if (err)
 		fuse_reply_err(range->req, -err);
 	else
 		fuse_reply_ioctl(range->req, 0, NULL, 0);
-	if (s->requests)
-		requests_end(s->requests);
+	if (s->answers)
+		requests_end(s->answers);
 }
 
 /* ---- after taking over ------------------------------------------------------- */
 
 /* Whether it changes files, and no names. */
-static bool changes_file(const struct kept_request *request)
+static bool changes_file(const struct vfs_answer *request)
 {
 	switch (request->opcode) {
 	case FUSE_OPEN: /* O_TRUNC */
@@ -132,7 +121,7 @@ static bool changes_file(const struct kept_request *request)
 
 /* The kernel was not told, so it may believe in names that are gone, or not know new
  * ones; of directories and files it has the old lists, data and times. */
-static void forget_effect(void *arg, const struct kept_request *lost)
+static void forget_effect(void *arg, const struct vfs_answer *lost)
 {
 	struct deferred *d = arg;
 
@@ -147,14 +136,9 @@ static void forget_effect(void *arg, const struct kept_request *lost)
 		renew_size(d->s, node_to_ino(lost->other_node ? lost->other_node : lost->node), 0);
 }
 
-static int free_if_unknown(uint64_t ino, void *arg)
+static void free_if_unknown(void *arg, uint64_t ino, uint32_t generation)
 {
-	struct deferred *d = arg;
-	struct fs_attr attr;
-
-	if (fs_getattr(d->s->fs, ino, &attr) == 0 && attr.nlink == 0)
-		free_orphan(d, ino, attr.generation);
-	return 0;
+	free_orphan(arg, ino, generation);
 }
 
 /*
@@ -166,7 +150,7 @@ static void settle(struct deferred *d)
 	struct job *job = calloc(1, sizeof(*job));
 
 	if (!is_unmounted(d))
-		requests_settle(d->s->requests, forget_effect, d);
+		answers_settle(d->s->answers, forget_effect, d);
 	if (!job)
 		return; /* they wait for the next mount */
 	job->kind = JOB_SWEEP;
@@ -198,7 +182,7 @@ static void do_job(struct deferred *d, const struct job *job)
 			notifier_invalidate(d->s->notifier, ino_to_node(job->ino), -1, 0);
 		break;
 	case JOB_SWEEP:
-		fs_for_each_orphan(d->s->fs, free_if_unknown, d);
+		vfs_orphans_for_each(d->s->vfs, free_if_unknown, d);
 		break;
 	}
 }
@@ -284,17 +268,17 @@ static void push(struct deferred *d, struct job *job)
 
 void deferred_forget(struct deferred *d, uint64_t ino)
 {
-	struct fs_attr attr;
+	uint32_t generation;
 	struct job *job;
 
-	if (!fs_is_orphan(d->s->fs, ino) || fs_getattr(d->s->fs, ino, &attr))
+	if (!vfs_is_orphan(d->s->vfs, ino, &generation))
 		return;
 	/* without memory it stays an orphan; the next mount frees it */
 	job = calloc(1, sizeof(*job));
 	if (!job)
 		return;
 	job->ino = ino;
-	job->generation = attr.generation;
+	job->generation = generation;
 	push(d, job);
 }
 
@@ -304,8 +288,7 @@ void deferred_fallocate(struct deferred *d, const struct deferred_range *range)
 
 	if (!job) {
 		fuse_reply_err(range->req, ENOMEM);
-		if (d->s->requests)
-			requests_attach(range->request); /* ends with our caller */
+		requests_attach(range->answer); /* ends with our caller */
 		return;
 	}
 	job->kind = JOB_RANGE;
@@ -376,16 +359,6 @@ bool deferred_drain(struct deferred *d)
 	return false;
 }
 
-void deferred_hold_orphans(struct deferred *d)
-{
-	pthread_rwlock_rdlock(&d->orphans);
-}
-
-void deferred_release_orphans(struct deferred *d)
-{
-	pthread_rwlock_unlock(&d->orphans);
-}
-
 int deferred_start(struct state *s, struct deferred **ret_deferred)
 {
 	struct deferred *d = calloc(1, sizeof(*d));
@@ -401,7 +374,6 @@ int deferred_start(struct state *s, struct deferred **ret_deferred)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&d->wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	pthread_rwlock_init(&d->orphans, NULL);
 	err = pthread_create(&d->thread, NULL, run, d);
 	if (err) {
 		free(d);
@@ -429,7 +401,6 @@ void deferred_stop(struct deferred *d, bool unmounted)
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->lock);
 	pthread_join(d->thread, NULL);
-	pthread_rwlock_destroy(&d->orphans);
 	pthread_cond_destroy(&d->wake);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

@@ -10,8 +10,6 @@
 #ifndef DAXFUSE_FUSE_DEFERRED_H
 #define DAXFUSE_FUSE_DEFERRED_H
 
-#include <errno.h>
-
 #include "state.h"
 
 int deferred_start(struct state *s, struct deferred **ret_deferred);
@@ -38,28 +36,19 @@ void deferred_forget_attributes(struct deferred *d, uint64_t ino);
  */
 bool deferred_drain(struct deferred *d);
 
-static inline bool deferred_frees(struct deferred *d, ssize_t err)
-{
-	return (err == -ENOSPC || err == -EDQUOT) && deferred_drain(d);
-}
-
-/* No orphan is freed between the two. */
-void deferred_hold_orphans(struct deferred *d);
-void deferred_release_orphans(struct deferred *d);
-
 /* The mount was taken over, and all that the kernel sent again has come: free the
  * orphans of the last process that nobody knows any more, and make the kernel forget
  * what it believes of requests that were executed but withdrawn. */
 void deferred_settle(struct deferred *d);
 
-/* fs_fallocate() of a range that the kernel may have cached: its pages are
+/* vfs_fallocate() of a range that the kernel may have cached: its pages are
  * written back before and dropped after. Answers req. */
 struct deferred_range {
 	fuse_req_t req;
 	fuse_ino_t node;
 	int mode;
 	uint64_t offset, length;
-	struct kept_request *request; /* of requests_detach() */
+	struct vfs_answer *answer; /* of requests_detach() */
 };
 void deferred_fallocate(struct deferred *d, const struct deferred_range *range);
 

@@ -10,7 +10,7 @@
 
 struct listing {
 	fuse_req_t req;
-	struct fs *fs;
+	struct vfs *vfs;
 	char *buf;
 	size_t size;
 	size_t used;
@@ -21,7 +21,7 @@ static bool is_dot(const char *name)
 	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-static int take(struct listing *l, size_t length)
+static int take_room(struct listing *l, size_t length)
 {
 	if (length > l->size - l->used)
 		return 1;
@@ -34,7 +34,7 @@ static int emit_name(const struct fs_dirent *entry, void *arg)
 	struct listing *l = arg;
 	struct stat st = { .st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12 };
 
-	return take(l, fuse_add_direntry(l->req, l->buf + l->used, l->size - l->used, entry->name,
+	return take_room(l, fuse_add_direntry(l->req, l->buf + l->used, l->size - l->used, entry->name,
 					 &st, (off_t)entry->next));
 }
 
@@ -46,23 +46,23 @@ static int emit_entry(const struct fs_dirent *entry, void *arg)
 	struct fuse_entry_param param;
 	struct fs_attr attr;
 
-	if (!is_dot(entry->name) && fs_getattr(l->fs, entry->ino, &attr) == 0)
+	if (!is_dot(entry->name) && vfs_getattr(l->vfs, entry->ino, &attr) == 0)
 		attr_to_entry(&attr, &param);
 	else
 		param = (struct fuse_entry_param){
 			.attr = { .st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12 },
 		};
-	return take(l, fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used,
+	return take_room(l, fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used,
 					      entry->name, &param, (off_t)entry->next));
 }
 
-static void list(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
+static void list_names(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
 		 int (*emit)(const struct fs_dirent *entry, void *arg))
 {
 	CLEANUP_FREE char *buf = NULL;
 	struct listing l = {
 		.req = req,
-		.fs = state_of(req)->fs,
+		.vfs = state_of(req)->vfs,
 		.size = MIN(size, (size_t)STATE_IO_MAX),
 	};
 	int err;
@@ -72,7 +72,7 @@ static void list(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	err = fs_readdir(l.fs, node_to_ino(node), (uint64_t)cookie, emit, &l);
+	err = vfs_readdir(l.vfs, node_to_ino(node), (uint64_t)cookie, emit, &l);
 	if (err < 0 && !l.used)
 		fuse_reply_err(req, -err);
 	else
@@ -82,13 +82,13 @@ static void list(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
 static void op_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
 		       struct fuse_file_info *fi)
 {
-	list(req, node, size, cookie, emit_name);
+	list_names(req, node, size, cookie, emit_name);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
 			   struct fuse_file_info *fi)
 {
-	list(req, node, size, cookie, emit_entry);
+	list_names(req, node, size, cookie, emit_entry);
 }
 
 /* ENOSYS tells the kernel once and for all that directories need no open; it

@@ -1,122 +1,83 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Open files: open, create, O_TMPFILE, release. */
+/* Open files: open, create, O_TMPFILE, release, fsync. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
 #include "deferred.h"
-#include "repeat.h"
-#include "requests.h"
 #include "state.h"
 
-static int truncate_open(fuse_req_t req, uint64_t ino, const struct fuse_file_info *fi,
-			 struct fs_attr *attr)
+static void fill_open_reply(const struct vfs_opened *opened, struct fuse_file_info *fi)
 {
-	struct state *s = state_of(req);
-	struct fs_setattr set = { .valid = FS_SET_SIZE };
-	uint32_t mode = attr->mode;
-	int err;
-
-	if (libfuse_kills_suidgid(fi))
-		set.valid |= FS_SET_KILL_SUIDGID |
-			     (kills_of(req, attr) & FS_WRITE_KILL_SGID ? FS_SET_KILL_SGID : 0);
-	err = direct_setattr(s->direct, ino, &set, attr);
-
-	/* an earlier process may have changed it, and died before it could say so */
-	if (!err && (attr->mode != mode || requests_is_repeated()))
-		fuse_lowlevel_notify_inval_inode(s->se, ino_to_node(ino), -1, 0);
-	return err;
+	fi->fh = handle_of_file(opened, fi->flags);
+	fi->noflush = 1;
+	fi->direct_io = opened->direct;
+	fi->parallel_direct_writes = opened->direct; /* the core locks */
+	fi->keep_cache = opened->keep_cache;
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
-	struct state *s = state_of(req);
-	uint64_t ino = node_to_ino(node);
-	struct fs_attr attr;
-	int err = fs_open(s->fs, ino, fi->flags, &attr);
+	const struct request request = request_of(req);
+	struct vfs *vfs = state_of(req)->vfs;
+	struct vfs_opened opened;
+	int err = vfs_open_inode(vfs, &request.vfs, node_to_ino(node), fi->flags,
+				 libfuse_kills_suidgid(fi), &opened);
 
-	if (!err && (fi->flags & O_TRUNC) && (fi->flags & O_ACCMODE) != O_RDONLY) {
-		err = truncate_open(req, ino, fi, &attr);
-		if (err)
-			fs_release(s->fs, ino);
-	}
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
 	}
-	open_reply_flags(s, &attr, fi);
+	fill_open_reply(&opened, fi);
 	/* -ENOENT: the open was interrupted, so nobody will release it */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		fs_release(s->fs, ino);
+		vfs_release(vfs, opened.attr.ino, opened.handle);
 }
 
-static void reply_created(fuse_req_t req, const struct fs_attr *attr, struct fuse_file_info *fi)
+static void reply_created(fuse_req_t req, int err, const struct vfs_opened *opened,
+			  struct fuse_file_info *fi)
 {
 	struct state *s = state_of(req);
 	struct fuse_entry_param entry;
 
-	attr_to_entry(attr, &entry);
-	open_reply_flags(s, attr, fi);
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	attr_to_entry(&opened->attr, &entry);
+	fill_open_reply(opened, fi);
 	if (fuse_reply_create(req, &entry, fi) == -ENOENT) {
-		fs_release(s->fs, attr->ino);
-		deferred_forget(s->deferred, attr->ino);
+		vfs_release(s->vfs, opened->attr.ino, opened->handle);
+		deferred_forget(s->deferred, opened->attr.ino);
 	}
 }
 
-/* The open flags of a file that was just made: its mode does not bind them. */
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		      struct fuse_file_info *fi)
 {
-	struct state *s = state_of(req);
-	struct fs_request request = request_of(req);
-	struct fs_attr attr;
-	int err;
+	const struct request request = request_of(req);
+	struct vfs_opened opened;
+	int err = vfs_create(state_of(req)->vfs, &request.vfs, node_to_ino(parent), name, mode,
+			     fi->flags, &opened);
 
-	if (!repeat_made(req, &err, &attr)) {
-		do {
-			err = fs_mknod(s->fs, &request, node_to_ino(parent), name,
-				       (mode & 07777) | S_IFREG, 0, &attr);
-		} while (deferred_frees(s->deferred, err));
-		direct_note(s->direct, node_to_ino(parent), DXF_WATCH_NAMES | DXF_WATCH_ATTR, 0, 0);
-		if (!err)
-			direct_note(s->direct, attr.ino, DXF_WATCH_ATTR, 0, 0);
-	}
-	if (!err)
-		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);
-	if (err)
-		fuse_reply_err(req, -err);
-	else
-		reply_created(req, &attr, fi);
+	reply_created(req, err, &opened, fi);
 }
 
 static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
 {
-	struct state *s = state_of(req);
-	struct fs_request request = request_of(req);
-	struct fs_attr attr;
-	int err;
+	const struct request request = request_of(req);
+	struct vfs_opened opened;
+	int err = vfs_tmpfile(state_of(req)->vfs, &request.vfs, node_to_ino(parent), mode,
+			      fi->flags, &opened);
 
-	/* it is an orphan from the start: not to be taken for one to free */
-	deferred_hold_orphans(s->deferred);
-	if (!repeat_made(req, &err, &attr))
-		err = fs_tmpfile(s->fs, &request, node_to_ino(parent), (mode & 07777) | S_IFREG,
-				 &attr);
-	if (!err)
-		err = fs_open(s->fs, attr.ino, O_RDONLY, &attr);
-	deferred_release_orphans(s->deferred);
-	if (err)
-		fuse_reply_err(req, -err);
-	else
-		reply_created(req, &attr, fi);
+	reply_created(req, err, &opened, fi);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct state *s = state_of(req);
 
-	/* its pins end first: the file may be trimmed when nobody maps it */
-	direct_release(s->direct, file_of_handle(node, fi->fh).handle);
-	fs_release(s->fs, node_to_ino(node));
+	vfs_release(s->vfs, node_to_ino(node), file_of_handle(node, fi->fh).handle);
 	deferred_forget(s->deferred, node_to_ino(node));
 	fuse_reply_err(req, 0);
 }
@@ -131,11 +92,10 @@ static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_
 {
 	struct state *s = state_of(req);
 
-	if (strcmp(device_granularity(s->dev), "cache_line") ||
-	    s->options->direct.who == DIRECT_NOBODY)
+	if (s->needs_no_fsync)
 		fuse_reply_err(req, ENOSYS);
 	else
-		fuse_reply_err(req, errno_of(direct_fsync(s->direct, node_to_ino(node))));
+		fuse_reply_err(req, -vfs_fsync(s->vfs, node_to_ino(node)));
 }
 
 void file_ops(struct fuse_lowlevel_ops *ops)

@@ -69,7 +69,7 @@ static void get_flags(const struct call *c)
 {
 	struct fs_xflags xflags;
 	uint64_t flags = 0; /* 4 bytes, or 8 as the ioctl's number says */
-	int err = fs_get_xflags(c->s->fs, c->ino, &xflags);
+	int err = vfs_get_xflags(c->s->vfs, c->ino, &xflags);
 
 	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
 		if (xflags.flags & flag_table[i].core)
@@ -89,7 +89,7 @@ static void set_flags(const struct call *c)
 		return;
 	}
 	memcpy(&flags, c->in, sizeof(flags));
-	err = fs_get_xflags(c->s->fs, c->ino, &xflags);
+	err = vfs_get_xflags(c->s->vfs, c->ino, &xflags);
 	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
 		if (!flag_table[i].fs_flag)
 			continue;
@@ -101,7 +101,7 @@ static void set_flags(const struct call *c)
 	if (!err && flags)
 		err = -EOPNOTSUPP;
 	if (!err)
-		err = direct_set_xflags(c->s->direct, c->ino, &xflags);
+		err = vfs_set_xflags(c->s->vfs, c->ino, &xflags);
 	reply(c, err, NULL, 0);
 }
 
@@ -109,7 +109,7 @@ static void get_xflags(const struct call *c)
 {
 	struct fs_xflags xflags;
 	struct fsxattr out = { 0 };
-	int err = fs_get_xflags(c->s->fs, c->ino, &xflags);
+	int err = vfs_get_xflags(c->s->vfs, c->ino, &xflags);
 
 	if (!err) {
 		out.fsx_extsize = xflags.extsize;
@@ -145,54 +145,10 @@ static void set_xflags(const struct call *c)
 	}
 	xflags.project = in.fsx_projid;
 	xflags.extsize = in.fsx_extsize;
-	reply(c, direct_set_xflags(c->s->direct, c->ino, &xflags), NULL, 0);
+	reply(c, vfs_set_xflags(c->s->vfs, c->ino, &xflags), NULL, 0);
 }
 
 /* ---- of daxfuse ------------------------------------------------------------- */
-
-/* Add a mapped piece, joined to the last extent if it continues that. */
-static int add_extent(struct dxf_ioc_extents *e, const struct fs_iomap *map)
-{
-	struct dxf_ioc_extent *last = e->count ? &e->extent[e->count - 1] : NULL;
-	uint64_t flags = (map->kind == FS_IOMAP_UNWRITTEN ? DXF_EXTENT_UNWRITTEN : 0) |
-			 (map->unit ? DXF_EXTENT_UNIT : 0);
-
-	if (last && last->flags == flags && last->file_offset + last->length == map->file_offset &&
-	    last->device_offset + last->length == map->device_offset) {
-		last->length += map->length;
-		return 0;
-	}
-	if (e->count == DXF_IOC_EXTENT_COUNT)
-		return -ENOSPC;
-	e->extent[e->count++] = (struct dxf_ioc_extent){
-		.file_offset = map->file_offset,
-		.device_offset = map->device_offset,
-		.length = map->length,
-		.flags = flags,
-	};
-	return 0;
-}
-
-static int collect_extents(const struct call *c, struct dxf_ioc_extents *e)
-{
-	struct fs_attr attr;
-	uint64_t at = e->start;
-	int err = fs_getattr(c->s->fs, c->ino, &attr);
-
-	e->count = 0;
-	while (!err && at < attr.size) {
-		struct fs_iomap map;
-
-		err = fs_iomap(c->s->fs, c->ino, at, attr.size - at, &map);
-		if (err || !map.length)
-			break;
-		if (map.kind != FS_IOMAP_HOLE && add_extent(e, &map))
-			break; /* full: to be continued here */
-		at += map.length;
-	}
-	e->start = at < attr.size ? at : ~UINT64_C(0);
-	return err;
-}
 
 static void get_extents(const struct call *c)
 {
@@ -203,7 +159,7 @@ static void get_extents(const struct call *c)
 		return;
 	}
 	memcpy(extents, c->in, sizeof(*extents));
-	reply(c, collect_extents(c, extents), extents, sizeof(*extents));
+	reply(c, vfs_extents(c->s->vfs, c->ino, extents), extents, sizeof(*extents));
 }
 
 static void get_status(const struct call *c)
@@ -232,7 +188,7 @@ static void get_quota(const struct call *c)
 	int err;
 
 	memcpy(&quota, c->in, sizeof(quota));
-	err = fs_quota_get(c->s->fs, quota.project, &found);
+	err = vfs_quota_get(c->s->vfs, quota.project, &found);
 	if (!err)
 		fill_quota(&found, &quota);
 	reply(c, err, &quota, sizeof(quota));
@@ -245,58 +201,29 @@ static void set_quota(const struct call *c)
 
 	memcpy(&quota, c->in, sizeof(quota));
 	blocks = quota.byte_limit / DXF_BLOCK_SIZE + (quota.byte_limit % DXF_BLOCK_SIZE != 0);
-	reply(c, fs_quota_set(c->s->fs, quota.project, blocks, quota.inode_limit), NULL, 0);
-}
-
-struct next_quota {
-	uint32_t from;
-	bool found;
-	struct fs_quota quota;
-};
-
-static int lower_quota(const struct fs_quota *quota, void *arg)
-{
-	struct next_quota *next = arg;
-
-	if (quota->project >= next->from &&
-	    (!next->found || quota->project < next->quota.project)) {
-		next->quota = *quota;
-		next->found = true;
-	}
-	return 0;
+	reply(c, vfs_quota_set(c->s->vfs, quota.project, blocks, quota.inode_limit), NULL, 0);
 }
 
 static void get_next_quota(const struct call *c)
 {
 	struct dxf_ioc_quota quota;
-	struct next_quota next = { 0 };
+	struct fs_quota found;
 	int err;
 
 	memcpy(&quota, c->in, sizeof(quota));
-	next.from = quota.project;
-	err = fs_quota_list(c->s->fs, lower_quota, &next);
-	if (!err && !next.found)
-		err = -ENOENT;
+	err = vfs_quota_next(c->s->vfs, quota.project, &found);
 	if (!err)
-		fill_quota(&next.quota, &quota);
+		fill_quota(&found, &quota);
 	reply(c, err, &quota, sizeof(quota));
 }
 
 static void change_range(const struct call *c)
 {
 	struct dxf_ioc_range in;
-	int64_t done;
-	int err = 0;
 
 	memcpy(&in, c->in, sizeof(in));
 	if (in.mode != FALLOC_FL_COLLAPSE_RANGE && in.mode != FALLOC_FL_INSERT_RANGE)
-		err = -EOPNOTSUPP;
-	else if (!requests_was_executed(&done))
-		err = fs_may_fallocate(c->s->fs, c->ino, (int)in.mode, in.offset, in.length);
-	if (!err)
-		err = drop_privileges(c->req, c->node);
-	if (err)
-		reply(c, err, NULL, 0);
+		reply(c, -EOPNOTSUPP, NULL, 0);
 	else
 		deferred_fallocate(c->s->deferred, &(struct deferred_range){
 			.req = c->req,
@@ -304,7 +231,7 @@ static void change_range(const struct call *c)
 			.mode = (int)in.mode,
 			.offset = in.offset,
 			.length = in.length,
-			.request = requests_detach(),
+			.answer = requests_detach(),
 		});
 }
 
@@ -316,7 +243,7 @@ static void realign(const struct call *c)
 
 	memcpy(&answer, c->in, sizeof(answer));
 	offset = answer.offset;
-	answer.error = direct_realign(c->s->direct, c->ino, &offset, &moved);
+	answer.error = vfs_realign(c->s->vfs, c->ino, &offset, &moved);
 	answer.offset = offset;
 	answer.moved = moved;
 	reply(c, 0, &answer, sizeof(answer));
@@ -330,7 +257,7 @@ static void set_label(const struct call *c)
 	if (!memchr(label.label, '\0', sizeof(label.label)))
 		reply(c, -EINVAL, NULL, 0);
 	else
-		reply(c, fs_set_label(c->s->fs, label.label), NULL, 0);
+		reply(c, vfs_set_label(c->s->vfs, label.label), NULL, 0);
 }
 
 /* The answer goes out before the end begins. */
@@ -351,92 +278,78 @@ static void get_socket(const struct call *c)
 {
 	struct dxf_ioc_direct answer = { .socket = "" };
 
-	strncpy(answer.socket, direct_socket(c->s->direct), sizeof(answer.socket) - 1);
+	strncpy(answer.socket, clients_socket(c->s->clients), sizeof(answer.socket) - 1);
 	reply(c, 0, &answer, sizeof(answer));
 }
 
 static void map(const struct call *c)
 {
-	const struct direct_file file = file_of_handle(c->node, c->fh);
+	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
 	CLEANUP_FREE struct dxf_ioc_map *map = malloc(sizeof(*map));
 	int err = -ENOMEM;
 
 	if (map) {
 		memcpy(map, c->in, sizeof(*map));
-		do {
-			err = direct_map(c->s->direct, &file, map);
-		} while (deferred_frees(c->s->deferred, err));
+		err = clients_map(c->s->clients, &file, map);
 	}
 	reply(c, err, map, sizeof(*map));
 }
 
 static void unmap(const struct call *c)
 {
-	const struct direct_file file = file_of_handle(c->node, c->fh);
+	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
 	struct dxf_ioc_unmap in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, direct_unmap(c->s->direct, &file, &in), NULL, 0);
+	reply(c, clients_unmap(c->s->clients, &file, &in), NULL, 0);
 }
 
-/* Pins are of use to who has the device only; anybody else could keep space from all others with
- * them, which no quota counts. */
 static bool may_pin(const struct call *c)
 {
-	const struct direct_policy *policy = &c->s->options->direct;
+	const struct request request = request_of(c->req);
 
-	switch (policy->who) {
-	case DIRECT_NOBODY:
-		return false;
-	case DIRECT_EVERYBODY:
-		return true;
-	case DIRECT_GROUP:
-		return is_privileged(c->req) || is_member(c->req, policy->group);
-	case DIRECT_OWNER:
-		break;
-	}
-	return is_privileged(c->req);
+	return clients_may_pin(c->s->clients, &request.vfs);
 }
 
 static void pin(const struct call *c)
 {
-	const struct direct_file file = file_of_handle(c->node, c->fh);
+	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
 	struct dxf_ioc_pin in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, direct_pin(c->s->direct, &file, &in), NULL, 0);
+	reply(c, clients_pin(c->s->clients, &file, &in), NULL, 0);
 }
 
 static void unpin(const struct call *c)
 {
-	const struct direct_file file = file_of_handle(c->node, c->fh);
+	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
 	struct dxf_ioc_pin in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, direct_unpin(c->s->direct, &file, &in), NULL, 0);
+	reply(c, clients_unpin(c->s->clients, &file, &in), NULL, 0);
 }
 
 static void promote(const struct call *c)
 {
-	const struct direct_file file = file_of_handle(c->node, c->fh);
+	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
 	struct dxf_ioc_promote in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, direct_promote(c->s->direct, &file, &in), NULL, 0);
+	reply(c, clients_promote(c->s->clients, &file, &in), NULL, 0);
 }
 
 static void watch(const struct call *c)
 {
-	const struct direct_file file = file_of_handle(c->node, c->fh);
+	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
 
-	reply(c, direct_watch(c->s->direct, &file), NULL, 0);
+	reply(c, vfs_watch(c->s->vfs, &file), NULL, 0);
 }
 
 static void read_watch(const struct call *c)
 {
-	const struct direct_file file = file_of_handle(c->node, c->fh);
+	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
 	CLEANUP_FREE struct dxf_ioc_watch *watch = malloc(sizeof(*watch));
-	int err = watch ? direct_watch_read(c->s->direct, &file, watch) : -ENOMEM;
+	int err = watch ? vfs_watch_read(c->s->vfs, &file, watch) : -ENOMEM;
 
 	reply(c, err, watch, sizeof(*watch));
 }
@@ -462,7 +375,7 @@ enum caller {
 
 /* What the descriptor must be open for, all of it. Those that concern a program's own
  * mappings need no more than the descriptor that these were made with. */
-enum { FOR_ANYTHING = 0, FOR_READING = DIRECT_MAY_READ, FOR_WRITING = DIRECT_MAY_WRITE };
+enum { FOR_ANYTHING = 0, FOR_READING = VFS_MAY_READ, FOR_WRITING = VFS_MAY_WRITE };
 
 static const struct rule {
 	unsigned cmd;
@@ -487,7 +400,7 @@ static const struct rule {
 	{ DXF_IOC_REALIGN, realign, WRITER, FOR_ANYTHING, 0, -EBADF, true },
 	{ DXF_IOC_RESTART, restart, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_DIRECT, get_socket, ANYBODY, FOR_ANYTHING, 0, 0, false },
-	/* to map for stores it must be open for writing, too: direct_map() */
+	/* to map for stores it must be open for writing, too: clients_map() */
 	{ DXF_IOC_MAP, map, ANYBODY, FOR_READING, -EACCES, -EOPNOTSUPP, false },
 	{ DXF_IOC_UNMAP, unmap, ANYBODY, FOR_ANYTHING, 0, -EBADF, false },
 	{ DXF_IOC_PIN, pin, PINNER, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP, true },
@@ -508,7 +421,7 @@ static int check_caller(const struct call *c, enum caller caller, unsigned may)
 	case PINNER:
 		return may_pin(c) ? 0 : -EACCES;
 	case WRITER:
-		return (may & DIRECT_MAY_WRITE) || is_privileged(c->req) ? 0 : -EBADF;
+		return (may & VFS_MAY_WRITE) || is_privileged(c->req) ? 0 : -EBADF;
 	case PRIVILEGED:
 		break;
 	}
@@ -535,7 +448,7 @@ static const struct rule *find_rule(unsigned cmd)
 static int check(const struct rule *rule, const struct call *c, bool on_directory)
 {
 	/* a directory is not opened with us: it has no handle that says how */
-	unsigned may = on_directory ? DIRECT_MAY_READ : file_of_handle(c->node, c->fh).may;
+	unsigned may = on_directory ? VFS_MAY_READ : file_of_handle(c->node, c->fh).may;
 	int err = check_caller(c, rule->caller, may);
 
 	if (err)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/direct/pins.h"
+#include "daxfuse/clients/pins.h"
 #include "control.h"
 #include "options.h"
 

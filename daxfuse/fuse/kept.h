@@ -4,7 +4,7 @@
  * stopped: descriptors, which a keeper holds open (our supervisor, or systemd's
  * fd store), and one page-aligned piece of memory, a memfd, which holds what the
  * kernel said when it greeted us, the requests that are in progress, and, behind
- * that, which pieces of the device programs have mapped (direct/pins.h).
+ * that, which pieces of the device programs have mapped (clients/pins.h).
  *
  * A memfd and not the pool: SIGKILL loses no store, and what is in it means
  * nothing once the machine or the mount is gone, as the kernel's side of it is
@@ -17,27 +17,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daxfuse/vfs/answers.h"
+
 #define KEPT_MAGIC UINT32_C(0x4b465844)
 /* Grows when the next binary could misread what this one kept. */
 #define KEPT_VERSION UINT32_C(2)
-/* Twice as many as there may be threads: each has one, and may work on an older one. */
-#define KEPT_REQUESTS 2048
 #define KEPT_INIT_MAX 4096
 /* Exit status of a serving process that wants to be replaced by a new one. */
 #define KEPT_EXIT_RESTART 76
-
-/* A request that a serving process has taken and not answered yet. */
-struct kept_request {
-	uint64_t unique;     /* without the resend bit; 0: the slot is free */
-	uint64_t node;       /* of the header */
-	uint64_t other_node; /* of RENAME, LINK and COPY_FILE_RANGE: the other one */
-	int64_t result;      /* if executed */
-	uint32_t opcode;
-	uint32_t life;       /* kept->starts of the process that took it last */
-	uint32_t executed;   /* its transaction has been committed */
-	uint32_t crashes;    /* serving processes that crashed while they had it */
-	uint64_t reserved[2];
-};
 
 /* What was agreed with the kernel, and can't be agreed on anew. */
 struct kept_session {
@@ -69,7 +56,7 @@ struct kept {
 	uint32_t mounting; /* fusermount3 was started, and nobody has seen its end */
 	uint32_t reserved;
 	struct kept_session session;
-	_Alignas(64) struct kept_request request[KEPT_REQUESTS];
+	_Alignas(64) struct vfs_answer answer[VFS_ANSWERS];
 };
 
 /* Descriptors; -1: not there. */

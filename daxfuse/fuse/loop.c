@@ -155,7 +155,7 @@ static struct taken take_request(void *buf)
 		pthread_mutex_lock(&loop.gate);
 	taken.bytes = read_request(buf);
 	if (taken.bytes >= (ssize_t)sizeof(struct fuse_in_header)) {
-		taken.welcome = requests_begin(loop.s->requests, buf, (size_t)taken.bytes);
+		taken.welcome = requests_begin(loop.s->answers, buf, (size_t)taken.bytes);
 		taken.again = gated && !is_settled() && requests_is_resent(buf);
 		settles = gated && !is_settled() && requests_is_new(buf);
 	}
@@ -183,7 +183,7 @@ static void serve_request(void *bytes, const struct taken *taken)
 		fuse_session_process_buf(loop.s->se, &buf);
 	else
 		refuse(in);
-	requests_end(loop.s->requests);
+	requests_end(loop.s->answers);
 	if (taken->again)
 		settle_one();
 }

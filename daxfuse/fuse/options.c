@@ -170,20 +170,20 @@ static int parse_keeper(const char *text, enum keeper *ret_keeper)
 	return -EINVAL;
 }
 
-static int parse_direct(const char *text, struct direct_policy *ret_policy)
+static int parse_direct(const char *text, struct clients_policy *ret_policy)
 {
 	static const char group[] = "group=";
 	const struct group *found;
 
-	*ret_policy = (struct direct_policy){ DIRECT_OWNER, 0 };
+	*ret_policy = (struct clients_policy){ CLIENTS_OWNER, 0 };
 	if (!strcmp(text, "owner"))
 		return 0;
 	if (!strcmp(text, "off")) {
-		ret_policy->who = DIRECT_NOBODY;
+		ret_policy->who = CLIENTS_NOBODY;
 		return 0;
 	}
 	if (!strcmp(text, "all")) {
-		ret_policy->who = DIRECT_EVERYBODY;
+		ret_policy->who = CLIENTS_EVERYBODY;
 		return 0;
 	}
 	if (strncmp(text, group, sizeof(group) - 1))
@@ -191,7 +191,7 @@ static int parse_direct(const char *text, struct direct_policy *ret_policy)
 	found = getgrnam(text + sizeof(group) - 1);
 	if (!found)
 		return -EINVAL;
-	*ret_policy = (struct direct_policy){ DIRECT_GROUP, found->gr_gid };
+	*ret_policy = (struct clients_policy){ CLIENTS_GROUP, found->gr_gid };
 	return 0;
 }
 
@@ -460,13 +460,13 @@ void options_print_help(void)
 
 /* ---- in words ---------------------------------------------------------------------- */
 
-static void direct_word(const struct direct_policy *policy, char *ret_word, size_t size)
+static void direct_word(const struct clients_policy *policy, char *ret_word, size_t size)
 {
 	static const char *const names[] = {
-		[DIRECT_OWNER] = "owner", [DIRECT_NOBODY] = "off", [DIRECT_EVERYBODY] = "all",
+		[CLIENTS_OWNER] = "owner", [CLIENTS_NOBODY] = "off", [CLIENTS_EVERYBODY] = "all",
 	};
 
-	if (policy->who == DIRECT_GROUP)
+	if (policy->who == CLIENTS_GROUP)
 		snprintf(ret_word, size, "direct=group=%u", (unsigned)policy->group);
 	else
 		snprintf(ret_word, size, "direct=%s", names[policy->who]);

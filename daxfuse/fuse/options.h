@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "daxfuse/core/fs.h"
-#include "daxfuse/direct/direct.h"
+#include "daxfuse/clients/clients.h"
 
 #define OPTIONS_KERNEL_MAX 12
 
@@ -31,7 +31,7 @@ struct options {
 	bool io_uring;
 	enum keeper keeper;
 	bool keeper_chosen; /* by the user */
-	struct direct_policy direct;
+	struct clients_policy direct;
 	unsigned max_threads;
 	/* of one mount point */
 	bool no_suid;

@@ -181,11 +181,11 @@ int status_json(const struct state *s, char *ret_json, size_t size)
 	json_object_object_add(o, "mount", mount_object(s));
 	json_object_object_add(o, "counters", counters_object(s));
 	json_object_object_add(o, "recovery", recovery_object(s));
-	json_object_object_add(o, "mappings", direct_report(s->direct, 0));
+	json_object_object_add(o, "mappings", clients_report(s->clients));
 	return print(o, ret_json, size);
 }
 
 int status_mapped_json(const struct state *s, uint64_t ino, char *ret_json, size_t size)
 {
-	return print(direct_report(s->direct, ino), ret_json, size);
+	return print(vfs_report(s->vfs, ino), ret_json, size);
 }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <errno.h>
+/* Between the kernel's words and ours: nodes, attributes, handles, who asks. */
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "requests.h"
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "requests.h"
@@ -14,7 +12,6 @@
 
 #define NSEC INT64_C(1000000000)
 #define GROUPS_MAX 65536
-#define DAY (24 * 60 * 60 * NSEC)
 
 /* Inode numbers below DXF_ROOT_INO are never in use, so 1 is free for the root. */
 uint64_t node_to_ino(fuse_ino_t node)
@@ -79,18 +76,45 @@ void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr)
 	fuse_reply_entry(req, &entry);
 }
 
+static bool is_member(const struct vfs_request *vfs, uint32_t gid)
+{
+	const struct request *request = container_of(vfs, struct request, vfs);
+	CLEANUP_FREE gid_t *groups = NULL;
+	int count;
+
+	if (vfs->who.gid == gid)
+		return true;
+	groups = calloc(GROUPS_MAX, sizeof(*groups));
+	count = groups ? fuse_req_getgroups(request->req, GROUPS_MAX, groups) : 0;
+	for (int i = 0; i < MIN(count, GROUPS_MAX); i++) {
+		if (groups[i] == gid)
+			return true;
+	}
+	return false;
+}
+
 /* The kernel drops sgid from the mode before it asks, where group membership
  * demands that; so the core may believe the mode. */
-struct fs_request request_of(fuse_req_t req)
+struct request request_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct vfs_answer *answer = requests_current();
 
-	return (struct fs_request){
-		.uid = ctx->uid,
-		.gid = ctx->gid,
-		.umask = ctx->umask,
-		.in_group = true,
-		.once = requests_once(),
+	return (struct request){
+		.vfs = {
+			.who = {
+				.uid = ctx->uid,
+				.gid = ctx->gid,
+				.umask = ctx->umask,
+				.in_group = true,
+				.once = answer_once(answer),
+			},
+			.privileged = is_privileged(req),
+			.is_member = is_member,
+			.answer = answer,
+			.repeated = requests_is_repeated(),
+		},
+		.req = req,
 	};
 }
 
@@ -101,102 +125,24 @@ bool is_privileged(fuse_req_t req)
 	return uid == 0 || uid == geteuid();
 }
 
-bool is_member(fuse_req_t req, uint32_t gid)
-{
-	CLEANUP_FREE gid_t *groups = NULL;
-	int count;
-
-	if (fuse_req_ctx(req)->gid == gid)
-		return true;
-	groups = calloc(GROUPS_MAX, sizeof(*groups));
-	count = groups ? fuse_req_getgroups(req, GROUPS_MAX, groups) : 0;
-	for (int i = 0; i < MIN(count, GROUPS_MAX); i++) {
-		if (groups[i] == gid)
-			return true;
-	}
-	return false;
-}
-
-unsigned kills_of(fuse_req_t req, const struct fs_attr *attr)
-{
-	bool stranger = (attr->mode & S_ISGID) && !is_member(req, attr->gid);
-
-	return FS_WRITE_KILL_SUIDGID | (stranger ? FS_WRITE_KILL_SGID : 0);
-}
-
-/* An earlier process may have taken them away, and died before it could say so. */
-int drop_privileges(fuse_req_t req, fuse_ino_t node)
-{
-	struct state *s = state_of(req);
-	bool dropped = false;
-	struct fs_attr attr;
-	unsigned kill = 0;
-	int err = fs_getattr(s->fs, node_to_ino(node), &attr);
-
-	if (!err && fuse_req_ctx(req)->uid != 0)
-		kill = kills_of(req, &attr);
-	if (!err)
-		err = fs_drop_privileges(s->fs, node_to_ino(node), kill, &dropped);
-	if (dropped || requests_is_repeated())
-		fuse_lowlevel_notify_inval_inode(s->se, node, -1, 0);
-	return err;
-}
-
-/*
- * A read that the page cache answers never comes here, and so would never move
- * the access time. Where it is due, the cache is dropped at open, and the first
- * read comes.
- */
-static bool atime_is_due(const struct state *s, const struct fs_attr *attr)
-{
-	if (s->options->fs.read_only || (attr->flags & DXF_FLAG_NOATIME))
-		return false;
-	switch (s->options->fs.atime) {
-	case FS_ATIME_NEVER:
-		return false;
-	case FS_ATIME_STRICT:
-		return true;
-	case FS_ATIME_RELATIVE:
-		break;
-	}
-	return attr->atime <= attr->mtime || attr->atime <= attr->ctime ||
-	       fs_clock() - attr->atime >= DAY;
-}
-
 /* The access mode is below, in two bits; at the top, whether the file was append-only. */
 #define HANDLE_APPENDS (UINT64_C(1) << 63)
 
-static uint64_t new_handle(struct state *s, const struct fs_attr *attr,
-			   const struct fuse_file_info *fi)
+uint64_t handle_of_file(const struct vfs_opened *opened, int flags)
 {
-	return direct_new_handle(s->direct) << 2 | (uint64_t)(fi->flags & O_ACCMODE) |
-	       (attr->flags & DXF_FLAG_APPEND ? HANDLE_APPENDS : 0);
+	return opened->handle << 2 | (uint64_t)(flags & O_ACCMODE) |
+	       (opened->only_appends ? HANDLE_APPENDS : 0);
 }
 
-bool handle_only_appends(uint64_t fh)
-{
-	return fh & HANDLE_APPENDS;
-}
-
-struct direct_file file_of_handle(fuse_ino_t node, uint64_t fh)
+struct vfs_open_file file_of_handle(fuse_ino_t node, uint64_t fh)
 {
 	unsigned mode = fh & O_ACCMODE;
 
-	return (struct direct_file){
+	return (struct vfs_open_file){
 		.ino = node_to_ino(node),
 		.handle = (fh & ~HANDLE_APPENDS) >> 2,
-		.may = (mode != O_WRONLY ? DIRECT_MAY_READ : 0) |
-		       (mode != O_RDONLY ? DIRECT_MAY_WRITE : 0),
+		.may = (mode != O_WRONLY ? VFS_MAY_READ : 0) |
+		       (mode != O_RDONLY ? VFS_MAY_WRITE : 0) |
+		       (fh & HANDLE_APPENDS ? VFS_ONLY_APPENDS : 0),
 	};
-}
-
-void open_reply_flags(struct state *s, const struct fs_attr *attr, struct fuse_file_info *fi)
-{
-	bool touches = (fi->flags & O_ACCMODE) != O_WRONLY && !(fi->flags & O_NOATIME);
-
-	fi->fh = new_handle(s, attr, fi);
-	fi->noflush = 1;
-	fi->direct_io = attr->dax;
-	fi->parallel_direct_writes = attr->dax; /* the core locks */
-	fi->keep_cache = !attr->dax && !(touches && atime_is_due(s, attr));
 }

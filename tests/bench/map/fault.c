@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "daxfuse/direct/internal.h"
+#include "daxfuse/vfs/mapped.h"
 #include "tests/bench/common/measure.h"
 #include "tests/bench/common/options.h"
 #include "tests/bench/common/pool.h"
@@ -18,14 +18,14 @@ enum { ROUNDS = 7 };
 
 struct bench {
 	struct bench_pool pool;
-	struct direct *direct;
+	struct vfs *vfs;
 	uint64_t units; /* of each file; a power of two */
 };
 
 /* A mapped file, and one kind of fault on it. */
 struct faulting {
 	struct bench *bench;
-	struct file *file;
+	struct vfs_file *file;
 	struct map_view *view;
 	enum map_access access;
 	unsigned order;
@@ -49,13 +49,18 @@ static void nobody_knows(void *arg, uint64_t ino, bool data)
 {
 }
 
-static void open_direct(struct bench *b)
+static bool reclaim_nothing(void *arg)
 {
-	struct direct_config config = {
-		.fs = b->pool.fs, .dev = b->pool.dev, .listener = -1, .forget = nobody_knows,
+	return false;
+}
+
+static void open_vfs(struct bench *b)
+{
+	const struct vfs_config config = {
+		.fs = b->pool.fs, .life = 1, .forget = nobody_knows, .reclaim = reclaim_nothing,
 	};
 
-	bench_check(direct_open(&config, &b->direct), "direct");
+	bench_check(vfs_open(&config, &b->vfs), "vfs");
 }
 
 static void set_size(struct bench *b, uint64_t ino, uint64_t units)
@@ -63,7 +68,7 @@ static void set_size(struct bench *b, uint64_t ino, uint64_t units)
 	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = units * DXF_UNIT_SIZE };
 	struct fs_attr attr;
 
-	bench_check(direct_setattr(b->direct, ino, &set, &attr), "size");
+	bench_check(vfs_setattr(b->vfs, &(struct vfs_request){ .repeated = false }, ino, &set, &attr), "size");
 }
 
 static void open_file(struct bench *b, const char *name, struct faulting *ret_faulting)
@@ -74,14 +79,14 @@ static void open_file(struct bench *b, const char *name, struct faulting *ret_fa
 	bench_check(fs_mknod(b->pool.fs, &request, DXF_ROOT_INO, name, S_IFREG | 0644, 0, &attr), name);
 	set_size(b, attr.ino, b->units);
 	*ret_faulting = (struct faulting){ .bench = b, .order = ORDER_PMD };
-	bench_check(file_map(b->direct, attr.ino, &ret_faulting->file), name);
+	bench_check(vfs_file_get(b->vfs, attr.ino, &ret_faulting->file), name);
 	bench_check(map_view_open(ret_faulting->file->map, &ops, NULL, &ret_faulting->view), name);
 }
 
 static void close_file(struct faulting *f)
 {
 	map_view_close(f->view);
-	file_put(f->file);
+	vfs_file_put(f->file);
 }
 
 /* ---- operations ------------------------------------------------------------------------ */
@@ -223,11 +228,11 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	bench_pool_open(&b.pool, path, (4 * b.units + 64) * DXF_UNIT_SIZE);
-	open_direct(&b);
+	open_vfs(&b);
 	measure_holes(&b, object);
 	measure_there(&b, "unit", ORDER_PMD, b.units, object);
 	measure_there(&b, "page", ORDER_PTE, b.units * 64, object);
-	direct_close(b.direct);
+	vfs_close(b.vfs);
 	bench_pool_close(&b.pool);
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY));
 	json_object_put(object);

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "daxfuse/base/cleanup.h"
-#include "daxfuse/direct/pins.h"
+#include "daxfuse/clients/pins.h"
 #include "daxfuse/fuse/kept.h"
 
 enum { ENOUGH = sizeof(struct kept) + sizeof(struct pin_table) + 4096 };

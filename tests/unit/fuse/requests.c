@@ -16,29 +16,27 @@
 
 #include "daxfuse/fuse/kernel.h"
 #include "daxfuse/fuse/requests.h"
+#include "daxfuse/vfs/internal.h"
 
 enum { NODE = 77 };
 
 struct lives {
-	struct kept *kept;
-	struct requests requests;
+	struct vfs_answer *slots; /* what outlives them */
+	struct vfs_answers answers;
+	uint32_t life;
 };
 
 static void next_life(struct lives *l, bool crashed)
 {
-	requests_close(&l->requests);
-	memset(&l->requests, 0, sizeof(l->requests));
-	l->kept->starts++;
-	l->kept->crashed = crashed;
-	requests_open(&l->requests, l->kept);
+	answers_close(&l->answers);
+	answers_open(&l->answers, l->slots, ++l->life, crashed);
 }
 
 static int setup(void **state)
 {
 	struct lives *l = calloc(1, sizeof(*l));
 
-	l->kept = aligned_alloc(64, sizeof(*l->kept));
-	memset(l->kept, 0, sizeof(*l->kept));
+	l->slots = calloc(VFS_ANSWERS, sizeof(*l->slots));
 	next_life(l, false);
 	*state = l;
 	return 0;
@@ -48,7 +46,7 @@ static int teardown(void **state)
 {
 	struct lives *l = *state;
 
-	free(l->kept);
+	free(l->slots);
 	free(l);
 	return 0;
 }
@@ -70,27 +68,43 @@ struct job {
 	int64_t result;
 };
 
+/* As a handler sees its request. */
+static struct vfs_request request_of_thread(void)
+{
+	struct vfs_answer *answer = requests_current();
+
+	return (struct vfs_request){ .who = { .once = answer_once(answer) }, .answer = answer };
+}
+
+static bool was_executed(int64_t *ret_result)
+{
+	const struct vfs_request request = request_of_thread();
+
+	return answer_is_known(&request, ret_result);
+}
+
 /* As what executes it says. */
 static void execute(int64_t result)
 {
-	const struct tx_request once = requests_once();
+	const struct vfs_request request = request_of_thread();
+	const struct tx_request *once = &request.who.once;
 
-	assert_int_equal(once.opcode, FUSE_MKDIR);
-	once.executed(&once, result);
+	assert_int_equal(once->opcode, FUSE_MKDIR);
+	once->executed(once, result);
 }
 
 static void *work(void *arg)
 {
 	struct job *job = arg;
 	struct fuse_in_header header = header_of(job->unique, FUSE_MKDIR, job->again);
-	struct requests *r = &job->l->requests;
+	struct vfs_answers *a = &job->l->answers;
 
-	job->welcome = requests_begin(r, &header, sizeof(header));
-	job->was_executed = requests_was_executed(&job->result);
+	job->welcome = requests_begin(a, &header, sizeof(header));
+	job->was_executed = was_executed(&job->result);
 	if (job->executes)
 		execute(4711);
 	if (job->ends)
-		requests_end(r);
+		requests_end(a);
 	return NULL;
 }
 
@@ -108,8 +122,8 @@ static unsigned in_progress(const struct lives *l)
 {
 	unsigned count = 0;
 
-	for (unsigned i = 0; i < KEPT_REQUESTS; i++)
-		count += l->kept->request[i].unique != 0;
+	for (unsigned i = 0; i < VFS_ANSWERS; i++)
+		count += l->slots[i].unique != 0;
 	return count;
 }
 
@@ -163,8 +177,8 @@ static void test_told_by_recovery(void **state)
 
 	run(l, 2, false, false, false);
 	next_life(l, false);
-	requests_replayed(&l->requests, 2, FUSE_MKDIR, 99);
-	requests_replayed(&l->requests, 1234, FUSE_MKDIR, 1); /* nobody's */
+	answers_replayed(&l->answers, 2, FUSE_MKDIR, 99);
+	answers_replayed(&l->answers, 1234, FUSE_MKDIR, 1); /* nobody's */
 	job = run(l, 2, true, false, true);
 	assert_true(job.was_executed);
 	assert_int_equal(job.result, 99);
@@ -194,7 +208,7 @@ static void test_deadly_request(void **state)
 
 static unsigned settled;
 
-static void settle(void *arg, const struct kept_request *lost)
+static void settle(void *arg, const struct vfs_answer *lost)
 {
 	assert_ptr_equal(arg, &settled);
 	assert_int_equal(lost->node, NODE);
@@ -217,7 +231,7 @@ static void test_withdrawn(void **state)
 	next_life(l, false);
 	run(l, 6, true, false, false);
 	run(l, 8, false, true, false);  /* new, in progress */
-	requests_settle(&l->requests, settle, &settled);
+	answers_settle(&l->answers, settle, &settled);
 	assert_int_equal(settled, 2);
 	assert_int_equal(in_progress(l), 2);
 }
@@ -227,9 +241,9 @@ static void test_full(void **state)
 	struct lives *l = *state;
 	struct job job;
 
-	for (unsigned i = 0; i < KEPT_REQUESTS; i++)
+	for (unsigned i = 0; i < VFS_ANSWERS; i++)
 		run(l, 2 + 2 * i, false, true, false);
-	assert_int_equal(in_progress(l), KEPT_REQUESTS);
+	assert_int_equal(in_progress(l), VFS_ANSWERS);
 	next_life(l, false);
 	run(l, 2, true, false, false);
 	/* there is room for what is new, and what this life has is not lost by it */
@@ -251,9 +265,9 @@ static void test_kinds(void **state)
 	assert_false(requests_is_new(&again));
 	assert_true(requests_is_new(&new));
 	assert_false(requests_is_new(&forget));
-	assert_true(requests_begin(&l->requests, &forget, sizeof(forget)));
+	assert_true(requests_begin(&l->answers, &forget, sizeof(forget)));
 	assert_int_equal(in_progress(l), 0);
-	requests_end(&l->requests);
+	requests_end(&l->answers);
 }
 
 /* Another thread answers: what it executes is this request's. */
@@ -261,26 +275,26 @@ static void test_handed_over(void **state)
 {
 	struct lives *l = *state;
 	struct fuse_in_header header = header_of(2, FUSE_IOCTL, false);
-	struct kept_request *request;
-	struct tx_request once;
+	struct vfs_answer *request;
+	struct vfs_request vfs;
 	int64_t result;
 
-	requests_begin(&l->requests, &header, sizeof(header));
+	requests_begin(&l->answers, &header, sizeof(header));
 	request = requests_detach();
 	assert_non_null(request);
-	requests_end(&l->requests);
+	requests_end(&l->answers);
 	assert_int_equal(in_progress(l), 1);
 	/* meanwhile the first one goes on */
 	header.unique = 4;
-	requests_begin(&l->requests, &header, sizeof(header));
-	requests_end(&l->requests);
+	requests_begin(&l->answers, &header, sizeof(header));
+	requests_end(&l->answers);
 	requests_attach(request);
-	once = requests_once();
-	assert_int_equal(once.unique, 2);
-	once.executed(&once, 5);
-	assert_true(requests_was_executed(&result));
+	assert_int_equal(requests_current()->unique, 2);
+	vfs = request_of_thread();
+	vfs.who.once.executed(&vfs.who.once, 5);
+	assert_true(was_executed(&result));
 	assert_int_equal(result, 5);
-	requests_end(&l->requests);
+	requests_end(&l->answers);
 	assert_int_equal(in_progress(l), 0);
 }
 

@@ -13,30 +13,27 @@
 
 #include "daxfuse/fuse/kernel.h"
 #include "daxfuse/fuse/requests.h"
+#include "daxfuse/vfs/internal.h"
 
 enum { FIRST = 2, NEW = 1000000 };
 
 struct lives {
-	struct kept *kept;
-	struct requests requests;
+	struct vfs_answer *slots; /* what outlives them */
+	struct vfs_answers answers;
+	uint32_t life;
 };
 
 static void next_life(struct lives *l, bool crashed)
 {
-	requests_close(&l->requests);
-	memset(&l->requests, 0, sizeof(l->requests));
-	l->kept->starts++;
-	l->kept->crashed = crashed;
-	requests_open(&l->requests, l->kept);
+	answers_close(&l->answers);
+	answers_open(&l->answers, l->slots, ++l->life, crashed);
 }
 
 static int setup(void **state)
 {
 	struct lives *l = calloc(1, sizeof(*l));
 
-	l->kept = aligned_alloc(64, sizeof(*l->kept));
-	memset(l->kept, 0, sizeof(*l->kept));
-	requests_open(&l->requests, l->kept);
+	l->slots = calloc(VFS_ANSWERS, sizeof(*l->slots));
 	next_life(l, false);
 	*state = l;
 	return 0;
@@ -55,11 +52,11 @@ static int teardown(void **state)
 	struct lives *l = *state;
 
 	/* this thread's slot must not be found by the next test */
-	requests_begin(&l->requests, &header, sizeof(header));
+	requests_begin(&l->answers, &header, sizeof(header));
 	requests_detach();
-	requests_end(&l->requests);
-	requests_close(&l->requests);
-	free(l->kept);
+	requests_end(&l->answers);
+	answers_close(&l->answers);
+	free(l->slots);
 	free(l);
 	return 0;
 }
@@ -71,12 +68,28 @@ struct visit {
 	bool executes, welcome, was_executed;
 };
 
+/* As a handler sees its request. */
+static struct vfs_request request_of_thread(void)
+{
+	struct vfs_answer *answer = requests_current();
+
+	return (struct vfs_request){ .who = { .once = answer_once(answer) }, .answer = answer };
+}
+
+static bool was_executed(int64_t *ret_result)
+{
+	const struct vfs_request request = request_of_thread();
+
+	return answer_is_known(&request, ret_result);
+}
+
 static void execute(int64_t result)
 {
-	const struct tx_request once = requests_once();
+	const struct vfs_request request = request_of_thread();
+	const struct tx_request *once = &request.who.once;
 
-	if (once.executed) /* else it has no slot */
-		once.executed(&once, result);
+	if (once->executed) /* else it has no slot */
+		once->executed(once, result);
 }
 
 static void *visit(void *arg)
@@ -85,8 +98,8 @@ static void *visit(void *arg)
 	struct fuse_in_header header = header_of(v->unique, FUSE_MKDIR);
 	int64_t result;
 
-	v->welcome = requests_begin(&v->l->requests, &header, sizeof(header));
-	v->was_executed = requests_was_executed(&result);
+	v->welcome = requests_begin(&v->l->answers, &header, sizeof(header));
+	v->was_executed = was_executed(&result);
 	if (v->executes)
 		execute(5);
 	return NULL;
@@ -105,8 +118,8 @@ static struct visit begin(struct lives *l, uint64_t unique, bool executes)
 
 static bool is_kept(const struct lives *l, uint64_t unique)
 {
-	for (unsigned i = 0; i < KEPT_REQUESTS; i++) {
-		if (l->kept->request[i].unique == unique)
+	for (unsigned i = 0; i < VFS_ANSWERS; i++) {
+		if (l->slots[i].unique == unique)
 			return true;
 	}
 	return false;
@@ -119,24 +132,24 @@ static void test_more_than_there_are(void **state)
 	struct lives *l = *state;
 	struct visit late;
 
-	for (unsigned i = 0; i < KEPT_REQUESTS; i++) {
+	for (unsigned i = 0; i < VFS_ANSWERS; i++) {
 		struct fuse_in_header header = header_of(FIRST + 2 * i, FUSE_IOCTL);
 
-		requests_begin(&l->requests, &header, sizeof(header));
+		requests_begin(&l->answers, &header, sizeof(header));
 		assert_non_null(requests_detach());
-		requests_end(&l->requests);
+		requests_end(&l->answers);
 	}
 	late = begin(l, NEW, true);
 	assert_true(late.welcome);
 	assert_false(is_kept(l, NEW));
-	for (unsigned i = 0; i < KEPT_REQUESTS; i++) {
-		assert_int_equal(l->kept->request[i].unique, FIRST + 2 * i);
-		assert_int_equal(l->kept->request[i].executed, 0);
+	for (unsigned i = 0; i < VFS_ANSWERS; i++) {
+		assert_int_equal(l->slots[i].unique, FIRST + 2 * i);
+		assert_int_equal(l->slots[i].executed, 0);
 	}
 }
 
 /* Dead before the kernel was told: the next process must find it, and tell. */
-static void see_that_it_is_kept(void *arg, const struct kept_request *lost)
+static void see_that_it_is_kept(void *arg, const struct vfs_answer *lost)
 {
 	assert_true(is_kept(arg, lost->unique));
 	assert_int_equal(lost->executed, 1);
@@ -148,7 +161,7 @@ static void test_settled_before_it_is_free(void **state)
 
 	begin(l, FIRST, true);
 	next_life(l, false);
-	requests_settle(&l->requests, see_that_it_is_kept, l);
+	answers_settle(&l->answers, see_that_it_is_kept, l);
 	assert_false(is_kept(l, FIRST));
 }
 
@@ -176,14 +189,14 @@ static void test_repeated(void **state)
 
 	begin(l, FIRST, false);
 	next_life(l, false);
-	requests_begin(&l->requests, &old, sizeof(old));
+	requests_begin(&l->answers, &old, sizeof(old));
 	assert_true(requests_is_repeated());
-	requests_end(&l->requests);
+	requests_end(&l->answers);
 	assert_false(requests_is_repeated());
 	/* sent again, but no process has begun with it */
-	requests_begin(&l->requests, &unknown, sizeof(unknown));
+	requests_begin(&l->answers, &unknown, sizeof(unknown));
 	assert_false(requests_is_repeated());
-	requests_end(&l->requests);
+	requests_end(&l->answers);
 }
 
 static void test_other_node(void **state)
@@ -196,12 +209,12 @@ static void test_other_node(void **state)
 		.header = header_of(FIRST, FUSE_COPY_FILE_RANGE), .copy.nodeid_out = 4711,
 	};
 
-	requests_begin(&l->requests, &request.header, sizeof(request.header));
-	assert_int_equal(l->kept->request[0].other_node, 0); /* too short */
-	requests_end(&l->requests);
-	requests_begin(&l->requests, &request.header, sizeof(request));
-	assert_int_equal(l->kept->request[0].other_node, 4711);
-	requests_end(&l->requests);
+	requests_begin(&l->answers, &request.header, sizeof(request.header));
+	assert_int_equal(l->slots[0].other_node, 0); /* too short */
+	requests_end(&l->answers);
+	requests_begin(&l->answers, &request.header, sizeof(request));
+	assert_int_equal(l->slots[0].other_node, 4711);
+	requests_end(&l->answers);
 }
 
 int main(void)

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a program asks of its mappings: pieces, giving them back, long-term pins,
+ * promotion. Numbers come from programs and are checked here.
+ *
+ * Order, for pieces:
+ *   1. what lies behind the end of the file in the last page (or unit, if the device can't be
+ *      mapped in smaller pieces) is zeroed, with the file's size held still; on a read-only
+ *      mount it must be zero
+ *   2. the faults, a run of them: from here on the pieces are pinned
+ *   3. the pins are written down where they outlive us
+ *   4. the answer
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "internal.h"
+
+_Static_assert(sizeof(struct dxf_ioc_map) == 7240, "the size is in the number of the ioctl");
+_Static_assert((int)DXF_REASON_PUD == MAP_FALLBACK_PUD, "reasons are the engine's");
+_Static_assert((int)DXF_REASON_START == MAP_FALLBACK_START, "reasons are the engine's");
+
+/* One DXF_IOC_MAP. */
+struct filling {
+	struct clients *clients;
+	struct holder *h;
+	struct dxf_ioc_map *map;
+	struct map_piece piece[DXF_MAP_PIECES]; /* as the engine gave them */
+	uint64_t end;                           /* of the range */
+};
+
+static uint64_t unit_of(uint64_t offset)
+{
+	return round_down(offset, MAP_UNIT_SIZE);
+}
+
+static bool takes_units_only(const struct clients *c)
+{
+	return c->client_ops.smallest == ORDER_PMD;
+}
+
+/* ---- before the faults ---------------------------------------------------------------- */
+
+/* Of a read-only mount: what is not zero behind the end stays unseen, in the kernel's mapping. */
+static int check_end_is_zero(const struct filling *f, uint64_t end)
+{
+	const struct pmem *pm = fs_pmem(f->clients->fs);
+	uint64_t at = f->map->size;
+	char page[MAP_PAGE_SIZE];
+	int err = 0;
+
+	while (!err && at < end) {
+		uint64_t length = MIN(end - at, MAP_PAGE_SIZE - at % MAP_PAGE_SIZE);
+		struct fs_iomap map = { .kind = FS_IOMAP_HOLE };
+
+		err = fs_iomap(f->clients->fs, f->h->file->ino, at, length, &map);
+		if (!err && map.kind != FS_IOMAP_HOLE)
+			err = pmem_read(pm, page, pmem_at(pm, map.device_offset), length);
+		if (!err && map.kind != FS_IOMAP_HOLE && (page[0] || memcmp(page, page + 1, length - 1)))
+			err = -EOPNOTSUPP;
+		at += length;
+	}
+	return err;
+}
+
+/* Step 1; the grow lock is held. */
+static int prepare_end(struct filling *f)
+{
+	uint64_t align = takes_units_only(f->clients) ? MAP_UNIT_SIZE : MAP_PAGE_SIZE;
+	uint64_t size = f->map->size, end = round_up(size, align);
+	struct vfs_file *file = f->h->file;
+
+	if (size == end || f->end <= round_down(size, align))
+		return 0;
+	if (vfs_is_read_only(f->clients->config.vfs))
+		return check_end_is_zero(f, end);
+	return fs_map_zero(f->clients->fs, file->ino, size, end - size);
+}
+
+/* ---- faults ------------------------------------------------------------------------- */
+
+static enum map_access access_of(const struct filling *f)
+{
+	switch (f->map->access) {
+	case DXF_ACCESS_WRITE:
+		return MAP_WRITE;
+	case DXF_ACCESS_EAGER: /* a watcher wants to hear of first writes */
+		return vfs_is_watched(f->clients->config.vfs) ? MAP_READ : MAP_EAGER;
+	}
+	return MAP_READ;
+}
+
+static bool is_hole(const struct filling *f, uint64_t offset)
+{
+	struct fs_iomap map;
+
+	return fs_iomap(f->clients->fs, f->h->file->ino, offset, MAP_PAGE_SIZE, &map) ||
+	       map.kind == FS_IOMAP_HOLE;
+}
+
+/*
+ * Where only units can be mapped and none is free, the kernel's mapping is content with blocks. It
+ * would find out too late that there is none for a store, so that gets one here.
+ */
+static int leave_to_kernel(const struct filling *f, int err)
+{
+	uint64_t offset = round_down(f->map->offset, MAP_PAGE_SIZE);
+	enum map_access access = access_of(f);
+
+	if ((err != -ENOSPC && err != -EDQUOT) || !takes_units_only(f->clients))
+		return err;
+	err = 0;
+	if (access == MAP_WRITE || (access == MAP_EAGER && !is_hole(f, offset)))
+		err = fs_map_allocate(f->clients->fs, f->h->file->ino, offset, MAP_PAGE_SIZE);
+	return err ? err : -EOPNOTSUPP;
+}
+
+static struct dxf_ioc_piece piece_of(const struct filling *f, const struct map_piece *from)
+{
+	uint32_t reason = from->order ? DXF_REASON_NONE :
+			  f->map->pages ? DXF_REASON_ADDRESS : (uint32_t)from->reason;
+
+	return (struct dxf_ioc_piece){
+		.file_offset = from->file_offset,
+		.length = from->length,
+		.device_offset = from->device_offset,
+		.grant = from->grant,
+		.drop_offset = from->drop_offset,
+		.drop_length = from->drop_length,
+		.flags = (from->zero ? DXF_PIECE_ZERO : 0) |
+			 (from->writable ? DXF_PIECE_WRITABLE : 0) |
+			 (from->order ? DXF_PIECE_HUGE : 0),
+		.reason = reason,
+	};
+}
+
+static int fill_pieces(struct filling *f)
+{
+	struct dxf_ioc_map *map = f->map;
+	const struct map_request request = {
+		.offset = map->offset,
+		.access = access_of(f),
+		.order = map->pages ? ORDER_PTE : ORDER_PMD,
+		.start = map->start,
+		.end = map->end,
+		.gather = !vfs_is_read_only(f->clients->config.vfs),
+	};
+	unsigned count;
+	int err = map_fault_run(f->h->view, &request, f->end - map->offset, f->piece,
+				DXF_MAP_PIECES, &count);
+
+	if (err)
+		return leave_to_kernel(f, err);
+	for (unsigned i = 0; i < count; i++)
+		map->piece[i] = piece_of(f, &f->piece[i]);
+	map->count = count;
+	return 0;
+}
+
+/* ---- the answer ---------------------------------------------------------------------- */
+
+static int write_piece_down(struct filling *f, unsigned i, uint32_t flags)
+{
+	const struct dxf_ioc_piece *piece = &f->map->piece[i];
+	struct holder *h = f->h;
+	const struct pin_record record = {
+		.handle = h->handle,
+		.session = h->session ? h->session->id : 0,
+		.cookie = h->cookie,
+		.pin_offset = h->pin.offset,
+		.pin_length = h->pin.length,
+		.serial = h->serial,
+		.ino = h->file->ino,
+		.file_offset = piece->file_offset,
+		.device_offset = piece->device_offset,
+		.length = piece->length,
+		.grant = f->piece[i].last_grant,
+		.flags = flags | (piece->flags & DXF_PIECE_WRITABLE ? PIN_WRITABLE : 0) |
+			 (piece->flags & DXF_PIECE_HUGE ? PIN_HUGE : 0),
+	};
+	int err;
+
+	pthread_mutex_lock(&h->lock);
+	err = pins_kept_add(&h->clients->pins, &h->slots, &record);
+	pthread_mutex_unlock(&h->lock);
+	return err;
+}
+
+/* Step 3. What can't be written down is not told, but stays pinned: the program may have it mapped
+ * since it asked for it before, and that pin is this one now. */
+static int write_all_down(struct filling *f, uint32_t flags)
+{
+	struct dxf_ioc_map *map = f->map;
+	int err = 0;
+
+	for (unsigned i = 0; i < map->count && !err; i++) {
+		if (map->piece[i].flags & DXF_PIECE_ZERO)
+			continue;
+		err = write_piece_down(f, i, flags);
+		if (err)
+			map->count = i;
+	}
+	return map->count ? 0 : err;
+}
+
+static void note_writable(struct filling *f)
+{
+	struct clients *c = f->clients;
+	bool any = false;
+
+	for (unsigned i = 0; i < f->map->count; i++)
+		any |= f->map->piece[i].flags & DXF_PIECE_WRITABLE;
+	if (!any)
+		return;
+	__atomic_store_n(&f->h->wrote, true, __ATOMIC_RELAXED);
+	vfs_forget_cached(c->config.vfs, f->h->file->ino, false);
+}
+
+/* The file as it is now that it is mapped: what changes it from here on does so through the
+ * engine. */
+static int look_at_file(struct filling *f)
+{
+	struct fs_attr attr;
+	int err = fs_getattr(f->clients->fs, f->h->file->ino, &attr);
+
+	if (err)
+		return err;
+	f->map->size = attr.size;
+	if (!attr.dax)
+		return -EOPNOTSUPP;
+	return f->map->offset < attr.size ? 0 : -ENXIO;
+}
+
+/* The end of the file is in the range: the size is held still. */
+static int fill_to_end(struct filling *f, uint32_t flags)
+{
+	struct vfs_file *file = f->h->file;
+	int err;
+
+	pthread_mutex_lock(&file->grow);
+	err = look_at_file(f);
+	if (!err) {
+		f->end = MIN(f->end, round_up(f->map->size, MAP_UNIT_SIZE));
+		err = prepare_end(f);
+	}
+	if (!err)
+		err = fill_pieces(f);
+	if (!err)
+		err = write_all_down(f, flags);
+	pthread_mutex_unlock(&file->grow);
+	return err;
+}
+
+static int fill_range(struct filling *f, uint32_t flags)
+{
+	int err = look_at_file(f);
+
+	if (!err && f->end > unit_of(f->map->size))
+		return fill_to_end(f, flags);
+	if (!err)
+		err = fill_pieces(f);
+	return err ? err : write_all_down(f, flags);
+}
+
+/* All of a request; the holder is referenced. */
+static int fill_for(struct clients *c, struct holder *h, struct dxf_ioc_map *map, uint32_t flags)
+{
+	struct filling *f = malloc(sizeof(*f));
+	int err;
+
+	if (!f)
+		return -ENOMEM;
+	f->clients = c;
+	f->h = h;
+	f->map = map;
+	f->end = map->length > UINT64_MAX - map->offset ? UINT64_MAX : map->offset + map->length;
+	map->count = 0;
+	err = fill_range(f, flags);
+	if (!err) {
+		map->last_grant = map_view_last_grant(h->view);
+		note_writable(f);
+	}
+	free(f);
+	return err;
+}
+
+/* What every request must be. */
+static int check_request(struct clients *c, const struct vfs_open_file *file, uint64_t offset, uint64_t length,
+		 bool writes, struct fs_attr *ret_attr)
+{
+	int err;
+
+	if (offset % MAP_PAGE_SIZE || !length || offset >= DXF_FILE_MAX)
+		return -EINVAL;
+	if (!(file->may & VFS_MAY_READ) || (writes && !(file->may & VFS_MAY_WRITE)))
+		return -EACCES;
+	if (writes && vfs_is_read_only(c->config.vfs))
+		return -EROFS;
+	err = fs_getattr(c->fs, file->ino, ret_attr);
+	if (err)
+		return err;
+	if (!S_ISREG(ret_attr->mode) || !ret_attr->dax)
+		return -EOPNOTSUPP;
+	/* as mmap() has it: a store would not append */
+	if (writes && (ret_attr->flags & DXF_FLAG_APPEND))
+		return -EACCES;
+	return offset < ret_attr->size ? 0 : -ENXIO;
+}
+
+int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
+{
+	struct session *session;
+	struct fs_attr attr;
+	struct holder *h;
+	int err = check_request(c, file, map->offset, map->length, map->access != DXF_ACCESS_READ, &attr);
+
+	if (err)
+		return err;
+	if (map->access > DXF_ACCESS_EAGER || map->start > map->offset || map->end <= map->offset)
+		return -EINVAL;
+	session = session_find(c, map->session);
+	if (!session)
+		return -ENOTCONN;
+	err = session_is_connected(session) ?
+		      holder_get(c, file, session, map->cookie, &h) : -ENOTCONN;
+	session_put(c, session);
+	if (err)
+		return err;
+	do {
+		err = fill_for(c, h, map, 0);
+	} while (vfs_reclaims(c->config.vfs, err));
+	holder_put(h);
+	return err;
+}
+
+int clients_unmap(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_unmap *unmap)
+{
+	struct holder *h = holder_of_handle(c, file->handle);
+
+	if (!h)
+		return 0; /* it had nothing */
+	holder_let_go(h, unmap->offset, unmap->length, unmap->grant);
+	holder_put(h);
+	return 0;
+}
+
+/* ---- long-term pins -------------------------------------------------------------------- */
+
+/* Whether the holes of a range can be filled at all: else nothing is, as fallocate() has it. */
+static bool has_room(struct clients *c, const struct fs_attr *attr, uint64_t length)
+{
+	uint64_t blocks = length / DXF_BLOCK_SIZE;
+	struct fs_space space;
+
+	fs_get_space(c->fs, &space);
+	return blocks <= attr->blocks / (DXF_BLOCK_SIZE / 512) + space.free_blocks +
+				 space.free_units * (DXF_UNIT_SIZE / DXF_BLOCK_SIZE);
+}
+
+static int pin_all(struct clients *c, struct holder *h, const struct dxf_ioc_pin *pin)
+{
+	struct dxf_ioc_map *map = calloc(1, sizeof(*map));
+	uint64_t at = pin->offset, end = pin->offset + pin->length;
+	int err = map ? 0 : -ENOMEM;
+
+	while (!err && at < end) {
+		*map = (struct dxf_ioc_map){
+			.offset = at, .length = end - at, .end = UINT64_MAX,
+			.access = DXF_ACCESS_WRITE,
+		};
+		err = fill_for(c, h, map, PIN_LONG_TERM);
+		if (!err)
+			at = map->piece[map->count - 1].file_offset +
+			     map->piece[map->count - 1].length;
+	}
+	free(map);
+	return err;
+}
+
+/* Each pin is a holder of its own: it ends by itself, whatever else is pinned there. */
+int clients_pin(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
+{
+	struct holder *h, *mine;
+	struct fs_attr attr;
+	int err = check_request(c, file, pin->offset, pin->length, true, &attr);
+
+	if (err)
+		return err;
+	if (pin->length % MAP_PAGE_SIZE || pin->length > DXF_FILE_MAX - pin->offset)
+		return -EINVAL;
+	if (pin->offset + pin->length > round_up(attr.size, MAP_PAGE_SIZE))
+		return -ENXIO;
+	if (!has_room(c, &attr, pin->length))
+		return -ENOSPC;
+	err = holder_get_pin(c, file, pin, (uint32_t)vfs_new_handle(c->config.vfs), &h);
+	if (err)
+		return err;
+	err = pin_all(c, h, pin);
+	mine = err ? holder_remove_pin(c, h->handle, h->serial) : NULL;
+	if (mine)
+		holder_put(mine);
+	holder_put(h);
+	return err;
+}
+
+int clients_unpin(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
+{
+	struct holder *h = holder_of_pin(c, file->handle, pin), *mine = NULL;
+
+	if (!h)
+		return -EINVAL;
+	if (h->pin.length == pin->length)
+		mine = holder_remove_pin(c, h->handle, h->serial);
+	else
+		holder_let_go(h, pin->offset, pin->length, map_view_last_grant(h->view));
+	if (mine)
+		holder_put(mine);
+	holder_put(h);
+	return 0;
+}
+
+/* ---- promotion ---------------------------------------------------------------------------- */
+
+/* A unit that somebody keeps to himself is passed over, for there may be better ones; whatever
+ * else fails would fail again, in a sparse file for very long. */
+static int promote_units(struct clients *c, uint64_t ino, uint64_t from, uint64_t end)
+{
+	int failed = 0, err = 0;
+
+	for (uint64_t at = from; at < end && (!err || err == -EBUSY); at += MAP_UNIT_SIZE) {
+		err = vfs_promote(c->config.vfs, ino, at);
+		failed = failed ? failed : err;
+	}
+	return failed;
+}
+
+int clients_promote(struct clients *c, const struct vfs_open_file *file,
+		   const struct dxf_ioc_promote *promote)
+{
+	uint64_t first = unit_of(promote->offset), end;
+	struct fs_attr attr;
+	int err = check_request(c, file, first, promote->length, true, &attr);
+
+	if (err)
+		return err;
+	end = promote->length > attr.size ? attr.size :
+					    MIN(attr.size, promote->offset + promote->length);
+	if (end > first && !has_room(c, &attr, round_down(end - first, MAP_UNIT_SIZE)))
+		return -ENOSPC;
+	return promote_units(c, file->ino, first, end);
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Programs as mappers: the engine's questions become messages, which the program's
+ * own thread answers (include/daxfuse/direct.h).
+ *
+ * A question that can't be put now is owed: the program has no connection (we have just
+ * replaced its daemon), or does not read. When it connects or answers again it is asked
+ * to let go of the whole file, which is always true, and it faults in again what it needs.
+ *
+ * Nobody is waited for who can't answer: a program that is stopped, or has not been
+ * connected for long. It keeps its pins, and only the space stays busy.
+ */
+#include "daxfuse/direct.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "internal.h"
+
+enum { ANSWER_MS = 1000 };
+
+/* Somebody waits for PROTECTED with these numbers. On that one's stack. */
+struct question {
+	struct question *next;
+	uint64_t cookie, offset, length, grant;
+	bool answered;
+};
+
+/* The session's lock is held. */
+static int send_locked(const struct session *session, uint32_t kind, uint64_t cookie,
+		       uint64_t offset, uint64_t length, uint64_t grant)
+{
+	const struct direct_message message = {
+		.kind = kind, .cookie = cookie, .offset = offset, .length = length, .grant = grant,
+	};
+
+	return send(session->fd, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ?
+	       -errno : 0;
+}
+
+/* By a debugger or a signal: it can't answer before somebody lets it. */
+static bool is_stopped(int pid)
+{
+	char path[32], text[256], *state;
+	size_t n = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	if (file) {
+		n = fread(text, 1, sizeof(text) - 1, file);
+		fclose(file);
+	}
+	text[n] = '\0';
+	state = strrchr(text, ')');
+	return state && (state[1] == ' ') && (state[2] == 'T' || state[2] == 't');
+}
+
+static int pid_of(struct session *session)
+{
+	int pid;
+
+	pthread_mutex_lock(&session->lock);
+	pid = session->pid;
+	pthread_mutex_unlock(&session->lock);
+	return pid;
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The session's lock is held. A question is put: whether an earlier one has had no answer for so
+ * long that nobody need wait, of whatever file it was. */
+static bool is_mute(struct session *session)
+{
+	int64_t at = now_ns();
+
+	if (!session->asked)
+		session->asked = at;
+	return at - session->asked > ANSWER_MS * INT64_C(1000000);
+}
+
+static void owe_locked(struct session *session, struct holder *h)
+{
+	atomic_store(&h->owed, true);
+	session->owed = true;
+}
+
+static int client_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
+{
+	struct holder *h = mapper;
+	struct session *session = h->session;
+	int err = -ENOTCONN, pid;
+	bool expected, mute;
+
+	pthread_mutex_lock(&session->lock);
+	expected = session->expected;
+	pid = session->pid;
+	if (session->fd >= 0)
+		err = send_locked(session, DIRECT_UNMAP, h->cookie, offset, length, grant);
+	if (err)
+		owe_locked(session, h);
+	mute = is_mute(session);
+	pthread_mutex_unlock(&session->lock);
+	if (err && !expected)
+		return err;
+	return mute || (!err && is_stopped(pid)) ? -EAGAIN : -EINPROGRESS;
+}
+
+static int long_term_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
+{
+	return -EBUSY;
+}
+
+/* ---- write protection ------------------------------------------------------------ */
+
+static bool is_same_question(const struct question *a, uint64_t cookie, uint64_t offset, uint64_t length,
+		    uint64_t grant)
+{
+	return a->cookie == cookie && a->offset == offset && a->length == length &&
+	       a->grant == grant;
+}
+
+void client_protected(struct session *session, uint64_t cookie, uint64_t offset, uint64_t length,
+		      uint64_t grant)
+{
+	pthread_mutex_lock(&session->lock);
+	session->silent = false;
+	for (struct question *q = session->questions; q; q = q->next)
+		q->answered |= is_same_question(q, cookie, offset, length, grant);
+	pthread_cond_broadcast(&session->answered);
+	pthread_mutex_unlock(&session->lock);
+}
+
+static void await_locked(struct session *session, const struct question *q)
+{
+	struct timespec until;
+	int err = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ANSWER_MS / 1000;
+	while (!q->answered && session->fd >= 0 && !err)
+		err = pthread_cond_timedwait(&session->answered, &session->lock, &until);
+}
+
+/*
+ * Only while somebody watches: for durability alone it is cheaper to flush the lines of what
+ * stays writable than to have each first store fault again. A program that let us wait in vain
+ * is not asked again before it has answered, or each of its pieces would cost a
+ * second.
+ */
+static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
+{
+	struct holder *h = mapper;
+	struct session *session = h->session;
+	struct question q = { NULL, h->cookie, offset, length, grant, false };
+	struct question **at;
+
+	if (!vfs_is_watched(h->clients->config.vfs) || is_stopped(pid_of(session)))
+		return -EAGAIN;
+	pthread_mutex_lock(&session->lock);
+	if (session->fd >= 0 && !session->silent &&
+	    !send_locked(session, DIRECT_PROTECT, h->cookie, offset, length, grant)) {
+		q.next = session->questions;
+		session->questions = &q;
+		await_locked(session, &q);
+		session->silent |= !q.answered;
+		for (at = &session->questions; *at != &q; at = &(*at)->next)
+			;
+		*at = q.next;
+	}
+	pthread_mutex_unlock(&session->lock);
+	return q.answered ? 0 : -EAGAIN;
+}
+
+/* ---- debts ------------------------------------------------------------------------ */
+
+/* The number is read after the debt is taken: whatever makes a new one was granted before. */
+static void recall_all(struct holder *h)
+{
+	struct session *session = h->session;
+	uint64_t grant;
+
+	if (!atomic_exchange(&h->owed, false))
+		return;
+	grant = map_view_last_grant(h->view);
+	pthread_mutex_lock(&session->lock);
+	if (session->fd < 0 ||
+	    send_locked(session, DIRECT_UNMAP, h->cookie, 0, UINT64_MAX, grant))
+		owe_locked(session, h);
+	pthread_mutex_unlock(&session->lock);
+}
+
+void client_spoke(struct clients *c, struct session *session)
+{
+	bool owed;
+
+	pthread_mutex_lock(&session->lock);
+	owed = session->owed;
+	session->owed = false;
+	session->asked = 0;
+	pthread_mutex_unlock(&session->lock);
+	if (owed)
+		holders_of_session(c, session, recall_all);
+}
+
+void client_ops_init(struct clients *c, unsigned smallest)
+{
+	c->client_ops = (struct mapper_ops){
+		.smallest = smallest,
+		.read_only_first = true,
+		.unmap = client_unmap,
+		.write_protect = client_write_protect,
+		.gone = holder_gone,
+	};
+	c->long_term_ops = (struct mapper_ops){
+		.smallest = smallest,
+		.unmap = long_term_unmap,
+		.gone = holder_gone,
+	};
+}

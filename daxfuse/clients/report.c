@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a mount's report says of programs. */
+#include <json-c/json.h>
+
+#include "internal.h"
+
+static unsigned connected_sessions(struct clients *c)
+{
+	unsigned count = 0;
+
+	pthread_mutex_lock(&c->sessions_lock);
+	for (struct session *session = c->sessions; session; session = session->next)
+		count += session_is_connected(session);
+	pthread_mutex_unlock(&c->sessions_lock);
+	return count;
+}
+
+struct json_object *clients_report(struct clients *c)
+{
+	static const char *const who[] = {
+		[CLIENTS_OWNER] = "owner", [CLIENTS_NOBODY] = "off", [CLIENTS_GROUP] = "group",
+		[CLIENTS_EVERYBODY] = "all",
+	};
+	struct json_object *o = json_object_new_object(), *mount = vfs_report(c->config.vfs, 0);
+
+	json_object_object_add(o, "direct",
+			       json_object_new_string(c->config.listener < 0 ? "off" :
+						      who[c->config.policy.who]));
+	json_object_object_add(o, "socket", json_object_new_string(clients_socket(c)));
+	json_object_object_add(o, "programs", json_object_new_uint64(connected_sessions(c)));
+	json_object_object_foreach(mount, key, value)
+		json_object_object_add(o, key, json_object_get(value));
+	json_object_put(mount);
+	return o;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Sessions: programs that have connected to the control socket, by their number. */
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static struct session *find_session_locked(struct clients *c, uint64_t id)
+{
+	struct session *session = c->sessions;
+
+	while (session && session->id != id)
+		session = session->next;
+	if (session)
+		session->refs++;
+	return session;
+}
+
+struct session *session_find(struct clients *c, uint64_t id)
+{
+	struct session *session;
+
+	pthread_mutex_lock(&c->sessions_lock);
+	session = find_session_locked(c, id);
+	pthread_mutex_unlock(&c->sessions_lock);
+	return session;
+}
+
+/* NULL: no memory. */
+static struct session *make_session_locked(struct clients *c, uint64_t id)
+{
+	struct session *session = calloc(1, sizeof(*session));
+	pthread_condattr_t monotonic;
+
+	if (!session)
+		return NULL;
+	session->id = id;
+	session->refs = 1;
+	session->fd = -1;
+	LIST_INIT(&session->holders);
+	pthread_mutex_init(&session->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&session->answered, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	session->next = c->sessions;
+	c->sessions = session;
+	return session;
+}
+
+int session_get(struct clients *c, uint64_t id, struct session **ret_session)
+{
+	struct session *session;
+
+	pthread_mutex_lock(&c->sessions_lock);
+	session = find_session_locked(c, id);
+	if (!session)
+		session = make_session_locked(c, id);
+	pthread_mutex_unlock(&c->sessions_lock);
+	if (!session)
+		return -ENOMEM;
+	*ret_session = session;
+	return 0;
+}
+
+void session_put(struct clients *c, struct session *session)
+{
+	struct session **at = &c->sessions;
+
+	pthread_mutex_lock(&c->sessions_lock);
+	if (--session->refs) {
+		pthread_mutex_unlock(&c->sessions_lock);
+		return;
+	}
+	while (*at != session)
+		at = &(*at)->next;
+	*at = session->next;
+	pthread_mutex_unlock(&c->sessions_lock);
+	pthread_cond_destroy(&session->answered);
+	pthread_mutex_destroy(&session->lock);
+	free(session);
+}
+
+bool session_is_connected(struct session *session)
+{
+	bool connected;
+
+	pthread_mutex_lock(&session->lock);
+	connected = session->fd >= 0;
+	pthread_mutex_unlock(&session->lock);
+	return connected;
+}

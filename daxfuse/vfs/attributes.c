@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Attributes that no mapping cares for: stat, statfs, extended attributes, quotas, the label. What
+ * changes a file's size or flags is in modify.c. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daxfuse/base/cleanup.h"
+#include "internal.h"
+
+int vfs_getattr(struct vfs *v, uint64_t ino, struct fs_attr *ret_attr)
+{
+	return fs_getattr(v->config.fs, ino, ret_attr);
+}
+
+int vfs_statfs(struct vfs *v, uint64_t ino, struct fs_statfs *ret_statfs)
+{
+	return fs_statfs(v->config.fs, ino, ret_statfs);
+}
+
+int vfs_get_xflags(struct vfs *v, uint64_t ino, struct fs_xflags *ret_xflags)
+{
+	return fs_get_xflags(v->config.fs, ino, ret_xflags);
+}
+
+/* ---- extended attributes ------------------------------------------------------------- */
+
+ssize_t vfs_getxattr(struct vfs *v, uint64_t ino, const char *name, void *value, size_t size)
+{
+	return fs_getxattr(v->config.fs, ino, name, value, size);
+}
+
+/* The length without the names that are root's. */
+static size_t drop_trusted(char *names, size_t length)
+{
+	size_t kept = 0;
+
+	for (size_t at = 0; at < length;) {
+		size_t n = strnlen(names + at, length - at - 1) + 1;
+
+		if (strncmp(names + at, "trusted.", 8)) {
+			memmove(names + kept, names + at, n);
+			kept += n;
+		}
+		at += n;
+	}
+	return kept;
+}
+
+ssize_t vfs_listxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, char *list,
+		      size_t size)
+{
+	CLEANUP_FREE char *names = malloc(DXF_XATTR_MAX);
+	ssize_t n = -ENOMEM;
+
+	if (names)
+		n = fs_listxattr(v->config.fs, ino, names, DXF_XATTR_MAX);
+	if (n > 0 && request->who.uid != 0)
+		n = (ssize_t)drop_trusted(names, (size_t)n);
+	if (size && n > (ssize_t)size)
+		return -ERANGE;
+	if (size && n > 0)
+		memcpy(list, names, (size_t)n);
+	return n;
+}
+
+/*
+ * A caller who is not in the file's group loses sgid by setting its ACL, as with chmod(2). The
+ * kernel says so in a flag that libfuse does not hand on.
+ */
+static int drop_sgid(struct vfs *v, const struct vfs_request *request, uint64_t ino)
+{
+	struct fs_setattr set = { .valid = FS_SET_MODE };
+	struct fs_attr attr;
+	int err = fs_getattr(v->config.fs, ino, &attr);
+
+	if (err || !(attr.mode & S_ISGID) || request->privileged ||
+	    request->is_member(request, attr.gid))
+		return err;
+	set.mode = attr.mode & 07777 & ~(uint32_t)S_ISGID;
+	return fs_setattr(v->config.fs, ino, &set, &attr);
+}
+
+int vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, const char *name,
+		 const void *value, size_t size, int flags)
+{
+	int64_t result;
+	int err = 0;
+
+	if (answer_is_known(request, &result))
+		return 0;
+	if (!strcmp(name, "system.posix_acl_access"))
+		err = drop_sgid(v, request, ino);
+	if (!err) {
+		do {
+			err = fs_setxattr(v->config.fs, &request->who, ino, name, value, size, flags);
+		} while (vfs_reclaims(v, err));
+	}
+	vfs_note(v, ino, DXF_WATCH_ATTR, 0, 0);
+	return err;
+}
+
+int vfs_removexattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, const char *name)
+{
+	int64_t result;
+	int err;
+
+	if (answer_is_known(request, &result))
+		return 0;
+	err = fs_removexattr(v->config.fs, &request->who, ino, name);
+	vfs_note(v, ino, DXF_WATCH_ATTR, 0, 0);
+	return err;
+}
+
+/* ---- quotas, the label ----------------------------------------------------------------- */
+
+int vfs_quota_get(struct vfs *v, uint32_t project, struct fs_quota *ret_quota)
+{
+	return fs_quota_get(v->config.fs, project, ret_quota);
+}
+
+int vfs_quota_set(struct vfs *v, uint32_t project, uint64_t block_limit, uint64_t inode_limit)
+{
+	return fs_quota_set(v->config.fs, project, block_limit, inode_limit);
+}
+
+struct next_quota {
+	uint32_t from;
+	bool found;
+	struct fs_quota quota;
+};
+
+static int take_lower_quota(const struct fs_quota *quota, void *arg)
+{
+	struct next_quota *next = arg;
+
+	if (quota->project >= next->from &&
+	    (!next->found || quota->project < next->quota.project)) {
+		next->quota = *quota;
+		next->found = true;
+	}
+	return 0;
+}
+
+int vfs_quota_next(struct vfs *v, uint32_t project, struct fs_quota *ret_quota)
+{
+	struct next_quota next = { .from = project };
+	int err = fs_quota_list(v->config.fs, take_lower_quota, &next);
+
+	if (!err && !next.found)
+		err = -ENOENT;
+	if (!err)
+		*ret_quota = next.quota;
+	return err;
+}
+
+int vfs_set_label(struct vfs *v, const char *label)
+{
+	return fs_set_label(v->config.fs, label);
+}

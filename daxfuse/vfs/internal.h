@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Of the room: what one mount consists of.
+ *
+ * Lock order, a lock on the left is taken before one on the right (base/lockrank.h has it for all
+ * rooms):
+ *
+ *   orphans (open.c) -> gate of the inode (gate.c; shared by what changes a file that nobody maps,
+ *   and then over core's locks only) -> file's grow lock -> the engine's (map/lock.h), and with it
+ *   core's
+ *
+ * The lock of watchers is a leaf.
+ */
+#ifndef DAXFUSE_VFS_INTERNAL_H
+#define DAXFUSE_VFS_INTERNAL_H
+
+#include <errno.h>
+
+#include "daxfuse/base/bits.h"
+#include "mapped.h"
+
+enum { GATES = 1024, FILE_BUCKETS = 1024, FLUSHED_SLOTS = 1024 };
+
+struct vfs {
+	struct vfs_config config;
+	struct map_engine *engine;
+	uint64_t next_handle;            /* if it outlives nobody */
+	pthread_rwlock_t orphans;        /* read: one may be made; write: one is freed */
+	pthread_rwlock_t gate[GATES];
+	struct vfs_file *files[FILE_BUCKETS];
+	uint64_t flushed[FLUSHED_SLOTS]; /* inodes: flush_once() in modify.c */
+	void (*released)(void *arg, uint64_t handle);
+	void *released_arg;
+	atomic_uint watchers;
+	pthread_mutex_t watch_lock;      /* a leaf: watcher_list */
+	struct watcher *watcher_list;
+	struct map_hook hook;
+};
+
+/* ---- answers.c -------------------------------------------------------------- */
+
+/*
+ * Whether an earlier process has executed the request, and died before it could answer: then
+ * that is what the operation returns, and nothing is done.
+ */
+bool answer_is_known(const struct vfs_request *request, int64_t *ret_result);
+/* Of one that has made an inode: *ret_err and ret_attr as of the call that makes it. */
+bool answer_of_made(struct vfs *v, const struct vfs_request *request, int *ret_err,
+		    struct fs_attr *ret_attr);
+
+/* ---- backend.c -------------------------------------------------------------- */
+
+/* Core, as the engine wants it: `file` is a struct vfs_file, `pool` a struct vfs. */
+extern const struct map_backend vfs_backend;
+
+/* ---- gate.c ----------------------------------------------------------------- */
+
+/*
+ * Begin an operation on an inode that may change its extents or bytes: the file if it is
+ * mapped, referenced; or NULL, and then nobody can begin to map it before vfs_file_leave().
+ */
+struct vfs_file *vfs_file_enter(struct vfs *v, uint64_t ino);
+void vfs_file_leave(struct vfs *v, uint64_t ino, struct vfs_file *file);
+/* Call fn for each, referenced. */
+void vfs_files_for_each(struct vfs *v, void (*fn)(struct vfs_file *file, void *arg), void *arg);
+
+/* ---- privileges.c ------------------------------------------------------------ */
+
+/* FS_WRITE_KILL_*: what a caller without privilege takes away from a file that it changes. */
+unsigned kills_of(const struct vfs_request *request, const struct fs_attr *attr);
+/* The caller is about to change a file's bytes by other means than writing and truncating: what
+ * that takes away goes, and the transport knows. */
+int drop_privileges(struct vfs *v, const struct vfs_request *request, uint64_t ino);
+
+/* ---- watch.c ---------------------------------------------------------------- */
+
+/* Something was changed (DXF_WATCH_*). After it was, before it is answered. */
+void vfs_note(struct vfs *v, uint64_t ino, unsigned what, uint64_t offset, uint64_t length);
+/* A struct map_hook's; arg is the struct vfs. */
+void watch_first_write(void *arg, void *file, uint64_t offset, uint64_t length);
+/* The handle may have been a watcher. */
+void watch_release(struct vfs *v, uint64_t handle);
+/* No handle is one any more. */
+void watch_end(struct vfs *v);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Files that are mapped, for those who map them: programs (clients/), guests and kernel views. A
+ * mapper gets the file of an inode, opens a view of it in the engine (map/map.h), and puts the file
+ * when it has closed the view.
+ */
+#ifndef DAXFUSE_VFS_MAPPED_H
+#define DAXFUSE_VFS_MAPPED_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "daxfuse/map/map.h"
+#include "vfs.h"
+
+struct vfs_file {
+	uint64_t ino; /* first: probes show it */
+	struct vfs *vfs;
+	struct map_file *map;
+	struct vfs_file *next;   /* in its bucket; under the gate */
+	atomic_uint refs;        /* mappers, and operations under way */
+	atomic_uint mappers;     /* of them: open views; the last one to go writes back */
+	pthread_mutex_t grow;    /* over every change of the size, and what belongs to it */
+};
+
+/* The file of an inode, referenced, made if need be: it is mapped from now on. -ENODEV: no regular
+ * file; -ENOMEM */
+int vfs_file_get(struct vfs *v, uint64_t ino, struct vfs_file **ret_file);
+/* Only if it is mapped; else NULL. */
+struct vfs_file *vfs_file_find(struct vfs *v, uint64_t ino);
+void vfs_file_put(struct vfs_file *file);
+
+/* A number that no open file, and nobody else who asks here, gets during this mount. */
+uint64_t vfs_new_handle(struct vfs *v);
+/* Whether somebody wants to hear of each first write. One that comes later sees what was changed
+ * before. */
+bool vfs_is_watched(const struct vfs *v);
+/* The transport must not believe any more what it has of an inode (struct vfs_config). */
+void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data);
+/* Whether what failed is worth another try, as space was freed meanwhile. */
+bool vfs_reclaims(const struct vfs *v, ssize_t err);
+struct fs *vfs_fs(const struct vfs *v);
+bool vfs_is_read_only(const struct vfs *v);
+/* Whether enough of a unit is used to gather it. */
+bool vfs_is_worth_a_unit(struct vfs_file *file, uint64_t unit);
+
+#endif

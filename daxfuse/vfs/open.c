@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Open files, and inodes without a name, which live as long as somebody has them open.
+ *
+ * An O_TMPFILE is an orphan from the start. Until it is open it must not be taken for one to free:
+ * making one holds the lock of orphans shared, freeing one exclusively.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "internal.h"
+
+#define DAY (24 * 60 * 60 * INT64_C(1000000000))
+
+/*
+ * A read that a transport's cache answers never comes here, and so would never move the access
+ * time. Where it is due, the cache is dropped at open, and the first read comes.
+ */
+static bool atime_is_due(const struct vfs *v, const struct fs_attr *attr)
+{
+	if (v->config.read_only || (attr->flags & DXF_FLAG_NOATIME))
+		return false;
+	switch (v->config.atime) {
+	case FS_ATIME_NEVER:
+		return false;
+	case FS_ATIME_STRICT:
+		return true;
+	case FS_ATIME_RELATIVE:
+		break;
+	}
+	return attr->atime <= attr->mtime || attr->atime <= attr->ctime ||
+	       fs_clock() - attr->atime >= DAY;
+}
+
+static void fill_opened(struct vfs *v, const struct fs_attr *attr, int flags,
+			struct vfs_opened *ret_opened)
+{
+	bool touches = (flags & O_ACCMODE) != O_WRONLY && !(flags & O_NOATIME);
+
+	*ret_opened = (struct vfs_opened){
+		.attr = *attr,
+		.handle = vfs_new_handle(v),
+		.direct = attr->dax,
+		.keep_cache = !attr->dax && !(touches && atime_is_due(v, attr)),
+		.only_appends = attr->flags & DXF_FLAG_APPEND,
+	};
+}
+
+static int truncate_opened(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+			   bool kill_suidgid, struct fs_attr *attr)
+{
+	struct fs_setattr set = {
+		.valid = FS_SET_SIZE | (kill_suidgid ? FS_SET_KILL_SUIDGID : 0),
+	};
+	uint32_t mode = attr->mode;
+	int err = vfs_setattr(v, request, ino, &set, attr);
+
+	/* an earlier process may have changed it, and died before it could say so */
+	if (!err && (attr->mode != mode || request->repeated))
+		vfs_forget_cached(v, ino, false);
+	return err;
+}
+
+int vfs_open_inode(struct vfs *v, const struct vfs_request *request, uint64_t ino, int flags,
+		   bool kill_suidgid, struct vfs_opened *ret_opened)
+{
+	struct fs_attr attr;
+	int err = fs_open(v->config.fs, ino, flags, &attr);
+
+	if (!err && (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY) {
+		err = truncate_opened(v, request, ino, kill_suidgid, &attr);
+		if (err)
+			fs_release(v->config.fs, ino);
+	}
+	if (!err)
+		fill_opened(v, &attr, flags, ret_opened);
+	return err;
+}
+
+/* One that was just made. */
+static int open_made(struct vfs *v, const struct fs_attr *made, int flags,
+		     struct vfs_opened *ret_opened)
+{
+	struct fs_attr attr;
+	int err = fs_open(v->config.fs, made->ino, O_RDONLY, &attr);
+
+	if (!err)
+		fill_opened(v, &attr, flags, ret_opened);
+	return err;
+}
+
+int vfs_create(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
+	       uint32_t mode, int flags, struct vfs_opened *ret_opened)
+{
+	struct fs_attr attr;
+	int err = vfs_mknod(v, request, parent, name, (mode & 07777) | S_IFREG, 0, &attr);
+
+	return err ? err : open_made(v, &attr, flags, ret_opened);
+}
+
+int vfs_tmpfile(struct vfs *v, const struct vfs_request *request, uint64_t parent, uint32_t mode,
+		int flags, struct vfs_opened *ret_opened)
+{
+	struct fs_attr attr;
+	int err;
+
+	pthread_rwlock_rdlock(&v->orphans);
+	if (!answer_of_made(v, request, &err, &attr))
+		err = fs_tmpfile(v->config.fs, &request->who, parent, (mode & 07777) | S_IFREG,
+				 &attr);
+	if (!err)
+		err = open_made(v, &attr, flags, ret_opened);
+	pthread_rwlock_unlock(&v->orphans);
+	return err;
+}
+
+/* Pins end first: the file may be trimmed when nobody maps it. */
+void vfs_release(struct vfs *v, uint64_t ino, uint64_t handle)
+{
+	if (v->released)
+		v->released(v->released_arg, handle);
+	watch_release(v, handle);
+	fs_release(v->config.fs, ino);
+}
+
+void vfs_on_release(struct vfs *v, void (*fn)(void *arg, uint64_t handle), void *arg)
+{
+	v->released = fn;
+	v->released_arg = arg;
+}
+
+/* ---- orphans ------------------------------------------------------------------------ */
+
+bool vfs_is_orphan(struct vfs *v, uint64_t ino, uint32_t *ret_generation)
+{
+	struct fs_attr attr;
+
+	if (!fs_is_orphan(v->config.fs, ino) || fs_getattr(v->config.fs, ino, &attr))
+		return false;
+	*ret_generation = attr.generation;
+	return true;
+}
+
+void vfs_reap(struct vfs *v, uint64_t ino, uint32_t generation)
+{
+	struct fs_attr attr;
+
+	pthread_rwlock_wrlock(&v->orphans);
+	if (fs_getattr(v->config.fs, ino, &attr) == 0 && attr.generation == generation)
+		fs_forget(v->config.fs, ino);
+	pthread_rwlock_unlock(&v->orphans);
+}
+
+struct orphan_walk {
+	struct vfs *vfs;
+	void (*fn)(void *arg, uint64_t ino, uint32_t generation);
+	void *arg;
+};
+
+static int visit_orphan(uint64_t ino, void *arg)
+{
+	const struct orphan_walk *walk = arg;
+	struct fs_attr attr;
+
+	if (fs_getattr(walk->vfs->config.fs, ino, &attr) == 0 && attr.nlink == 0)
+		walk->fn(walk->arg, ino, attr.generation);
+	return 0;
+}
+
+void vfs_orphans_for_each(struct vfs *v, void (*fn)(void *arg, uint64_t ino, uint32_t generation),
+			  void *arg)
+{
+	struct orphan_walk walk = { v, fn, arg };
+
+	/* what is poisoned stays an orphan */
+	fs_for_each_orphan(v->config.fs, visit_orphan, &walk);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The life of a vfs, and what belongs to no operation. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+/* Grants of this life are higher than those of any earlier one. */
+enum { LIFE_SHIFT = 40 };
+
+static void init_locks(struct vfs *v)
+{
+	pthread_rwlockattr_t fair;
+
+	pthread_rwlockattr_init(&fair);
+	/* a stream of operations must not keep out one that wants to map */
+	pthread_rwlockattr_setkind_np(&fair, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	for (unsigned i = 0; i < GATES; i++)
+		pthread_rwlock_init(&v->gate[i], &fair);
+	pthread_rwlockattr_destroy(&fair);
+	pthread_rwlock_init(&v->orphans, NULL);
+	pthread_mutex_init(&v->watch_lock, NULL);
+}
+
+int vfs_open(const struct vfs_config *config, struct vfs **ret_vfs)
+{
+	struct vfs *v = calloc(1, sizeof(*v));
+	int err;
+
+	if (!v)
+		return -ENOMEM;
+	v->config = *config;
+	init_locks(v);
+	err = map_engine_new(&vfs_backend, v, &v->engine);
+	if (err) {
+		free(v);
+		return err;
+	}
+	v->hook = (struct map_hook){ watch_first_write, v, NULL };
+	map_engine_add_hook(v->engine, &v->hook);
+	map_engine_set_first_grant(v->engine, config->life << LIFE_SHIFT);
+	*ret_vfs = v;
+	return 0;
+}
+
+void vfs_close(struct vfs *v)
+{
+	if (!v)
+		return;
+	watch_end(v);
+	map_engine_free(v->engine);
+	for (unsigned i = 0; i < GATES; i++)
+		pthread_rwlock_destroy(&v->gate[i]);
+	pthread_rwlock_destroy(&v->orphans);
+	pthread_mutex_destroy(&v->watch_lock);
+	free(v);
+}
+
+uint64_t vfs_new_handle(struct vfs *v)
+{
+	uint64_t *next = v->config.next_handle ? v->config.next_handle : &v->next_handle;
+
+	return __atomic_add_fetch(next, 1, __ATOMIC_RELAXED);
+}
+
+void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data)
+{
+	v->config.forget(v->config.transport, ino, data);
+}
+
+bool vfs_reclaims(const struct vfs *v, ssize_t err)
+{
+	return (err == -ENOSPC || err == -EDQUOT) && v->config.reclaim(v->config.transport);
+}
+
+struct fs *vfs_fs(const struct vfs *v)
+{
+	return v->config.fs;
+}
+
+bool vfs_is_read_only(const struct vfs *v)
+{
+	return v->config.read_only;
+}

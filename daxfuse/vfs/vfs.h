@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Every operation of a mounted filesystem, once, whether anybody has its files mapped or not:
+ * the only API of transports, which decode, make one call here, and reply. What core does is
+ * put together with the mapping engine (modify.c), with watchers, with space that is about to be
+ * freed, with answers that outlive the process, and with the rules on who may do what.
+ * docs/design/overview.md follows three operations through the rooms.
+ *
+ * Functions return 0 (or a count) or a negative errno, ret_* are untouched on error. They may be
+ * called from any thread with no lock held, and are durable when they return, as core/fs.h says
+ * of each. Errors are those of the fs_ function of that name, and what is said here. Objects are
+ * named by inode number. An inode that nobody maps costs one uncontended lock.
+ */
+#ifndef DAXFUSE_VFS_VFS_H
+#define DAXFUSE_VFS_VFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "answers.h"
+#include "daxfuse/core/fs.h"
+#include "daxfuse/ioctl.h"
+
+struct vfs;
+struct json_object;
+
+/* ---- life ------------------------------------------------------------------------ */
+
+struct vfs_config {
+	struct fs *fs;
+	bool read_only;
+	enum fs_atime_mode atime;
+	bool probe_lines;      /* poison may be in any line (a device), not in known pages only */
+	uint64_t life;         /* of serving processes, counted from 1 */
+	uint64_t *next_handle; /* where it outlives us; NULL: nowhere */
+	/*
+	 * What the transport is told, and asked. From any thread, also one that serves.
+	 */
+	void *transport;
+	/* It must not believe any more what it has of an inode: attributes, and (data) pages.
+	 * Must not wait. */
+	void (*forget)(void *transport, uint64_t ino, bool data);
+	/* Space or quota is short: wait, not for long, for what is about to be freed. Whether
+	 * anything was. */
+	bool (*reclaim)(void *transport);
+};
+
+/* The pool is mounted. -ENOMEM */
+int vfs_open(const struct vfs_config *config, struct vfs **ret_vfs);
+/* Nobody calls anything any more, and nothing is mapped. NULL is fine. */
+void vfs_close(struct vfs *v);
+
+/* ---- requests ---------------------------------------------------------------------- */
+
+/* On whose behalf, and what an earlier process has made of it (answers.h). */
+struct vfs_request {
+	struct fs_request who;     /* who.once: answer_once() of answer */
+	bool privileged;           /* may do what root of this mount may */
+	bool (*is_member)(const struct vfs_request *request, uint32_t gid);
+	struct vfs_answer *answer; /* NULL: there is nothing that outlives us */
+	bool repeated;             /* an earlier process has had it */
+};
+
+/* ---- names ------------------------------------------------------------------------- */
+
+/* Of an inode that has no name: -ESTALE, it may be freed at any moment. */
+int vfs_lookup(struct vfs *v, uint64_t parent, const char *name, struct fs_attr *ret_attr);
+int vfs_mknod(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
+	      uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr);
+int vfs_mkdir(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
+	      uint32_t mode, struct fs_attr *ret_attr);
+int vfs_symlink(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
+		const char *target, struct fs_attr *ret_attr);
+int vfs_link(struct vfs *v, const struct vfs_request *request, uint64_t ino, uint64_t parent,
+	     const char *name, struct fs_attr *ret_attr);
+int vfs_unlink(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name);
+int vfs_rmdir(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name);
+int vfs_rename(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
+	       uint64_t new_parent, const char *new_name, unsigned flags);
+ssize_t vfs_readlink(struct vfs *v, uint64_t ino, char *buf, size_t size);
+int vfs_readdir(struct vfs *v, uint64_t ino, uint64_t cookie,
+		int (*emit)(const struct fs_dirent *entry, void *arg), void *arg);
+
+/* ---- open files ---------------------------------------------------------------------- */
+
+enum {
+	VFS_MAY_READ = 1,
+	VFS_MAY_WRITE = 2,
+	/* It was append-only when it was opened, and must not be written to in any other way then:
+	 * transports that do not know the flag let programs drop O_APPEND, and map. */
+	VFS_ONLY_APPENDS = 4,
+};
+
+/* As other calls name it. */
+struct vfs_open_file {
+	uint64_t ino;
+	uint64_t handle; /* 0: a directory, which is not opened with us */
+	unsigned may;    /* VFS_MAY_*, as it was opened */
+};
+
+struct vfs_opened {
+	struct fs_attr attr;
+	uint64_t handle;  /* no other open file of this mount gets that number */
+	bool direct;      /* reads and writes go past the transport's cache */
+	bool keep_cache;  /* what that has of the file is good still */
+	bool only_appends; /* VFS_ONLY_APPENDS */
+};
+
+/* open(2)'s flags, O_TRUNC included; kill_suidgid: and that takes suid and sgid away. */
+int vfs_open_inode(struct vfs *v, const struct vfs_request *request, uint64_t ino, int flags,
+		   bool kill_suidgid, struct vfs_opened *ret_opened);
+/* The flags of one that was just made; its mode does not bind them. */
+int vfs_create(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
+	       uint32_t mode, int flags, struct vfs_opened *ret_opened);
+int vfs_tmpfile(struct vfs *v, const struct vfs_request *request, uint64_t parent, uint32_t mode,
+		int flags, struct vfs_opened *ret_opened);
+/* It was closed, or never came to be open: its pins and its watcher end. */
+void vfs_release(struct vfs *v, uint64_t ino, uint64_t handle);
+/* fn is told of each handle that is released, before the file is trimmed. Not while in use. */
+void vfs_on_release(struct vfs *v, void (*fn)(void *arg, uint64_t handle), void *arg);
+
+/*
+ * Inodes without a name are freed by a transport that knows that nobody can reach them: one that
+ * was told so asks vfs_is_orphan() (and which one), and once sure, vfs_reap(). If the number has
+ * another generation by then, or a name again, nothing happens.
+ */
+bool vfs_is_orphan(struct vfs *v, uint64_t ino, uint32_t *ret_generation);
+void vfs_reap(struct vfs *v, uint64_t ino, uint32_t generation);
+/* Call fn for each there is. */
+void vfs_orphans_for_each(struct vfs *v, void (*fn)(void *arg, uint64_t ino, uint32_t generation),
+			  void *arg);
+
+/* ---- attributes -------------------------------------------------------------------- */
+
+int vfs_getattr(struct vfs *v, uint64_t ino, struct fs_attr *ret_attr);
+/* -EBUSY, too: a mapping whose owner does not let go. */
+int vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+		const struct fs_setattr *set, struct fs_attr *ret_attr);
+int vfs_statfs(struct vfs *v, uint64_t ino, struct fs_statfs *ret_statfs);
+ssize_t vfs_getxattr(struct vfs *v, uint64_t ino, const char *name, void *value, size_t size);
+/* Names that begin with "trusted." are root's to see. size 0: only the length. */
+ssize_t vfs_listxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, char *list,
+		      size_t size);
+/* Setting an ACL takes sgid away from a caller who is not in the file's group, as chmod(2). */
+int vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, const char *name,
+		 const void *value, size_t size, int flags);
+int vfs_removexattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, const char *name);
+int vfs_get_xflags(struct vfs *v, uint64_t ino, struct fs_xflags *ret_xflags);
+/* -EBUSY: the DAX flag of a file that is mapped. */
+int vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags);
+
+/* ---- data --------------------------------------------------------------------------- */
+
+/* As fs_read(); what emit gets was looked at for poison, so that nobody else meets it. */
+ssize_t vfs_read(struct vfs *v, uint64_t ino, uint64_t offset, size_t length, bool noatime,
+		 fs_emit emit, void *arg);
+/* The same into a buffer. */
+ssize_t vfs_pread(struct vfs *v, uint64_t ino, void *buf, size_t length, uint64_t offset,
+		  bool noatime);
+enum {
+	VFS_WRITE_KILL_SUIDGID = 1, /* the caller is not privileged */
+	VFS_WRITE_APPENDS = 2,      /* O_APPEND: offset is the end, as the transport knows it */
+};
+/* -EPERM, too: VFS_ONLY_APPENDS. */
+ssize_t vfs_write(struct vfs *v, const struct vfs_request *request, const struct vfs_open_file *file,
+		  const void *buf, size_t length, uint64_t offset, unsigned flags);
+/* What moves or frees extents under a mapping waits for mappers that answer, up to a second. */
+int vfs_fallocate(struct vfs *v, const struct vfs_request *request, uint64_t ino, int mode,
+		  uint64_t offset, uint64_t length);
+ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_t in,
+		       uint64_t in_offset, const struct vfs_open_file *out, uint64_t out_offset,
+		       size_t length);
+off_t vfs_seek(struct vfs *v, uint64_t ino, uint64_t offset, int whence);
+/* What was stored through mappings before is durable. */
+int vfs_fsync(struct vfs *v, uint64_t ino);
+
+/* ---- space -------------------------------------------------------------------------- */
+
+/* DXF_IOC_EXTENTS: from extents->start on. */
+int vfs_extents(struct vfs *v, uint64_t ino, struct dxf_ioc_extents *extents);
+int vfs_realign(struct vfs *v, uint64_t ino, uint64_t *offset, bool *ret_moved);
+/* Make the unit around offset a whole one, mapped or not. */
+int vfs_promote(struct vfs *v, uint64_t ino, uint64_t offset);
+int vfs_quota_get(struct vfs *v, uint32_t project, struct fs_quota *ret_quota);
+int vfs_quota_set(struct vfs *v, uint32_t project, uint64_t block_limit, uint64_t inode_limit);
+/* Of the lowest project from `project` on. -ENOENT: there is none. */
+int vfs_quota_next(struct vfs *v, uint32_t project, struct fs_quota *ret_quota);
+int vfs_set_label(struct vfs *v, const char *label);
+
+/* ---- watching ------------------------------------------------------------------------ */
+
+/* DXF_IOC_WATCH, DXF_IOC_WATCH_READ. */
+int vfs_watch(struct vfs *v, const struct vfs_open_file *file);
+int vfs_watch_read(struct vfs *v, const struct vfs_open_file *file, struct dxf_ioc_watch *watch);
+
+/* ---- reports ------------------------------------------------------------------------- */
+
+/* One object: how much is mapped in which size, and the counters; ino 0: of the mount. */
+struct json_object *vfs_report(struct vfs *v, uint64_t ino);
+
+#endif
