@@ -8,7 +8,7 @@
  * enters the table, and is then filled. If an early answer says that the file can't be mapped
  * directly, the kernel maps it at these addresses.
  *
- * Signals are blocked throughout: mmap() is no cancellation point and is not interrupted, as
+ * Signals are blocked meanwhile: mmap() is no cancellation point and is not interrupted, as
  * opening the file and asking the daemon would be. It also saves the lock from doing so each time.
  */
 #include "mmap.h"
@@ -364,6 +364,9 @@ static int map_range(const struct map_request *r, uintptr_t *ret_addr)
 	err = map_candidate(r, writable, ret_addr);
 	pthread_setcancelstate(state, NULL);
 	signals_restore(mask);
+	/* what is the kernel's is populated already, and none of ours */
+	if (!err && r->flags & MAP_POPULATE && r->prot != PROT_NONE)
+		fault_populate(*ret_addr, *ret_addr + r->length, r->prot & PROT_WRITE);
 	return err;
 }
 

@@ -278,12 +278,6 @@ int fault_populate(uintptr_t start, uintptr_t end, bool write)
 int fault_fill_region(uintptr_t start, uintptr_t end, uint64_t offset, int prot, int flags)
 {
 	uint32_t access = prot & PROT_WRITE ? DXF_ACCESS_EAGER : DXF_ACCESS_READ;
-	int err;
 
-	if (prot == PROT_NONE)
-		return 0;
-	err = fill_range(start, end, offset, access, flags & MAP_POPULATE);
-	if (!err && flags & MAP_POPULATE)
-		fault_populate(start, end, prot & PROT_WRITE);
-	return err;
+	return prot == PROT_NONE ? 0 : fill_range(start, end, offset, access, flags & MAP_POPULATE);
 }
