@@ -28,6 +28,7 @@ struct json_object *clients_report(struct clients *c)
 						      who[c->config.policy.who]));
 	json_object_object_add(o, "socket", json_object_new_string(clients_socket(c)));
 	json_object_object_add(o, "programs", json_object_new_uint64(connected_sessions(c)));
+	json_object_object_add(o, "pin_records", json_object_new_uint64(pins_kept_count(&c->pins)));
 	json_object_object_foreach(mount, key, value)
 		json_object_object_add(o, key, json_object_get(value));
 	json_object_put(mount);

@@ -146,7 +146,7 @@ static inline void fake_piece(const struct dxf_ioc_map *map, uint64_t unit, stru
 		piece->flags |= DXF_PIECE_WRITABLE;
 }
 
-/* As direct/mapping.c: with the lower number. */
+/* As the real one (map/run.c): with the lower number. */
 static inline bool fake_join(struct dxf_ioc_piece *a, const struct dxf_ioc_piece *b)
 {
 	if (a->flags != b->flags || a->reason != b->reason || b->drop_length ||
