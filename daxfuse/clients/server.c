@@ -7,6 +7,8 @@
  * and says nothing before HELLO. Who breaks the rules is disconnected; its pins stay until
  * its files are closed.
  */
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -93,6 +95,15 @@ static uint32_t welcome_flags(const struct clients *c)
 	return flags;
 }
 
+/* Ours may be open for writing, as the mount may be made writable. */
+static int reopen_to_read(const struct clients *c)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", device_fd(c->config.dev));
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 /* The device goes along as the very description that carries our lock: it stays locked as
  * long as anybody maps it, so that no other daemon, mkfs or fsck writes beneath them. */
 static int send_welcome(const struct clients *c, const struct connection *conn)
@@ -112,8 +123,12 @@ static int send_welcome(const struct clients *c, const struct connection *conn)
 		.msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = &control, .msg_controllen = sizeof(control),
 	};
-	int fd = device_fd(c->config.dev);
+	bool reads = vfs_is_read_only(c->config.vfs);
+	CLEANUP_FD int own = reads ? reopen_to_read(c) : -1;
+	int fd = reads ? own : device_fd(c->config.dev);
 
+	if (fd < 0)
+		return -errno;
 	control.header = (struct cmsghdr){
 		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(fd)),
 	};

@@ -113,7 +113,7 @@ static int may_set(const struct dxf_inode *inode, const struct fs_setattr *set)
 int fs_may_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set)
 {
 	struct inode *inode;
-	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, false, &inode);
+	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, false, &inode);
 
 	if (err)
 		return err;
@@ -162,7 +162,7 @@ int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct
 	struct tx *tx;
 	int err;
 
-	if (fs->options.read_only)
+	if (fs_is_read_only(fs))
 		return -EROFS;
 	err = inode_lock(fs, ino, true, &inode);
 	if (err)
@@ -220,7 +220,7 @@ int drop_privileges_locked(struct fs *fs, struct inode *inode, unsigned kill, bo
 int fs_drop_privileges(struct fs *fs, uint64_t ino, unsigned kill, bool *ret_dropped)
 {
 	struct inode *inode;
-	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
 
 	*ret_dropped = false;
 	if (err)
@@ -276,7 +276,7 @@ int fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags)
 	struct tx *tx;
 	int err;
 
-	if (fs->options.read_only)
+	if (fs_is_read_only(fs))
 		return -EROFS;
 	err = inode_lock(fs, ino, true, &inode);
 	if (err)

@@ -445,7 +445,7 @@ static int check_arguments(const struct fs *fs, int mode, uint64_t offset, uint6
 		return -EINVAL;
 	if (offset >= DXF_FILE_MAX || length > DXF_FILE_MAX - offset)
 		return -EFBIG;
-	return fs->options.read_only ? -EROFS : 0;
+	return fs_is_read_only(fs) ? -EROFS : 0;
 }
 
 int fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)

@@ -23,7 +23,7 @@ static int may_open(const struct fs *fs, const struct dxf_inode *inode, int flag
 
 	if (!writes)
 		return 0;
-	if (fs->options.read_only)
+	if (fs_is_read_only(fs))
 		return -EROFS;
 	if (inode->flags & DXF_FLAG_IMMUTABLE)
 		return -EPERM;
@@ -71,7 +71,7 @@ static void settle(struct fs *fs, struct inode *inode)
 		return;
 	if (inode->forgotten)
 		reap(fs, inode);
-	else if (inode->trim)
+	else if (inode->trim && !fs_is_read_only(fs))
 		trim_inode(fs, inode);
 }
 
@@ -159,7 +159,7 @@ void fs_forget(struct fs *fs, uint64_t ino)
 {
 	struct inode *inode;
 
-	if (fs->options.read_only || inode_lock(fs, ino, true, &inode))
+	if (fs_is_read_only(fs) || inode_lock(fs, ino, true, &inode))
 		return;
 	/* a close may be on its way still, behind what nobody waits for */
 	if (is_in_use(inode))
@@ -175,11 +175,11 @@ static void update_atime(struct fs *fs, struct inode *inode)
 {
 	int64_t now, atime = __atomic_load_n(&inode->media->atime, __ATOMIC_RELAXED);
 
-	if (fs->options.read_only || fs->options.atime == FS_ATIME_NEVER ||
+	if (fs_is_read_only(fs) || fs_atime(fs) == FS_ATIME_NEVER ||
 	    (inode->media->flags & DXF_FLAG_NOATIME))
 		return;
 	now = fs_clock();
-	if (fs->options.atime == FS_ATIME_RELATIVE && atime > inode->media->mtime &&
+	if (fs_atime(fs) == FS_ATIME_RELATIVE && atime > inode->media->mtime &&
 	    atime > inode->media->ctime && now - atime < DAY_SECONDS * INT64_C(1000000000))
 		return;
 	/* one word, atomic: readers need not exclude each other for it */

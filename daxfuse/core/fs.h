@@ -103,6 +103,11 @@ int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs 
 	     struct fs_report *ret_report);
 /* Frees memory. Orphans that are still open wait for the next mount. */
 void fs_unmount(struct fs *fs);
+/* Of a mount that goes on. Nobody writes while it is made read-only: the kernel sees to that. -EROFS:
+ * the pool was mapped for reading. */
+int fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime);
+bool fs_is_read_only(const struct fs *fs);
+enum fs_atime_mode fs_atime(const struct fs *fs);
 const struct dxf_super *fs_super(const struct fs *fs);
 const struct pmem *fs_pmem(const struct fs *fs);
 int fs_set_label(struct fs *fs, const char *label);

@@ -119,7 +119,7 @@ static int mapping_begin(struct fs *fs, uint64_t ino, uint64_t offset, struct in
 			 struct tx **ret_tx, struct dxf_inode **ret_di)
 {
 	struct inode *inode;
-	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
 
 	if (err)
 		return err;
@@ -236,7 +236,7 @@ int fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_f
 	struct inode *inode;
 	int err;
 
-	if (fs->options.read_only)
+	if (fs_is_read_only(fs))
 		return -EROFS;
 	err = inode_lock(fs, ino, false, &inode);
 	if (err)
@@ -309,7 +309,7 @@ static int edit_grown(struct fs *fs, struct inode *inode, uint64_t old_size)
 int fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size)
 {
 	struct inode *inode;
-	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
 
 	if (err)
 		return err;
@@ -327,7 +327,7 @@ int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
 {
 	uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length, steps;
 	struct inode *inode;
-	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
 
 	if (err)
 		return err;
@@ -355,7 +355,7 @@ int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
 int fs_map_touch(struct fs *fs, uint64_t ino)
 {
 	struct inode *inode;
-	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
 
 	if (err)
 		return err;

@@ -32,12 +32,31 @@ const struct pmem *fs_pmem(const struct fs *fs)
 	return fs->pm;
 }
 
+bool fs_is_read_only(const struct fs *fs)
+{
+	return __atomic_load_n(&fs->options.read_only, __ATOMIC_RELAXED);
+}
+
+enum fs_atime_mode fs_atime(const struct fs *fs)
+{
+	return __atomic_load_n(&fs->options.atime, __ATOMIC_RELAXED);
+}
+
+int fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime)
+{
+	if (!read_only && fs->pm->read_only)
+		return -EROFS;
+	__atomic_store_n(&fs->options.read_only, read_only, __ATOMIC_RELAXED);
+	__atomic_store_n(&fs->options.atime, atime, __ATOMIC_RELAXED);
+	return 0;
+}
+
 int fs_set_label(struct fs *fs, const char *label)
 {
 	struct dxf_super *super = &fs->vol->super;
 	size_t length = strlen(label);
 
-	if (fs->options.read_only)
+	if (fs_is_read_only(fs))
 		return -EROFS;
 	if (length >= sizeof(super->label))
 		return -EINVAL;

@@ -40,7 +40,7 @@ int dir_may_change(const struct inode *dir)
 int dir_lock(struct fs *fs, uint64_t ino, struct inode **ret_dir)
 {
 	struct inode *dir;
-	int err = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &dir);
+	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &dir);
 
 	if (err)
 		return err;

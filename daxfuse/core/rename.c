@@ -323,7 +323,7 @@ int fs_rename(struct fs *fs, const struct fs_request *request, uint64_t parent, 
 	if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) ||
 	    ((flags & RENAME_EXCHANGE) && (flags & (RENAME_NOREPLACE | RENAME_WHITEOUT))))
 		return -EINVAL;
-	if (fs->options.read_only)
+	if (fs_is_read_only(fs))
 		return -EROFS;
 	err = try_rename(&r, parent, new_parent);
 	if (err == AGAIN_SERIAL) {

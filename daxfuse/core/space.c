@@ -26,12 +26,12 @@ void fs_get_space(struct fs *fs, struct fs_space *ret_space)
 /* A mount that may not write gives nothing out, and may not mend units either. */
 int fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length)
 {
-	return fs->options.read_only ? 0 : alloc_hold(fs->vol, device_offset, length);
+	return fs_is_read_only(fs) ? 0 : alloc_hold(fs->vol, device_offset, length);
 }
 
 void fs_unhold(struct fs *fs, uint64_t device_offset, uint64_t length)
 {
-	if (!fs->options.read_only)
+	if (!fs_is_read_only(fs))
 		alloc_unhold(fs->vol, device_offset, length);
 }
 
@@ -77,7 +77,7 @@ int fs_statfs(struct fs *fs, uint64_t ino, struct fs_statfs *ret_statfs)
 
 int fs_quota_set(struct fs *fs, uint32_t project, uint64_t block_limit, uint64_t inode_limit)
 {
-	if (fs->options.read_only)
+	if (fs_is_read_only(fs))
 		return -EROFS;
 	return quota_set_limits(fs->vol, project, block_limit, inode_limit);
 }

@@ -513,7 +513,7 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 		 size_t length, uint64_t offset, unsigned flags)
 {
 	struct inode *inode;
-	ssize_t n = fs->options.read_only ? -EROFS : inode_lock(fs, ino, true, &inode);
+	ssize_t n = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
 
 	if (n)
 		return n;

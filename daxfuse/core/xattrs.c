@@ -96,7 +96,7 @@ static int change_xattr(struct fs *fs, const struct fs_request *request, uint64_
 	struct tx *tx;
 	int err = classify(name, &class);
 
-	if (!err && fs->options.read_only)
+	if (!err && fs_is_read_only(fs))
 		err = -EROFS;
 	if (!err)
 		err = inode_lock(fs, ino, true, &inode);

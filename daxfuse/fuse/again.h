@@ -11,4 +11,10 @@ struct options;
  */
 int again_mount(const struct options *options, const char *device, const char *mountpoint);
 
+/*
+ * As options.remount asks: read-only or writable, access times, and the flags of this mount point,
+ * as far as they were said. The exit status.
+ */
+int again_remount(const struct options *options);
+
 #endif

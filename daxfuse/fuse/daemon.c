@@ -201,8 +201,6 @@ static int open_vfs(struct state *s)
 {
 	const struct vfs_config config = {
 		.fs = s->fs,
-		.read_only = s->options->fs.read_only,
-		.atime = s->options->fs.atime,
 		.probe_lines = device_info(s->dev)->kind == DEVICE_DAX,
 		.life = s->kept ? s->kept->starts : 1,
 		.next_handle = s->pins ? &s->pins->next_handle : NULL,
@@ -235,22 +233,65 @@ static int open_clients(struct state *s)
 	return clients_open(&config, &s->clients);
 }
 
-static int open_pool(struct state *s)
+static int complain_device(const struct state *s, int err, const struct device_error *error)
 {
-	struct device_error error;
+	complain(s->device, error->what[0] ? error->what : "cannot be opened", err, error->advice);
+	return err;
+}
+
+/* The last process may have written still when the mount became read-only, and have been
+ * killed: its last change is completed as at any mount. */
+static int complete_last_change(struct state *s)
+{
+	struct fs_options options = s->options->fs;
+	struct device_error error = { 0 };
+	struct device *dev = NULL;
+	struct fs *fs = NULL;
 	struct pmem *pm;
-	int err = open_device(s, &error);
+	int err = pool_open_device(s->device, s->fds.device, DEVICE_WRITE, &dev, &error);
+
+	options.read_only = false;
+	options.keep_orphans = true;
+	options.replayed = answers_replayed;
+	options.replayed_arg = s->answers;
+	if (!err)
+		err = device_map(dev, &pm, &error);
+	if (!err)
+		err = fs_mount(pm, &options, &fs, NULL);
+	fs_unmount(fs);
+	device_close(dev);
+	return err;
+}
+
+static int open_and_mount(struct state *s, struct device_error *ret_error)
+{
+	struct pmem *pm;
+	int err = open_device(s, ret_error);
 
 	if (!err)
-		err = device_map(s->dev, &pm, &error);
-	if (err) {
-		complain(s->device, error.what[0] ? error.what : "cannot be opened", err,
-			 error.advice);
+		err = device_map(s->dev, &pm, ret_error);
+	if (err)
 		return err;
-	}
-	err = pmem_poison_init();
+	err = mount_pool(s, pm);
+	if (err != -EROFS || !s->kept || !s->kept->remounted || complete_last_change(s))
+		return err;
+	device_close(s->dev);
+	s->dev = NULL;
+	err = open_device(s, ret_error);
 	if (!err)
-		err = mount_pool(s, pm);
+		err = device_map(s->dev, &pm, ret_error);
+	return err ? err : mount_pool(s, pm);
+}
+
+static int open_pool(struct state *s)
+{
+	struct device_error error = { 0 };
+	int err = pmem_poison_init();
+
+	if (!err)
+		err = open_and_mount(s, &error);
+	if (err && error.what[0])
+		return complain_device(s, err, &error);
 	if (err)
 		complain(s->device,
 			 s->report.what[0] ? s->report.what : "the pool cannot be mounted", err,
@@ -402,7 +443,11 @@ static void free_paths(struct state *s)
 static int live_kept(struct state *s)
 {
 	static struct vfs_answers answers;
+	struct options options = *s->options;
 	int status;
+
+	kept_remounted(s->kept, &options.fs);
+	s->options = &options;
 
 	s->device = strdup(s->kept->device);
 	s->mountpoint = strdup(s->kept->mountpoint);
@@ -591,6 +636,8 @@ static int parse_and_run(int argc, char **argv, char **words)
 	}
 	if (restart_is_check())
 		return restart_check(&options);
+	if (options.remount)
+		return again_remount(&options);
 	return run(&options, words);
 }
 

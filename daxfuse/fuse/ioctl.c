@@ -22,6 +22,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "deferred.h"
+#include "remount.h"
 #include "requests.h"
 #include "restart.h"
 #include "state.h"
@@ -272,6 +273,18 @@ static void restart(const struct call *c)
 		restart_now(c->s);
 }
 
+static void remount(const struct call *c)
+{
+	struct dxf_ioc_remount change;
+	bool replace;
+
+	memcpy(&change, c->in, sizeof(change));
+	replace = remount_change(c->s, &change);
+	reply(c, 0, &change, sizeof(change));
+	if (replace)
+		restart_now(c->s);
+}
+
 /* ---- direct mappings ---------------------------------------------------------- */
 
 static void get_socket(const struct call *c)
@@ -399,6 +412,7 @@ static const struct rule {
 	{ DXF_IOC_SET_LABEL, set_label, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_REALIGN, realign, WRITER, FOR_ANYTHING, 0, -EBADF, true },
 	{ DXF_IOC_RESTART, restart, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_REMOUNT, remount, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_DIRECT, get_socket, ANYBODY, FOR_ANYTHING, 0, 0, false },
 	/* to map for stores it must be open for writing, too: clients_map() */
 	{ DXF_IOC_MAP, map, ANYBODY, FOR_READING, -EACCES, -EOPNOTSUPP, false },

@@ -82,7 +82,8 @@ static int fill_in(struct kept *kept, const char *device, const char *mountpoint
 int kept_open(const struct options *options, const char *device, const char *mountpoint,
 	      struct kept_fds *ret_fds, struct kept **ret_kept)
 {
-	int access = options->fs.read_only ? O_RDONLY : O_RDWR, pair[2], err;
+	const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int pair[2], err;
 
 	ret_fds->memory = create(ret_kept);
 	if (ret_fds->memory < 0)
@@ -90,7 +91,10 @@ int kept_open(const struct options *options, const char *device, const char *mou
 	err = fill_in(*ret_kept, device, mountpoint);
 	if (err)
 		return err;
-	ret_fds->device = open(device, access | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	/* for writing, if allowed: it may be remounted so. Who serves maps no more than it needs. */
+	ret_fds->device = open(device, O_RDWR | flags);
+	if (ret_fds->device < 0 && options->fs.read_only)
+		ret_fds->device = open(device, O_RDONLY | flags);
 	if (geteuid() == 0)
 		ret_fds->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
@@ -134,6 +138,22 @@ int kept_map(int fd, struct kept **ret_kept)
 	}
 	*ret_kept = kept;
 	return 0;
+}
+
+enum { REMOUNTED = 1, READ_ONLY = 2, ATIME_SHIFT = 8, ATIME_MASK = 3 };
+
+uint32_t kept_remount(const struct fs_options *options)
+{
+	return REMOUNTED | (options->read_only ? READ_ONLY : 0) |
+	       (uint32_t)options->atime << ATIME_SHIFT;
+}
+
+void kept_remounted(const struct kept *kept, struct fs_options *options)
+{
+	if (!kept->remounted)
+		return;
+	options->read_only = kept->remounted & READ_ONLY;
+	options->atime = kept->remounted >> ATIME_SHIFT & ATIME_MASK;
 }
 
 int kept_export(const struct kept_fds *fds)

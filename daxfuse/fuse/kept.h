@@ -21,7 +21,7 @@
 
 #define KEPT_MAGIC UINT32_C(0x4b465844)
 /* Grows when the next binary could misread what this one kept. */
-#define KEPT_VERSION UINT32_C(2)
+#define KEPT_VERSION UINT32_C(3)
 #define KEPT_INIT_MAX 4096
 /* Exit status of a serving process that wants to be replaced by a new one. */
 #define KEPT_EXIT_RESTART 76
@@ -54,7 +54,7 @@ struct kept {
 	uint64_t pool_incompat;
 	uint64_t pool_ro_compat;
 	uint32_t mounting; /* fusermount3 was started, and nobody has seen its end */
-	uint32_t reserved;
+	uint32_t remounted; /* 0: as the command line says; else of kept_remount() */
 	struct kept_session session;
 	_Alignas(64) struct vfs_answer answer[VFS_ANSWERS];
 };
@@ -83,6 +83,11 @@ int kept_open(const struct options *options, const char *device, const char *mou
 int kept_map(int fd, struct kept **ret_kept);
 /* What programs have mapped, of the same descriptor. 0 or negative errno. */
 int kept_map_pins(int fd, struct pin_table **ret_pins);
+
+/* What a remount has made of the options: written down, and read by the next process. */
+struct fs_options;
+uint32_t kept_remount(const struct fs_options *options);
+void kept_remounted(const struct kept *kept, struct fs_options *options);
 
 /* Hand descriptors on through an environment variable. 0 or -ENOMEM. */
 int kept_export(const struct kept_fds *fds);

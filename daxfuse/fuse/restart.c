@@ -92,10 +92,13 @@ static const char *objection(const struct options *options, const struct kept *k
 int restart_check(const struct options *options)
 {
 	const char *no = "does not understand what the running one has kept";
+	struct options now = *options;
 	struct kept *kept;
 
-	if (kept_map(atoi(getenv(check_variable)), &kept) == 0)
-		no = objection(options, kept);
+	if (kept_map(atoi(getenv(check_variable)), &kept) == 0) {
+		kept_remounted(kept, &now.fs);
+		no = objection(&now, kept);
+	}
 	printf("%s%s", no ? no : agreed, no ? "\n" : "");
 	return no ? 1 : 0;
 }

@@ -114,9 +114,12 @@ static void add_restart(struct json_object *o, const struct state *s)
 static struct json_object *options_array(const struct state *s)
 {
 	struct json_object *array = json_object_new_array();
+	struct options now = *s->options;
 	struct option_words words;
 
-	options_words(s->options, &words);
+	now.fs.read_only = fs_is_read_only(s->fs);
+	now.fs.atime = fs_atime(s->fs);
+	options_words(&now, &words);
 	for (unsigned i = 0; i < OPTION_WORDS; i++)
 		json_object_array_add(array, json_object_new_string(words.word[i]));
 	return array;
@@ -134,8 +137,8 @@ static struct json_object *mount_object(const struct state *s)
 	struct json_object *o = json_object_new_object();
 
 	add_string(o, "dax", dax[s->options->fs.dax]);
-	add_string(o, "atime", atime[s->options->fs.atime]);
-	add_bool(o, "read_only", s->options->fs.read_only);
+	add_string(o, "atime", atime[fs_atime(s->fs)]);
+	add_bool(o, "read_only", fs_is_read_only(s->fs));
 	add_string(o, "transport", s->io_uring ? "io_uring" : s->options->clone_fd ? "clone_fd" : "fuse");
 	add_number(o, "max_threads", s->options->max_threads);
 	add_restart(o, s);

@@ -18,9 +18,9 @@
  */
 static bool atime_is_due(const struct vfs *v, const struct fs_attr *attr)
 {
-	if (v->config.read_only || (attr->flags & DXF_FLAG_NOATIME))
+	if (fs_is_read_only(v->config.fs) || (attr->flags & DXF_FLAG_NOATIME))
 		return false;
-	switch (v->config.atime) {
+	switch (fs_atime(v->config.fs)) {
 	case FS_ATIME_NEVER:
 		return false;
 	case FS_ATIME_STRICT:

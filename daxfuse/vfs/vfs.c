@@ -79,5 +79,5 @@ struct fs *vfs_fs(const struct vfs *v)
 
 bool vfs_is_read_only(const struct vfs *v)
 {
-	return v->config.read_only;
+	return fs_is_read_only(v->config.fs);
 }

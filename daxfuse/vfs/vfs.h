@@ -28,8 +28,6 @@ struct json_object;
 
 struct vfs_config {
 	struct fs *fs;
-	bool read_only;
-	enum fs_atime_mode atime;
 	bool probe_lines;      /* poison may be in any line (a device), not in known pages only */
 	uint64_t life;         /* of serving processes, counted from 1 */
 	uint64_t *next_handle; /* where it outlives us; NULL: nowhere */

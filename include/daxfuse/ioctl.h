@@ -257,4 +257,22 @@ struct dxf_ioc_watch {
 #define DXF_IOC_WATCH _IO(DXF_IOC_TYPE, 17)
 #define DXF_IOC_WATCH_READ _IOR(DXF_IOC_TYPE, 18, struct dxf_ioc_watch)
 
+/*
+ * The daemon's part of `mount -o remount` (uid 0, or the owner of the mount). The kernel's part
+ * is the caller's: it comes before where the mount becomes read-only, so that nobody has a file
+ * open for writing, and after where it becomes writable. A daemon with a keeper is replaced
+ * for it, so that the device is open for no more than is needed; the status says when that is
+ * done.
+ */
+enum { DXF_REMOUNT_READ_ONLY = 1, DXF_REMOUNT_ATIME = 2 };
+enum { DXF_ATIME_RELATIVE, DXF_ATIME_STRICT, DXF_ATIME_NEVER };
+struct dxf_ioc_remount {
+	__u32 what;       /* DXF_REMOUNT_*: which of these two change */
+	__u32 read_only;
+	__u32 atime;      /* DXF_ATIME_* */
+	__s32 error;      /* out: 0 or a negative errno */
+	char reason[496]; /* out: why not, one line */
+};
+#define DXF_IOC_REMOUNT _IOWR(DXF_IOC_TYPE, 19, struct dxf_ioc_remount)
+
 #endif

@@ -59,6 +59,7 @@ CALLS = {
     "DXF_IOC_MAPPED": (number(2, 16, 4096), bytes(4096)),
     "DXF_IOC_WATCH": (number(0, 17, 0), b""),
     "DXF_IOC_WATCH_READ": (number(2, 18, 16 + 256 * 32), bytes(16 + 256 * 32)),
+    "DXF_IOC_REMOUNT": (number(3, 19, 512), bytes(512)),  # of nothing
 }
 
 # What is allowed may still fail for what it asks for: that is known as well.
@@ -91,6 +92,7 @@ DXF_IOC_PROMOTE     EACCES EACCES -          EACCES EACCES -          EACCES EAC
 DXF_IOC_MAPPED      -      -      -          -      -      -          -      -      -        -
 DXF_IOC_WATCH       EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      -      -      -        EBADF
 DXF_IOC_WATCH_READ  EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      ENODEV ENODEV ENODEV   EBADF
+DXF_IOC_REMOUNT     EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      -      -      -        -
 """
 EXPECTED = {row.split()[0]: row.split()[1:] for row in ROWS.splitlines()[3:]}
 MODES = (os.O_RDONLY, os.O_WRONLY, os.O_RDWR)
@@ -147,7 +149,7 @@ def test_who_may_call(target, name):
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if "SET" in name or name in (
-    "DXF_IOC_RESTART", "DXF_IOC_WATCH", "DXF_IOC_WATCH_READ", "DXF_IOC_PIN")])
+    "DXF_IOC_RESTART", "DXF_IOC_REMOUNT", "DXF_IOC_WATCH", "DXF_IOC_WATCH_READ", "DXF_IOC_PIN")])
 def test_strangers_on_folders(target, name):
     folder = target.parent / "d"
     assert run_as(STRANGER, answer, folder, os.O_RDONLY, name) not in (OK, "ENOTTY")

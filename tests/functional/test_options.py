@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Mount options, as mount(8) hands them on and as fstab has them; second mount points."""
+"""Mount options, as mount(8) hands them on and as fstab has them; remounting; second mount points."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from support import syscalls
 from support.pool import is_mounted
-from support.process import eventually
+from support.process import eventually, fails
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -170,6 +170,98 @@ def test_absent_device_without_mount(pool):
         assert done.returncode == code and bool(done.stderr) == bool(code)
 
 
+# ---- remount
+
+WAYS = {
+    "mount(8)": "mount -o remount,{} {point}",
+    "mount(8), all named": "mount -t fuse.daxfuse -o remount,{} {image} {point}",
+    "helper": "mount.daxfuse {image} {point} -o remount,{}",
+    "daxfuse": "{bin}/daxfuse {image} {point} -o remount,{}",
+}
+
+
+@pytest.mark.parametrize("keeper", ["supervisor", "none"])
+@pytest.mark.parametrize("way", WAYS)
+def test_remount(pool, shell, way, keeper):
+    def remount(how, code=0):
+        return shell.run(WAYS[way].format(how, point=pool.point, image=pool.image, bin=pool.bin_dir), code)
+
+    def is_read_only():
+        (found,) = shell.mounts()
+        said = json.loads(shell.run(f"{pool.bin_dir}/daxfuse status {pool.point}"))["mount"]["read_only"]
+        assert ("ro" in found.options) == ("ro" in found.super_options) == said
+        return said
+
+    shell.run(f"mount -t daxfuse -o nosuid,noatime,keeper={keeper} {pool.image} {pool.point}")
+    shell.run(f"echo first >{pool.point}/f")
+    for number in range(3):
+        remount("ro")
+        assert is_read_only()
+        with open(pool.image, "rb") as image:
+            before = image.read()
+        assert "Read-only" in shell.run(f"echo second >{pool.point}/f", code=2)
+        assert shell.run(f"cat {pool.point}/f; ls -l {pool.point} >/dev/null") == "first\n"
+        with open(pool.image, "rb") as image:
+            assert image.read() == before
+        remount("rw")
+        assert not is_read_only()
+        shell.run(f"echo again >{pool.point}/g{number}; test -s {pool.point}/g{number}")
+        assert {"nosuid", "noatime"} <= shell.mounts()[0].options
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_remount_busy(pool, shell, way):
+    """A file that is open for writing keeps it writable, one that is open for reading does not."""
+    shell.run(f"mount -t daxfuse {pool.image} {pool.point}")
+    command = WAYS[way].format("ro", point=pool.point, image=pool.image, bin=pool.bin_dir)
+    out = shell.run(f"exec 3>{pool.point}/f; {command}; echo code $?; echo written >&3")
+    assert "busy" in out and "code 32" in out
+    assert not json.loads(shell.run(f"{pool.bin_dir}/daxfuse status {pool.point}"))["mount"]["read_only"]
+    shell.run(f"exec 3<{pool.point}/f; {command} && test $(cat <&3) = written")
+
+
+def test_remount_of_what_was_mounted_read_only(pool, shell):
+    """The device is opened for writing then, and what a crash has left is made good."""
+    shell.run(f"mount -t daxfuse {pool.image} {pool.point}; echo kept >{pool.point}/f; umount {pool.point}")
+    shell.run(f"mount -t daxfuse -o ro {pool.image} {pool.point}")
+    shell.run(f"mount -o remount,rw {pool.point}; echo new >{pool.point}/g; cat {pool.point}/f")
+    pid = json.loads(shell.run(f"{pool.bin_dir}/daxfuse status {pool.point}"))["mount"]["pid"]
+    os.kill(pid, 9)
+    shell.run(f"echo more >{pool.point}/h")
+    shell.run(f"mount -o remount,ro {pool.point}")
+    pid = json.loads(shell.run(f"{pool.bin_dir}/daxfuse status {pool.point}"))["mount"]["pid"]
+    os.kill(pid, 9)
+    assert "Read-only" in shell.run(f"echo more >{pool.point}/i", code=2)
+    assert shell.run(f"cat {pool.point}/[fgh]") == "kept\nnew\nmore\n"
+
+
+def test_remount_without_a_keeper_cannot_write_what_it_has_for_reading(pool, shell):
+    shell.run(f"mount -t daxfuse -o ro,keeper=none {pool.image} {pool.point}")
+    out = shell.run(f"mount -o remount,rw {pool.point}", code=32)
+    assert "unmount it" in out
+    assert "ro" in shell.mounts()[0].options
+
+
+def test_remount_of_other_things(pool, shell):
+    """What belongs to one mount point changes at once, what the daemon does as well; what can't
+    be changed is said, and nothing is then."""
+    shell.run(f"mount -t daxfuse {pool.image} {pool.point}")
+    shell.run(f"mount -o remount,nosuid,noexec,nodev {pool.point}")
+    assert {"nosuid", "noexec", "nodev", "rw"} <= shell.mounts()[0].options
+    shell.run(f"mount -o remount,suid,exec,noatime {pool.point}")
+    assert shell.mounts()[0].options & FLAGS == {"rw", "nodev", "noatime"}
+    assert json.loads(shell.run(f"{pool.bin_dir}/daxfuse status {pool.point}"))["mount"]["atime"] == "noatime"
+    out = shell.run(f"mount -o remount,dax=always,ro {pool.point}", code=32)
+    assert "dax=" in out and "remount" in out
+    assert "rw" in shell.mounts()[0].options
+
+
+def test_remount_of_nothing(pool, shell):
+    for command in (f"mount.daxfuse {pool.image} {pool.point} -o remount,ro",
+                    f"{pool.bin_dir}/daxfuse {pool.image} {pool.point} -o remount"):
+        assert "not mounted" in shell.run(command, code=32)
+
+
 # ---- a second mount point
 
 @pytest.fixture
@@ -283,6 +375,19 @@ def test_a_signal_unmounts_all(pool, other, moved):
     assert pool.daemon.wait(60) == 0
     pool.daemon = None
     assert mounts_of(pool) == []
+
+
+def test_remount_is_of_all(pool, other):
+    """Read-only is the filesystem, of which both show the same."""
+    mnt = pool.mount()
+    assert mount_again(pool, other).returncode == 0
+    for command in ("remount,ro", "remount,rw"):
+        pool.run("daxfuse", pool.image, other, "-o", command)
+        if command == "remount,ro":
+            with fails("EROFS"):
+                (mnt / "f").touch()
+        else:
+            (mnt / "f").touch()
 
 
 def test_by_mount(pool, shell):
