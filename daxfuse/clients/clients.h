@@ -54,8 +54,10 @@ bool clients_may_pin(const struct clients *c, const struct vfs_request *request)
 int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map);
 int clients_unmap(struct clients *c, const struct vfs_open_file *file,
 		  const struct dxf_ioc_unmap *unmap);
-int clients_pin(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin);
-int clients_unpin(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin);
+int clients_pin(struct clients *c, const struct vfs_request *request, const struct vfs_open_file *file,
+		const struct dxf_ioc_pin *pin);
+int clients_unpin(struct clients *c, const struct vfs_request *request,
+		  const struct vfs_open_file *file, const struct dxf_ioc_pin *pin);
 int clients_promote(struct clients *c, const struct vfs_open_file *file,
 		    const struct dxf_ioc_promote *promote);
 

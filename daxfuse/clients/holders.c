@@ -295,20 +295,34 @@ static bool pin_covers(const struct holder *h, const struct dxf_ioc_pin *pin)
 	       pin->length <= h->pin.length - (pin->offset - h->pin.offset);
 }
 
-struct holder *holder_of_pin(struct clients *c, uint64_t handle, const struct dxf_ioc_pin *pin)
+struct holder *holder_of_pin(struct clients *c, uint64_t handle, uint32_t serial)
+{
+	const struct holder like = { .handle = handle, .serial = serial };
+	struct holder *h;
+
+	pthread_mutex_lock(&c->holders_lock);
+	h = find_same_locked(c, &like);
+	pthread_mutex_unlock(&c->holders_lock);
+	return h;
+}
+
+bool holder_choose_pin(struct clients *c, uint64_t handle, const struct dxf_ioc_pin *pin,
+		       uint32_t *ret_serial)
 {
 	struct holder *found = NULL;
 
 	pthread_mutex_lock(&c->holders_lock);
 	for (struct holder *h = *bucket_of(c, handle); h; h = h->next) {
-		if (h->handle != handle || h->session || !pin_covers(h, pin))
+		if (h->handle != handle || h->session || h->ending || !pin_covers(h, pin))
 			continue;
 		/* the same range is what is meant; else a part of a larger one */
 		if (!found || h->pin.length == pin->length)
 			found = h;
 	}
-	if (found)
-		found->refs++;
+	if (found) {
+		found->ending = found->pin.length == pin->length;
+		*ret_serial = found->serial;
+	}
 	pthread_mutex_unlock(&c->holders_lock);
 	return found;
 }

@@ -61,6 +61,7 @@ struct holder {
 	uint64_t cookie;
 	struct dxf_ioc_pin pin;  /* long-term: what was asked for */
 	uint32_t serial;         /* and a number that others of the handle have not; else 0 */
+	bool ending;             /* chosen by holder_choose_pin(); holders_lock */
 	LIST_ENTRY(holder) of_session; /* holders_lock, as are */
 	unsigned refs;           /* the last one closes the view */
 	unsigned busy;           /* the socket's thread works with it */
@@ -93,9 +94,13 @@ int holder_get(struct clients *c, const struct vfs_open_file *file, struct sessi
 /* The one of a long-term pin. */
 int holder_get_pin(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin,
 		   uint32_t serial, struct holder **ret_holder);
-/* The ones that are there, or NULL; referenced. A pin: of the same range, or around it. */
+/* The ones that are there, or NULL; referenced. */
 struct holder *holder_of_handle(struct clients *c, uint64_t handle);
-struct holder *holder_of_pin(struct clients *c, uint64_t handle, const struct dxf_ioc_pin *pin);
+struct holder *holder_of_pin(struct clients *c, uint64_t handle, uint32_t serial);
+/* The number of the pin of a range, or around it, that nobody ends yet; it is ended by the
+ * caller, if it is the same range. False: there is none. */
+bool holder_choose_pin(struct clients *c, uint64_t handle, const struct dxf_ioc_pin *pin,
+		       uint32_t *ret_serial);
 void holder_put(struct holder *holder);
 /* Take the next holder of a handle, or that of a pin, out of the table; NULL: there is none. It
  * is the caller's. */

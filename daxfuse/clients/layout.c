@@ -378,10 +378,9 @@ static int pin_all(struct clients *c, struct holder *h, const struct dxf_ioc_pin
 	return err;
 }
 
-/* Each pin is a holder of its own: it ends by itself, whatever else is pinned there. */
-int clients_pin(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
+static int check_pin(struct clients *c, const struct vfs_open_file *file,
+		     const struct dxf_ioc_pin *pin)
 {
-	struct holder *h, *mine;
 	struct fs_attr attr;
 	int err = check_request(c, file, pin->offset, pin->length, true, &attr);
 
@@ -391,31 +390,60 @@ int clients_pin(struct clients *c, const struct vfs_open_file *file, const struc
 		return -EINVAL;
 	if (pin->offset + pin->length > round_up(attr.size, MAP_PAGE_SIZE))
 		return -ENXIO;
-	if (!has_room(c, &attr, pin->length))
-		return -ENOSPC;
-	err = holder_get_pin(c, file, pin, (uint32_t)vfs_new_handle(c->config.vfs), &h);
-	if (err)
-		return err;
-	err = pin_all(c, h, pin);
-	mine = err ? holder_remove_pin(c, h->handle, h->serial) : NULL;
+	return has_room(c, &attr, pin->length) ? 0 : -ENOSPC;
+}
+
+static void end_pin(struct clients *c, const struct vfs_open_file *file, uint32_t number)
+{
+	struct holder *mine = holder_remove_pin(c, file->handle, number);
+
 	if (mine)
 		holder_put(mine);
-	holder_put(h);
+}
+
+/*
+ * Each pin is a holder of its own: it ends by itself, whatever else is pinned there. Which one it
+ * is, is written down before anything is done: executed once more, neither of these two makes
+ * another pin, nor ends one.
+ */
+int clients_pin(struct clients *c, const struct vfs_request *request, const struct vfs_open_file *file,
+		const struct dxf_ioc_pin *pin)
+{
+	uint32_t number = (uint32_t)answer_choice(request->answer);
+	struct holder *h = NULL;
+	int err = check_pin(c, file, pin);
+
+	if (!number)
+		number = (uint32_t)vfs_new_handle(c->config.vfs);
+	answer_choose(request->answer, number);
+	if (!err)
+		err = holder_get_pin(c, file, pin, number, &h);
+	if (!err)
+		err = pin_all(c, h, pin);
+	/* also what an earlier process has pinned for it */
+	if (err)
+		end_pin(c, file, number);
+	if (h)
+		holder_put(h);
 	return err;
 }
 
-int clients_unpin(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
+int clients_unpin(struct clients *c, const struct vfs_request *request,
+		  const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
 {
-	struct holder *h = holder_of_pin(c, file->handle, pin), *mine = NULL;
+	uint32_t number = (uint32_t)answer_choice(request->answer);
+	struct holder *h;
 
-	if (!h)
+	if (!number && !holder_choose_pin(c, file->handle, pin, &number))
 		return -EINVAL;
+	answer_choose(request->answer, number);
+	h = holder_of_pin(c, file->handle, number);
+	if (!h)
+		return 0; /* it has ended before */
 	if (h->pin.length == pin->length)
-		mine = holder_remove_pin(c, h->handle, h->serial);
+		end_pin(c, file, number);
 	else
 		holder_let_go(h, pin->offset, pin->length, map_view_last_grant(h->view));
-	if (mine)
-		holder_put(mine);
 	holder_put(h);
 	return 0;
 }

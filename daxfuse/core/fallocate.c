@@ -480,12 +480,17 @@ int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 		err = truncate_finish(fs, inode);
 	if (!err)
 		err = fallocate_locked(fs, inode, mode, offset, length);
+	/* before others see it: what they store then must not be zeroed again */
+	if (!err)
+		tx_executed(once_of(request), 0);
 	inode_unlock(fs, inode);
 	return err;
 }
 
-ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t out,
-		      uint64_t out_offset, size_t length)
+/* Marked as executed with each part, before others can see that: what a program stores over it
+ * then is not copied over again, and a death in the middle makes the copy a short one. */
+ssize_t fs_copy_range(struct fs *fs, const struct fs_request *request, uint64_t in,
+		      uint64_t in_offset, uint64_t out, uint64_t out_offset, size_t length)
 {
 	char *buf = malloc(COPY_BYTES);
 	size_t done = 0;
@@ -499,7 +504,7 @@ ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t o
 		n = fs_pread(fs, in, buf, MIN(length - done, (size_t)COPY_BYTES), in_offset + done);
 		if (n <= 0)
 			break;
-		n = fs_write(fs, NULL, out, buf, (size_t)n, out_offset + done, 0);
+		n = write_part(fs, request, out, buf, (size_t)n, out_offset + done, 0, done);
 		if (n <= 0)
 			break;
 		done += (size_t)n;

@@ -267,7 +267,7 @@ int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 int fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length);
 /* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */
 off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence);
-ssize_t fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t out,
+ssize_t fs_copy_range(struct fs *fs, const struct fs_request *request, uint64_t in, uint64_t in_offset, uint64_t out,
 		      uint64_t out_offset, size_t length);
 
 /* Where a file range lies. */

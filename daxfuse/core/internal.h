@@ -141,6 +141,11 @@ int orphan_free(struct fs *fs, struct inode *inode);
 
 /* ---- write.c -------------------------------------------------------------- */
 
+/* fs_write(), as the next part of a request that has written `before` bytes: so many, and these,
+ * are its result from now on. */
+ssize_t write_part(struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
+		   size_t length, uint64_t offset, unsigned flags, size_t before);
+
 /* An INLINE inode gets blocks. */
 int leave_inline(struct fs *fs, struct tx *tx, struct dxf_inode *di);
 /* The entries of blocks [first, end), all of one region, as consecutive words of one

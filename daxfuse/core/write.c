@@ -509,8 +509,8 @@ static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf,
 	return (ssize_t)done;
 }
 
-ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
-		 size_t length, uint64_t offset, unsigned flags)
+ssize_t write_part(struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
+		   size_t length, uint64_t offset, unsigned flags, size_t before)
 {
 	struct inode *inode;
 	ssize_t n = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
@@ -528,9 +528,15 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 	if (!n)
 		n = write_locked(fs, inode, buf, length, offset, flags);
 	if (n >= 0)
-		tx_executed(once_of(request), n);
+		tx_executed(once_of(request), (int64_t)before + n);
 	inode_unlock(fs, inode);
 	return n;
+}
+
+ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
+		 size_t length, uint64_t offset, unsigned flags)
+{
+	return write_part(fs, request, ino, buf, length, offset, flags, 0);
 }
 
 /* ---- trim ----------------------------------------------------------------- */

@@ -327,19 +327,21 @@ static bool may_pin(const struct call *c)
 static void pin(const struct call *c)
 {
 	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
+	const struct request request = request_of(c->req);
 	struct dxf_ioc_pin in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, clients_pin(c->s->clients, &file, &in), NULL, 0);
+	reply(c, clients_pin(c->s->clients, &request.vfs, &file, &in), NULL, 0);
 }
 
 static void unpin(const struct call *c)
 {
 	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
+	const struct request request = request_of(c->req);
 	struct dxf_ioc_pin in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, clients_unpin(c->s->clients, &file, &in), NULL, 0);
+	reply(c, clients_unpin(c->s->clients, &request.vfs, &file, &in), NULL, 0);
 }
 
 static void promote(const struct call *c)

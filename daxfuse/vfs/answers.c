@@ -63,6 +63,7 @@ void answers_begin(const struct vfs_answers *a, struct vfs_answer *slot,
 	slot->other_node = request->other_node;
 	slot->opcode = request->opcode;
 	slot->result = 0;
+	slot->choice = 0;
 	slot->life = a->life;
 	slot->executed = slot->crashes = 0;
 	__atomic_store_n(&slot->unique, request->unique, __ATOMIC_RELEASE);
@@ -123,6 +124,17 @@ struct tx_request answer_once(const struct vfs_answer *answer)
 	if (!answer)
 		return (struct tx_request){ 0 };
 	return (struct tx_request){ answer->unique, answer->opcode, note_executed };
+}
+
+void answer_choose(struct vfs_answer *answer, uint64_t choice)
+{
+	if (answer)
+		__atomic_store_n(&answer->choice, choice, __ATOMIC_RELEASE);
+}
+
+uint64_t answer_choice(const struct vfs_answer *answer)
+{
+	return answer ? answer->choice : 0;
 }
 
 void answers_replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t result)

@@ -34,7 +34,8 @@ struct vfs_answer {
 	uint32_t life;       /* of the process that took it last */
 	uint32_t executed;   /* its transaction has been committed */
 	uint32_t crashes;    /* serving processes that crashed while they had it */
-	uint64_t reserved[2];
+	uint64_t choice;     /* answer_choose(); 0: none */
+	uint64_t reserved;
 };
 
 /* This process's view of the slots. */
@@ -67,6 +68,13 @@ void answers_end(struct vfs_answers *a, struct vfs_answer *slot);
 
 /* For the request that has this slot (NULL: none): what marks it as executed. */
 struct tx_request answer_once(const struct vfs_answer *answer);
+/*
+ * For what is no transaction: before a request does anything it writes down which of several equal
+ * things it is about to make, or to end. Executed once more, it finds its choice: the same
+ * one. 0: it has none, or no slot (NULL).
+ */
+void answer_choose(struct vfs_answer *answer, uint64_t choice);
+uint64_t answer_choice(const struct vfs_answer *answer);
 /* For struct fs_options. */
 void answers_replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
 

@@ -333,15 +333,15 @@ ssize_t vfs_write(struct vfs *v, const struct vfs_request *request, const struct
 	return n;
 }
 
-static ssize_t try_copy_range(struct vfs *v, uint64_t in, uint64_t in_offset, uint64_t out,
-			      uint64_t out_offset, size_t length)
+static ssize_t try_copy_range(struct vfs *v, const struct fs_request *request, uint64_t in, 
+			      uint64_t in_offset, uint64_t out, uint64_t out_offset, size_t length)
 {
 	struct vfs_file *file = vfs_file_enter(v, out);
 	struct growth growth = { false, 0 };
 	ssize_t n = file ? begin_growth(file, end_of(out_offset, length), &growth) : 0;
 
 	if (!n) {
-		n = fs_copy_range(v->config.fs, in, in_offset, out, out_offset, length);
+		n = fs_copy_range(v->config.fs, request, in, in_offset, out, out_offset, length);
 		if (file)
 			n = end_write(file, &growth, out_offset, length, n);
 	}
@@ -354,12 +354,18 @@ ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_
 		       size_t length)
 {
 	ssize_t n = out->may & VFS_ONLY_APPENDS ? -EPERM : drop_privileges(v, request, out->ino);
+	int64_t done;
 
-	if (n)
+	if (answer_is_known(request, &done)) {
+		n = (ssize_t)done;
+	} else if (n) {
 		return n;
-	do {
-		n = try_copy_range(v, in, in_offset, out->ino, out_offset, length);
-	} while (vfs_reclaims(v, n));
+	} else {
+		do {
+			n = try_copy_range(v, &request->who, in, in_offset, out->ino, out_offset,
+					   length);
+		} while (vfs_reclaims(v, n));
+	}
 	note_written(v, out->ino, out_offset, n);
 	/* the transport does not know that this is a read, too */
 	vfs_forget_cached(v, in, false);
@@ -368,14 +374,16 @@ ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_
 
 /* ---- fallocate ------------------------------------------------------------------------------- */
 
-static int punch_file(struct vfs_file *file, int mode, uint64_t offset, uint64_t length)
+static int punch_file(struct vfs_file *file, const struct fs_request *request, int mode,
+		      uint64_t offset, uint64_t length)
 {
 	struct map_change change;
 	int err = begin_change(file, MAP_CHANGE_PUNCH, offset, length, &change);
 
 	if (err)
 		return err;
-	return end_change(file, &change, fs_fallocate(file->vfs->config.fs, NULL, file->ino, mode, offset, length));
+	return end_change(file, &change,
+			  fs_fallocate(file->vfs->config.fs, request, file->ino, mode, offset, length));
 }
 
 /* Collapse and insert build the whole file anew, and change its size: who zeroes what is behind
@@ -395,7 +403,8 @@ static int shift_file(struct vfs_file *file, const struct fs_request *request, i
 	return err;
 }
 
-static int reserve_range(struct vfs_file *file, int mode, uint64_t offset, uint64_t length)
+static int reserve_range(struct vfs_file *file, const struct fs_request *request, int mode,
+			 uint64_t offset, uint64_t length)
 {
 	struct growth growth = { false, 0 };
 	uint64_t grown = mode & FALLOC_FL_KEEP_SIZE ? 0 : end_of(offset, length);
@@ -403,7 +412,7 @@ static int reserve_range(struct vfs_file *file, int mode, uint64_t offset, uint6
 
 	if (err)
 		return err;
-	err = fs_fallocate(file->vfs->config.fs, NULL, file->ino, mode, offset, length);
+	err = fs_fallocate(file->vfs->config.fs, request, file->ino, mode, offset, length);
 	failed = end_growth(file, &growth);
 	if (!err && growth.grows)
 		gather_grown(file, growth.old_size, grown);
@@ -423,9 +432,9 @@ static int try_fallocate(struct vfs *v, const struct fs_request *request, uint64
 	else if (!err && (mode & SHIFTS))
 		err = shift_file(file, request, mode, offset, length);
 	else if (!err && (mode & FALLOC_FL_PUNCH_HOLE))
-		err = punch_file(file, mode, offset, length);
+		err = punch_file(file, request, mode, offset, length);
 	else if (!err)
-		err = reserve_range(file, mode, offset, length);
+		err = reserve_range(file, request, mode, offset, length);
 	vfs_file_leave(v, ino, file);
 	return err;
 }

@@ -21,11 +21,12 @@ int drop_privileges(struct vfs *v, const struct vfs_request *request, uint64_t i
 	bool dropped = false;
 	struct fs_attr attr;
 	unsigned kill = 0;
+	int64_t done;
 	int err = fs_getattr(v->config.fs, ino, &attr);
 
 	if (!err && request->who.uid != 0)
 		kill = kills_of(request, &attr);
-	if (!err)
+	if (!err && !answer_is_known(request, &done))
 		err = fs_drop_privileges(v->config.fs, ino, kill, &dropped);
 	if (dropped || request->repeated)
 		vfs_forget_cached(v, ino, false);

@@ -187,7 +187,7 @@ static int64_t run_on_inode(struct op_state *state, const struct op *op)
 		return run_map(state, op, ino);
 	case OP_COPY_RANGE:
 		err = op_resolve(state->fs, op->b, &out);
-		return err ? err : fs_copy_range(state->fs, ino, op->off, out, op->arg, op->len);
+		return err ? err : fs_copy_range(state->fs, NULL, ino, op->off, out, op->arg, op->len);
 	case OP_SET_XATTR:
 	case OP_REMOVE_XATTR:
 		return run_xattr(state, op, ino);

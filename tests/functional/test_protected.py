@@ -37,11 +37,10 @@ CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 7, 0, 0, 0)
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
+def local(huge_dir):
     """A folder on ext4, which users reach."""
-    top = tmp_path_factory.mktemp("local")
-    for folder in (top, *top.parents[:2]):
-        folder.chmod(0o755)
+    top = huge_dir / "local"
+    top.mkdir(mode=0o755)
     image, point = top / "image", top / "mnt"
     with open(image, "wb") as file:
         file.truncate(64 * MIB)
@@ -52,7 +51,7 @@ def local(tmp_path_factory):
         pytest.skip(f"no ext4 here: {mounted.stderr}")
     yield point
     subprocess.run(["umount", point], check=True)
-    image.unlink()
+    shutil.rmtree(top)
 
 
 def outcome(function, *args):

@@ -56,9 +56,9 @@ WRAP(int, fs_fallocate, (struct fs *fs, const struct fs_request *request, uint64
 WRAP(ssize_t, fs_write, (struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
 			 size_t length, uint64_t offset, unsigned flags),
      (fs, request, ino, buf, length, offset, flags))
-WRAP(ssize_t, fs_copy_range, (struct fs *fs, uint64_t in, uint64_t in_offset, uint64_t out,
-			      uint64_t out_offset, size_t length),
-     (fs, in, in_offset, out, out_offset, length))
+WRAP(ssize_t, fs_copy_range, (struct fs *fs, const struct fs_request *request, uint64_t in,
+			      uint64_t in_offset, uint64_t out, uint64_t out_offset, size_t length),
+     (fs, request, in, in_offset, out, out_offset, length))
 WRAP(int, fs_map_promote, (struct fs *fs, uint64_t ino, uint64_t offset), (fs, ino, offset))
 WRAP(int, fs_map_zero, (struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length),
      (fs, ino, offset, length))
@@ -164,7 +164,7 @@ static struct scene *scene_new(void)
 	map_pages(s, &s->silent, 512, 512);
 	map_pages(s, &s->silent, 1024 + 20, 4);
 	s->pinner = open_file(s->pool, s->ino);
-	assert_int_equal(clients_pin(s->pool->clients, &s->pinner, &pin), 0);
+	assert_int_equal(clients_pin(s->pool->clients, &no_request, &s->pinner, &pin), 0);
 	for (unsigned i = 0; i < PAGES; i++)
 		s->device[i] = device_of(s, i);
 	return s;

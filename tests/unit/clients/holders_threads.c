@@ -48,6 +48,16 @@ static void *map_and_close(void *arg)
 	return NULL;
 }
 
+static int pin(struct pool *pool, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
+{
+	return clients_pin(pool->clients, &no_request, file, pin);
+}
+
+static int unpin(struct pool *pool, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
+{
+	return clients_unpin(pool->clients, &no_request, file, pin);
+}
+
 static void *pin_and_unpin(void *arg)
 {
 	struct shared *s = arg;
@@ -55,13 +65,13 @@ static void *pin_and_unpin(void *arg)
 	const struct dxf_ioc_pin small = { 0, PAGE }, large = { 0, 3 * PAGE };
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		int first = clients_pin(s->pool->clients, &file, i % 2 ? &small : &large);
-		int second = clients_pin(s->pool->clients, &file, &small);
+		int first = pin(s->pool, &file, i % 2 ? &small : &large);
+		int second = pin(s->pool, &file, &small);
 
 		if (!second)
-			assert_int_equal(clients_unpin(s->pool->clients, &file, &small), 0);
+			assert_int_equal(unpin(s->pool, &file, &small), 0);
 		if (!first && i % 5)
-			assert_int_equal(clients_unpin(s->pool->clients, &file, i % 2 ? &small : &large), 0);
+			assert_int_equal(unpin(s->pool, &file, i % 2 ? &small : &large), 0);
 	}
 	release(s->pool, file.handle);
 	return NULL;
@@ -186,12 +196,77 @@ static void test_a_holder_that_is_busy_is_not_closed(void **state)
 	assert_true(atomic_load(&s.finished));
 }
 
+/* ---- one open file, many threads ------------------------------------------------------- */
+
+enum { UNPINNERS = 4, PINS = 64 };
+
+struct unpinning {
+	struct pool *pool;
+	struct vfs_open_file file;
+};
+
+static const struct dxf_ioc_pin one_page = { 0, PAGE };
+
+static void *unpin_some(void *arg)
+{
+	struct unpinning *u = arg;
+
+	for (unsigned i = 0; i < PINS / UNPINNERS; i++)
+		assert_int_equal(unpin(u->pool, &u->file, &one_page), 0);
+	return NULL;
+}
+
+/* Each ends another pin. */
+static void test_each_unpins_one(void **state)
+{
+	struct unpinning u = { .pool = *state };
+	pthread_t thread[UNPINNERS];
+
+	u.file = open_file(u.pool, make_file(u.pool, "pinned", PAGE));
+	for (unsigned i = 0; i < PINS; i++)
+		assert_int_equal(pin(u.pool, &u.file, &one_page), 0);
+	for (unsigned i = 0; i < UNPINNERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, unpin_some, &u), 0);
+	for (unsigned i = 0; i < UNPINNERS; i++)
+		pthread_join(thread[i], NULL);
+	assert_int_equal(unpin(u.pool, &u.file, &one_page), -EINVAL);
+	vfs_release(u.pool->vfs, u.file.ino, u.file.handle);
+}
+
+/* Calls that are executed twice, as their process died before it could answer them. */
+static void test_executed_twice(void **state)
+{
+	struct pool *pool = *state;
+	struct vfs_open_file file = open_file(pool, make_file(pool, "pinned", PAGE));
+	const struct dxf_ioc_pin too_long = { 0, 2 * PAGE };
+	struct vfs_answer slot = { .unique = 2 };
+	const struct vfs_request request = { .answer = &slot };
+
+	assert_int_equal(pin(pool, &file, &one_page), 0);
+	assert_int_equal(clients_pin(pool->clients, &request, &file, &one_page), 0);
+	assert_int_equal(clients_pin(pool->clients, &request, &file, &one_page), 0);
+	slot.choice = 0;
+	assert_int_equal(clients_unpin(pool->clients, &request, &file, &one_page), 0);
+	assert_int_equal(clients_unpin(pool->clients, &request, &file, &one_page), 0);
+	assert_int_equal(unpin(pool, &file, &one_page), 0);
+	assert_int_equal(unpin(pool, &file, &one_page), -EINVAL);
+	/* what fails the second time leaves nothing of the first */
+	slot.choice = 0;
+	assert_int_equal(clients_pin(pool->clients, &request, &file, &one_page), 0);
+	assert_int_equal(clients_pin(pool->clients, &request, &file, &too_long), -ENXIO);
+	assert_int_equal(unpin(pool, &file, &one_page), -EINVAL);
+	vfs_release(pool->vfs, file.ino, file.handle);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_holder_that_is_busy_is_not_closed, pool_setup,
 						pool_teardown),
 		cmocka_unit_test_setup_teardown(test_holders, pool_setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_each_unpins_one, pool_setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_executed_twice, pool_setup,
+						pool_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

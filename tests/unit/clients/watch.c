@@ -326,7 +326,7 @@ static void test_rounds_end(void **state)
 
 		snprintf(name, sizeof(name), "f%u", i);
 		file[i] = open_file(pool, make_file(pool, name, PAGE));
-		assert_int_equal(clients_pin(pool->clients, &file[i], &pin), 0);
+		assert_int_equal(clients_pin(pool->clients, &no_request, &file[i], &pin), 0);
 	}
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		unsigned reads = 0;

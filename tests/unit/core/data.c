@@ -124,7 +124,7 @@ static void do_copy(struct subject *s)
 
 	pick_range(s, SPAN, &from, &length);
 	to = pick_near(s, SPAN - length);
-	n = fs_copy_range(s->pool.fs, s->ino, from, s->ino, to, length);
+	n = fs_copy_range(s->pool.fs, NULL, s->ino, from, s->ino, to, length);
 	if (from < to + length && to < from + length) {
 		assert_int_equal(n, -EINVAL);
 		return;
