@@ -204,7 +204,7 @@ int map_region(const struct region *wanted)
 }
 
 /* What is reserved for it: whole units, where the device knows nothing else. */
-static struct map_request widened(const struct map_request *r, const struct session *session)
+static struct map_request widen_request(const struct map_request *r, const struct session *session)
 {
 	struct map_request wide = *r;
 
@@ -294,7 +294,7 @@ static int map_small(const struct map_request *r, struct object *object, uintptr
 
 static int map_large(const struct map_request *r, struct object *object, uintptr_t *ret_addr)
 {
-	struct map_request wide = widened(r, object->session);
+	struct map_request wide = widen_request(r, object->session);
 	uintptr_t addr;
 	int err = reserve_range(&wide, &addr);
 

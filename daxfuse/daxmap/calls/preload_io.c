@@ -19,7 +19,7 @@
 enum { TRIES = 8 };
 
 /* fill: the call stores to the buffer. */
-static bool ready(const void *buffer, size_t size, bool fill)
+static bool make_ready(const void *buffer, size_t size, bool fill)
 {
 	int saved = errno;
 
@@ -30,18 +30,18 @@ static bool ready(const void *buffer, size_t size, bool fill)
 	return true;
 }
 
-static bool ready_parts(const struct iovec *part, int count, bool fill)
+static bool make_parts_ready(const struct iovec *part, int count, bool fill)
 {
 	bool any = false;
 
 	for (int i = 0; i < count; i++)
-		any |= ready(part[i].iov_base, part[i].iov_len, fill);
+		any |= make_ready(part[i].iov_base, part[i].iov_len, fill);
 	return any;
 }
 
-static bool ready_message(const struct msghdr *message, bool fill)
+static bool make_message_ready(const struct msghdr *message, bool fill)
 {
-	return message && ready_parts(message->msg_iov, (int)message->msg_iovlen, fill);
+	return message && make_parts_ready(message->msg_iov, (int)message->msg_iovlen, fill);
 }
 
 /* Make ready and call, again if that was taken back. */
@@ -61,49 +61,50 @@ static bool ready_message(const struct msghdr *message, bool fill)
 
 EXPORTED ssize_t read(int fd, void *buffer, size_t size)
 {
-	return WITH(ready(buffer, size, true), NEXT(read)(fd, buffer, size));
+	return WITH(make_ready(buffer, size, true), NEXT(read)(fd, buffer, size));
 }
 
 EXPORTED ssize_t pread(int fd, void *buffer, size_t size, off_t offset)
 {
-	return WITH(ready(buffer, size, true), NEXT(pread)(fd, buffer, size, offset));
+	return WITH(make_ready(buffer, size, true), NEXT(pread)(fd, buffer, size, offset));
 }
 
 EXPORTED ssize_t readv(int fd, const struct iovec *part, int count)
 {
-	return WITH(ready_parts(part, count, true), NEXT(readv)(fd, part, count));
+	return WITH(make_parts_ready(part, count, true), NEXT(readv)(fd, part, count));
 }
 
 EXPORTED ssize_t preadv(int fd, const struct iovec *part, int count, off_t offset)
 {
-	return WITH(ready_parts(part, count, true), NEXT(preadv)(fd, part, count, offset));
+	return WITH(make_parts_ready(part, count, true), NEXT(preadv)(fd, part, count, offset));
 }
 
 EXPORTED ssize_t preadv2(int fd, const struct iovec *part, int count, off_t offset, int flags)
 {
-	return WITH(ready_parts(part, count, true), NEXT(preadv2)(fd, part, count, offset, flags));
+	return WITH(make_parts_ready(part, count, true),
+		    NEXT(preadv2)(fd, part, count, offset, flags));
 }
 
 EXPORTED ssize_t recv(int fd, void *buffer, size_t size, int flags)
 {
-	return WITH(ready(buffer, size, true), NEXT(recv)(fd, buffer, size, flags));
+	return WITH(make_ready(buffer, size, true), NEXT(recv)(fd, buffer, size, flags));
 }
 
 EXPORTED ssize_t recvfrom(int fd, void *restrict buffer, size_t size, int flags,
 			  __SOCKADDR_ARG address, socklen_t *restrict length)
 {
-	return WITH(ready(buffer, size, true),
+	return WITH(make_ready(buffer, size, true),
 		    NEXT(recvfrom)(fd, buffer, size, flags, address, length));
 }
 
 EXPORTED ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
-	return WITH(ready_message(message, true), NEXT(recvmsg)(fd, message, flags));
+	return WITH(make_message_ready(message, true), NEXT(recvmsg)(fd, message, flags));
 }
 
 EXPORTED size_t fread(void *restrict buffer, size_t size, size_t count, FILE *restrict file)
 {
-	ready(buffer, size * count, true);
+	make_ready(buffer, size * count, true);
 	return NEXT(fread)(buffer, size, count, file);
 }
 
@@ -111,50 +112,50 @@ EXPORTED size_t fread(void *restrict buffer, size_t size, size_t count, FILE *re
 
 EXPORTED ssize_t write(int fd, const void *buffer, size_t size)
 {
-	return WITH(ready(buffer, size, false), NEXT(write)(fd, buffer, size));
+	return WITH(make_ready(buffer, size, false), NEXT(write)(fd, buffer, size));
 }
 
 EXPORTED ssize_t pwrite(int fd, const void *buffer, size_t size, off_t offset)
 {
-	return WITH(ready(buffer, size, false), NEXT(pwrite)(fd, buffer, size, offset));
+	return WITH(make_ready(buffer, size, false), NEXT(pwrite)(fd, buffer, size, offset));
 }
 
 EXPORTED ssize_t writev(int fd, const struct iovec *part, int count)
 {
-	return WITH(ready_parts(part, count, false), NEXT(writev)(fd, part, count));
+	return WITH(make_parts_ready(part, count, false), NEXT(writev)(fd, part, count));
 }
 
 EXPORTED ssize_t pwritev(int fd, const struct iovec *part, int count, off_t offset)
 {
-	return WITH(ready_parts(part, count, false), NEXT(pwritev)(fd, part, count, offset));
+	return WITH(make_parts_ready(part, count, false), NEXT(pwritev)(fd, part, count, offset));
 }
 
 EXPORTED ssize_t pwritev2(int fd, const struct iovec *part, int count, off_t offset, int flags)
 {
-	return WITH(ready_parts(part, count, false),
+	return WITH(make_parts_ready(part, count, false),
 		    NEXT(pwritev2)(fd, part, count, offset, flags));
 }
 
 EXPORTED ssize_t send(int fd, const void *buffer, size_t size, int flags)
 {
-	return WITH(ready(buffer, size, false), NEXT(send)(fd, buffer, size, flags));
+	return WITH(make_ready(buffer, size, false), NEXT(send)(fd, buffer, size, flags));
 }
 
 EXPORTED ssize_t sendto(int fd, const void *buffer, size_t size, int flags,
 			__CONST_SOCKADDR_ARG address, socklen_t length)
 {
-	return WITH(ready(buffer, size, false),
+	return WITH(make_ready(buffer, size, false),
 		    NEXT(sendto)(fd, buffer, size, flags, address, length));
 }
 
 EXPORTED ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	return WITH(ready_message(message, false), NEXT(sendmsg)(fd, message, flags));
+	return WITH(make_message_ready(message, false), NEXT(sendmsg)(fd, message, flags));
 }
 
 EXPORTED size_t fwrite(const void *restrict buffer, size_t size, size_t count, FILE *restrict file)
 {
-	ready(buffer, size * count, false);
+	make_ready(buffer, size * count, false);
 	return NEXT(fwrite)(buffer, size, count, file);
 }
 
@@ -187,12 +188,13 @@ size_t __fread_chk(void *buffer, size_t room, size_t size, size_t count, FILE *f
 
 EXPORTED ssize_t __read_chk(int fd, void *buffer, size_t size, size_t room)
 {
-	return WITH(ready(buffer, size, true), NEXT(__read_chk)(fd, buffer, size, room));
+	return WITH(make_ready(buffer, size, true), NEXT(__read_chk)(fd, buffer, size, room));
 }
 
 EXPORTED ssize_t __pread_chk(int fd, void *buffer, size_t size, off_t offset, size_t room)
 {
-	return WITH(ready(buffer, size, true), NEXT(__pread_chk)(fd, buffer, size, offset, room));
+	return WITH(make_ready(buffer, size, true),
+		    NEXT(__pread_chk)(fd, buffer, size, offset, room));
 }
 
 EXPORTED ssize_t __pread64_chk(int fd, void *buffer, size_t size, off_t offset, size_t room)
@@ -200,18 +202,19 @@ EXPORTED ssize_t __pread64_chk(int fd, void *buffer, size_t size, off_t offset, 
 
 EXPORTED ssize_t __recv_chk(int fd, void *buffer, size_t size, size_t room, int flags)
 {
-	return WITH(ready(buffer, size, true), NEXT(__recv_chk)(fd, buffer, size, room, flags));
+	return WITH(make_ready(buffer, size, true),
+		    NEXT(__recv_chk)(fd, buffer, size, room, flags));
 }
 
 EXPORTED ssize_t __recvfrom_chk(int fd, void *buffer, size_t size, size_t room, int flags,
 				struct sockaddr *address, socklen_t *length)
 {
-	return WITH(ready(buffer, size, true),
+	return WITH(make_ready(buffer, size, true),
 		    NEXT(__recvfrom_chk)(fd, buffer, size, room, flags, address, length));
 }
 
 EXPORTED size_t __fread_chk(void *buffer, size_t room, size_t size, size_t count, FILE *file)
 {
-	ready(buffer, size * count, true);
+	make_ready(buffer, size * count, true);
 	return NEXT(__fread_chk)(buffer, room, size, count, file);
 }

@@ -32,12 +32,12 @@ static _Atomic bool installed;
 /* Signals that the program believes to be blocked in this thread: bit 0 SIGSEGV, bit 1 SIGBUS. */
 static __thread __attribute__((tls_model("initial-exec"))) unsigned believed;
 
-static struct sigaction *programs(int sig)
+static struct sigaction *action_of(int sig)
 {
 	return sig == SIGSEGV ? &segv : &bus;
 }
 
-static unsigned belief(int sig)
+static unsigned belief_of(int sig)
 {
 	return sig == SIGSEGV ? 1 : 2;
 }
@@ -100,14 +100,15 @@ static void call_program(const struct sigaction *action, int sig, siginfo_t *inf
 static void pass_on(int sig, siginfo_t *info, ucontext_t *context)
 {
 	struct lock_guard guard = lock_take();
-	struct sigaction action = *programs(sig);
+	struct sigaction action = *action_of(sig);
 
 	if (action.sa_flags & SA_RESETHAND)
-		programs(sig)->sa_handler = SIG_DFL;
+		action_of(sig)->sa_handler = SIG_DFL;
 	lock_release(guard);
 	if (action.sa_handler == SIG_IGN && info->si_code <= 0)
 		return;
-	if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN || believed & belief(sig))
+	if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN ||
+	    believed & belief_of(sig))
 		fault_by_default(sig, info);
 	else
 		call_program(&action, sig, info, context);
@@ -158,10 +159,10 @@ static void open_ours(sigset_t *set)
 
 static int change_ours_locked(int sig, const struct sigaction *action, struct sigaction *ret_old)
 {
-	struct sigaction old = *programs(sig);
+	struct sigaction old = *action_of(sig);
 
 	if (action)
-		*programs(sig) = *action;
+		*action_of(sig) = *action;
 	if (ret_old)
 		*ret_old = old;
 	return 0;

@@ -20,8 +20,8 @@
  *                    revoke.c: the background again, flights void, then LET_GO. The next access
  *                    asks anew. With a long-term pin (pinned.c) it stays.
  *     let go of      The program unmaps it, or the kernel gets the range (part.c): out of the
- *                    table, then release.c tells the daemon, and the pin ends. With the last region of
- *                    the file its descriptor is closed, which ends all its pins.
+ *                    table, then release.c tells the daemon, and the pin ends. With the last
+ *                    region of the file its descriptor is closed, which ends all its pins.
  *     in a child     A fork (faults/fork.c) has none of the pins, and none of the mappings
  *                    (MADV_DONTFORK): it opens the files anew, and asks for all again.
  *

@@ -43,7 +43,7 @@ static size_t find_index(uintptr_t addr)
 	return low;
 }
 
-static bool overlaps(uintptr_t start, uintptr_t end)
+static bool has_region(uintptr_t start, uintptr_t end)
 {
 	uint64_t mask = latch_take(&latch);
 	size_t at = find_index(start);
@@ -57,7 +57,7 @@ bool regions_near(uintptr_t start, uintptr_t end)
 {
 	return end > atomic_load_explicit(&lowest, memory_order_relaxed) &&
 	       start < atomic_load_explicit(&highest, memory_order_relaxed) &&
-	       overlaps(start, end);
+	       has_region(start, end);
 }
 
 void regions_reset(void)

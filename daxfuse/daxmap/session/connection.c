@@ -91,7 +91,7 @@ static bool serve_daemon(struct session *session)
  * be asked to fill a hole; and once more after its WELCOME, as the last one may have answered
  * meanwhile.
  */
-static int reconnect(struct session *session)
+static int reconnect_session(struct session *session)
 {
 	struct welcome welcome;
 	int sock, err;
@@ -119,7 +119,7 @@ static void *listen_to(void *argument)
 		session->state = SESSION_LOST;
 		descriptor_close(session->socket);
 		session->socket = -1;
-		while (reconnect(session)) {
+		while (reconnect_session(session)) {
 			if (end_if_idle(session))
 				return NULL;
 			sys_sleep_ms(pause);
