@@ -69,7 +69,7 @@ static void test_mapped_for_writing(void **state)
 {
 	memory = map_file(4 * UNIT_BYTES, PROT_READ | PROT_WRITE);
 	store(0);
-	store(UNIT_BYTES + 100);
+	store(UNIT_BYTES + 104);
 	sync_range(0, 2 * UNIT_BYTES);
 	check_work(2 * UNIT_BYTES, 0);
 	store(3 * PAGE_BYTES);
