@@ -62,26 +62,19 @@ void holder_leave(struct holder *h)
 	pthread_mutex_unlock(&c->holders_lock);
 }
 
-/* Marked in one go, then worked on one by one, without the lock. */
-void holders_of_session(struct clients *c, struct session *session, void (*fn)(struct holder *holder))
+struct holder *holder_owing(struct clients *c, struct session *session)
 {
-	struct holder **all, *h;
-	size_t count = 0;
+	struct holder *h;
 
 	pthread_mutex_lock(&c->holders_lock);
-	all = calloc(atomic_load(&c->holder_count) + 1, sizeof(struct holder *));
-	if (all) {
-		LIST_FOREACH(h, &session->holders, of_session) {
-			h->busy++;
-			all[count++] = h;
-		}
+	LIST_FOREACH(h, &session->holders, of_session) {
+		if (atomic_load(&h->owed))
+			break;
 	}
+	if (h)
+		h->busy++;
 	pthread_mutex_unlock(&c->holders_lock);
-	for (size_t i = 0; i < count; i++) {
-		fn(all[i]);
-		holder_leave(all[i]);
-	}
-	free(all);
+	return h;
 }
 
 /* ---- the end of a holder --------------------------------------------------------- */

@@ -32,7 +32,7 @@
 #include "clients.h"
 #include "pins.h"
 
-enum { HOLDER_BUCKETS = 1024 };
+enum { HOLDER_BUCKETS = 1024, SESSION_BUCKETS = 256 };
 
 struct session {
 	struct session *next;
@@ -81,7 +81,7 @@ struct clients {
 	struct holder *holders[HOLDER_BUCKETS];
 	atomic_uint holder_count;
 	pthread_mutex_t sessions_lock;
-	struct session *sessions;
+	struct session *sessions[SESSION_BUCKETS];
 	struct server *server;
 };
 
@@ -110,9 +110,8 @@ struct holder *holder_remove_pin(struct clients *c, uint64_t handle, uint32_t se
  * waits for nothing. */
 struct holder *holder_of_session(struct clients *c, struct session *session, uint64_t cookie);
 void holder_leave(struct holder *holder);
-/* Call fn for each of a session's, with no lock held. */
-void holders_of_session(struct clients *c, struct session *session,
-			void (*fn)(struct holder *holder));
+/* The same, of one that owes a question; NULL: none does. */
+struct holder *holder_owing(struct clients *c, struct session *session);
 /* Of the engine's view: nobody is in one of the mapper's functions any more. */
 void holder_gone(void *mapper);
 /* The holder has let go, by its own account. */

@@ -182,24 +182,29 @@ static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, 
 
 /* ---- debts ------------------------------------------------------------------------ */
 
-/* The number is read after the debt is taken: whatever makes a new one was granted before. */
-static void recall_all(struct holder *h)
+/* The number is read after the debt is taken: whatever makes a new one was granted before. False:
+ * it can't be put, and is owed again; nor can others. */
+static bool recall_all(struct holder *h)
 {
 	struct session *session = h->session;
 	uint64_t grant;
+	bool put;
 
 	if (!atomic_exchange(&h->owed, false))
-		return;
+		return true;
 	grant = map_view_last_grant(h->view);
 	pthread_mutex_lock(&session->lock);
-	if (session->fd < 0 ||
-	    send_locked(session, DIRECT_UNMAP, h->cookie, 0, UINT64_MAX, grant))
+	put = session->fd >= 0 &&
+	      !send_locked(session, DIRECT_UNMAP, h->cookie, 0, UINT64_MAX, grant);
+	if (!put)
 		owe_locked(session, h);
 	pthread_mutex_unlock(&session->lock);
+	return put;
 }
 
 void client_spoke(struct clients *c, struct session *session)
 {
+	struct holder *h;
 	bool owed;
 
 	pthread_mutex_lock(&session->lock);
@@ -207,8 +212,10 @@ void client_spoke(struct clients *c, struct session *session)
 	session->owed = false;
 	session->asked = 0;
 	pthread_mutex_unlock(&session->lock);
-	if (owed)
-		holders_of_session(c, session, recall_all);
+	while (owed && (h = holder_owing(c, session))) {
+		owed = recall_all(h);
+		holder_leave(h);
+	}
 }
 
 void client_ops_init(struct clients *c, unsigned smallest)

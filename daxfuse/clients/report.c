@@ -9,8 +9,10 @@ static unsigned connected_sessions(struct clients *c)
 	unsigned count = 0;
 
 	pthread_mutex_lock(&c->sessions_lock);
-	for (struct session *session = c->sessions; session; session = session->next)
-		count += session_is_connected(session);
+	for (unsigned i = 0; i < SESSION_BUCKETS; i++) {
+		for (struct session *session = c->sessions[i]; session; session = session->next)
+			count += session_is_connected(session);
+	}
 	pthread_mutex_unlock(&c->sessions_lock);
 	return count;
 }

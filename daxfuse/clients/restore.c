@@ -41,6 +41,13 @@ static int get_pin(struct clients *c, const struct vfs_open_file *file,
 	return holder_get_pin(c, file, &pin, record->serial, ret_holder);
 }
 
+/* A part of a huge page is restored as pages. */
+static bool is_huge(const struct pin_record *record)
+{
+	return (record->flags & PIN_HUGE) &&
+	       !((record->file_offset | record->device_offset | record->length) % MAP_UNIT_SIZE);
+}
+
 static int restore_pin(struct clients *c, uint32_t slot, const struct pin_record *record)
 {
 	const struct vfs_open_file file = { record->ino, record->handle, 0 };
@@ -54,7 +61,7 @@ static int restore_pin(struct clients *c, uint32_t slot, const struct pin_record
 	if (!err)
 		err = map_view_restore(h->view, record->file_offset, record->length,
 				       record->device_offset,
-				       record->flags & PIN_HUGE ? ORDER_PMD : ORDER_PTE,
+				       is_huge(record) ? ORDER_PMD : ORDER_PTE,
 				       record->flags & PIN_WRITABLE);
 	h->wrote |= (record->flags & PIN_WRITABLE) != 0;
 	/* whatever it was asked, it may not have heard */

@@ -6,9 +6,15 @@
 
 #include "internal.h"
 
+/* Numbers are drawn by lot, or what a program says that was there before. */
+static struct session **session_bucket(struct clients *c, uint64_t id)
+{
+	return &c->sessions[id % SESSION_BUCKETS];
+}
+
 static struct session *find_session_locked(struct clients *c, uint64_t id)
 {
-	struct session *session = c->sessions;
+	struct session *session = *session_bucket(c, id);
 
 	while (session && session->id != id)
 		session = session->next;
@@ -44,8 +50,8 @@ static struct session *make_session_locked(struct clients *c, uint64_t id)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&session->answered, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	session->next = c->sessions;
-	c->sessions = session;
+	session->next = *session_bucket(c, id);
+	*session_bucket(c, id) = session;
 	return session;
 }
 
@@ -66,7 +72,7 @@ int session_get(struct clients *c, uint64_t id, struct session **ret_session)
 
 void session_put(struct clients *c, struct session *session)
 {
-	struct session **at = &c->sessions;
+	struct session **at = session_bucket(c, session->id);
 
 	pthread_mutex_lock(&c->sessions_lock);
 	if (--session->refs) {

@@ -405,6 +405,18 @@ int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, stru
 	return err;
 }
 
+int fs_iomap_steps(struct fs *fs, uint64_t ino, uint64_t *ret_steps)
+{
+	struct inode *inode;
+	int err = inode_lock(fs, ino, false, &inode);
+
+	if (err)
+		return err;
+	*ret_steps = table_steps_max(fs->vol, inode->media);
+	inode_unlock(fs, inode);
+	return 0;
+}
+
 off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence)
 {
 	struct inode *inode;

@@ -281,6 +281,9 @@ struct fs_iomap {
 };
 /* The iomap at offset, at most length bytes of it (more than 0). */
 int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, struct fs_iomap *ret_iomap);
+/* How many calls a walk over all of a file takes at most: one that takes more goes round in a
+ * damaged table. */
+int fs_iomap_steps(struct fs *fs, uint64_t ino, uint64_t *ret_steps);
 
 /* ---- what a mapping needs ---------------------------------------------- */
 

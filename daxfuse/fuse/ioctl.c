@@ -68,12 +68,12 @@ static const struct {
 
 static void get_flags(const struct call *c)
 {
-	struct fs_xflags xflags;
+	struct fs_attr attr; /* which costs nothing: extents are not counted for it */
 	uint64_t flags = 0; /* 4 bytes, or 8 as the ioctl's number says */
-	int err = vfs_get_xflags(c->s->vfs, c->ino, &xflags);
+	int err = vfs_getattr(c->s->vfs, c->ino, &attr);
 
 	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
-		if (xflags.flags & flag_table[i].core)
+		if (attr.flags & flag_table[i].core)
 			flags |= flag_table[i].fs_flag;
 	}
 	reply(c, err, &flags, sizeof(flags));
@@ -81,7 +81,8 @@ static void get_flags(const struct call *c)
 
 static void set_flags(const struct call *c)
 {
-	struct fs_xflags xflags;
+	struct fs_xflags xflags = { 0 };
+	struct fs_attr attr;
 	uint32_t flags;
 	int err;
 
@@ -90,7 +91,11 @@ static void set_flags(const struct call *c)
 		return;
 	}
 	memcpy(&flags, c->in, sizeof(flags));
-	err = vfs_get_xflags(c->s->vfs, c->ino, &xflags);
+	err = vfs_getattr(c->s->vfs, c->ino, &attr);
+	if (!err)
+		xflags = (struct fs_xflags){
+			.flags = attr.flags, .project = attr.project, .extsize = attr.extsize,
+		};
 	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
 		if (!flag_table[i].fs_flag)
 			continue;

@@ -3,14 +3,19 @@
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <uuid/uuid.h>
 
+#include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "places.h"
 #include "restart.h"
 #include "status.h"
+
+/* Of the 8 KiB of DXF_IOC_STATUS; all else takes less than half of them. */
+enum { PATH_JSON_MAX = 2000 };
 
 static void add_string(struct json_object *o, const char *key, const char *value)
 {
@@ -27,12 +32,30 @@ static void add_bool(struct json_object *o, const char *key, bool value)
 	json_object_object_add(o, key, json_object_new_boolean(value));
 }
 
+/* A path may be as long as all of the answer, and longer as JSON: the end of it is said. */
+static void add_path(struct json_object *o, const char *key, const char *path)
+{
+	struct json_object *value = json_object_new_string(path);
+	char *text = NULL;
+
+	while (value && strlen(json_object_to_json_string(value)) > PATH_JSON_MAX && *path) {
+		json_object_put(value);
+		free(text);
+		path += MIN(strlen(path), (size_t)64);
+		while ((*path & 0xc0) == 0x80) /* inside a character */
+			path++;
+		value = asprintf(&text, "...%s", path) < 0 ? NULL : json_object_new_string(text);
+	}
+	free(text);
+	json_object_object_add(o, key, value);
+}
+
 static void add_device(struct json_object *o, const struct state *s)
 {
 	const struct device_info *info = device_info(s->dev);
 	char identity[64];
 
-	add_string(o, "device", info->path);
+	add_path(o, "device", info->path);
 	if (device_identity_fd(device_fd(s->dev), identity, sizeof(identity)) == 0)
 		add_string(o, "identity", identity);
 	add_string(o, "mode", info->mode);
@@ -177,7 +200,7 @@ int status_json(const struct state *s, char *ret_json, size_t size)
 	CLEANUP_FREE char *place = places_find(s->number, s->mountpoint);
 	struct json_object *o = json_object_new_object();
 
-	add_string(o, "mountpoint", place ? place : s->mountpoint);
+	add_path(o, "mountpoint", place ? place : s->mountpoint);
 	add_device(o, s);
 	add_pool(o, s);
 	json_object_object_add(o, "space", space_object(s));

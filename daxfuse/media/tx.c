@@ -273,8 +273,9 @@ void tx_clear_bits(struct tx *tx, uint64_t *word, uint64_t mask)
 
 void tx_on_abort(struct tx *tx, enum tx_space kind, uint64_t where)
 {
+	/* never with the limits there are. It stays reserved until the next mount: its taker may be
+	 * storing into it, so it must not be given to anybody else */
 	if (tx->abort_count == SPACE_MAX) {
-		alloc_release(tx->vol, kind, where);
 		tx->error = -EOVERFLOW;
 		return;
 	}

@@ -225,8 +225,8 @@ int vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 int vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags)
 {
 	struct vfs_file *file = vfs_file_enter(v, ino);
-	struct fs_xflags old;
-	int err = file ? fs_get_xflags(v->config.fs, ino, &old) : 0;
+	struct fs_attr old;
+	int err = file ? fs_getattr(v->config.fs, ino, &old) : 0;
 
 	if (!err && file && ((old.flags ^ xflags->flags) & DXF_FLAG_DAX))
 		err = -EBUSY;
@@ -511,14 +511,16 @@ int vfs_realign(struct vfs *v, uint64_t ino, uint64_t *offset, bool *ret_moved)
 static int flush_file(struct vfs *v, uint64_t ino)
 {
 	const struct pmem *pm = fs_pmem(v->config.fs);
-	uint64_t at = 0;
+	uint64_t at = 0, steps = 0;
 	struct fs_attr attr;
 	int err = fs_getattr(v->config.fs, ino, &attr);
 
+	if (!err)
+		err = fs_iomap_steps(v->config.fs, ino, &steps);
 	while (!err && at < attr.size) {
 		struct fs_iomap map;
 
-		err = fs_iomap(v->config.fs, ino, at, attr.size - at, &map);
+		err = steps-- ? fs_iomap(v->config.fs, ino, at, attr.size - at, &map) : -EUCLEAN;
 		if (err || !map.length)
 			break;
 		if (map.kind == FS_IOMAP_MAPPED)

@@ -113,14 +113,16 @@ static int add_extent(struct dxf_ioc_extents *e, const struct fs_iomap *map)
 int vfs_extents(struct vfs *v, uint64_t ino, struct dxf_ioc_extents *e)
 {
 	struct fs_attr attr;
-	uint64_t at = e->start;
+	uint64_t at = e->start, steps = 0;
 	int err = fs_getattr(v->config.fs, ino, &attr);
 
 	e->count = 0;
+	if (!err)
+		err = fs_iomap_steps(v->config.fs, ino, &steps);
 	while (!err && at < attr.size) {
 		struct fs_iomap map;
 
-		err = fs_iomap(v->config.fs, ino, at, attr.size - at, &map);
+		err = steps-- ? fs_iomap(v->config.fs, ino, at, attr.size - at, &map) : -EUCLEAN;
 		if (err || !map.length)
 			break;
 		if (map.kind != FS_IOMAP_HOLE && add_extent(e, &map))

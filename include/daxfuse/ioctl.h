@@ -30,7 +30,8 @@ struct dxf_ioc_extents {
 };
 #define DXF_IOC_EXTENTS _IOWR(DXF_IOC_TYPE, 1, struct dxf_ioc_extents)
 
-/* The state of the mount as one JSON object, NUL-terminated. */
+/* The state of the mount as one JSON object, NUL-terminated. Of very long paths the end, after
+ * "...". */
 struct dxf_ioc_status {
 	char json[8192];
 };

@@ -210,3 +210,24 @@ def test_findmnt_shows_the_device(image, mount):
     out = subprocess.run(["findmnt", "-n", "-t", "fuse.daxfuse", "-M", point, "-o", "SOURCE"],
                          check=True, capture_output=True, text=True).stdout
     assert out.strip() == str(path)
+
+
+def test_status_of_the_longest_paths(tool, memory_dir):
+    """Device and mountpoint together are longer than the answer may be: their ends are said."""
+    folder = memory_dir
+    while len(str(folder)) < 3900:
+        folder /= "/".join(['"' * 100] * 2)
+    folder.mkdir(parents=True)
+    device, point = folder / "pool", folder / "mnt"
+    with open(device, "wb") as file:
+        file.truncate(64 << 20)
+    point.mkdir()
+    tool("mkfs.daxfuse", "-q", device)
+    tool("daxfuse", device, point)
+    try:
+        status = tool("daxfuse", "status", point).json
+        for key, path in (("device", device), ("mountpoint", point)):
+            assert status[key].startswith("...") and str(path).endswith(status[key][3:])
+            assert len(status[key]) > 500
+    finally:
+        subprocess.run(["umount", point], check=True)

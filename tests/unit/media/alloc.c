@@ -157,6 +157,32 @@ static void test_mend_on_demand(void **state)
 }
 
 /* Freed space is nobody's until its transaction is over. */
+/* More than a transaction can give back: what it has taken is nobody else's all the same, as it
+ * may be storing there. */
+static void test_too_much_in_one_transaction(void **state)
+{
+	enum { ROUNDS = 17, COUNT = ROUNDS * DXF_UNIT_BLOCKS }; /* it has room for 8192 */
+	uint64_t *offset = calloc(COUNT, sizeof(*offset)), other[DXF_UNIT_BLOCKS];
+	struct pool pool;
+	struct tx *tx;
+
+	pool_make(&pool, UNITS);
+	tx = begin(&pool);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		assert_int_equal(alloc_blocks(tx, DXF_UNIT_BLOCKS, &offset[i * DXF_UNIT_BLOCKS]), 0);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct tx *next = begin(&pool);
+
+		assert_int_equal(alloc_blocks(next, DXF_UNIT_BLOCKS, other), 0);
+		for (unsigned i = 0; i < COUNT; i++)
+			assert_true(offset[i] != other[0] && offset[i] != other[DXF_UNIT_BLOCKS - 1]);
+		commit(next);
+	}
+	assert_int_equal(tx_commit(tx), -EOVERFLOW);
+	free(offset);
+	pool_free(&pool);
+}
+
 static void test_free_is_late(void **state)
 {
 	struct pool pool;
@@ -235,7 +261,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_units_stay_whole), cmocka_unit_test(test_coalesce),
 		cmocka_unit_test(test_fullest_first),    cmocka_unit_test(test_no_space),
-		cmocka_unit_test(test_mend_on_demand),   cmocka_unit_test(test_free_is_late),
+		cmocka_unit_test(test_mend_on_demand),   cmocka_unit_test(test_too_much_in_one_transaction),
+		cmocka_unit_test(test_free_is_late),
 		cmocka_unit_test(test_bad_ranges),       cmocka_unit_test(test_hostile),
 	};
 
