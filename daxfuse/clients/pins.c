@@ -84,20 +84,89 @@ static void give_slot(struct pins_kept *kept, uint32_t slot)
 	pthread_mutex_unlock(&kept->lock);
 }
 
-int pins_kept_adopt(struct pin_slots *slots, uint32_t slot)
-{
-	if (slots->count == slots->room) {
-		uint32_t room = MAX(2 * slots->room, UINT32_C(4));
-		uint32_t *more = realloc(slots->slot, room * sizeof(*more));
+/* ---- the records of a holder, sorted by where they are in the file ---------------- */
 
-		if (!more)
-			return -ENOMEM;
-		slots->slot = more;
-		slots->room = room;
+static struct pin_record *record_at(const struct pins_kept *kept, const struct pin_slots *slots,
+				    uint32_t index)
+{
+	return &kept->table->record[slots->slot[index]];
+}
+
+/* The first that begins at or behind an offset. */
+static uint32_t find_index(const struct pins_kept *kept, const struct pin_slots *slots,
+			   uint64_t offset)
+{
+	uint32_t low = 0, high = slots->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (record_at(kept, slots, middle)->file_offset >= offset)
+			high = middle;
+		else
+			low = middle + 1;
 	}
-	slots->slot[slots->count++] = slot;
+	return low;
+}
+
+/* The first that may reach behind an offset: none is longer than the longest. */
+static uint32_t find_reaching(const struct pins_kept *kept, const struct pin_slots *slots,
+			      uint64_t offset)
+{
+	return find_index(kept, slots, offset > slots->longest ? offset - slots->longest : 0);
+}
+
+static bool begins_before(const struct pins_kept *kept, const struct pin_slots *slots,
+			  uint32_t index, uint64_t offset)
+{
+	return index < slots->count && record_at(kept, slots, index)->file_offset < offset;
+}
+
+static int make_room(struct pin_slots *slots)
+{
+	uint32_t room = MAX(2 * slots->room, UINT32_C(4));
+	uint32_t *more;
+
+	if (slots->count < slots->room)
+		return 0;
+	more = realloc(slots->slot, room * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	slots->slot = more;
+	slots->room = room;
 	return 0;
 }
+
+/* There must be room. */
+static void insert_slot(const struct pins_kept *kept, struct pin_slots *slots, uint32_t slot)
+{
+	const struct pin_record *record = &kept->table->record[slot];
+	uint32_t at = find_index(kept, slots, record->file_offset);
+
+	memmove(slots->slot + at + 1, slots->slot + at, (slots->count - at) * sizeof(*slots->slot));
+	slots->slot[at] = slot;
+	slots->count++;
+	slots->longest = MAX(slots->longest, record->length);
+}
+
+/* Those from `left` up to `next` are gone. */
+static void close_gap(struct pin_slots *slots, uint32_t left, uint32_t next)
+{
+	memmove(slots->slot + left, slots->slot + next,
+		(slots->count - next) * sizeof(*slots->slot));
+	slots->count -= next - left;
+}
+
+int pins_kept_adopt(const struct pins_kept *kept, struct pin_slots *slots, uint32_t slot)
+{
+	int err = make_room(slots);
+
+	if (!err)
+		insert_slot(kept, slots, slot);
+	return err;
+}
+
+/* ---- writing down ------------------------------------------------------------------- */
 
 /* Order: all of the record, then its handle. */
 static void fill_in(struct pin_record *to, const struct pin_record *from)
@@ -124,15 +193,17 @@ static bool covers(const struct pin_record *a, const struct pin_record *b)
 	       b->file_offset + b->length <= a->file_offset + a->length;
 }
 
-/* Of what the new record says anew. Who could store to one of the
- * pieces may do so until it has mapped the new one. */
+/* Of what the new record says anew. A program that could store to one of the pieces may do so
+ * until it has mapped the new one. */
 static unsigned covered_flags(const struct pins_kept *kept, const struct pin_slots *slots,
 			      const struct pin_record *new)
 {
+	uint64_t end = new->file_offset + new->length;
 	unsigned flags = 0;
 
-	for (uint32_t i = 0; i < slots->count; i++) {
-		const struct pin_record *record = &kept->table->record[slots->slot[i]];
+	for (uint32_t i = find_index(kept, slots, new->file_offset);
+	     begins_before(kept, slots, i, end); i++) {
+		const struct pin_record *record = record_at(kept, slots, i);
 
 		if (covers(new, record))
 			flags |= record->flags & PIN_WRITABLE;
@@ -143,51 +214,54 @@ static unsigned covered_flags(const struct pins_kept *kept, const struct pin_slo
 static void erase_covered(struct pins_kept *kept, struct pin_slots *slots,
 			  const struct pin_record *new)
 {
-	uint32_t left = 0;
+	uint64_t end = new->file_offset + new->length;
+	uint32_t i = find_index(kept, slots, new->file_offset), left = i;
 
-	for (uint32_t i = 0; i < slots->count; i++) {
-		const struct pin_record *record = &kept->table->record[slots->slot[i]];
+	for (; begins_before(kept, slots, i, end); i++) {
+		const struct pin_record *record = record_at(kept, slots, i);
 
 		if (record != new && covers(new, record))
 			give_slot(kept, slots->slot[i]);
 		else
 			slots->slot[left++] = slots->slot[i];
 	}
-	slots->count = left;
+	close_gap(slots, left, i);
 }
 
-/* In a slot of its own, the last one of these. */
+/* In a slot of its own. */
 static int add_record(struct pins_kept *kept, struct pin_slots *slots,
-		      const struct pin_record *record)
+		      const struct pin_record *record, const struct pin_record **ret_record)
 {
 	uint32_t slot;
-	int err = take_slot(kept, &slot);
+	int err = make_room(slots);
 
+	if (!err)
+		err = take_slot(kept, &slot);
 	if (err)
 		return err;
-	err = pins_kept_adopt(slots, slot);
-	if (err)
-		give_slot(kept, slot);
-	else
-		fill_in(&kept->table->record[slot], record);
-	return err;
+	fill_in(&kept->table->record[slot], record);
+	insert_slot(kept, slots, slot);
+	*ret_record = &kept->table->record[slot];
+	return 0;
 }
 
 /* Order: the new record, then the end of those that it replaces. */
 int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record)
 {
 	struct pin_record new = *record;
+	const struct pin_record *added;
 	int err;
 
 	if (!kept->table)
 		return 0;
 	new.flags |= covered_flags(kept, slots, record);
-	err = add_record(kept, slots, &new);
+	err = add_record(kept, slots, &new, &added);
 	if (!err)
-		erase_covered(kept, slots,
-			      &kept->table->record[slots->slot[slots->count - 1]]);
+		erase_covered(kept, slots, added);
 	return err;
 }
+
+/* ---- erasing ------------------------------------------------------------------------- */
 
 /* What goes of a record, of which [*from, *to) is let go of: of huge pages whole ones, as
  * nothing else could be restored. */
@@ -203,47 +277,83 @@ static bool find_cut(const struct pin_record *record, uint64_t *from, uint64_t *
 	return *from < *to;
 }
 
-/*
- * Whether nothing is left of the record. Its length is one word, so it can be cut at its end.
- * Order: what lies above the cut, in a record of its own; then the cut. If the table is full the
- * record goes on saying too much.
- */
-static bool cut_record(struct pins_kept *kept, struct pin_slots *slots, struct pin_record *record,
-		       uint64_t from, uint64_t to)
+/* What lies above the cut; of no length: nothing. */
+static struct pin_record rest_above(const struct pin_record *record, uint64_t to)
 {
-	uint64_t start = record->file_offset;
+	uint64_t cut = to - record->file_offset;
 	struct pin_record above = *record;
+
+	above.file_offset += cut;
+	above.device_offset += cut;
+	above.length -= cut;
+	return above;
+}
+
+static bool is_written(const struct pins_kept *kept, const struct pin_slots *slots,
+		       const struct pin_record *record)
+{
+	for (uint32_t i = find_index(kept, slots, record->file_offset);
+	     begins_before(kept, slots, i, record->file_offset + 1); i++) {
+		const struct pin_record *other = record_at(kept, slots, i);
+
+		if (covers(other, record) && other->grant >= record->grant &&
+		    (other->flags & record->flags) == record->flags)
+			return true;
+	}
+	return false;
+}
+
+/* Have what lies above the cut in a record of its own. If the table is full there is none, and
+ * the record is not cut. */
+static void save_above(struct pins_kept *kept, struct pin_slots *slots,
+		       const struct pin_record *record, uint64_t from, uint64_t to)
+{
+	const struct pin_record *added;
+	struct pin_record above;
+
+	if (!find_cut(record, &from, &to))
+		return;
+	above = rest_above(record, to);
+	if (above.length && !is_written(kept, slots, &above))
+		add_record(kept, slots, &above, &added);
+}
+
+/* Whether nothing is left of the record. Its length is one word, so it can be cut at its end. */
+static bool cut_record(struct pins_kept *kept, const struct pin_slots *slots,
+		       struct pin_record *record, uint64_t from, uint64_t to)
+{
+	struct pin_record above;
 
 	if (!find_cut(record, &from, &to))
 		return false;
-	above.file_offset = to;
-	above.device_offset += to - start;
-	above.length -= to - start;
-	if (above.length && add_record(kept, slots, &above))
+	above = rest_above(record, to);
+	if (above.length && !is_written(kept, slots, &above))
 		return false;
-	if (from > start)
-		__atomic_store_n(&record->length, from - start, __ATOMIC_RELEASE);
-	return from == start;
+	if (from > record->file_offset)
+		__atomic_store_n(&record->length, from - record->file_offset, __ATOMIC_RELEASE);
+	return from == record->file_offset;
 }
 
+/* Order: what stays above each cut; then the cuts. */
 void pins_kept_erase(struct pins_kept *kept, struct pin_slots *slots, uint64_t offset,
 		     uint64_t length, uint64_t grant)
 {
 	uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
-	uint32_t count = slots->count, left = 0;
+	uint32_t first = find_reaching(kept, slots, offset), left = first, i;
 
-	for (uint32_t i = 0; i < count; i++) {
-		struct pin_record *record = &kept->table->record[slots->slot[i]];
+	for (i = first; begins_before(kept, slots, i, end); i++) {
+		if (record_at(kept, slots, i)->grant <= grant)
+			save_above(kept, slots, record_at(kept, slots, i), offset, end);
+	}
+	for (i = first; begins_before(kept, slots, i, end); i++) {
+		struct pin_record *record = record_at(kept, slots, i);
 
 		if (record->grant <= grant && cut_record(kept, slots, record, offset, end))
 			give_slot(kept, slots->slot[i]);
 		else
 			slots->slot[left++] = slots->slot[i];
 	}
-	/* those that were added lie behind the old ones */
-	memmove(slots->slot + left, slots->slot + count,
-		(slots->count - count) * sizeof(*slots->slot));
-	slots->count -= count - left;
+	close_gap(slots, left, i);
 }
 
 unsigned pins_kept_count(struct pins_kept *kept)
@@ -263,5 +373,5 @@ void pins_kept_erase_all(struct pins_kept *kept, struct pin_slots *slots)
 	for (uint32_t i = 0; i < slots->count; i++)
 		give_slot(kept, slots->slot[i]);
 	free(slots->slot);
-	*slots = (struct pin_slots){ NULL, 0, 0 };
+	*slots = (struct pin_slots){ 0 };
 }

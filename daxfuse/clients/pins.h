@@ -58,17 +58,19 @@ struct pins_kept {
 int pins_kept_open(struct pins_kept *kept, struct pin_table *table);
 void pins_kept_close(struct pins_kept *kept);
 
-/* The records of one holder. All zeroes: none. One caller at a time. */
+/* The records of one holder, by their offset in the file: it may have thousands. All zeroes: none.
+ * One caller at a time. */
 struct pin_slots {
 	uint32_t *slot;
 	uint32_t count, room;
+	uint64_t longest; /* no record is, or was, longer */
 };
 
 /* What the holder had there of the same piece is in the new record, too. -EUSERS: the table is
  * full; -ENOMEM. */
 int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record);
 /* A record that is there already belongs to these. -ENOMEM */
-int pins_kept_adopt(struct pin_slots *slots, uint32_t slot);
+int pins_kept_adopt(const struct pins_kept *kept, struct pin_slots *slots, uint32_t slot);
 /* Of a file range, what was granted up to that number. A record that is cut in the middle
  * becomes two, or stays what it is when the table is full. */
 void pins_kept_erase(struct pins_kept *kept, struct pin_slots *slots, uint64_t offset,

@@ -57,7 +57,7 @@ static int restore_pin(struct clients *c, uint32_t slot, const struct pin_record
 
 	if (err)
 		return err;
-	err = pins_kept_adopt(&h->slots, slot);
+	err = pins_kept_adopt(&h->clients->pins, &h->slots, slot);
 	if (!err)
 		err = map_view_restore(h->view, record->file_offset, record->length,
 				       record->device_offset,

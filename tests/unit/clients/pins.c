@@ -222,6 +222,40 @@ static void test_a_window_slides(void **state)
 	munmap(w.shared, sizeof(*w.shared));
 }
 
+/* What is written down is what is pinned, whatever comes in which order. */
+static void test_any_order(void **state)
+{
+	struct writer w = { .shared = share() };
+	uint32_t pinned = 0;
+
+	assert_int_equal(pins_kept_open(&w.kept, &w.shared->table), 0);
+	for (uint64_t grant = 1; grant < 20000; grant++) {
+		unsigned unit = (unsigned)rand() % UNITS;
+		unsigned units = 1 + (unsigned)rand() % (UNITS - unit);
+		uint32_t found = 0;
+
+		if (rand() % 2) {
+			add(&w, 0, unit, units, grant);
+			pinned |= bits(unit, units);
+		} else {
+			let_go(&w, 0, unit, units, grant);
+			pinned &= ~bits(unit, units);
+		}
+		for (uint32_t i = 0; i < w.slots[0].count; i++) {
+			const struct pin_record *r = &w.shared->table.record[w.slots[0].slot[i]];
+
+			assert_int_equal(r->handle, HANDLE);
+			found |= bits((unsigned)(r->file_offset / UNIT), (unsigned)(r->length / UNIT));
+		}
+		assert_int_equal(found, pinned);
+		assert_int_equal(records(&w.shared->table), w.slots[0].count);
+		assert_true(w.slots[0].count <= UNITS * UNITS);
+	}
+	pins_kept_erase_all(&w.kept, &w.slots[0]);
+	pins_kept_close(&w.kept);
+	munmap(w.shared, sizeof(*w.shared));
+}
+
 /* Half of a huge page is not restored: it stays written down as a whole. */
 static void test_cut_inside_a_huge_page(void **state)
 {
@@ -277,7 +311,7 @@ static void test_a_full_table(void **state)
 	assert_int_equal(pins_kept_open(&w.kept, &w.shared->table), 0);
 	/* each of another holder, so that nobody looks through all */
 	for (int err = 0; !err; count++) {
-		struct pin_slots slots = { NULL, 0, 0 };
+		struct pin_slots slots = { 0 };
 
 		err = pins_kept_add(&w.kept, &slots, &record);
 		free(slots.slot);
@@ -306,6 +340,7 @@ int main(void)
 		cmocka_unit_test(test_killed_at_each_instruction),
 		cmocka_unit_test(test_pieces_that_are_granted_again),
 		cmocka_unit_test(test_a_window_slides),
+		cmocka_unit_test(test_any_order),
 		cmocka_unit_test(test_cut_inside_a_huge_page),
 		cmocka_unit_test(test_cut_in_a_full_table),
 		cmocka_unit_test(test_a_full_table),
