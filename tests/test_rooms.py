@@ -23,7 +23,9 @@ BELOW = {
     "check": {"base", "pmem", "media"},
     "vfs": {"base", "pmem", "media", "core", "map"},
     "clients": {"base", "pmem", "media", "core", "map", "vfs"},
-    "fuse": {"base", "pmem", "media", "core", "map", "vfs", "clients"},
+    "keeper": {"base", "pmem", "media", "core", "map", "vfs", "clients"},
+    "fuse": {"base", "pmem", "media", "core", "map", "vfs", "clients", "keeper"},
+    "daemon": {"base", "pmem", "media", "core", "map", "vfs", "clients", "keeper", "fuse"},
     "tools": {"base", "pmem", "media", "core"},
 }
 # Of include/daxfuse.
@@ -82,3 +84,13 @@ def test_every_room_is_in_the_table():
 def test_the_source_tree_is_on_no_path():
     for room in BELOW:
         assert f"-I{ROOT}" not in include_flags(room), room
+
+
+def test_the_transport_calls_the_vfs_only():
+    """Not one function of core, of the engine or of the media: operations stand in vfs, once."""
+    out = subprocess.run(["nm", "-u", BUILD / "lib" / "libdxf_fuse.a"], check=True,
+                         capture_output=True, text=True).stdout
+    called = {line.split()[-1] for line in out.splitlines() if line.startswith(" ")}
+    assert {"vfs_write", "vfs_rename", "vfs_setxattr"} <= called
+    below = {name for name in called if re.match(r"(fs|map|tx|pmem|pins)_", name)}
+    assert below == {"fs_clock"}

@@ -5,7 +5,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
-#include "state.h"
+#include "internal.h"
 
 #define NSEC INT64_C(1000000000)
 
@@ -18,14 +18,14 @@ static void reply_attr(fuse_req_t req, int err, const struct fs_attr *attr)
 		return;
 	}
 	attr_to_stat(attr, &st);
-	fuse_reply_attr(req, &st, STATE_TIMEOUT);
+	fuse_reply_attr(req, &st, TRANSPORT_TIMEOUT);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct fs_attr attr;
 
-	reply_attr(req, vfs_getattr(state_of(req)->vfs, node_to_ino(node), &attr), &attr);
+	reply_attr(req, vfs_getattr(transport_of(req)->vfs, node_to_ino(node), &attr), &attr);
 }
 
 static int64_t to_ns(struct timespec ts)
@@ -90,7 +90,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int val
 	for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++)
 		set.valid |= valid & bits[i].fuse ? bits[i].core : 0;
 	decode_times(st, valid, &set);
-	err = vfs_setattr(state_of(req)->vfs, &request.vfs, node_to_ino(node), &set, &attr);
+	err = vfs_setattr(transport_of(req)->vfs, &request.vfs, node_to_ino(node), &set, &attr);
 	reply_attr(req, err, &attr);
 }
 
@@ -98,7 +98,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t node)
 {
 	struct fs_statfs space;
 	struct statvfs st;
-	int err = vfs_statfs(state_of(req)->vfs, node_to_ino(node), &space);
+	int err = vfs_statfs(transport_of(req)->vfs, node_to_ino(node), &space);
 
 	if (err) {
 		fuse_reply_err(req, -err);
@@ -131,7 +131,7 @@ static void op_statx(fuse_req_t req, fuse_ino_t node, int flags, int mask,
 	struct fs_attr attr;
 	struct statx stx;
 	struct stat st;
-	int err = vfs_getattr(state_of(req)->vfs, node_to_ino(node), &attr);
+	int err = vfs_getattr(transport_of(req)->vfs, node_to_ino(node), &attr);
 
 	if (err) {
 		fuse_reply_err(req, -err);
@@ -157,7 +157,7 @@ static void op_statx(fuse_req_t req, fuse_ino_t node, int flags, int mask,
 	attr.mtime = attr.btime;
 	attr_to_stat(&attr, &st);
 	stx.stx_btime = to_timestamp(st.st_mtim);
-	fuse_reply_statx(req, 0, &stx, STATE_TIMEOUT);
+	fuse_reply_statx(req, 0, &stx, TRANSPORT_TIMEOUT);
 }
 #endif
 

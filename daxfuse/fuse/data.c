@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
-#include "state.h"
+#include "internal.h"
 
 struct answer {
 	fuse_req_t req;
@@ -27,7 +27,7 @@ static ssize_t send_pieces(const struct iovec *iov, int count, size_t bytes, voi
 static ssize_t read_pieces(fuse_req_t req, uint64_t ino, size_t size, uint64_t offset, bool noatime)
 {
 	struct answer answer = { .req = req };
-	ssize_t n = vfs_read(state_of(req)->vfs, ino, offset, size, noatime, send_pieces, &answer);
+	ssize_t n = vfs_read(transport_of(req)->vfs, ino, offset, size, noatime, send_pieces, &answer);
 
 	return answer.sent ? 0 : n < 0 ? n : -EIO;
 }
@@ -44,7 +44,7 @@ static ssize_t read_to_ring(fuse_req_t req, uint64_t ino, size_t size, uint64_t 
 		return read_pieces(req, ino, size, offset, noatime);
 	if (fuse_req_get_payload(req, &payload, &room, NULL) || size > room)
 		return -EIO;
-	n = vfs_pread(state_of(req)->vfs, ino, payload, size, offset, noatime);
+	n = vfs_pread(transport_of(req)->vfs, ino, payload, size, offset, noatime);
 	if (n >= 0)
 		fuse_reply_buf(req, payload, (size_t)n);
 	return n < 0 ? n : 0;
@@ -62,7 +62,7 @@ static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset,
 	ssize_t n = -EINVAL;
 
 	if (offset >= 0)
-		n = read_to_ring(req, node_to_ino(node), MIN(size, (size_t)STATE_IO_MAX),
+		n = read_to_ring(req, node_to_ino(node), MIN(size, (size_t)TRANSPORT_IO_MAX),
 				 (uint64_t)offset, fi->flags & O_NOATIME);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
@@ -88,7 +88,7 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 	ssize_t n = -EINVAL;
 
 	if (offset >= 0)
-		n = vfs_write(state_of(req)->vfs, &request.vfs, &file, buf, size, (uint64_t)offset,
+		n = vfs_write(transport_of(req)->vfs, &request.vfs, &file, buf, size, (uint64_t)offset,
 			      flags);
 	reply_count(req, n);
 }
@@ -100,7 +100,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset
 	int err = -EINVAL;
 
 	if (offset >= 0 && length > 0)
-		err = vfs_fallocate(state_of(req)->vfs, &request.vfs, node_to_ino(node), mode,
+		err = vfs_fallocate(transport_of(req)->vfs, &request.vfs, node_to_ino(node), mode,
 				    (uint64_t)offset, (uint64_t)length);
 	fuse_reply_err(req, -err);
 }
@@ -109,7 +109,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence,
 		     struct fuse_file_info *fi)
 {
 	off_t at = offset < 0 ? -ENXIO :
-		   vfs_seek(state_of(req)->vfs, node_to_ino(node), (uint64_t)offset, whence);
+		   vfs_seek(transport_of(req)->vfs, node_to_ino(node), (uint64_t)offset, whence);
 
 	if (at < 0)
 		fuse_reply_err(req, (int)-at);
@@ -126,7 +126,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset,
 	ssize_t n = -EINVAL;
 
 	if (in_offset >= 0 && out_offset >= 0 && !flags)
-		n = vfs_copy_range(state_of(req)->vfs, &request.vfs, node_to_ino(in),
+		n = vfs_copy_range(transport_of(req)->vfs, &request.vfs, node_to_ino(in),
 				   (uint64_t)in_offset, &to, (uint64_t)out_offset, length);
 	reply_count(req, n);
 }

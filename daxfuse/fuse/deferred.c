@@ -17,9 +17,9 @@
 #include <sys/queue.h>
 #include <time.h>
 
-#include "kernel.h"
+#include "daxfuse/keeper/kernel.h"
 #include "notifier.h"
-#include "outside.h"
+#include "daxfuse/keeper/outside.h"
 #include "requests.h"
 #include "session.h"
 
@@ -35,7 +35,7 @@ struct job {
 };
 
 struct deferred {
-	struct state *s;
+	struct transport *transport;
 	pthread_t thread;
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t wake;
@@ -59,46 +59,46 @@ static bool is_unmounted(const struct deferred *d)
 static bool is_unknown(struct deferred *d, uint64_t ino)
 {
 	return is_unmounted(d) ||
-	       notifier_invalidate(d->s->notifier, ino_to_node(ino), -1, 0) == -ENOENT;
+	       notifier_invalidate(d->transport->notifier, ino_to_node(ino), -1, 0) == -ENOENT;
 }
 
 static void free_orphan(struct deferred *d, uint64_t ino, uint32_t generation)
 {
 	if (is_unknown(d, ino)) /* else it will send another forget */
-		vfs_reap(d->s->vfs, ino, generation);
+		vfs_reap(d->transport->vfs, ino, generation);
 }
 
 /*
  * The kernel appends at the end that it believes in, without asking, and what it is told to
  * forget it believes until it asks: so it is made to.
  */
-static void renew_size(struct state *s, uint64_t ino, int pid)
+static void renew_size(struct transport *t, uint64_t ino, int pid)
 {
 	struct fs_attr attr;
 
-	if (vfs_getattr(s->vfs, ino, &attr) == 0 && S_ISREG(attr.mode))
-		outside_ask(s, ino_to_node(ino), attr.generation, pid);
+	if (vfs_getattr(t->vfs, ino, &attr) == 0 && S_ISREG(attr.mode))
+		outside_ask(&t->place, ino_to_node(ino), attr.generation, pid);
 }
 
 static void change_range(struct deferred *d, const struct deferred_range *range)
 {
-	struct state *s = d->s;
+	struct transport *t = d->transport;
 	struct request request;
 	int err;
 
 	requests_attach(range->answer);
 	request = request_of(range->req);
-	notifier_invalidate(s->notifier, range->node, 0, 0);
-	err = vfs_fallocate(s->vfs, &request.vfs, node_to_ino(range->node), range->mode,
+	notifier_invalidate(t->notifier, range->node, 0, 0);
+	err = vfs_fallocate(t->vfs, &request.vfs, node_to_ino(range->node), range->mode,
 			    range->offset, range->length);
-	notifier_invalidate(s->notifier, range->node, 0, 0);
-	renew_size(s, node_to_ino(range->node), fuse_req_ctx(range->req)->pid);
+	notifier_invalidate(t->notifier, range->node, 0, 0);
+	renew_size(t, node_to_ino(range->node), fuse_req_ctx(range->req)->pid);
 	if (err)
 		fuse_reply_err(range->req, -err);
 	else
 		fuse_reply_ioctl(range->req, 0, NULL, 0);
-	if (s->answers)
-		requests_end(s->answers);
+	if (t->config.answers)
+		requests_end(t->config.answers);
 }
 
 /* ---- after taking over ------------------------------------------------------- */
@@ -128,12 +128,12 @@ static void forget_effect(void *arg, const struct vfs_answer *lost)
 	if (!lost->executed && !changes_file(lost))
 		return;
 	if (!changes_file(lost))
-		notifier_forget_names(d->s->notifier);
-	notifier_invalidate(d->s->notifier, lost->node, 0, 0);
+		notifier_forget_names(d->transport->notifier);
+	notifier_invalidate(d->transport->notifier, lost->node, 0, 0);
 	if (lost->other_node)
-		notifier_invalidate(d->s->notifier, lost->other_node, 0, 0);
+		notifier_invalidate(d->transport->notifier, lost->other_node, 0, 0);
 	if (changes_file(lost))
-		renew_size(d->s, node_to_ino(lost->other_node ? lost->other_node : lost->node), 0);
+		renew_size(d->transport, node_to_ino(lost->other_node ? lost->other_node : lost->node), 0);
 }
 
 static void free_if_unknown(void *arg, uint64_t ino, uint32_t generation)
@@ -150,7 +150,7 @@ static void settle(struct deferred *d)
 	struct job *job = calloc(1, sizeof(*job));
 
 	if (!is_unmounted(d))
-		answers_settle(d->s->answers, forget_effect, d);
+		answers_settle(d->transport->config.answers, forget_effect, d);
 	if (!job)
 		return; /* they wait for the next mount */
 	job->kind = JOB_SWEEP;
@@ -175,14 +175,14 @@ static void do_job(struct deferred *d, const struct job *job)
 		break;
 	case JOB_PAGES:
 		if (!is_unmounted(d))
-			notifier_invalidate(d->s->notifier, ino_to_node(job->ino), 0, 0);
+			notifier_invalidate(d->transport->notifier, ino_to_node(job->ino), 0, 0);
 		break;
 	case JOB_ATTRIBUTES:
 		if (!is_unmounted(d))
-			notifier_invalidate(d->s->notifier, ino_to_node(job->ino), -1, 0);
+			notifier_invalidate(d->transport->notifier, ino_to_node(job->ino), -1, 0);
 		break;
 	case JOB_SWEEP:
-		vfs_orphans_for_each(d->s->vfs, free_if_unknown, d);
+		vfs_orphans_for_each(d->transport->vfs, free_if_unknown, d);
 		break;
 	}
 }
@@ -226,7 +226,7 @@ static struct job *next_job(struct deferred *d)
 			return NULL;
 		if (d->ending && !d->told) {
 			d->told = true;
-			session_stop(d->s);
+			session_stop(d->transport);
 		}
 		if (d->later && !d->ending)
 			pthread_cond_timedwait(&d->wake, &d->lock, &d->later_at);
@@ -271,7 +271,7 @@ void deferred_forget(struct deferred *d, uint64_t ino)
 	uint32_t generation;
 	struct job *job;
 
-	if (!vfs_is_orphan(d->s->vfs, ino, &generation))
+	if (!vfs_is_orphan(d->transport->vfs, ino, &generation))
 		return;
 	/* without memory it stays an orphan; the next mount frees it */
 	job = calloc(1, sizeof(*job));
@@ -359,7 +359,7 @@ bool deferred_drain(struct deferred *d)
 	return false;
 }
 
-int deferred_start(struct state *s, struct deferred **ret_deferred)
+int deferred_start(struct transport *t, struct deferred **ret_deferred)
 {
 	struct deferred *d = calloc(1, sizeof(*d));
 	pthread_condattr_t monotonic;
@@ -367,7 +367,7 @@ int deferred_start(struct state *s, struct deferred **ret_deferred)
 
 	if (!d)
 		return -ENOMEM;
-	d->s = s;
+	d->transport = t;
 	STAILQ_INIT(&d->jobs);
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_condattr_init(&monotonic);

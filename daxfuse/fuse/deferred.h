@@ -10,9 +10,9 @@
 #ifndef DAXFUSE_FUSE_DEFERRED_H
 #define DAXFUSE_FUSE_DEFERRED_H
 
-#include "state.h"
+#include "internal.h"
 
-int deferred_start(struct state *s, struct deferred **ret_deferred);
+int deferred_start(struct transport *t, struct deferred **ret_deferred);
 /* From any thread: begin no more jobs, and let the session's loop end when the one that
  * is under way is done: the kernel may need requests answered for it. */
 void deferred_end(struct deferred *d);

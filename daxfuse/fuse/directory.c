@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reading directories. The cookies are the core's, so nothing is kept open. */
+/* Reading directories. The cookies are the core't, so nothing is kept open. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
-#include "state.h"
+#include "internal.h"
 
 struct listing {
 	fuse_req_t req;
@@ -62,8 +62,8 @@ static void list_names(fuse_req_t req, fuse_ino_t node, size_t size, off_t cooki
 	CLEANUP_FREE char *buf = NULL;
 	struct listing l = {
 		.req = req,
-		.vfs = state_of(req)->vfs,
-		.size = MIN(size, (size_t)STATE_IO_MAX),
+		.vfs = transport_of(req)->vfs,
+		.size = MIN(size, (size_t)TRANSPORT_IO_MAX),
 	};
 	int err;
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "deferred.h"
-#include "state.h"
+#include "internal.h"
 
 static void fill_open_reply(const struct vfs_opened *opened, struct fuse_file_info *fi)
 {
@@ -19,7 +19,7 @@ static void fill_open_reply(const struct vfs_opened *opened, struct fuse_file_in
 static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	const struct request request = request_of(req);
-	struct vfs *vfs = state_of(req)->vfs;
+	struct vfs *vfs = transport_of(req)->vfs;
 	struct vfs_opened opened;
 	int err = vfs_open_inode(vfs, &request.vfs, node_to_ino(node), fi->flags,
 				 libfuse_kills_suidgid(fi), &opened);
@@ -37,7 +37,7 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 static void reply_created(fuse_req_t req, int err, const struct vfs_opened *opened,
 			  struct fuse_file_info *fi)
 {
-	struct state *s = state_of(req);
+	struct transport *t = transport_of(req);
 	struct fuse_entry_param entry;
 
 	if (err) {
@@ -47,8 +47,8 @@ static void reply_created(fuse_req_t req, int err, const struct vfs_opened *open
 	attr_to_entry(&opened->attr, &entry);
 	fill_open_reply(opened, fi);
 	if (fuse_reply_create(req, &entry, fi) == -ENOENT) {
-		vfs_release(s->vfs, opened->attr.ino, opened->handle);
-		deferred_forget(s->deferred, opened->attr.ino);
+		vfs_release(t->vfs, opened->attr.ino, opened->handle);
+		deferred_forget(t->deferred, opened->attr.ino);
 	}
 }
 
@@ -57,7 +57,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 {
 	const struct request request = request_of(req);
 	struct vfs_opened opened;
-	int err = vfs_create(state_of(req)->vfs, &request.vfs, node_to_ino(parent), name, mode,
+	int err = vfs_create(transport_of(req)->vfs, &request.vfs, node_to_ino(parent), name, mode,
 			     fi->flags, &opened);
 
 	reply_created(req, err, &opened, fi);
@@ -67,7 +67,7 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fu
 {
 	const struct request request = request_of(req);
 	struct vfs_opened opened;
-	int err = vfs_tmpfile(state_of(req)->vfs, &request.vfs, node_to_ino(parent), mode,
+	int err = vfs_tmpfile(transport_of(req)->vfs, &request.vfs, node_to_ino(parent), mode,
 			      fi->flags, &opened);
 
 	reply_created(req, err, &opened, fi);
@@ -75,10 +75,10 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fu
 
 static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
-	struct state *s = state_of(req);
+	struct transport *t = transport_of(req);
 
-	vfs_release(s->vfs, node_to_ino(node), file_of_handle(node, fi->fh).handle);
-	deferred_forget(s->deferred, node_to_ino(node));
+	vfs_release(t->vfs, node_to_ino(node), file_of_handle(node, fi->fh).handle);
+	deferred_forget(t->deferred, node_to_ino(node));
 	fuse_reply_err(req, 0);
 }
 
@@ -90,12 +90,12 @@ static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
  */
 static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
 {
-	struct state *s = state_of(req);
+	struct transport *t = transport_of(req);
 
-	if (s->needs_no_fsync)
+	if (t->config.needs_no_fsync)
 		fuse_reply_err(req, ENOSYS);
 	else
-		fuse_reply_err(req, -vfs_fsync(s->vfs, node_to_ino(node)));
+		fuse_reply_err(req, -vfs_fsync(t->vfs, node_to_ino(node)));
 }
 
 void file_ops(struct fuse_lowlevel_ops *ops)

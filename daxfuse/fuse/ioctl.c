@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdlib.h>
@@ -22,15 +23,12 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "deferred.h"
-#include "remount.h"
 #include "requests.h"
-#include "restart.h"
-#include "state.h"
-#include "status.h"
+#include "internal.h"
 
 struct call {
 	fuse_req_t req;
-	struct state *s;
+	struct transport *transport;
 	fuse_ino_t node;
 	uint64_t ino;
 	uint64_t fh;
@@ -43,7 +41,7 @@ static void reply(const struct call *c, int err, const void *out, size_t size)
 {
 	/* an error may come after a part was done, or be an earlier process's */
 	if (c->changes)
-		fuse_lowlevel_notify_inval_inode(c->s->se, c->node, -1, 0);
+		fuse_lowlevel_notify_inval_inode(c->transport->se, c->node, -1, 0);
 	if (err)
 		fuse_reply_err(c->req, -err);
 	else
@@ -70,7 +68,7 @@ static void get_flags(const struct call *c)
 {
 	struct fs_attr attr; /* which costs nothing: extents are not counted for it */
 	uint64_t flags = 0; /* 4 bytes, or 8 as the ioctl's number says */
-	int err = vfs_getattr(c->s->vfs, c->ino, &attr);
+	int err = vfs_getattr(c->transport->vfs, c->ino, &attr);
 
 	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
 		if (attr.flags & flag_table[i].core)
@@ -91,7 +89,7 @@ static void set_flags(const struct call *c)
 		return;
 	}
 	memcpy(&flags, c->in, sizeof(flags));
-	err = vfs_getattr(c->s->vfs, c->ino, &attr);
+	err = vfs_getattr(c->transport->vfs, c->ino, &attr);
 	if (!err)
 		xflags = (struct fs_xflags){
 			.flags = attr.flags, .project = attr.project, .extsize = attr.extsize,
@@ -107,7 +105,7 @@ static void set_flags(const struct call *c)
 	if (!err && flags)
 		err = -EOPNOTSUPP;
 	if (!err)
-		err = vfs_set_xflags(c->s->vfs, c->ino, &xflags);
+		err = vfs_set_xflags(c->transport->vfs, c->ino, &xflags);
 	reply(c, err, NULL, 0);
 }
 
@@ -115,7 +113,7 @@ static void get_xflags(const struct call *c)
 {
 	struct fs_xflags xflags;
 	struct fsxattr out = { 0 };
-	int err = vfs_get_xflags(c->s->vfs, c->ino, &xflags);
+	int err = vfs_get_xflags(c->transport->vfs, c->ino, &xflags);
 
 	if (!err) {
 		out.fsx_extsize = xflags.extsize;
@@ -151,7 +149,7 @@ static void set_xflags(const struct call *c)
 	}
 	xflags.project = in.fsx_projid;
 	xflags.extsize = in.fsx_extsize;
-	reply(c, vfs_set_xflags(c->s->vfs, c->ino, &xflags), NULL, 0);
+	reply(c, vfs_set_xflags(c->transport->vfs, c->ino, &xflags), NULL, 0);
 }
 
 /* ---- of daxfuse ------------------------------------------------------------- */
@@ -165,13 +163,14 @@ static void get_extents(const struct call *c)
 		return;
 	}
 	memcpy(extents, c->in, sizeof(*extents));
-	reply(c, vfs_extents(c->s->vfs, c->ino, extents), extents, sizeof(*extents));
+	reply(c, vfs_extents(c->transport->vfs, c->ino, extents), extents, sizeof(*extents));
 }
 
 static void get_status(const struct call *c)
 {
 	CLEANUP_FREE struct dxf_ioc_status *status = calloc(1, sizeof(*status));
-	int err = status ? status_json(c->s, status->json, sizeof(status->json)) : -ENOMEM;
+	int err = status ? c->transport->config.host.status(c->transport->config.host.arg, status->json,
+							sizeof(status->json)) : -ENOMEM;
 
 	reply(c, err, status, sizeof(*status));
 }
@@ -194,7 +193,7 @@ static void get_quota(const struct call *c)
 	int err;
 
 	memcpy(&quota, c->in, sizeof(quota));
-	err = vfs_quota_get(c->s->vfs, quota.project, &found);
+	err = vfs_quota_get(c->transport->vfs, quota.project, &found);
 	if (!err)
 		fill_quota(&found, &quota);
 	reply(c, err, &quota, sizeof(quota));
@@ -207,7 +206,7 @@ static void set_quota(const struct call *c)
 
 	memcpy(&quota, c->in, sizeof(quota));
 	blocks = quota.byte_limit / DXF_BLOCK_SIZE + (quota.byte_limit % DXF_BLOCK_SIZE != 0);
-	reply(c, vfs_quota_set(c->s->vfs, quota.project, blocks, quota.inode_limit), NULL, 0);
+	reply(c, vfs_quota_set(c->transport->vfs, quota.project, blocks, quota.inode_limit), NULL, 0);
 }
 
 static void get_next_quota(const struct call *c)
@@ -217,7 +216,7 @@ static void get_next_quota(const struct call *c)
 	int err;
 
 	memcpy(&quota, c->in, sizeof(quota));
-	err = vfs_quota_next(c->s->vfs, quota.project, &found);
+	err = vfs_quota_next(c->transport->vfs, quota.project, &found);
 	if (!err)
 		fill_quota(&found, &quota);
 	reply(c, err, &quota, sizeof(quota));
@@ -231,7 +230,7 @@ static void change_range(const struct call *c)
 	if (in.mode != FALLOC_FL_COLLAPSE_RANGE && in.mode != FALLOC_FL_INSERT_RANGE)
 		reply(c, -EOPNOTSUPP, NULL, 0);
 	else
-		deferred_fallocate(c->s->deferred, &(struct deferred_range){
+		deferred_fallocate(c->transport->deferred, &(struct deferred_range){
 			.req = c->req,
 			.node = c->node,
 			.mode = (int)in.mode,
@@ -249,7 +248,7 @@ static void realign(const struct call *c)
 
 	memcpy(&answer, c->in, sizeof(answer));
 	offset = answer.offset;
-	answer.error = vfs_realign(c->s->vfs, c->ino, &offset, &moved);
+	answer.error = vfs_realign(c->transport->vfs, c->ino, &offset, &moved);
 	answer.offset = offset;
 	answer.moved = moved;
 	reply(c, 0, &answer, sizeof(answer));
@@ -263,31 +262,33 @@ static void set_label(const struct call *c)
 	if (!memchr(label.label, '\0', sizeof(label.label)))
 		reply(c, -EINVAL, NULL, 0);
 	else
-		reply(c, vfs_set_label(c->s->vfs, label.label), NULL, 0);
+		reply(c, vfs_set_label(c->transport->vfs, label.label), NULL, 0);
 }
 
 /* The answer goes out before the end begins. */
 static void restart(const struct call *c)
 {
+	const struct transport_host *host = &c->transport->config.host;
 	struct dxf_ioc_restart answer = { .reason = "" };
-	int err = restart_prepare(c->s, answer.reason, sizeof(answer.reason));
+	int err = host->restart_prepare(host->arg, answer.reason, sizeof(answer.reason));
 
 	answer.error = (__u32)-err;
 	reply(c, 0, &answer, sizeof(answer));
 	if (!err)
-		restart_now(c->s);
+		host->restart_now(host->arg);
 }
 
 static void remount(const struct call *c)
 {
+	const struct transport_host *host = &c->transport->config.host;
 	struct dxf_ioc_remount change;
 	bool replace;
 
 	memcpy(&change, c->in, sizeof(change));
-	replace = remount_change(c->s, &change);
+	replace = host->remount(host->arg, &change);
 	reply(c, 0, &change, sizeof(change));
 	if (replace)
-		restart_now(c->s);
+		host->restart_now(host->arg);
 }
 
 /* ---- direct mappings ---------------------------------------------------------- */
@@ -296,7 +297,7 @@ static void get_socket(const struct call *c)
 {
 	struct dxf_ioc_direct answer = { .socket = "" };
 
-	strncpy(answer.socket, clients_socket(c->s->clients), sizeof(answer.socket) - 1);
+	strncpy(answer.socket, clients_socket(c->transport->clients), sizeof(answer.socket) - 1);
 	reply(c, 0, &answer, sizeof(answer));
 }
 
@@ -308,7 +309,7 @@ static void map(const struct call *c)
 
 	if (map) {
 		memcpy(map, c->in, sizeof(*map));
-		err = clients_map(c->s->clients, &file, map);
+		err = clients_map(c->transport->clients, &file, map);
 	}
 	reply(c, err, map, sizeof(*map));
 }
@@ -319,14 +320,14 @@ static void unmap(const struct call *c)
 	struct dxf_ioc_unmap in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, clients_unmap(c->s->clients, &file, &in), NULL, 0);
+	reply(c, clients_unmap(c->transport->clients, &file, &in), NULL, 0);
 }
 
 static bool may_pin(const struct call *c)
 {
 	const struct request request = request_of(c->req);
 
-	return clients_may_pin(c->s->clients, &request.vfs);
+	return clients_may_pin(c->transport->clients, &request.vfs);
 }
 
 static void pin(const struct call *c)
@@ -336,7 +337,7 @@ static void pin(const struct call *c)
 	struct dxf_ioc_pin in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, clients_pin(c->s->clients, &request.vfs, &file, &in), NULL, 0);
+	reply(c, clients_pin(c->transport->clients, &request.vfs, &file, &in), NULL, 0);
 }
 
 static void unpin(const struct call *c)
@@ -346,7 +347,7 @@ static void unpin(const struct call *c)
 	struct dxf_ioc_pin in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, clients_unpin(c->s->clients, &request.vfs, &file, &in), NULL, 0);
+	reply(c, clients_unpin(c->transport->clients, &request.vfs, &file, &in), NULL, 0);
 }
 
 static void promote(const struct call *c)
@@ -355,21 +356,21 @@ static void promote(const struct call *c)
 	struct dxf_ioc_promote in;
 
 	memcpy(&in, c->in, sizeof(in));
-	reply(c, clients_promote(c->s->clients, &file, &in), NULL, 0);
+	reply(c, clients_promote(c->transport->clients, &file, &in), NULL, 0);
 }
 
 static void watch(const struct call *c)
 {
 	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
 
-	reply(c, vfs_watch(c->s->vfs, &file), NULL, 0);
+	reply(c, vfs_watch(c->transport->vfs, &file), NULL, 0);
 }
 
 static void read_watch(const struct call *c)
 {
 	const struct vfs_open_file file = file_of_handle(c->node, c->fh);
 	CLEANUP_FREE struct dxf_ioc_watch *watch = malloc(sizeof(*watch));
-	int err = watch ? vfs_watch_read(c->s->vfs, &file, watch) : -ENOMEM;
+	int err = watch ? vfs_watch_read(c->transport->vfs, &file, watch) : -ENOMEM;
 
 	reply(c, err, watch, sizeof(*watch));
 }
@@ -377,9 +378,13 @@ static void read_watch(const struct call *c)
 static void get_mapped(const struct call *c)
 {
 	CLEANUP_FREE struct dxf_ioc_mapped *mapped = calloc(1, sizeof(*mapped));
-	int err = mapped ? status_mapped_json(c->s, c->ino, mapped->json, sizeof(mapped->json)) :
-			   -ENOMEM;
+	struct json_object *o = vfs_report(c->transport->vfs, c->ino);
+	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	int err = !mapped ? -ENOMEM : strlen(text) >= sizeof(mapped->json) ? -ENOSPC : 0;
 
+	if (!err)
+		strcpy(mapped->json, text);
+	json_object_put(o);
 	reply(c, err, mapped, sizeof(*mapped));
 }
 
@@ -438,7 +443,7 @@ static int check_caller(const struct call *c, enum caller caller, unsigned may)
 	case ANYBODY:
 		return 0;
 	case KERNEL_SAYS:
-		return c->s->kernel_checks_flags || is_privileged(c->req) ? 0 : -EPERM;
+		return c->transport->kernel_checks_flags || is_privileged(c->req) ? 0 : -EPERM;
 	case PINNER:
 		return may_pin(c) ? 0 : -EACCES;
 	case WRITER:
@@ -487,7 +492,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *ar
 {
 	struct call call = {
 		.req = req,
-		.s = state_of(req),
+		.transport = transport_of(req),
 		.node = node,
 		.ino = node_to_ino(node),
 		.fh = fi->fh,

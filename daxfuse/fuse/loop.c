@@ -25,14 +25,14 @@
 #include <unistd.h>
 
 #include "deferred.h"
-#include "kernel.h"
-#include "log.h"
+#include "daxfuse/keeper/kernel.h"
+#include "daxfuse/keeper/log.h"
 #include "requests.h"
 
-enum { BUFFER_SIZE = STATE_IO_MAX + (64 << 10), WAKE = SIGUSR2 };
+enum { BUFFER_SIZE = TRANSPORT_IO_MAX + (64 << 10), WAKE = SIGUSR2 };
 
 struct loop {
-	struct state *s;
+	struct transport *transport;
 	int fd;
 	bool stopping;          /* atomic */
 	sem_t stop;             /* posted with it */
@@ -52,9 +52,9 @@ static void wake(int number)
 	(void)number;
 }
 
-void loop_stop(struct state *s)
+void loop_stop(struct transport *t)
 {
-	(void)s;
+	(void)t;
 	__atomic_store_n(&loop.stopping, true, __ATOMIC_RELEASE);
 	sem_post(&loop.stop);
 }
@@ -115,7 +115,7 @@ static void refuse(const struct fuse_in_header *in)
 	(void)n; /* nobody waits for it any more */
 	log_error("daxfuse: %s: request %llu (opcode %u, node %llu) has ended several serving "
 		  "processes, it is answered with EIO\n",
-		  loop.s->device, (unsigned long long)(in->unique & ~FUSE_UNIQUE_RESEND), in->opcode,
+		  loop.transport->config.attach.device, (unsigned long long)(in->unique & ~FUSE_UNIQUE_RESEND), in->opcode,
 		  (unsigned long long)in->nodeid);
 }
 
@@ -123,7 +123,7 @@ static void refuse(const struct fuse_in_header *in)
  * it again. Order: the bytes, then their number. */
 static void keep_greeting(const void *buf, size_t size)
 {
-	struct kept_session *session = &loop.s->kept->session;
+	struct kept_session *session = &loop.transport->config.kept->session;
 
 	if (session->init_bytes || size > sizeof(session->init))
 		return;
@@ -136,7 +136,7 @@ static void keep_greeting(const void *buf, size_t size)
 static void settle_one(void)
 {
 	if (!__atomic_sub_fetch(&loop.unsettled, 1, __ATOMIC_ACQ_REL))
-		deferred_settle(loop.s->deferred);
+		deferred_settle(loop.transport->deferred);
 }
 
 struct taken {
@@ -155,7 +155,7 @@ static struct taken take_request(void *buf)
 		pthread_mutex_lock(&loop.gate);
 	taken.bytes = read_request(buf);
 	if (taken.bytes >= (ssize_t)sizeof(struct fuse_in_header)) {
-		taken.welcome = requests_begin(loop.s->answers, buf, (size_t)taken.bytes);
+		taken.welcome = requests_begin(loop.transport->config.answers, buf, (size_t)taken.bytes);
 		taken.again = gated && !is_settled() && requests_is_resent(buf);
 		settles = gated && !is_settled() && requests_is_new(buf);
 	}
@@ -180,10 +180,10 @@ static void serve_request(void *bytes, const struct taken *taken)
 	if (in->opcode == FUSE_INIT)
 		keep_greeting(bytes, buf.size);
 	if (taken->welcome)
-		fuse_session_process_buf(loop.s->se, &buf);
+		fuse_session_process_buf(loop.transport->se, &buf);
 	else
 		refuse(in);
-	requests_end(loop.s->answers);
+	requests_end(loop.transport->config.answers);
 	if (taken->again)
 		settle_one();
 }
@@ -205,7 +205,7 @@ static void *serve_thread(void *buf)
 		serve_request(buf, &taken);
 	}
 	munmap(buf, BUFFER_SIZE);
-	loop_stop(loop.s); /* the others need not find out themselves */
+	loop_stop(loop.transport); /* the others need not find out themselves */
 	__atomic_fetch_sub(&loop.running, 1, __ATOMIC_ACQ_REL);
 	return NULL;
 }
@@ -228,14 +228,14 @@ static void wait_for_threads(const pthread_t *threads, unsigned count)
 
 /* ---- taking over -------------------------------------------------------------- */
 
-static void greet_again(struct state *s)
+static void greet_again(struct transport *t)
 {
-	struct kept_session *session = &s->kept->session;
+	struct kept_session *session = &t->config.kept->session;
 	const struct fuse_buf buf = { .mem = session->init, .size = session->init_bytes };
 
 	/* the kernel has its answer already, and does not want another */
 	if (session->init_bytes)
-		fuse_session_process_buf(s->se, &buf);
+		fuse_session_process_buf(t->se, &buf);
 }
 
 static int ask_again(void)
@@ -262,9 +262,9 @@ static int start_thread(pthread_t *ret_thread)
 }
 
 /* As many as there is memory for: one is enough. */
-static int start_threads(struct state *s, pthread_t *threads, unsigned *ret_count)
+static int start_threads(struct transport *t, pthread_t *threads, unsigned *ret_count)
 {
-	unsigned wanted = s->options->max_threads;
+	unsigned wanted = t->config.max_threads;
 	int err = 0;
 
 	for (*ret_count = 0; *ret_count < wanted; (*ret_count)++) {
@@ -275,28 +275,28 @@ static int start_threads(struct state *s, pthread_t *threads, unsigned *ret_coun
 	return *ret_count ? 0 : err;
 }
 
-int loop_serve(struct state *s)
+int loop_serve(struct transport *t)
 {
 	struct sigaction action = { .sa_handler = wake };
-	pthread_t *threads = calloc(s->options->max_threads, sizeof(*threads));
+	pthread_t *threads = calloc(t->config.max_threads, sizeof(*threads));
 	unsigned count = 0;
 	int err = threads ? 0 : -ENOMEM;
 
-	loop.s = s;
-	loop.fd = fuse_session_fd(s->se);
-	loop.settled = !s->adopts;
-	loop.unsettled = s->adopts;
+	loop.transport = t;
+	loop.fd = fuse_session_fd(t->se);
+	loop.settled = !t->config.adopts;
+	loop.unsettled = t->config.adopts;
 	sigaction(WAKE, &action, NULL);
-	if (!err && s->adopts) {
-		greet_again(s);
+	if (!err && t->config.adopts) {
+		greet_again(t);
 		err = ask_again();
 		if (err == -ENODEV || err == -ENOTCONN || err == -EPERM) {
 			err = 0; /* unmounted meanwhile */
-			loop_stop(s);
+			loop_stop(t);
 		}
 	}
 	if (!err && !is_stopping())
-		err = start_threads(s, threads, &count);
+		err = start_threads(t, threads, &count);
 	if (!err)
 		wait_for_threads(threads, count);
 	free(threads);

@@ -6,12 +6,12 @@
 #ifndef DAXFUSE_FUSE_LOOP_H
 #define DAXFUSE_FUSE_LOOP_H
 
-#include "state.h"
+#include "internal.h"
 
 /* Greet the kernel as the last process did and have it send again what that one
  * did not answer; then serve until unmounted or stopped. 0 or negative errno. */
-int loop_serve(struct state *s);
+int loop_serve(struct transport *t);
 /* From any thread: take no more requests. */
-void loop_stop(struct state *s);
+void loop_stop(struct transport *t);
 
 #endif

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
-#include "kernel.h"
+#include "daxfuse/keeper/kernel.h"
 
 struct notifier {
 	int fuse_fd;

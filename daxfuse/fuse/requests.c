@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "kernel.h"
+#include "daxfuse/keeper/kernel.h"
 
 static _Thread_local struct vfs_answer *own;     /* this thread's slot */
 static _Thread_local struct vfs_answer *current; /* what it works on: own, or an older one */

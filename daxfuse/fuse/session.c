@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
-#include "attach.h"
-#include "log.h"
+#include "daxfuse/keeper/attach.h"
+#include "daxfuse/keeper/log.h"
 #include "loop.h"
-#include "places.h"
+#include "daxfuse/keeper/places.h"
 
 /* ---- what is agreed with the kernel ---------------------------------------- */
 
@@ -36,7 +36,7 @@ static const uint64_t unwanted[] = {
 	FUSE_CAP_FLOCK_LOCKS,
 };
 
-uint64_t session_capabilities(void)
+uint64_t transport_capabilities(void)
 {
 	uint64_t known = LIBFUSE_KILL_SUIDGID ? FUSE_CAP_HANDLE_KILLPRIV_V2 : 0;
 
@@ -47,12 +47,12 @@ uint64_t session_capabilities(void)
 
 /* What is on is what we want and the kernel has; or what an earlier process has
  * agreed on, which the kernel holds us to. */
-static void agree_on_capabilities(const struct state *s, struct fuse_conn_info *conn)
+static void agree_on_capabilities(const struct transport *t, struct fuse_conn_info *conn)
 {
-	uint64_t on = session_capabilities();
+	uint64_t on = transport_capabilities();
 
-	if (s->kept && s->kept->session.capabilities)
-		on = s->kept->session.capabilities;
+	if (t->config.kept && t->config.kept->session.capabilities)
+		on = t->config.kept->session.capabilities;
 	for (unsigned i = 0; i < 64; i++) {
 		if (on >> i & 1)
 			fuse_set_feature_flag(conn, UINT64_C(1) << i);
@@ -63,8 +63,8 @@ static void agree_on_capabilities(const struct state *s, struct fuse_conn_info *
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(unwanted); i++)
 		fuse_unset_feature_flag(conn, unwanted[i]);
-	if (s->kept && !s->kept->session.capabilities)
-		s->kept->session.capabilities = conn->want_ext & session_capabilities();
+	if (t->config.kept && !t->config.kept->session.capabilities)
+		t->config.kept->session.capabilities = conn->want_ext & transport_capabilities();
 }
 
 /* 7.34 came with Linux 5.14; the check is in all that have it. */
@@ -72,23 +72,23 @@ enum { FLAGS_CHECKED_SINCE = 34 };
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-	struct state *s = userdata;
+	struct transport *t = userdata;
 
-	agree_on_capabilities(s, conn);
+	agree_on_capabilities(t, conn);
 #ifdef HAVE_FUSE_IO_URING
-	s->io_uring = s->options->io_uring &&
+	t->io_uring = t->config.io_uring &&
 		      fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
-	if (s->options->io_uring && !s->io_uring)
+	if (t->config.io_uring && !t->io_uring)
 		log_error("daxfuse: %s: this kernel does not offer io_uring to FUSE\n"
 			  "set it: echo Y >/sys/module/fuse/parameters/enable_uring\n",
-			  s->device);
+			  t->config.attach.device);
 #endif
-	conn->max_write = STATE_IO_MAX;
+	conn->max_write = TRANSPORT_IO_MAX;
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
 	conn->no_interrupt = 1;
-	s->kernel_checks_flags = conn->proto_minor >= FLAGS_CHECKED_SINCE;
+	t->kernel_checks_flags = conn->proto_minor >= FLAGS_CHECKED_SINCE;
 }
 
 static void fill_ops(struct fuse_lowlevel_ops *ops)
@@ -107,15 +107,14 @@ static void fill_ops(struct fuse_lowlevel_ops *ops)
 /* ---- mounting --------------------------------------------------------------- */
 
 /* libfuse mounts for us only if there is no keeper. */
-static int add_arguments(const struct state *s, struct fuse_args *args)
+static int add_arguments(const struct transport *t, struct fuse_args *args)
 {
-	const struct options *o = s->options;
-	char *words = s->kept ? NULL : attach_words(s);
-	int err = !s->kept && !words;
+	char *words = t->config.kept ? NULL : attach_words(&t->config.attach);
+	int err = !t->config.kept && !words;
 
-	if (!err && o->io_uring)
+	if (!err && t->config.io_uring)
 		err = fuse_opt_add_opt(&words, "io_uring");
-	if (!err && o->debug)
+	if (!err && t->config.debug)
 		err = fuse_opt_add_opt(&words, "debug");
 	if (!err)
 		err = fuse_opt_add_arg(args, "daxfuse");
@@ -125,32 +124,14 @@ static int add_arguments(const struct state *s, struct fuse_args *args)
 	return err ? -ENOMEM : 0;
 }
 
-/* The keeper's descriptor of /dev/fuse, if it was mounted; else -1. */
-static int find_mounted(const struct state *s)
-{
-	int fd = attach_find(&s->fds);
-
-	if (fd < 0 && s->fds.fuse >= 0 && attach_look(s->fds.fuse) != ATTACH_NEVER)
-		fd = s->fds.fuse;
-	return fd;
-}
-
-bool session_is_mounted(const struct state *s)
-{
-	int fd = find_mounted(s);
-
-	if (fd >= 0 && fd != s->fds.fuse)
-		close(fd);
-	return fd >= 0;
-}
-
-static int mount_kept(struct state *s)
+static int mount_kept(struct transport *t)
 {
 	char name[32];
-	int fd = s->adopts ? find_mounted(s) : attach_mount(s, &s->fds);
+	int fd = t->config.adopts ? attach_mounted(&t->config.fds) :
+				    attach_mount(&t->config.attach, &t->config.fds);
 
 	/* libfuse closes what it is given */
-	if (fd >= 0 && fd == s->fds.fuse) {
+	if (fd >= 0 && fd == t->config.fds.fuse) {
 		fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 		if (fd < 0)
 			return -errno;
@@ -158,40 +139,40 @@ static int mount_kept(struct state *s)
 	if (fd < 0)
 		return fd;
 	snprintf(name, sizeof(name), "/dev/fd/%d", fd);
-	return fuse_session_mount(s->se, name) ? -EIO : 0;
+	return fuse_session_mount(t->se, name) ? -EIO : 0;
 }
 
 /* Of a mount that is taken over somebody else may lie there. */
-static void find_number(struct state *s)
+static void find_number(struct transport *t)
 {
-	if (s->kept && s->kept->number) {
-		s->number = s->kept->number;
+	if (t->config.kept && t->config.kept->number) {
+		t->place.number = t->config.kept->number;
 		return;
 	}
-	s->number = places_number(s->mountpoint);
-	if (s->kept)
-		s->kept->number = s->number;
+	t->place.number = places_number(t->config.attach.mountpoint);
+	if (t->config.kept)
+		t->config.kept->number = t->place.number;
 }
 
-int session_open(struct state *s)
+int session_open(struct transport *t)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	struct fuse_lowlevel_ops ops;
-	int err = add_arguments(s, &args);
+	int err = add_arguments(t, &args);
 
 	fill_ops(&ops);
-	log_hold_back(!s->options->debug);
+	log_hold_back(!t->config.debug);
 	if (!err) {
-		s->se = fuse_session_new(&args, &ops, sizeof(ops), s);
-		if (!s->se)
+		t->se = fuse_session_new(&args, &ops, sizeof(ops), t);
+		if (!t->se)
 			err = -EINVAL;
 	}
-	if (!err && s->kept)
-		err = mount_kept(s);
-	else if (!err && fuse_session_mount(s->se, s->mountpoint))
+	if (!err && t->config.kept)
+		err = mount_kept(t);
+	else if (!err && fuse_session_mount(t->se, t->config.attach.mountpoint))
 		err = -EIO;
 	if (!err)
-		find_number(s);
+		find_number(t);
 	log_hold_back(false);
 	fuse_opt_free_args(&args);
 	return err;
@@ -200,39 +181,39 @@ int session_open(struct state *s)
 /* ---- serving ----------------------------------------------------------------- */
 
 /* By libfuse's own loop, which knows io_uring and clones of the descriptor. */
-static int serve_unkept(struct state *s)
+static int serve_unkept(struct transport *t)
 {
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int err;
 
 	if (!config)
 		return -ENOMEM;
-	fuse_loop_cfg_set_clone_fd(config, s->options->clone_fd);
-	fuse_loop_cfg_set_max_threads(config, s->options->max_threads);
-	fuse_loop_cfg_set_idle_threads(config, s->options->max_threads);
-	err = fuse_session_loop_mt(s->se, config);
+	fuse_loop_cfg_set_clone_fd(config, t->config.clone_fd);
+	fuse_loop_cfg_set_max_threads(config, t->config.max_threads);
+	fuse_loop_cfg_set_idle_threads(config, t->config.max_threads);
+	err = fuse_session_loop_mt(t->se, config);
 	fuse_loop_cfg_destroy(config);
 	return err > 0 ? -EIO : err;
 }
 
-int session_serve(struct state *s)
+int session_serve(struct transport *t)
 {
-	return s->kept ? loop_serve(s) : serve_unkept(s);
+	return t->config.kept ? loop_serve(t) : serve_unkept(t);
 }
 
-void session_stop(struct state *s)
+void session_stop(struct transport *t)
 {
-	fuse_session_exit(s->se);
-	if (s->kept)
-		loop_stop(s);
+	fuse_session_exit(t->se);
+	if (t->config.kept)
+		loop_stop(t);
 }
 
-void session_close(struct state *s)
+void session_close(struct transport *t)
 {
-	if (!s->se)
+	if (!t->se)
 		return;
-	if (!s->kept)
-		fuse_session_unmount(s->se);
-	fuse_session_destroy(s->se);
-	s->se = NULL;
+	if (!t->config.kept)
+		fuse_session_unmount(t->se);
+	fuse_session_destroy(t->se);
+	t->se = NULL;
 }

@@ -8,7 +8,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "requests.h"
-#include "state.h"
+#include "internal.h"
 
 #define NSEC INT64_C(1000000000)
 #define GROUPS_MAX 65536
@@ -58,8 +58,8 @@ void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entr
 	*ret_entry = (struct fuse_entry_param){
 		.ino = ino_to_node(attr->ino),
 		.generation = attr->generation,
-		.attr_timeout = STATE_TIMEOUT,
-		.entry_timeout = STATE_TIMEOUT,
+		.attr_timeout = TRANSPORT_TIMEOUT,
+		.entry_timeout = TRANSPORT_TIMEOUT,
 	};
 	attr_to_stat(attr, &ret_entry->attr);
 }

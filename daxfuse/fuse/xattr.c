@@ -5,7 +5,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
-#include "state.h"
+#include "internal.h"
 
 /* The answer of get and list alike: the length, or the bytes. */
 static void reply_value(fuse_req_t req, ssize_t n, const char *value, size_t size)
@@ -27,7 +27,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	reply_value(req, vfs_getxattr(state_of(req)->vfs, node_to_ino(node), name, value, room),
+	reply_value(req, vfs_getxattr(transport_of(req)->vfs, node_to_ino(node), name, value, room),
 		    value, room);
 }
 
@@ -41,7 +41,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	reply_value(req, vfs_listxattr(state_of(req)->vfs, &request.vfs, node_to_ino(node), names,
+	reply_value(req, vfs_listxattr(transport_of(req)->vfs, &request.vfs, node_to_ino(node), names,
 				       room), names, room);
 }
 
@@ -50,7 +50,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const
 {
 	const struct request request = request_of(req);
 
-	fuse_reply_err(req, -vfs_setxattr(state_of(req)->vfs, &request.vfs, node_to_ino(node), name,
+	fuse_reply_err(req, -vfs_setxattr(transport_of(req)->vfs, &request.vfs, node_to_ino(node), name,
 					  value, size, flags));
 }
 
@@ -58,7 +58,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 {
 	const struct request request = request_of(req);
 
-	fuse_reply_err(req, -vfs_removexattr(state_of(req)->vfs, &request.vfs, node_to_ino(node),
+	fuse_reply_err(req, -vfs_removexattr(transport_of(req)->vfs, &request.vfs, node_to_ino(node),
 					     name));
 }
 

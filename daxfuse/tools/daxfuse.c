@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/fuse/daemon.h"
+#include "daxfuse/daemon/daemon.h"
 #include "command.h"
 
 static const struct {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is refused, or fails, changes nothing: what was stored through mappings is flushed by the
-next fsync, and pins guard what they have guarded. tests/unit/direct/failures.c has every step of
+next fsync, and pins guard what they have guarded. tests/unit/clients/failures.c has every step of
 every operation; here it is the whole daemon, as it is used."""
 
 import os

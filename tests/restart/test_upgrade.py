@@ -15,7 +15,7 @@ import pytest
 
 from restart.mount import RestartPool
 
-# struct kept, daxfuse/fuse/kept.h
+# struct kept, daxfuse/keeper/kept.h
 VERSION_AT = 4
 
 

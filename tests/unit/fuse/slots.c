@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "daxfuse/fuse/kernel.h"
+#include "daxfuse/keeper/kernel.h"
 #include "daxfuse/fuse/requests.h"
 #include "daxfuse/vfs/internal.h"
 

@@ -1,0 +1,676 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The daemon's life. The process that was called forks first and waits on a pipe
+ * for the exit status, which comes when whoever serves answers the mount,
+ * that is when the mount is usable. If the child dies before, the pipe closes,
+ * and that is a failure.
+ *
+ * The child becomes the supervisor, which executes this program again, as the
+ * serving process, as often as needed (supervisor.c); under systemd's fd store,
+ * or without a keeper, it serves itself. Who serves opens the device, mounts the
+ * pool, then mounts the session, or takes over the one that is there.
+ *
+ * SIGTERM and SIGINT unmount. Loops keep serving meanwhile, since unmounting
+ * writes back what was stored through mappings; if the mount is busy, it is
+ * detached and those who still use it get ENOTCONN.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daxfuse/base/cleanup.h"
+#include "daxfuse/clients/pins.h"
+#include "daxfuse/media/geometry.h"
+#include "again.h"
+#include "daxfuse/keeper/attach.h"
+#include "daxfuse/keeper/control.h"
+#include "daxfuse/keeper/log.h"
+#include "daxfuse/keeper/outside.h"
+#include "remount.h"
+#include "restart.h"
+#include "state.h"
+#include "status.h"
+#include "daxfuse/keeper/supervisor.h"
+#include "daxfuse/keeper/systemd.h"
+
+enum { EXIT_USAGE = 1, EXIT_MOUNT = 32, BUSY_TRIES = 40 };
+
+static int ready_fd = -1; /* the parent waits at its other end */
+static bool in_background;
+
+static void complain(const char *device, const char *what, int err, const char *advice)
+{
+	log_error("daxfuse: %s: %s%s%s\n", device, what, err ? ": " : "",
+		  err ? strerror(-err) : "");
+	if (advice && *advice)
+		log_error("%s\n", advice);
+}
+
+/* ---- being ready ------------------------------------------------------------ */
+
+static void detach_stdio(void)
+{
+	CLEANUP_FD int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; fd >= 0 && i < 3; i++)
+		dup2(fd, i);
+}
+
+static void tell_parent(int status)
+{
+	char byte = (char)status;
+	ssize_t n;
+
+	if (ready_fd < 0)
+		return;
+	n = write(ready_fd, &byte, 1);
+	(void)n; /* the parent may have been killed; the mount is as good */
+	close(ready_fd);
+	ready_fd = -1;
+}
+
+static void be_ready(void)
+{
+	if (in_background) {
+		log_to_syslog();
+		detach_stdio();
+	}
+	tell_parent(0);
+}
+
+/* ---- signals ---------------------------------------------------------------- */
+
+static void stop_signals(sigset_t *ret_set)
+{
+	sigemptyset(ret_set);
+	sigaddset(ret_set, SIGTERM);
+	sigaddset(ret_set, SIGINT);
+	sigaddset(ret_set, SIGHUP);
+	sigaddset(ret_set, SIGUSR1); /* ours: never mind, the mount is gone */
+}
+
+/* The thread beside those that serve. */
+static void *wait_for_signal(void *arg)
+{
+	struct daemon *d = arg;
+	sigset_t set;
+	int number;
+
+	outside_look(transport_place(d->transport), TRANSPORT_IO_MAX);
+	d->ready(); /* not before: whoever unmounts at once shall not find us looking */
+	stop_signals(&set);
+	if (sigwait(&set, &number) || number == SIGUSR1)
+		return NULL;
+	if (outside_unmount(transport_place(d->transport))) {
+		outside_detach(transport_place(d->transport));
+		transport_stop(d->transport);
+	}
+	return NULL;
+}
+
+/* ---- serving ---------------------------------------------------------------- */
+
+/* umount(8) returns before the daemon has let go of the device, so one that is
+ * busy is given a moment. */
+static int open_device(struct daemon *d, struct device_error *ret_error)
+{
+	unsigned access = d->options->fs.read_only ? DEVICE_READ : DEVICE_WRITE;
+	const struct timespec pause = { .tv_nsec = 50000000 };
+	int err;
+
+	for (int i = 0; i < BUSY_TRIES; i++) {
+		*ret_error = (struct device_error){ 0 };
+		err = pool_open_device(d->device, d->fds.device, access, &d->dev, ret_error);
+		if (err != -EBUSY)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return err;
+}
+
+/*
+ * Orphans of a mount that is taken over may be open still, and what programs have mapped
+ * must not be given out.
+ */
+static struct fs_options pool_options(const struct daemon *d, struct fs_held *held, unsigned count)
+{
+	struct fs_options options = d->options->fs;
+
+	options.keep_orphans = d->adopts;
+	options.held = held;
+	options.held_count = count;
+	if (d->answers) {
+		options.replayed = answers_replayed;
+		options.replayed_arg = d->answers;
+	}
+	options.trimmed = transport_trimmed;
+	options.trimmed_arg = d->transport;
+	return options;
+}
+
+static int mount_pool(struct daemon *d, const struct pmem *pm)
+{
+	CLEANUP_FREE struct fs_held *held = NULL;
+	struct fs_options options;
+	unsigned count = 0;
+	int err = d->pins ? pin_table_held(d->pins, &held, &count) : 0;
+
+	if (err)
+		return err;
+	options = pool_options(d, held, count);
+	return fs_mount(pm, &options, &d->fs, &d->report);
+}
+
+static int open_vfs(struct daemon *d)
+{
+	struct vfs_config config = {
+		.fs = d->fs,
+		.probe_lines = device_info(d->dev)->kind == DEVICE_DAX,
+		.life = d->kept ? d->kept->starts : 1,
+		.next_handle = d->pins ? &d->pins->next_handle : NULL,
+	};
+
+	transport_vfs(d->transport, &config);
+	return vfs_open(&config, &d->vfs);
+}
+
+/* Where programs connect: the keeper's socket, or our own. */
+static int open_clients(struct daemon *d)
+{
+	struct clients_config config = {
+		.vfs = d->vfs,
+		.dev = d->dev,
+		.policy = d->options->direct,
+		.kept = d->pins,
+	};
+
+	if (d->kept)
+		memcpy(d->socket, d->kept->socket, sizeof(d->socket));
+	else
+		d->fds.control = control_open(&d->options->direct, d->socket, sizeof(d->socket));
+	config.socket = d->socket;
+	config.listener = d->fds.control;
+	return clients_open(&config, &d->clients);
+}
+
+static struct attach attach_of(const struct daemon *d)
+{
+	const struct options *o = d->options;
+
+	return (struct attach){
+		.device = d->device,
+		.mountpoint = d->mountpoint,
+		.read_only = o->fs.read_only,
+		.no_atime = o->fs.atime == FS_ATIME_NEVER,
+		.strict_atime = o->fs.atime == FS_ATIME_STRICT,
+		.allow_other = o->allow_other,
+		.no_suid = o->no_suid,
+		.no_dev = o->no_dev,
+		.no_exec = o->no_exec,
+		.no_symfollow = o->no_symfollow,
+		.no_dir_atime = o->no_dir_atime,
+		.words = o->kernel,
+		.word_count = o->kernel_count,
+		.kept = d->kept,
+	};
+}
+
+/* The device is mapped: what it can do is known. */
+static int open_transport(struct daemon *d)
+{
+	const struct options *o = d->options;
+	const struct transport_config config = {
+		.attach = attach_of(d),
+		.kept = d->kept,
+		.fds = d->fds,
+		.answers = d->answers,
+		.adopts = d->adopts,
+		.io_uring = o->io_uring,
+		.clone_fd = o->clone_fd,
+		.debug = o->debug,
+		.needs_no_fsync = strcmp(device_granularity(d->dev), "cache_line") ||
+				  o->direct.who == CLIENTS_NOBODY,
+		.max_threads = o->max_threads,
+		.host = { d, status_json, remount_change, restart_prepare, restart_now },
+	};
+
+	return transport_new(&config, &d->transport);
+}
+
+static int complain_device(const struct daemon *d, int err, const struct device_error *error)
+{
+	complain(d->device, error->what[0] ? error->what : "cannot be opened", err, error->advice);
+	return err;
+}
+
+/* The last process may have written still when the mount became read-only, and have been
+ * killed: its last change is completed as at any mount. */
+static int complete_last_change(struct daemon *d)
+{
+	struct fs_options options = d->options->fs;
+	struct device_error error = { 0 };
+	struct device *dev = NULL;
+	struct fs *fs = NULL;
+	struct pmem *pm;
+	int err = pool_open_device(d->device, d->fds.device, DEVICE_WRITE, &dev, &error);
+
+	options.read_only = false;
+	options.keep_orphans = true;
+	options.replayed = answers_replayed;
+	options.replayed_arg = d->answers;
+	if (!err)
+		err = device_map(dev, &pm, &error);
+	if (!err)
+		err = fs_mount(pm, &options, &fs, NULL);
+	fs_unmount(fs);
+	device_close(dev);
+	return err;
+}
+
+static int open_and_mount(struct daemon *d, struct device_error *ret_error)
+{
+	struct pmem *pm;
+	int err = open_device(d, ret_error);
+
+	if (!err)
+		err = device_map(d->dev, &pm, ret_error);
+	if (err)
+		return err;
+	if (!d->transport)
+		err = open_transport(d);
+	if (!err)
+		err = mount_pool(d, pm);
+	if (err != -EROFS || !d->kept || !d->kept->remounted || complete_last_change(d))
+		return err;
+	device_close(d->dev);
+	d->dev = NULL;
+	err = open_device(d, ret_error);
+	if (!err)
+		err = device_map(d->dev, &pm, ret_error);
+	return err ? err : mount_pool(d, pm);
+}
+
+static int open_pool(struct daemon *d)
+{
+	struct device_error error = { 0 };
+	int err = pmem_poison_init();
+
+	if (!err)
+		err = open_and_mount(d, &error);
+	if (err && error.what[0])
+		return complain_device(d, err, &error);
+	if (err)
+		complain(d->device,
+			 d->report.what[0] ? d->report.what : "the pool cannot be mounted", err,
+			 d->report.advice);
+	if (!err)
+		err = open_vfs(d);
+	if (!err)
+		err = open_clients(d);
+	return err;
+}
+
+static int mount_transport(struct daemon *d)
+{
+	int err = transport_mount(d->transport, d->vfs, d->clients);
+	const char *reason = log_held_back();
+
+	if (!err)
+		return 0;
+	log_error("daxfuse: %s: cannot be mounted on %s: %s\n", d->device, d->mountpoint,
+		  *reason ? reason : strerror(-err));
+	log_error("%s\n", geteuid() == 0 ?
+		  "is there /dev/fuse? modprobe fuse loads it" :
+		  "users need fusermount3 (Debian: apt install fuse3) and a folder of "
+		  "their own");
+	return err;
+}
+
+static void report_recovery(const struct daemon *d)
+{
+	if (!d->adopts && (d->report.replayed || d->report.orphans))
+		log_info("daxfuse: %s: recovered: %u records, %llu orphans\n", d->device,
+			 d->report.replayed, (unsigned long long)d->report.orphans);
+	if (d->report.spare_super)
+		log_error("daxfuse: %s: the first superblock is damaged, the second one is used\n"
+			  "repair it when it is unmounted: fsck.daxfuse -y %s\n",
+			  d->device, d->device);
+}
+
+/* As SIGKILL would: the next process goes on with all that is left. Nothing is waited
+ * for, as children and threads may wait for an answer that only that one gives. */
+_Noreturn static void make_room(void)
+{
+	fflush(NULL);
+	_exit(KEPT_EXIT_RESTART);
+}
+
+static int serve_mount(struct daemon *d)
+{
+	pthread_t signals;
+	sigset_t set;
+	int err;
+
+	stop_signals(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	err = mount_transport(d);
+	if (!err)
+		err = clients_serve(d->clients);
+	if (err)
+		return err;
+	err = -pthread_create(&signals, NULL, wait_for_signal, d);
+	if (err) {
+		complain(d->device, "no thread", err, NULL);
+		return err;
+	}
+	report_recovery(d);
+	err = transport_serve(d->transport);
+	if (!err && __atomic_load_n(&d->replace, __ATOMIC_RELAXED))
+		make_room();
+	pthread_kill(signals, SIGUSR1);
+	pthread_join(signals, NULL);
+	if (err)
+		complain(d->device, "serving ended", err, NULL);
+	return err;
+}
+
+/* The whole life of the serving process; its exit status. */
+static int live_as_server(struct daemon *d)
+{
+	int err = open_pool(d);
+
+	if (!err && d->kept)
+		restart_describe(d);
+	if (!err)
+		err = serve_mount(d);
+	transport_close(d->transport, !err);
+	clients_close(d->clients);
+	vfs_close(d->vfs);
+	transport_free(d->transport);
+	if (!err)
+		control_remove(d->socket);
+	if (d->fs)
+		fs_unmount(d->fs);
+	device_close(d->dev);
+	if (!d->kept) /* a supervisor asks for the exit status */
+		tell_parent(err ? EXIT_MOUNT : 0);
+	return err ? EXIT_MOUNT : 0;
+}
+
+static int find_mountpoint(const struct options *options, struct daemon *d)
+{
+	struct stat st;
+
+	d->mountpoint = realpath(options->mountpoint, NULL);
+	if (d->mountpoint && (stat(d->mountpoint, &st) || !S_ISDIR(st.st_mode))) {
+		errno = ENOTDIR;
+		free(d->mountpoint);
+		d->mountpoint = NULL;
+	}
+	if (d->mountpoint)
+		return 0;
+	log_error("daxfuse: %s: cannot be mounted on %s: %s\n", d->device, options->mountpoint,
+		  strerror(errno));
+	log_error("it must be a folder: mkdir -p %s\n", options->mountpoint);
+	return EXIT_MOUNT;
+}
+
+static int find_paths(const struct options *options, struct daemon *d)
+{
+	d->device = realpath(options->device, NULL);
+	if (!d->device && errno == ENOENT && options->no_fail)
+		return 0;
+	if (!d->device) {
+		complain(options->device, "cannot be opened", -errno,
+			 "see what there is: daxfuse list");
+		return EXIT_MOUNT;
+	}
+	return find_mountpoint(options, d);
+}
+
+static void free_paths(struct daemon *d)
+{
+	free(d->device);
+	free(d->mountpoint);
+	d->device = d->mountpoint = NULL;
+}
+
+/* As the serving process of a mount that a keeper holds. Its paths are not to be
+ * looked at: they may lead through the mount. */
+static int live_kept(struct daemon *d)
+{
+	static struct vfs_answers answers;
+	struct options options = *d->options;
+	int status;
+
+	kept_remounted(d->kept, &options.fs);
+	d->options = &options;
+
+	d->device = strdup(d->kept->device);
+	d->mountpoint = strdup(d->kept->mountpoint);
+	if (!d->device || !d->mountpoint)
+		return EXIT_MOUNT;
+	if (kept_map_pins(d->fds.memory, &d->pins))
+		return EXIT_MOUNT;
+	answers_open(&answers, d->kept->answer, d->kept->starts, d->kept->crashed);
+	d->answers = &answers;
+	d->adopts = attach_is_mounted(&d->fds);
+	status = live_as_server(d);
+	answers_close(&answers);
+	return status;
+}
+
+static int complain_kept(const struct daemon *d, int err)
+{
+	complain(d->options->device, "what the last process has kept cannot be used", err,
+		 "unmount (umount -l) and mount again");
+	return EXIT_MOUNT;
+}
+
+static int live_supervised(struct daemon *d)
+{
+	int err = kept_map(d->fds.memory, &d->kept);
+
+	if (err)
+		return complain_kept(d, err);
+	ready_fd = d->fds.ready;
+	in_background = !d->options->foreground;
+	if (in_background && d->kept->starts > 1)
+		log_to_syslog();
+	return live_kept(d);
+}
+
+static struct kept_config kept_config_of(const struct daemon *d)
+{
+	return (struct kept_config){
+		.device = d->device,
+		.mountpoint = d->mountpoint,
+		.read_only = d->options->fs.read_only,
+		.policy = &d->options->direct,
+	};
+}
+
+static int open_kept(struct daemon *d)
+{
+	const struct kept_config config = kept_config_of(d);
+
+	return kept_open(&config, &d->fds, &d->kept);
+}
+
+/* systemd starts us again itself; all it keeps comes back through the environment. The
+ * unit is the same everywhere, so without a kernel for it the mount has no keeper. */
+static int live_under_systemd(struct daemon *d)
+{
+	char reason[256];
+	int err = 0, status;
+
+	d->ready = systemd_ready;
+	if (systemd_take(&d->fds)) {
+		err = kept_map(d->fds.memory, &d->kept);
+	} else {
+		status = find_paths(d->options, d);
+		if (status || !d->device)
+			return status;
+		if (!restart_is_safe(reason, sizeof(reason)))
+			return live_as_server(d);
+		err = open_kept(d);
+		free_paths(d);
+		systemd_forget(); /* what a process stored that was killed meanwhile */
+		if (!err)
+			err = systemd_store(&d->fds);
+	}
+	if (err)
+		return complain_kept(d, err);
+	d->kept->starts++;
+	status = live_kept(d);
+	/* after a failure systemd tries again, and shall find the mount */
+	if (!status || !attach_is_mounted(&d->fds))
+		systemd_forget();
+	return status;
+}
+
+/* In the parent: what the child says; in the child: -1. */
+static int go_to_background(void)
+{
+	int ends[2];
+	pid_t child;
+	char status;
+	ssize_t n;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return EXIT_MOUNT;
+	fflush(NULL);
+	child = fork();
+	if (child < 0) {
+		perror("daxfuse: fork");
+		return EXIT_MOUNT;
+	}
+	if (child == 0) {
+		close(ends[0]);
+		ready_fd = ends[1];
+		in_background = true;
+		setsid();
+		return -1;
+	}
+	close(ends[1]);
+	do {
+		n = read(ends[0], &status, 1);
+	} while (n < 0 && errno == EINTR);
+	return n == 1 ? status : EXIT_MOUNT;
+}
+
+static int supervise(struct daemon *d)
+{
+	const struct supervisor supervisor = {
+		.config = kept_config_of(d),
+		.argv = d->argv,
+		.ready = be_ready,
+	};
+	int status = supervisor_run(&supervisor);
+
+	tell_parent(status);
+	return status;
+}
+
+/* As it was called; whoever serves may be another process. */
+static int start_daemon(struct daemon *d)
+{
+	int status = find_paths(d->options, d);
+
+	if (status || !d->device)
+		return status;
+	status = again_mount(d->options, d->device, d->mountpoint);
+	if (status >= 0)
+		return status;
+	if (d->options->fake)
+		return 0;
+	status = d->options->foreground ? -1 : go_to_background();
+	if (status >= 0)
+		return status;
+	if (chdir("/"))
+		return EXIT_MOUNT;
+	return d->options->keeper == KEEPER_SUPERVISOR ? supervise(d) : live_as_server(d);
+}
+
+static int run_daemon(const struct options *options, char **words)
+{
+	struct daemon d = {
+		.options = options,
+		.ready = be_ready,
+		.fds = KEPT_FDS_NONE,
+		.argv = words,
+	};
+	int status;
+
+	if (kept_import(&d.fds))
+		status = live_supervised(&d);
+	else if (options->keeper == KEEPER_SYSTEMD && !options->fake)
+		status = live_under_systemd(&d);
+	else
+		status = start_daemon(&d);
+	free_paths(&d);
+	return status;
+}
+
+/* Parsing cuts the words up; whoever is started later wants them whole. */
+static char **copy_words(int argc, char **argv)
+{
+	char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+
+	for (int i = 0; copy && i < argc; i++)
+		copy[i] = strdup(argv[i]);
+	return copy;
+}
+
+static void free_words(char **words)
+{
+	for (char **word = words; word && *word; word++)
+		free(*word);
+	free(words);
+}
+
+static int parse_and_run(int argc, char **argv, char **words)
+{
+	struct options options;
+	char error[256];
+
+	if (!words || options_parse(argc, argv, &options, error, sizeof(error))) {
+		fprintf(stderr, "daxfuse: %s\nsee daxfuse --help\n", words ? error : "no memory");
+		return EXIT_USAGE;
+	}
+	if (options.help) {
+		options_print_help();
+		return 0;
+	}
+	if (options.version) {
+		printf("daxfuse %s (libfuse %s)\n", DAXFUSE_VERSION, transport_library());
+		return 0;
+	}
+	if (restart_is_check())
+		return restart_check(&options);
+	if (options.remount)
+		return again_remount(&options);
+	return run_daemon(&options, words);
+}
+
+int daemon_main(int argc, char **argv)
+{
+	char **words = copy_words(argc, argv);
+	int status;
+
+	transport_log();
+	status = parse_and_run(argc, argv, words);
+	free_words(words);
+	return status;
+}

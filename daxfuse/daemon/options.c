@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "options.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <libmount.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daxfuse/fuse/transport.h"
+#include "daxfuse/base/bits.h"
+#include "restart.h"
+#include "daxfuse/keeper/systemd.h"
+
+#define THREADS_MAX 1024
+
+enum kind {
+	SET,     /* store `value` at `field` */
+	NUMBER,  /* store the argument at `field` */
+	DAX,     /* the argument names a mode */
+	KEEPER,  /* the argument names a keeper */
+	DIRECT,  /* the argument says who gets the device */
+	KERNEL,  /* handed on */
+	IMPLIED, /* no programs of others: what SECURED and OWNED say, unless later ones differ */
+	SHOWN,   /* by the kernel, so mount(8) hands it back to remount */
+	IGNORED, /* for mount(8) and systemd only, or what is so in any case */
+};
+
+struct option {
+	const char *name; /* a final '=': an argument follows; a final '*': anything */
+	enum kind kind;
+	size_t field;
+	int value;
+	unsigned about;   /* OPTION_* */
+	const char *help; /* NULL: not worth a line */
+};
+
+#define FIELD(name) offsetof(struct options, name)
+
+/* Of IMPLIED. */
+enum { OWNED, SECURED };
+
+static const struct option table[] = {
+	{ "dax=", DAX, FIELD(fs.dax), 0, OPTION_DAX,
+	  "always|inode|never: which files bypass the page cache (inode: those with the flag)" },
+	{ "dax", SET, FIELD(fs.dax), FS_DAX_ALWAYS, OPTION_DAX, NULL },
+	{ "ro", SET, FIELD(fs.read_only), true, OPTION_READ_ONLY,
+	  "read-only; the pool is not written at all" },
+	{ "rw", SET, FIELD(fs.read_only), false, OPTION_READ_ONLY, NULL },
+	{ "remount", SET, FIELD(remount), true, 0,
+	  "change what is mounted: ro, rw, access times, and the flags of the mount point" },
+	{ "relatime", SET, FIELD(fs.atime), FS_ATIME_RELATIVE, OPTION_ATIME,
+	  "move the access time once a day and after changes (default)" },
+	{ "strictatime", SET, FIELD(fs.atime), FS_ATIME_STRICT, OPTION_ATIME,
+	  "move it with every read" },
+	{ "noatime", SET, FIELD(fs.atime), FS_ATIME_NEVER, OPTION_ATIME, "never move it" },
+	{ "atime", SET, FIELD(fs.atime), FS_ATIME_RELATIVE, OPTION_ATIME, NULL },
+	{ "nostrictatime", SET, FIELD(fs.atime), FS_ATIME_RELATIVE, OPTION_ATIME, NULL },
+	{ "norelatime", IGNORED, 0, 0, 0, NULL }, /* the kernel's default all the same */
+	{ "nodiratime", SET, FIELD(no_dir_atime), true, OPTION_DIR_ATIME, NULL }, /* never moves */
+	{ "diratime", SET, FIELD(no_dir_atime), false, OPTION_DIR_ATIME, NULL },
+	{ "allow_other", SET, FIELD(allow_other), true, OPTION_ALLOW_OTHER,
+	  "other users, too (default as root)" },
+	{ "io_uring", SET, FIELD(io_uring), true, OPTION_DAEMON,
+	  "take requests through io_uring (libfuse 3.18; fuse's enable_uring = Y)" },
+	{ "clone_fd", SET, FIELD(clone_fd), true, OPTION_DAEMON, "one /dev/fuse for each thread" },
+	{ "keeper=", KEEPER, FIELD(keeper), 0, OPTION_DAEMON,
+	  "supervisor|systemd|none: who lets the daemon die and be replaced under the mount "
+	  "(supervisor; none with io_uring or clone_fd)" },
+	{ "direct=", DIRECT, FIELD(direct), 0, OPTION_DIRECT,
+	  "off|owner|group=NAME|all: who may map the device itself (libdaxmap), and with it reach "
+	  "ALL data of the pool (owner: root, and who mounts)" },
+	{ "max_threads=", NUMBER, FIELD(max_threads), 0, OPTION_DAEMON,
+	  "how many requests are served at once, 1 MiB each (default: 4 for each CPU, 8 to 48)" },
+	{ "nosuid", SET, FIELD(no_suid), true, OPTION_SUID, "ignore suid and sgid bits" },
+	{ "suid", SET, FIELD(no_suid), false, OPTION_SUID, NULL },
+	{ "nodev", SET, FIELD(no_dev), true, OPTION_DEV, "ignore device nodes" },
+	{ "dev", SET, FIELD(no_dev), false, OPTION_DEV, NULL },
+	{ "noexec", SET, FIELD(no_exec), true, OPTION_EXEC, "run no programs" },
+	{ "exec", SET, FIELD(no_exec), false, OPTION_EXEC, NULL },
+	{ "nosymfollow", SET, FIELD(no_symfollow), true, OPTION_SYMFOLLOW, "follow no symlinks" },
+	{ "symfollow", SET, FIELD(no_symfollow), false, OPTION_SYMFOLLOW, NULL },
+	{ "context=", KERNEL, 0, 0, OPTION_KERNEL, NULL },
+	{ "fscontext=", KERNEL, 0, 0, OPTION_KERNEL, NULL },
+	{ "defcontext=", KERNEL, 0, 0, OPTION_KERNEL, NULL },
+	{ "rootcontext=", KERNEL, 0, 0, OPTION_KERNEL, NULL },
+	{ "user", IMPLIED, 0, SECURED, 0, NULL },
+	{ "user=", IMPLIED, 0, SECURED, 0, NULL },
+	{ "users", IMPLIED, 0, SECURED, 0, NULL },
+	{ "owner", IMPLIED, 0, OWNED, 0, NULL },
+	{ "group", IMPLIED, 0, OWNED, 0, NULL },
+	{ "nofail", SET, FIELD(no_fail), true, 0, "no failure if DEVICE is not there" },
+	{ "fd=", SHOWN, 0, 0, 0, NULL },
+	{ "rootmode=", SHOWN, 0, 0, 0, NULL },
+	{ "user_id=", SHOWN, 0, 0, 0, NULL },
+	{ "group_id=", SHOWN, 0, 0, 0, NULL },
+	{ "max_read=", SHOWN, 0, 0, 0, NULL },
+	{ "blksize=", SHOWN, 0, 0, 0, NULL },
+	{ "seclabel", SHOWN, 0, 0, 0, NULL },
+	{ "sync", IGNORED, 0, 0, 0, NULL }, /* it always is */
+	{ "dirsync", IGNORED, 0, 0, 0, NULL },
+	{ "async", IGNORED, 0, 0, 0, NULL },
+	{ "lazytime", IGNORED, 0, 0, 0, NULL }, /* times are as durable as all else */
+	{ "nolazytime", IGNORED, 0, 0, 0, NULL },
+	{ "mand", IGNORED, 0, 0, 0, NULL }, /* no kernel has it any more */
+	{ "nomand", IGNORED, 0, 0, 0, NULL },
+	{ "iversion", IGNORED, 0, 0, 0, NULL },
+	{ "noiversion", IGNORED, 0, 0, 0, NULL },
+	{ "silent", IGNORED, 0, 0, 0, NULL },
+	{ "loud", IGNORED, 0, 0, 0, NULL },
+	{ "defaults", IGNORED, 0, 0, 0, NULL },
+	{ "default_permissions", IGNORED, 0, 0, 0, NULL }, /* always */
+	{ "auto", IGNORED, 0, 0, 0, NULL },
+	{ "noauto", IGNORED, 0, 0, 0, NULL },
+	{ "_netdev", IGNORED, 0, 0, 0, NULL },
+	{ "nouser", IGNORED, 0, 0, 0, NULL },
+	{ "nousers", IGNORED, 0, 0, 0, NULL },
+	{ "noowner", IGNORED, 0, 0, 0, NULL },
+	{ "nogroup", IGNORED, 0, 0, 0, NULL },
+	{ "comment=", IGNORED, 0, 0, 0, NULL },
+	{ "helper=", IGNORED, 0, 0, 0, NULL },
+	{ "uhelper=", IGNORED, 0, 0, 0, NULL },
+	{ "x-*", IGNORED, 0, 0, 0, NULL },
+	{ "X-*", IGNORED, 0, 0, 0, NULL },
+};
+
+static const char *const dax_names[] = {
+	[FS_DAX_ALWAYS] = "always", [FS_DAX_INODE] = "inode", [FS_DAX_NEVER] = "never",
+};
+static const char *const keeper_names[] = {
+	[KEEPER_SUPERVISOR] = "supervisor", [KEEPER_SYSTEMD] = "systemd", [KEEPER_NONE] = "none",
+};
+
+/* The argument if `word` is this option ("" for one without), or NULL. */
+static const char *match(const struct option *option, const char *word)
+{
+	size_t length = strlen(option->name);
+
+	switch (option->name[length - 1]) {
+	case '=':
+		return strncmp(word, option->name, length) ? NULL : word + length;
+	case '*':
+		return strncmp(word, option->name, length - 1) ? NULL : word + length - 1;
+	default:
+		return strcmp(word, option->name) ? NULL : "";
+	}
+}
+
+static int parse_dax(const char *text, enum fs_dax_mode *ret_mode)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(dax_names); i++) {
+		if (!strcmp(text, dax_names[i])) {
+			*ret_mode = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int parse_keeper(const char *text, enum keeper *ret_keeper)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(keeper_names); i++) {
+		if (!strcmp(text, keeper_names[i])) {
+			*ret_keeper = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int parse_direct(const char *text, struct clients_policy *ret_policy)
+{
+	static const char group[] = "group=";
+	const struct group *found;
+
+	*ret_policy = (struct clients_policy){ CLIENTS_OWNER, 0 };
+	if (!strcmp(text, "owner"))
+		return 0;
+	if (!strcmp(text, "off")) {
+		ret_policy->who = CLIENTS_NOBODY;
+		return 0;
+	}
+	if (!strcmp(text, "all")) {
+		ret_policy->who = CLIENTS_EVERYBODY;
+		return 0;
+	}
+	if (strncmp(text, group, sizeof(group) - 1))
+		return -EINVAL;
+	found = getgrnam(text + sizeof(group) - 1);
+	if (!found)
+		return -EINVAL;
+	*ret_policy = (struct clients_policy){ CLIENTS_GROUP, found->gr_gid };
+	return 0;
+}
+
+static int parse_number(const char *text, unsigned *ret_number)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+
+	if (*end || end == text || number < 1 || number > THREADS_MAX)
+		return -EINVAL;
+	*ret_number = (unsigned)number;
+	return 0;
+}
+
+static void store(struct options *options, const struct option *option)
+{
+	char *field = (char *)options + option->field;
+
+	if (option->field == FIELD(fs.dax))
+		*(enum fs_dax_mode *)field = (enum fs_dax_mode)option->value;
+	else if (option->field == FIELD(fs.atime))
+		*(enum fs_atime_mode *)field = (enum fs_atime_mode)option->value;
+	else
+		*(bool *)field = option->value;
+}
+
+/* As mount(8) has it: options behind these may say otherwise. */
+static void imply(struct options *options, int what)
+{
+	options->no_suid = options->no_dev = true;
+	options->given |= OPTION_SUID | OPTION_DEV;
+	if (what == SECURED) {
+		options->no_exec = true;
+		options->given |= OPTION_EXEC;
+	}
+}
+
+static int apply(struct options *options, const struct option *option, const char *word,
+		 const char *argument)
+{
+	options->given |= option->about;
+	switch (option->kind) {
+	case SET:
+		store(options, option);
+		return 0;
+	case NUMBER:
+		return parse_number(argument, &options->max_threads);
+	case DAX:
+		return parse_dax(argument, &options->fs.dax);
+	case KEEPER:
+		options->keeper_chosen = true;
+		return parse_keeper(argument, &options->keeper);
+	case DIRECT:
+		return parse_direct(argument, &options->direct);
+	case KERNEL:
+		if (options->kernel_count == OPTIONS_KERNEL_MAX)
+			return -EINVAL;
+		options->kernel[options->kernel_count++] = word;
+		return 0;
+	case IMPLIED:
+		imply(options, option->value);
+		return 0;
+	case SHOWN:
+	case IGNORED:
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static const struct option *find_option(const char *word, const char **ret_argument)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		*ret_argument = match(&table[i], word);
+		if (*ret_argument)
+			return &table[i];
+	}
+	return NULL;
+}
+
+static int parse_word(struct options *options, const char *word, char *ret_error, size_t error_size)
+{
+	const char *argument;
+	const struct option *found = find_option(word, &argument);
+
+	if (found && found->kind == SHOWN && !options->shown)
+		options->shown = word;
+	if (!found || apply(options, found, word, argument)) {
+		snprintf(ret_error, error_size, "%s -o %s",
+			 found ? "wrong argument:" : "unknown option:", word);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static bool has_open_quote(const char *word)
+{
+	bool open = false;
+
+	for (; *word; word++)
+		open ^= *word == '"';
+	return open;
+}
+
+/* Commas within quotes belong to a value. */
+static int parse_words(struct options *options, char *words, char *ret_error, size_t error_size)
+{
+	size_t name_size, value_size;
+	char *rest = words, *word, *value;
+	int err = 0;
+
+	if (has_open_quote(words)) { /* of which libmount says nothing */
+		snprintf(ret_error, error_size, "a quote does not end: -o %s", words);
+		return -EINVAL;
+	}
+	while (!err && mnt_optstr_next_option(&rest, &word, &name_size, &value, &value_size) == 0) {
+		/* in place of the comma behind it */
+		*(value ? value + value_size : word + name_size) = '\0';
+		err = parse_word(options, word, ret_error, error_size);
+	}
+	return err;
+}
+
+static void set_defaults(struct options *options)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	*options = (struct options){
+		.fs = { .dax = FS_DAX_INODE, .atime = FS_ATIME_RELATIVE },
+		.allow_other = geteuid() == 0,
+		.max_threads = (unsigned)MIN(MAX(4 * cpus, 8L), 48L),
+	};
+}
+
+/* As mount(8) calls mount.TYPE: there -f means fake, not foreground. */
+static bool is_mount_helper(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+
+	return !strncmp(slash ? slash + 1 : name, "mount.", 6);
+}
+
+static int parse_dashed(struct options *options, int argc, char **argv, int *at, bool helper,
+			char *ret_error, size_t error_size)
+{
+	char *word = argv[*at];
+
+	if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+		options->help = true;
+	} else if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+		options->version = true;
+	} else if (!strncmp(word, "-o", 2)) {
+		if (!word[2] && *at + 1 == argc) {
+			snprintf(ret_error, error_size, "-o needs an argument");
+			return -EINVAL;
+		}
+		return parse_words(options, word[2] ? word + 2 : argv[++*at], ret_error,
+				   error_size);
+	} else if (!strcmp(word, "-r")) {
+		options->fs.read_only = true;
+		options->given |= OPTION_READ_ONLY;
+	} else if (helper && !strcmp(word, "-t") && *at + 1 < argc) {
+		++*at; /* the type, which has led here */
+	} else if (!strcmp(word, "-d") || !strcmp(word, "--debug")) {
+		options->debug = options->foreground = true;
+	} else if (!strcmp(word, "--foreground") || (!helper && !strcmp(word, "-f"))) {
+		options->foreground = true;
+	} else if (helper && strspn(word, "-fnsvw") == strlen(word)) {
+		options->fake |= strchr(word, 'f') != NULL;
+	} else if (strcmp(word, "-n") && strcmp(word, "-s") && strcmp(word, "-v") &&
+		   strcmp(word, "-w")) {
+		snprintf(ret_error, error_size, "unknown option: %s", word);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* What can't be seen in a single word. */
+static int check_together(const struct options *options, char *ret_error, size_t error_size)
+{
+	if (options->shown && !options->remount) {
+		snprintf(ret_error, error_size, "only with remount: -o %s", options->shown);
+		return -EINVAL;
+	}
+	if (options->io_uring && !transport_has_io_uring()) {
+		snprintf(ret_error, error_size, "this libfuse has no io_uring (3.18 has)");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Rings and clones of /dev/fuse end with their process. */
+static int choose_keeper(struct options *options, char *ret_error, size_t error_size)
+{
+	char reason[128];
+
+	if (options->keeper_chosen && options->keeper != KEEPER_NONE &&
+	    (options->io_uring || options->clone_fd)) {
+		snprintf(ret_error, error_size, "-o %s does not survive its daemon: not with a keeper",
+			 options->io_uring ? "io_uring" : "clone_fd");
+		return -EINVAL;
+	}
+	if (options->keeper == KEEPER_SYSTEMD) {
+		if (!systemd_is_there() && !options->fake) {
+			snprintf(ret_error, error_size, "-o keeper=systemd is for a service of "
+				 "Type=notify with FileDescriptorStoreMax=8");
+			return -EINVAL;
+		}
+		options->foreground = true;
+	}
+	if (options->io_uring || options->clone_fd ||
+	    (!options->keeper_chosen && !restart_is_safe(reason, sizeof(reason))))
+		options->keeper = KEEPER_NONE;
+	return 0;
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options, char *ret_error,
+		  size_t error_size)
+{
+	bool helper = is_mount_helper(argv[0]), operands_only = false;
+	struct options options;
+
+	set_defaults(&options);
+	for (int i = 1; i < argc; i++) {
+		if (!operands_only && !strcmp(argv[i], "--")) {
+			operands_only = true;
+		} else if (!operands_only && argv[i][0] == '-') {
+			int err = parse_dashed(&options, argc, argv, &i, helper, ret_error,
+					       error_size);
+			if (err)
+				return err;
+		} else if (!options.device) {
+			options.device = argv[i];
+		} else if (!options.mountpoint) {
+			options.mountpoint = argv[i];
+		} else {
+			snprintf(ret_error, error_size, "too many arguments: %s", argv[i]);
+			return -EINVAL;
+		}
+	}
+	if (check_together(&options, ret_error, error_size) ||
+	    choose_keeper(&options, ret_error, error_size))
+		return -EINVAL;
+	if (!options.help && !options.version && !options.mountpoint) {
+		snprintf(ret_error, error_size, "DEVICE and MOUNTPOINT are needed");
+		return -EINVAL;
+	}
+	*ret_options = options;
+	return 0;
+}
+
+void options_print_help(void)
+{
+	printf("usage: daxfuse DEVICE MOUNTPOINT [-f] [-d] [-r] [-o OPTION[,OPTION...]]\n"
+	       "Mount the pool on DEVICE (a device-dax or an image file).\n\n"
+	       "  -f, --foreground     stay in the foreground, log to stderr\n"
+	       "  -d, --debug          the same, and print each request\n"
+	       "  -r                   as -o ro\n"
+	       "  -h, --help           show this\n"
+	       "  -V, --version        show the version\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		if (table[i].help)
+			printf("  -o %-18s%s\n", table[i].name, table[i].help);
+	}
+	printf("\nAll other options that mount(8) has for every filesystem are taken, too.\n");
+}
+
+/* ---- in words ---------------------------------------------------------------------- */
+
+static void direct_word(const struct clients_policy *policy, char *ret_word, size_t size)
+{
+	static const char *const names[] = {
+		[CLIENTS_OWNER] = "owner", [CLIENTS_NOBODY] = "off", [CLIENTS_EVERYBODY] = "all",
+	};
+
+	if (policy->who == CLIENTS_GROUP)
+		snprintf(ret_word, size, "direct=group=%u", (unsigned)policy->group);
+	else
+		snprintf(ret_word, size, "direct=%s", names[policy->who]);
+}
+
+static void kernel_word(const struct options *options, char *ret_word, size_t size)
+{
+	size_t at = (size_t)snprintf(ret_word, size, options->kernel_count ? "" : "nocontext");
+
+	for (unsigned i = 0; i < options->kernel_count && at < size; i++)
+		at += (size_t)snprintf(ret_word + at, size - at, "%s%s", i ? "," : "",
+				       options->kernel[i]);
+}
+
+void options_words(const struct options *options, struct option_words *ret_words)
+{
+	static const char *const atime[] = {
+		[FS_ATIME_RELATIVE] = "relatime", [FS_ATIME_STRICT] = "strictatime",
+		[FS_ATIME_NEVER] = "noatime",
+	};
+	char (*word)[sizeof(ret_words->word[0])] = ret_words->word;
+	const size_t size = sizeof(*word);
+
+	strcpy(word[WORD_READ_ONLY], options->fs.read_only ? "ro" : "rw");
+	strcpy(word[WORD_ATIME], atime[options->fs.atime]);
+	snprintf(word[WORD_DAX], size, "dax=%s", dax_names[options->fs.dax]);
+	direct_word(&options->direct, word[WORD_DIRECT], size);
+	strcpy(word[WORD_ALLOW_OTHER], options->allow_other ? "allow_other" : "noallow_other");
+	kernel_word(options, word[WORD_KERNEL], size);
+	snprintf(word[WORD_KEEPER], size, "keeper=%s", keeper_names[options->keeper]);
+	snprintf(word[WORD_THREADS], size, "max_threads=%u", options->max_threads);
+	strcpy(word[WORD_TRANSPORT], options->io_uring ? "io_uring" :
+				     options->clone_fd ? "clone_fd" : "fuse");
+}
+
+bool options_must_match(const struct options *options, enum option_word word)
+{
+	return word < WORD_KEEPER || options->given & OPTION_DAEMON;
+}

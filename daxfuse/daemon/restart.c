@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An upgrade must not find out that it is impossible when the old process has
+ * ended. So the old one starts the new binary first, with the same command line
+ * and what was kept, and has it say whether it understands both.
+ */
+#include "restart.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
+#include "state.h"
+
+static const char check_variable[] = "DAXFUSE_RESTART_CHECK";
+static const char agreed[] = "daxfuse: can take over\n";
+
+/* ---- the kernel --------------------------------------------------------------- */
+
+/* FUSE_NOTIFY_RESEND came with 6.9; a use after free in it was mended in the
+ * releases named here, and in everything after the last one. */
+static bool has_safe_resend(unsigned major, unsigned minor, unsigned patch)
+{
+	static const struct {
+		unsigned major, minor, patch;
+	} mended[] = { { 6, 12, 96 }, { 6, 18, 39 }, { 7, 1, 4 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(mended); i++) {
+		if (major == mended[i].major && minor == mended[i].minor)
+			return patch >= mended[i].patch;
+	}
+	return major > 7 || (major == 7 && minor > 1);
+}
+
+bool restart_is_safe(char *ret_reason, size_t size)
+{
+	unsigned major = 0, minor = 0, patch = 0;
+	struct utsname name;
+
+	if (uname(&name) == 0)
+		sscanf(name.release, "%u.%u.%u", &major, &minor, &patch);
+	if (has_safe_resend(major, minor, patch))
+		return true;
+	snprintf(ret_reason, size, "the kernel's resending of requests is missing or not safe "
+		 "before 6.12.96, 6.18.39 and 7.1.4; -o keeper=supervisor uses it all the same");
+	return false;
+}
+
+bool restart_has_keeper(const struct daemon *d)
+{
+	return d->kept && (d->options->keeper == KEEPER_SYSTEMD ||
+			   (pid_t)d->kept->supervisor == getppid());
+}
+
+/* ---- the next binary ----------------------------------------------------------- */
+
+void restart_describe(const struct daemon *d)
+{
+	const struct dxf_super *super = fs_super(d->fs);
+
+	d->kept->pool_version = super->version;
+	d->kept->pool_incompat = super->incompat;
+	d->kept->pool_ro_compat = super->ro_compat;
+}
+
+bool restart_is_check(void)
+{
+	return getenv(check_variable) != NULL;
+}
+
+static const char *objection(const struct options *options, const struct kept *kept)
+{
+	if (options->io_uring || options->clone_fd || options->keeper == KEEPER_NONE)
+		return "is not restartable with these options";
+	if (kept->pool_version != DXF_VERSION || (kept->pool_incompat & ~DXF_INCOMPAT_KNOWN) ||
+	    (!options->fs.read_only && (kept->pool_ro_compat & ~DXF_RO_COMPAT_KNOWN)))
+		return "does not know the format of this pool";
+	if (kept->session.capabilities & ~transport_capabilities())
+		return "does not know what was agreed with the kernel at mount";
+	return NULL;
+}
+
+int restart_check(const struct options *options)
+{
+	const char *no = "does not understand what the running one has kept";
+	struct options now = *options;
+	struct kept *kept;
+
+	if (kept_map(atoi(getenv(check_variable)), &kept) == 0) {
+		kept_remounted(kept, &now.fs);
+		no = objection(&now, kept);
+	}
+	printf("%s%s", no ? no : agreed, no ? "\n" : "");
+	return no ? 1 : 0;
+}
+
+/* In a child: the next binary, with what was kept as its descriptor 3. */
+static void run_check(const struct daemon *d, const char *binary, int memory, int out)
+{
+	dup2(out, 1);
+	dup2(out, 2);
+	if (memory != 3)
+		dup2(memory, 3); /* without close-on-exec */
+	else
+		fcntl(3, F_SETFD, 0);
+	close_range(4, ~0U, 0);
+	setenv(check_variable, "3", 1);
+	execv(binary, d->argv);
+	_exit(127);
+}
+
+/* What it says, one line; its wait status. */
+static int hear(int fd, pid_t child, char *ret_text, size_t size)
+{
+	size_t used = 0;
+	ssize_t n;
+	int status = -1;
+
+	while (used < size - 1 && (n = read(fd, ret_text + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	ret_text[used] = '\0';
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+int restart_prepare(void *daemon, char *ret_reason, size_t size)
+{
+	const struct daemon *d = daemon;
+	CLEANUP_FD int in = -1, out = -1;
+	const char *binary = d->kept ? d->kept->binary : "";
+	char text[256];
+	int ends[2], status;
+	pid_t child;
+
+	if (!restart_has_keeper(d)) {
+		snprintf(ret_reason, size, "has no keeper (any more), it dies with its daemon");
+		return -EOPNOTSUPP;
+	}
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	in = ends[0];
+	out = ends[1];
+	child = fork();
+	if (child < 0)
+		return -errno;
+	if (child == 0)
+		run_check(d, binary, d->fds.memory, out);
+	close(TAKE_FD(out));
+	status = hear(in, child, text, sizeof(text));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && !strcmp(text, agreed))
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	snprintf(ret_reason, size, "%.200s %.200s", binary,
+		 WIFEXITED(status) && WEXITSTATUS(status) == 127 ? "cannot be executed" :
+		 *text ? text : "does not answer as a daxfuse should");
+	return -EOPNOTSUPP;
+}
+
+void restart_now(void *daemon)
+{
+	struct daemon *d = daemon;
+
+	__atomic_store_n(&d->replace, true, __ATOMIC_RELAXED);
+	transport_stop(d->transport);
+}

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a mount says of itself. */
+#ifndef DAXFUSE_DAEMON_STATUS_H
+#define DAXFUSE_DAEMON_STATUS_H
+
+#include "state.h"
+
+/* One JSON object, NUL-terminated. -ENOSPC: it does not fit. */
+int status_json(void *daemon, char *ret_json, size_t size);
+#endif

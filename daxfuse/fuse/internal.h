@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Of the room: what a mount of the kernel consists of, and translations that all requests
+ * share. The handlers translate only: decode, one call into the core, reply.
+ *
+ * Nothing that the kernel holds depends on this process: a node id is the inode
+ * number, a file handle is how the file was opened and a number that no other
+ * open file of this mount gets, a directory cookie is the core's.
+ */
+#ifndef DAXFUSE_FUSE_INTERNAL_H
+#define DAXFUSE_FUSE_INTERNAL_H
+
+#include <sys/stat.h>
+
+#include "daxfuse/clients/clients.h"
+#include "daxfuse/keeper/kept.h"
+#include "daxfuse/keeper/places.h"
+#include "libfuse.h"
+#include "transport.h"
+
+/* The daemon is the only writer: what the kernel knows stays true. Seconds. */
+#define TRANSPORT_TIMEOUT 3600.0
+
+struct deferred;
+struct notifier;
+
+struct transport {
+	struct transport_config config;
+	struct vfs *vfs;
+	struct clients *clients;
+	struct fuse_session *se;
+	struct deferred *deferred;
+	struct notifier *notifier;
+	struct place place;
+	bool io_uring;
+	bool kernel_checks_flags; /* who may set them: ioctl.c */
+};
+
+static inline struct transport *transport_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* ---- translate.c ---------------------------------------------------------- */
+
+/* FUSE's root is node 1; every other node is its inode number. */
+uint64_t node_to_ino(fuse_ino_t node);
+fuse_ino_t ino_to_node(uint64_t ino);
+
+void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
+void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
+/* Answer with an entry, or with a negative errno. */
+void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr);
+/* A request, as the vfs wants it; where it is must outlive the call. */
+struct request {
+	struct vfs_request vfs;
+	fuse_req_t req;
+};
+struct request request_of(fuse_req_t req);
+/* Whether the caller may do what root of this mount may. */
+bool is_privileged(fuse_req_t req);
+/* The open file that a handle stands for. */
+uint64_t handle_of_file(const struct vfs_opened *opened, int flags);
+struct vfs_open_file file_of_handle(fuse_ino_t node, uint64_t fh);
+
+/* ---- the handlers, by theme ------------------------------------------------ */
+
+void namespace_ops(struct fuse_lowlevel_ops *ops); /* namespace.c */
+void directory_ops(struct fuse_lowlevel_ops *ops); /* directory.c */
+void file_ops(struct fuse_lowlevel_ops *ops);      /* file.c */
+void data_ops(struct fuse_lowlevel_ops *ops);      /* data.c */
+void attr_ops(struct fuse_lowlevel_ops *ops);      /* attr.c */
+void xattr_ops(struct fuse_lowlevel_ops *ops);     /* xattr.c */
+void ioctl_ops(struct fuse_lowlevel_ops *ops);     /* ioctl.c */
+
+#endif

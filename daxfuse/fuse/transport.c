@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The transport's life, and what the vfs tells it. */
+#include "transport.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daxfuse/keeper/log.h"
+#include "deferred.h"
+#include "internal.h"
+#include "notifier.h"
+#include "session.h"
+
+static void log_libfuse(enum fuse_log_level level, const char *format, va_list args)
+{
+	log_library((int)level, format, args); /* the levels are syslog's */
+}
+
+void transport_log(void)
+{
+	fuse_set_log_func(log_libfuse);
+}
+
+const char *transport_library(void)
+{
+	return fuse_pkgversion();
+}
+
+bool transport_has_io_uring(void)
+{
+	return LIBFUSE_IO_URING;
+}
+
+int transport_new(const struct transport_config *config, struct transport **ret_transport)
+{
+	struct transport *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->config = *config;
+	t->place.path = config->attach.mountpoint;
+	*ret_transport = t;
+	return 0;
+}
+
+void transport_free(struct transport *t)
+{
+	free(t);
+}
+
+/* ---- for the vfs ------------------------------------------------------------------------ */
+
+/* Attributes may be told of in a request; dropping pages may wait for write-back. */
+static void forget_cached(void *transport, uint64_t ino, bool data)
+{
+	struct transport *t = transport;
+
+	if (data)
+		deferred_forget_pages(t->deferred, ino);
+	else
+		fuse_lowlevel_notify_inval_inode(t->se, ino_to_node(ino), -1, 0);
+}
+
+static bool reclaim_space(void *transport)
+{
+	struct transport *t = transport;
+
+	return deferred_drain(t->deferred);
+}
+
+/* By a thread that serves, of an inode that the kernel may be letting go of: not to wait here. */
+void transport_trimmed(void *transport, uint64_t ino)
+{
+	struct transport *t = transport;
+
+	deferred_forget_attributes(t->deferred, ino);
+}
+
+void transport_vfs(struct transport *t, struct vfs_config *ret_config)
+{
+	ret_config->transport = t;
+	ret_config->forget = forget_cached;
+	ret_config->reclaim = reclaim_space;
+}
+
+/* ---- serving ---------------------------------------------------------------------------- */
+
+int transport_mount(struct transport *t, struct vfs *vfs, struct clients *clients)
+{
+	int err;
+
+	t->vfs = vfs;
+	t->clients = clients;
+	err = session_open(t);
+	/* a process first, then threads */
+	if (!err)
+		err = notifier_start(fuse_session_fd(t->se), &t->notifier);
+	if (!err)
+		err = deferred_start(t, &t->deferred);
+	return err;
+}
+
+int transport_serve(struct transport *t)
+{
+	return session_serve(t);
+}
+
+void transport_stop(struct transport *t)
+{
+	deferred_end(t->deferred);
+}
+
+void transport_close(struct transport *t, bool unmounted)
+{
+	if (!t)
+		return;
+	deferred_stop(t->deferred, unmounted);
+	notifier_stop(t->notifier);
+	session_close(t);
+}
+
+const struct place *transport_place(const struct transport *t)
+{
+	return &t->place;
+}
+
+bool transport_uses_io_uring(const struct transport *t)
+{
+	return t->io_uring;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The transport on /dev/fuse: it takes the kernel's requests, makes one call into the vfs, and
+ * replies; and it tells the kernel what it must not believe any more.
+ */
+#ifndef DAXFUSE_FUSE_TRANSPORT_H
+#define DAXFUSE_FUSE_TRANSPORT_H
+
+#include "daxfuse/clients/clients.h"
+#include "daxfuse/keeper/attach.h"
+#include "daxfuse/keeper/places.h"
+#include "daxfuse/vfs/vfs.h"
+
+struct transport;
+
+#define TRANSPORT_IO_MAX (1 << 20) /* bytes in one READ or WRITE */
+
+/* The process that the transport is part of, for the ioctls that concern it. */
+struct transport_host {
+	void *arg;
+	/* DXF_IOC_STATUS: one JSON object, NUL-terminated. -ENOSPC: it does not fit. */
+	int (*status)(void *arg, char *ret_json, size_t size);
+	/* DXF_IOC_REMOUNT. True: restart_now() is to be called once the request is answered. */
+	bool (*remount)(void *arg, struct dxf_ioc_remount *change);
+	/* DXF_IOC_RESTART: whether the installed binary could take over; if not, why. */
+	int (*restart_prepare)(void *arg, char *ret_reason, size_t size);
+	/* And be taken over from, once the current request is answered. */
+	void (*restart_now)(void *arg);
+};
+
+struct transport_config {
+	struct attach attach;
+	struct kept *kept;           /* of a keeper; NULL, and no answers, if there is none */
+	struct kept_fds fds;
+	struct vfs_answers *answers;
+	bool adopts;                 /* the mount was there before us */
+	bool io_uring;
+	bool clone_fd;               /* a descriptor of /dev/fuse for each thread */
+	bool debug;                  /* libfuse prints each request */
+	bool needs_no_fsync;         /* stores through mappings are as durable as they will be */
+	unsigned max_threads;
+	struct transport_host host;
+};
+
+/* What libfuse says goes to the log from now on. Once, before anything else. */
+void transport_log(void);
+const char *transport_library(void); /* its version */
+bool transport_has_io_uring(void);   /* whether it is built with it */
+
+/* Without a mount yet: what transport_vfs() fills in may be used from now on. -ENOMEM */
+int transport_new(const struct transport_config *config, struct transport **ret_transport);
+/* Of a struct vfs_config: the transport's functions. */
+void transport_vfs(struct transport *t, struct vfs_config *ret_config);
+/* For struct fs_options. */
+void transport_trimmed(void *transport, uint64_t ino);
+
+/* Mount, or take the mount over; from now on there are threads. -EINVAL, -EIO or what mount(2) said:
+ * log_held_back() is why; others: no thread. */
+int transport_mount(struct transport *t, struct vfs *vfs, struct clients *clients);
+/* Serve until unmounted or told to stop; 0 or negative errno. */
+int transport_serve(struct transport *t);
+/* From any thread: let transport_serve() return, soon. */
+void transport_stop(struct transport *t);
+/* It has: finish what was deferred. unmounted: and so has the mount, the kernel knows nothing any
+ * more; else all is left to the next process. Unmounts if no keeper has the mount. NULL is fine. */
+void transport_close(struct transport *t, bool unmounted);
+/* When nobody uses the vfs any more. NULL is fine. */
+void transport_free(struct transport *t);
+
+const struct place *transport_place(const struct transport *t);
+/* Whether requests come through rings: known when the kernel has greeted us. */
+bool transport_uses_io_uring(const struct transport *t);
+/* The capabilities that this version can be held to by an earlier one. */
+uint64_t transport_capabilities(void);
+
+#endif

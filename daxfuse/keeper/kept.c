@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The memory and the descriptors that outlive the serving process: made, handed on, found. */
+#include "kept.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/clients/pins.h"
+#include "daxfuse/core/fs.h"
+#include "control.h"
+
+static const char variable[] = "DAXFUSE_KEPT";
+
+static int map_kept(int fd, struct kept **ret_kept)
+{
+	void *p = mmap(NULL, sizeof(struct kept), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+		       fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret_kept = p;
+	return 0;
+}
+
+static off_t pins_offset(void)
+{
+	return (off_t)round_up(sizeof(struct kept), 4096);
+}
+
+/* A page of it takes memory when it is used. */
+static off_t kept_bytes(void)
+{
+	return pins_offset() + (off_t)sizeof(struct pin_table);
+}
+
+int kept_map_pins(int fd, struct pin_table **ret_pins)
+{
+	void *p = mmap(NULL, sizeof(struct pin_table), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		       pins_offset());
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret_pins = p;
+	return 0;
+}
+
+static int create_memory(struct kept **ret_kept)
+{
+	int fd = memfd_create("daxfuse", MFD_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = ftruncate(fd, kept_bytes()) ? -errno : map_kept(fd, ret_kept);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	(*ret_kept)->magic = KEPT_MAGIC;
+	(*ret_kept)->version = KEPT_VERSION;
+	(*ret_kept)->bytes = sizeof(struct kept);
+	return fd;
+}
+
+static int fill_in(struct kept *kept, const char *device, const char *mountpoint)
+{
+	if (strlen(device) >= sizeof(kept->device) || strlen(mountpoint) >= sizeof(kept->mountpoint))
+		return -ENAMETOOLONG;
+	strcpy(kept->device, device);
+	strcpy(kept->mountpoint, mountpoint);
+	/* the path: what lies there when the next process starts is the new binary */
+	return readlink("/proc/self/exe", kept->binary, sizeof(kept->binary) - 1) < 0 ? -errno : 0;
+}
+
+int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct kept **ret_kept)
+{
+	const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int pair[2], err;
+
+	ret_fds->memory = create_memory(ret_kept);
+	if (ret_fds->memory < 0)
+		return ret_fds->memory;
+	err = fill_in(*ret_kept, config->device, config->mountpoint);
+	if (err)
+		return err;
+	/* for writing, if allowed: it may be remounted so. Who serves maps no more than it needs. */
+	ret_fds->device = open(config->device, O_RDWR | flags);
+	if (ret_fds->device < 0 && config->read_only)
+		ret_fds->device = open(config->device, O_RDONLY | flags);
+	if (geteuid() == 0)
+		ret_fds->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	ret_fds->mount = pair[0];
+	ret_fds->mount_peer = pair[1];
+	ret_fds->control = control_open(config->policy, (*ret_kept)->socket, sizeof((*ret_kept)->socket));
+	return 0;
+}
+
+/* Before the rest, which has another size in another version. */
+static int check_version(int fd)
+{
+	struct {
+		uint32_t magic, version, bytes;
+	} start;
+
+	if (pread(fd, &start, sizeof(start), 0) != sizeof(start) || start.magic != KEPT_MAGIC)
+		return -EINVAL;
+	return start.version == KEPT_VERSION && start.bytes == sizeof(struct kept) ? 0 : -EOPNOTSUPP;
+}
+
+int kept_map(int fd, struct kept **ret_kept)
+{
+	struct kept *kept = NULL;
+	struct stat st;
+	int err = check_version(fd);
+
+	if (err)
+		return err;
+	if (fstat(fd, &st))
+		return -errno;
+	if (st.st_size < kept_bytes())
+		return -EINVAL;
+	err = map_kept(fd, &kept);
+	if (err)
+		return err;
+	if (kept->session.init_bytes > KEPT_INIT_MAX) {
+		munmap(kept, sizeof(*kept));
+		return -EOPNOTSUPP;
+	}
+	*ret_kept = kept;
+	return 0;
+}
+
+enum { REMOUNTED = 1, READ_ONLY = 2, ATIME_SHIFT = 8, ATIME_MASK = 3 };
+
+uint32_t kept_remount(const struct fs_options *options)
+{
+	return REMOUNTED | (options->read_only ? READ_ONLY : 0) |
+	       (uint32_t)options->atime << ATIME_SHIFT;
+}
+
+void kept_remounted(const struct kept *kept, struct fs_options *options)
+{
+	if (!kept->remounted)
+		return;
+	options->read_only = kept->remounted & READ_ONLY;
+	options->atime = kept->remounted >> ATIME_SHIFT & ATIME_MASK;
+}
+
+int kept_export(const struct kept_fds *fds)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "%d %d %d %d %d %d %d", fds->fuse, fds->memory, fds->device,
+		 fds->mount, fds->mount_peer, fds->ready, fds->control);
+	return setenv(variable, text, 1) ? -ENOMEM : 0;
+}
+
+/* They came through an exec, and shall not go through another. */
+static void close_on_exec(int fd)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+bool kept_import(struct kept_fds *ret_fds)
+{
+	const char *text = getenv(variable);
+	struct kept_fds f;
+
+	if (!text || sscanf(text, "%d %d %d %d %d %d %d", &f.fuse, &f.memory, &f.device, &f.mount,
+			    &f.mount_peer, &f.ready, &f.control) != 7)
+		return false;
+	unsetenv(variable);
+	close_on_exec(f.fuse);
+	close_on_exec(f.memory);
+	close_on_exec(f.device);
+	close_on_exec(f.mount);
+	close_on_exec(f.mount_peer);
+	close_on_exec(f.ready);
+	close_on_exec(f.control);
+	*ret_fds = f;
+	return true;
+}

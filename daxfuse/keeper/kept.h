@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What outlives the serving process, so that the next one can go on where it
+ * stopped: descriptors, which a keeper holds open (our supervisor, or systemd's
+ * fd store), and one page-aligned piece of memory, a memfd, which holds what the
+ * kernel said when it greeted us, the requests that are in progress, and, behind
+ * that, which pieces of the device programs have mapped (clients/pins.h).
+ *
+ * A memfd and not the pool: SIGKILL loses no store, and what is in it means
+ * nothing once the machine or the mount is gone, as the kernel's side of it is
+ * gone, too. So it costs no flush and no fence. docs/design/restart.md has the
+ * argument.
+ */
+#ifndef DAXFUSE_KEEPER_KEPT_H
+#define DAXFUSE_KEEPER_KEPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daxfuse/vfs/answers.h"
+
+#define KEPT_MAGIC UINT32_C(0x4b465844)
+/* Grows when the next binary could misread what this one kept. */
+#define KEPT_VERSION UINT32_C(3)
+#define KEPT_INIT_MAX 4096
+/* Exit status of a serving process that wants to be replaced by a new one. */
+#define KEPT_EXIT_RESTART 76
+
+/* What was agreed with the kernel, and can't be agreed on anew. */
+struct kept_session {
+	uint64_t capabilities; /* FUSE_CAP_* */
+	uint32_t init_bytes;   /* 0: not greeted yet */
+	uint32_t reserved;
+	char init[KEPT_INIT_MAX]; /* the greeting, as it came */
+};
+
+struct kept {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t bytes;      /* sizeof(struct kept) of who made it */
+	uint32_t starts;     /* of serving processes, this one included */
+	uint32_t deaths;     /* of serving processes that did not want to end */
+	uint32_t crashed;    /* the last one's death was its own doing, not a SIGKILL */
+	int64_t last_death;  /* ns since the epoch; 0: none */
+	char last_reason[128];
+	char binary[4096];     /* what the keeper starts next */
+	char device[4096];     /* canonical: whoever takes over must not look at a path */
+	char mountpoint[4096]; /* that leads through the mount itself */
+	char socket[108];      /* where programs ask for the device; "": nowhere */
+	uint32_t number; /* of the mount, see places.h; 0: not mounted yet */
+	/* the pool's feature words, for the next binary to look at */
+	uint32_t pool_version;
+	uint32_t supervisor; /* its pid, 0 = systemd */
+	uint64_t pool_incompat;
+	uint64_t pool_ro_compat;
+	uint32_t mounting; /* fusermount3 was started, and nobody has seen its end */
+	uint32_t remounted; /* 0: as the command line says; else of kept_remount() */
+	struct kept_session session;
+	_Alignas(64) struct vfs_answer answer[VFS_ANSWERS];
+};
+
+/* Descriptors; -1: not there. */
+struct kept_fds {
+	int fuse;   /* of /dev/fuse; as root made before it is mounted */
+	int memory; /* struct kept */
+	int device; /* the pool's, whose lock lives as long */
+	int mount;  /* users: where fusermount3 puts the descriptor of /dev/fuse */
+	int mount_peer; /* the other end of it, which fusermount3 gets */
+	int control; /* listens at kept->socket */
+	int ready;  /* the supervisor waits for a byte here */
+};
+#define KEPT_FDS_NONE { -1, -1, -1, -1, -1, -1, -1 }
+
+struct pin_table;
+struct clients_policy;
+
+/* What a new mount is of. */
+struct kept_config {
+	const char *device;     /* canonical */
+	const char *mountpoint; /* canonical */
+	bool read_only;
+	const struct clients_policy *policy; /* who may come near the socket */
+};
+
+/* The descriptors and the memory of a new mount. What can't be had
+ * of the device and of /dev/fuse is left to who serves to complain about. 0 or
+ * negative errno. */
+int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct kept **ret_kept);
+/* Map what an earlier process made. -EINVAL: not ours; -EOPNOTSUPP: another version. */
+int kept_map(int fd, struct kept **ret_kept);
+/* What programs have mapped, of the same descriptor. 0 or negative errno. */
+int kept_map_pins(int fd, struct pin_table **ret_pins);
+
+/* What a remount has made of the options: written down, and read by the next process. */
+struct fs_options;
+uint32_t kept_remount(const struct fs_options *options);
+void kept_remounted(const struct kept *kept, struct fs_options *options);
+
+/* Hand descriptors on through an environment variable. 0 or -ENOMEM. */
+int kept_export(const struct kept_fds *fds);
+/* Whether a supervisor has started us: take the descriptors, forget the variable. */
+bool kept_import(struct kept_fds *ret_fds);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Why a process: a thread that waits for an answer of its own daemon can't be
+ * killed any more once SIGKILL has ended those that would answer. It keeps
+ * /dev/fuse open, so the connection never ends, and whoever touches the mount
+ * hangs for ever. A child that has closed our descriptors is only one more
+ * client: when the daemon dies, it gets ENOTCONN.
+ */
+#include "outside.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daxfuse/base/cleanup.h"
+#include "places.h"
+
+/* Of an inode, as the kernel makes it of what we tell (fs/fuse/inode.c). */
+enum { HANDLE_TYPE = 0x81, HANDLE_BYTES = 12 };
+enum { ASK_TRIES = 100 };
+
+struct inode_handle {
+	struct file_handle head;
+	uint32_t words[3]; /* the node, upper half first; its generation */
+};
+
+struct call {
+	const struct place *place;
+	unsigned read_ahead;
+	struct inode_handle handle; /* of outside_ask(), as what follows */
+	uint64_t node;
+	int pid;
+};
+
+/* Run fn in a child that has no descriptors but stdio. */
+static int run_outside(int (*fn)(const struct call *c), const struct call *c)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child < 0)
+		return -errno;
+	if (child == 0) {
+		prctl(PR_SET_NAME, "daxfuse-outside");
+		close_range(3, ~0U, 0);
+		_exit(-fn(c));
+	}
+	while (waitpid(child, &status, 0) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
+}
+
+/*
+ * The kernel reads ahead 128 KiB on a FUSE mount and can't be told otherwise
+ * through FUSE; root may set it from outside, to one whole READ. Its answer to
+ * our greeting would set it back, so that must have come first: statfs() waits
+ * for it.
+ */
+static int look_at(const struct call *c)
+{
+	CLEANUP_FREE char *place = places_find(c->place->number, c->place->path);
+	CLEANUP_FD int fd = -1;
+	struct statfs ignored;
+	struct stat st;
+	char path[64];
+
+	if (!place)
+		return -ENOENT;
+	if (statfs(place, &ignored) || stat(place, &st))
+		return -errno;
+	if (geteuid() != 0)
+		return 0;
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
+		 minor(st.st_dev));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || dprintf(fd, "%d", (int)(c->read_ahead >> 10)) < 0 ? -errno : 0;
+}
+
+void outside_look(const struct place *place, unsigned read_ahead)
+{
+	run_outside(look_at, &(struct call){ .place = place, .read_ahead = read_ahead });
+}
+
+/* Until what the kernel believes is what it was answered: it drops an answer if it was told
+ * meanwhile that attributes are out of date. */
+static int renew_size(int fd)
+{
+	struct statx answered, believed;
+
+	for (unsigned i = 0; i < ASK_TRIES; i++) {
+		if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &answered) ||
+		    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &believed))
+			return -errno;
+		if (believed.stx_size == answered.stx_size)
+			return 0;
+	}
+	return -EAGAIN;
+}
+
+/* Nothing is asked of what other filesystems may be open there. */
+static bool is_open_as(int folder, const char *name, const struct statx *mount, uint64_t node)
+{
+	struct statx stx;
+
+	return statx(folder, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_INO, &stx) == 0 &&
+	       stx.stx_dev_major == mount->stx_dev_major &&
+	       stx.stx_dev_minor == mount->stx_dev_minor && stx.stx_ino == node;
+}
+
+/* Through a descriptor of the program that waits for us. */
+static int ask_by_program(const struct call *c, int mount)
+{
+	CLEANUP_FD int fd = -1;
+	struct statx stx;
+	char path[32];
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", c->pid);
+	folder = c->pid ? opendir(path) : NULL;
+	if (!folder || statx(mount, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stx))
+		return -EPERM;
+	for (struct dirent *entry = readdir(folder); entry && fd < 0; entry = readdir(folder)) {
+		if (is_open_as(dirfd(folder), entry->d_name, &stx, c->node))
+			fd = openat(dirfd(folder), entry->d_name, O_PATH | O_CLOEXEC);
+	}
+	return fd < 0 ? -ENOENT : renew_size(fd);
+}
+
+/* By its handle: it may have no name, or many. The kernel has it in its cache, or nothing to
+ * forget. */
+static int ask_kernel(const struct call *c)
+{
+	CLEANUP_FREE char *place = places_find(c->place->number, c->place->path);
+	CLEANUP_FD int mount = place ? open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	CLEANUP_FD int fd = -1;
+
+	if (mount < 0)
+		return place ? -errno : -ENOENT;
+	fd = open_by_handle_at(mount, (struct file_handle *)&c->handle.head, O_PATH | O_CLOEXEC);
+	if (fd < 0 && errno == EPERM)
+		return ask_by_program(c, mount);
+	return fd < 0 ? -errno : renew_size(fd);
+}
+
+int outside_ask(const struct place *place, uint64_t node, uint32_t generation, int pid)
+{
+	const struct call call = {
+		.place = place,
+		.node = node,
+		.pid = pid,
+		.handle = {
+			.head = { .handle_bytes = HANDLE_BYTES, .handle_type = HANDLE_TYPE },
+			.words = { (uint32_t)(node >> 32), (uint32_t)node, generation },
+		},
+	};
+
+	return run_outside(ask_kernel, &call);
+}
+
+/* A child of its own: there may be more places. */
+static int run_fusermount(const char *place, const char *how)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		execlp("fusermount3", "fusermount3", how, "-q", "--", place, (char *)NULL);
+		_exit(errno);
+	}
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
+}
+
+/* A busy mount can't be unmounted, but nothing of it shall be lost. */
+static void write_back(const char *place)
+{
+	CLEANUP_FD int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		syncfs(fd);
+}
+
+static int unmount_place(const char *place, void *arg)
+{
+	write_back(place);
+	if (umount2(place, UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	return errno == EPERM ? run_fusermount(place, "-u") : -errno;
+}
+
+static int unmount_all(const struct call *c)
+{
+	return places_each(c->place->number, unmount_place, NULL);
+}
+
+int outside_unmount(const struct place *place)
+{
+	return run_outside(unmount_all, &(struct call){ .place = place }) ? -EBUSY : 0;
+}
+
+static int detach_place(const char *place, void *arg)
+{
+	if (umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW) && errno == EPERM)
+		run_fusermount(place, "-uz");
+	return 0;
+}
+
+static int detach_all(const struct call *c)
+{
+	outside_detach_places(c->place->number);
+	return 0;
+}
+
+void outside_detach_places(unsigned number)
+{
+	places_each(number, detach_place, NULL);
+}
+
+void outside_detach(const struct place *place)
+{
+	run_outside(detach_all, &(struct call){ .place = place });
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The protocols of systemd's fd store and of its notifications, see systemd.h. */
+#include "systemd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
+
+enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
+
+static const struct {
+	const char *name;
+	size_t field;
+} stored[] = {
+	{ "fuse", offsetof(struct kept_fds, fuse) },
+	{ "device", offsetof(struct kept_fds, device) },
+	{ "mount", offsetof(struct kept_fds, mount) },
+	{ "mount-peer", offsetof(struct kept_fds, mount_peer) },
+	{ "control", offsetof(struct kept_fds, control) },
+	{ "memory", offsetof(struct kept_fds, memory) }, /* last: with it all is there */
+};
+
+static int *field_of(struct kept_fds *fds, size_t i)
+{
+	return (int *)(void *)((char *)fds + stored[i].field);
+}
+
+/* ---- to the manager ------------------------------------------------------------ */
+
+bool systemd_is_there(void)
+{
+	return getenv("NOTIFY_SOCKET") != NULL;
+}
+
+/* fd below 0: none goes along. */
+static int notify_manager(const char *text, int fd)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr header;
+	} control = { .room = { 0 } };
+	struct iovec iov = { (void *)text, strlen(text) };
+	struct msghdr message = { .msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1 };
+	CLEANUP_FD int out = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (!path || !*path || strlen(path) >= sizeof(address.sun_path))
+		return -ENOTCONN;
+	if (out < 0)
+		return -errno;
+	memcpy(address.sun_path, path, strlen(path));
+	if (*path == '@') /* an abstract name */
+		address.sun_path[0] = '\0';
+	message.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+	if (fd >= 0) {
+		control.header = (struct cmsghdr){
+			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(sizeof(fd)),
+		};
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control);
+	}
+	return sendmsg(out, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int systemd_store(const struct kept_fds *fds)
+{
+	struct kept_fds copy = *fds;
+	char text[64];
+	int err = 0;
+
+	for (size_t i = 0; !err && i < ARRAY_SIZE(stored); i++) {
+		int fd = *field_of(&copy, i);
+
+		/* not polled: a connection that hangs up is for us to look into */
+		snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", stored[i].name);
+		if (fd >= 0)
+			err = notify_manager(text, fd);
+	}
+	return err;
+}
+
+void systemd_forget(void)
+{
+	char text[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(stored); i++) {
+		snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", stored[i].name);
+		notify_manager(text, -1);
+	}
+}
+
+void systemd_ready(void)
+{
+	notify_manager("READY=1", -1);
+}
+
+/* ---- from the manager ----------------------------------------------------------- */
+
+static bool is_for_us(void)
+{
+	const char *pid = getenv("LISTEN_PID");
+
+	return pid && strtol(pid, NULL, 10) == getpid();
+}
+
+bool systemd_take(struct kept_fds *ret_fds)
+{
+	struct kept_fds fds = KEPT_FDS_NONE;
+	CLEANUP_FREE char *names = NULL;
+	char *save = NULL, *name;
+
+	if (is_for_us() && getenv("LISTEN_FDNAMES"))
+		names = strdup(getenv("LISTEN_FDNAMES"));
+	name = names ? strtok_r(names, ":", &save) : NULL;
+	for (int fd = FIRST_FD; name; fd++, name = strtok_r(NULL, ":", &save)) {
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		for (size_t i = 0; i < ARRAY_SIZE(stored); i++) {
+			if (!strcmp(name, stored[i].name))
+				*field_of(&fds, i) = fd;
+		}
+	}
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	if (fds.memory < 0)
+		return false;
+	*ret_fds = fds;
+	return true;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * systemd as the keeper: its fd store (sd_notify(3), sd_listen_fds(3)). Spoken
+ * directly, as these protocols are stable and small, and libsystemd would be
+ * loaded anew at each restart, while programs wait.
+ */
+#ifndef DAXFUSE_KEEPER_SYSTEMD_H
+#define DAXFUSE_KEEPER_SYSTEMD_H
+
+#include <stdbool.h>
+
+#include "kept.h"
+
+/* Whether there is a service manager that listens. */
+bool systemd_is_there(void);
+/* What was stored by the process before us; false: nothing. */
+bool systemd_take(struct kept_fds *ret_fds);
+/* Store all. 0, or negative errno: -ENOTCONN, nobody listens. */
+int systemd_store(const struct kept_fds *fds);
+/* The mount is gone: let go of all. */
+void systemd_forget(void);
+void systemd_ready(void);
+
+#endif
