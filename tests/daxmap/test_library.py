@@ -70,7 +70,7 @@ def test_run_passes_on(bin_dir):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_no_permission(run, file):
-    """Who may not have the device has the kernel's mapping."""
+    """A program that may not have the device has the kernel's mapping."""
     file.chmod(0o666)
     done = run(sys.executable, "-c", """
 import mmap, os, sys

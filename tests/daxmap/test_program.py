@@ -152,7 +152,7 @@ def test_kill(program, bin_dir, pool, file):
 
 
 def test_kill_and_holes(bin_dir, pool, mnt):
-    """The next serving process does not know who has zeroes of holes: programs drop theirs."""
+    """The next serving process does not know which programs have zeroes of holes: they drop them."""
     path = mnt / "holes"
     with open(path, "w") as file:
         file.truncate(4 * UNIT)

@@ -209,7 +209,7 @@ static void test_lost(void **state)
 	dxm_unmap(memory, UNIT_BYTES);
 }
 
-/* Who has faulted on a mapping that is replaced now finds another one there. */
+/* A thread that has faulted on a mapping which is replaced meanwhile finds another one there. */
 static void test_replaced(void **state)
 {
 	uintptr_t addr;
@@ -297,7 +297,7 @@ static void *allocate(void *argument)
 	return NULL;
 }
 
-/* Who waits for the lock has all signals blocked: no alarm(). */
+/* A thread that waits for the lock has all signals blocked: no alarm(). */
 static void *end_what_hangs(void *argument)
 {
 	sleep(60);
