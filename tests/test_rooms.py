@@ -94,3 +94,50 @@ def test_the_transport_calls_the_vfs_only():
     assert {"vfs_write", "vfs_rename", "vfs_setxattr"} <= called
     below = {name for name in called if re.match(r"(fs|map|tx|pmem|pins)_", name)}
     assert below == {"fs_clock"}
+
+
+def symbols_of(objects):
+    """Of each object file: what it defines for others, and what it calls of others."""
+    for path in objects:
+        out = subprocess.run(["nm", path], check=True, capture_output=True, text=True).stdout
+        words = [line.split() for line in out.splitlines()]
+        yield (path, {word[-1] for word in words if word[-2] in "TDBR"},
+               {word[-1] for word in words if word[-2] == "U"})
+
+
+def circles(graph):
+    """The groups of nodes that reach each other (Tarjan's strongly connected components)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[node] = min(low[node], low[other])
+        if low[node] == index[node]:
+            at = stack.index(node)
+            found.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+@pytest.mark.parametrize("room", ["vfs", "clients", "keeper", "fuse", "daemon", "daxmap"])
+def test_calls_go_one_way(room):
+    """No circle of calls over more than three files: a room can be read from the bottom up."""
+    commands = json.loads((BUILD / "compile_commands.json").read_text())
+    outputs = [re.search(r" -o (\S+)", command["command"])[1] for command in commands
+               if (ROOT / "daxfuse" / room) in Path(command["file"]).parents]
+    objects = [BUILD / output for output in outputs if "preload.dir" not in output]
+    symbols = list(symbols_of(objects))
+    home = {name: path for path, defined, _ in symbols for name in defined}
+    graph = {path: {home[name] for name in called if name in home} - {path}
+             for path, _, called in symbols}
+    assert len(graph) > 4
+    assert [circle for circle in circles(graph) if len(circle) > 3] == []

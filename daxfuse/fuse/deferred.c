@@ -21,7 +21,6 @@
 #include "notifier.h"
 #include "daxfuse/keeper/outside.h"
 #include "requests.h"
-#include "session.h"
 
 enum { SWEEP_SECONDS = 1 };
 
@@ -36,6 +35,7 @@ struct job {
 
 struct deferred {
 	struct transport *transport;
+	void (*end)(struct transport *t);
 	pthread_t thread;
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t wake;
@@ -226,7 +226,7 @@ static struct job *next_job(struct deferred *d)
 			return NULL;
 		if (d->ending && !d->told) {
 			d->told = true;
-			session_stop(d->transport);
+			d->end(d->transport);
 		}
 		if (d->later && !d->ending)
 			pthread_cond_timedwait(&d->wake, &d->lock, &d->later_at);
@@ -359,7 +359,8 @@ bool deferred_drain(struct deferred *d)
 	return false;
 }
 
-int deferred_start(struct transport *t, struct deferred **ret_deferred)
+int deferred_start(struct transport *t, void (*end)(struct transport *t),
+		   struct deferred **ret_deferred)
 {
 	struct deferred *d = calloc(1, sizeof(*d));
 	pthread_condattr_t monotonic;
@@ -368,6 +369,7 @@ int deferred_start(struct transport *t, struct deferred **ret_deferred)
 	if (!d)
 		return -ENOMEM;
 	d->transport = t;
+	d->end = end;
 	STAILQ_INIT(&d->jobs);
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_condattr_init(&monotonic);

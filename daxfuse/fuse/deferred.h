@@ -12,7 +12,9 @@
 
 #include "internal.h"
 
-int deferred_start(struct transport *t, struct deferred **ret_deferred);
+/* end: lets the loop of requests end; called by the thread, once (deferred_end()). */
+int deferred_start(struct transport *t, void (*end)(struct transport *t),
+		   struct deferred **ret_deferred);
 /* From any thread: begin no more jobs, and let the session's loop end when the one that
  * is under way is done: the kernel may need requests answered for it. */
 void deferred_end(struct deferred *d);

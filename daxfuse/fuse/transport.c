@@ -96,7 +96,7 @@ int transport_mount(struct transport *t, struct vfs *vfs, struct clients *client
 	if (!err)
 		err = notifier_start(fuse_session_fd(t->se), &t->notifier);
 	if (!err)
-		err = deferred_start(t, &t->deferred);
+		err = deferred_start(t, session_stop, &t->deferred);
 	return err;
 }
 

@@ -27,7 +27,6 @@
 
 #include "daxfuse/base/crc.h"
 #include "journal.h"
-#include "tx.h"
 
 int journal_open(struct volume *vol)
 {

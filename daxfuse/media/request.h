@@ -14,4 +14,8 @@ struct tx_request {
 	void (*executed)(const struct tx_request *request, int64_t result);
 };
 
+/* It has been executed: what carries it out is durable already, a transaction or not. NULL, or
+ * unique 0: nobody is told. */
+void tx_executed(const struct tx_request *request, int64_t result);
+
 #endif

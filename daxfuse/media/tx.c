@@ -1,8 +1,54 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Transactions, see tx.h. A thread keeps the memory of a few of them, so that
- * beginning one costs no allocation: an operation's, and the small ones that an
- * allocator commits inside it.
+ * Transactions: a set of changes to metadata that a crash shows whole or not at all. tx.h says how
+ * to use one; this is what one is made of, and why it holds.
+ *
+ * IN MEMORY. Whoever changes metadata asks for a shadow of the range (tx_edit()) and changes that;
+ * the media is not touched before the commit. Shadows lie in an arena that the transaction owns. A
+ * shadow is one of
+ *
+ *   LOGGED   in place on media: what differs from it, by words of 8 bytes, goes into the record
+ *   INODE    the same, of an inode: its CRC is computed, and what its blocks have changed by is
+ *            charged to its project, when the transaction is committed
+ *   FRESH    a block that nothing durable refers to yet: it is written whole, before the record,
+ *            and is not in it
+ *   DROPPED  forgotten, as the transaction itself frees the range
+ *
+ * Bits of words that several transactions share (which blocks, which inodes are in use) have no
+ * shadow: a transaction says "set" or "clear" and a mask, and these go into the record as such, so
+ * that the others' bits in the word may change at the same time, in any order. Each bit belongs to
+ * whoever has reserved it in memory (alloc.c, ialloc.c).
+ *
+ * THE RECORD (struct journal_record, format.h, docs/design/journal.md) is a redo record: a header,
+ * then operations {offset, length, type} with their bytes. In this order: SET bits, CLEAR bits,
+ * WRITE words. A transaction may free what it has taken, never take what it has freed: so SET comes
+ * before CLEAR. Two changed words with at most two equal ones between them make one operation, as
+ * an operation costs two words.
+ *
+ * ORDER of stores in a commit:
+ *   1. FRESH blocks, and the caller's data before (tx_wrote_data()), non-temporally; fence
+ *   2. the record, non-temporally, into a journal of which this thread has the lock; fence: from
+ *      here on the transaction has happened
+ *   3. the operations, in place; flush; fence
+ *   4. the request that it carries out is told (request.h)
+ *   5. the record is retired: its magic, CRC and sequence become 0; flush; fence
+ *   6. what was freed may be allocated again (tx_on_commit())
+ * (2 to 5 are journal_commit().)
+ *
+ * CRASH. Before the fence of 2 is through: a record whose CRC is wrong is no record, nothing has
+ * happened; the reservations were in memory only. After it: recovery finds the record and carries
+ * its operations out; they are absolute (WRITE) or touch own bits only (SET, CLEAR), so carrying them
+ * out once more changes nothing, and records of different journals, whose owners held the locks of
+ * what they changed until after 5, are about different things: their order is nothing. After 5: all
+ * is durable in place. Freed space is reused only after 5, as a replay could bring its old use back
+ * over its new contents.
+ *
+ * FAILURE. Errors stick, and edits after one go to a scratch area: tx_commit() reports it, and
+ * nothing has changed. Poison in what would be changed is met while the record is built, when the
+ * transaction can still be given up. tx_abort() gives back what was reserved (tx_on_abort()).
+ *
+ * A thread keeps the memory of a few transactions, so that beginning one costs no allocation: an
+ * operation's, and the small ones that an allocator commits inside it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -315,12 +361,6 @@ void tx_decides(struct tx *tx, const struct tx_request *request, int64_t result)
 	tx->record.header.unique = request->unique;
 	tx->record.header.opcode = request->opcode;
 	tx->record.header.result = result;
-}
-
-void tx_executed(const struct tx_request *request, int64_t result)
-{
-	if (request && request->unique && request->executed)
-		request->executed(request, result);
 }
 
 /* ---- commit -------------------------------------------------------------- */

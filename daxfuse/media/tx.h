@@ -60,8 +60,6 @@ void tx_abort(struct tx *tx);
  * request->executed() is called while the record is live. NULL, or unique 0: none does.
  */
 void tx_decides(struct tx *tx, const struct tx_request *request, int64_t result);
-/* What carries it out is no transaction, and durable already. */
-void tx_executed(const struct tx_request *request, int64_t result);
 
 /* Of the room: reservations of the allocators that commit keeps and abort gives
  * back, and frees that happen once the transaction is over. */
