@@ -323,8 +323,10 @@ FAKE bool fake_is_worth_a_unit(void *arg, uint64_t offset)
 	struct fake_file *file = arg;
 	unsigned used = 0;
 
+	pthread_mutex_lock(&file->fake->lock);
 	for (unsigned i = 0; i < UNIT_PAGES; i++)
 		used += file->page[offset / MAP_PAGE_SIZE + i] >= 0;
+	pthread_mutex_unlock(&file->fake->lock);
 	return used >= UNIT_PAGES / 2;
 }
 
