@@ -170,8 +170,11 @@ static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, 
 	    !send_locked(session, DIRECT_PROTECT, h->cookie, offset, length, grant)) {
 		q.next = session->questions;
 		session->questions = &q;
-		await_locked(session, &q);
-		session->silent |= !q.answered;
+		if (vfs_waiting(h->clients->config.vfs, true)) {
+			await_locked(session, &q);
+			vfs_waiting(h->clients->config.vfs, false);
+			session->silent |= !q.answered;
+		}
 		for (at = &session->questions; *at != &q; at = &(*at)->next)
 			;
 		*at = q.next;

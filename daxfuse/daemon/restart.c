@@ -8,16 +8,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "state.h"
+
+enum { CHECK_SECONDS = 5 };
 
 static const char check_variable[] = "DAXFUSE_RESTART_CHECK";
 static const char agreed[] = "daxfuse: can take over\n";
@@ -104,6 +109,7 @@ int restart_check(const struct options *options)
 /* In a child: the next binary, with what was kept as its descriptor 3. */
 static void run_check(const struct daemon *d, const char *binary, int memory, int out)
 {
+	setpgid(0, 0);
 	dup2(out, 1);
 	dup2(out, 2);
 	if (memory != 3)
@@ -116,19 +122,61 @@ static void run_check(const struct daemon *d, const char *binary, int memory, in
 	_exit(127);
 }
 
-/* What it says, one line; its wait status. */
-static int hear(int fd, pid_t child, char *ret_text, size_t size)
+static int64_t now_ms(void)
 {
-	size_t used = 0;
-	ssize_t n;
-	int status = -1;
+	struct timespec now;
 
-	while (used < size - 1 && (n = read(fd, ret_text + used, size - 1 - used)) > 0)
-		used += (size_t)n;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* What comes until the end of it, or until there is no room, or no time. */
+static void hear_text(int fd, int64_t end, char *ret_text, size_t size)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	size_t used = 0;
+	ssize_t n = 1;
+
+	while (n > 0 && used < size - 1 && poll(&poll_fd, 1, (int)MAX(end - now_ms(), 0)) > 0) {
+		n = read(fd, ret_text + used, size - 1 - used);
+		used += n > 0 ? (size_t)n : 0;
+	}
 	ret_text[used] = '\0';
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	return status;
+}
+
+/* False: it has not ended in time. */
+static bool hear_end(pid_t child, int64_t end, int *ret_status)
+{
+	const struct timespec pause = { .tv_nsec = 2000000 };
+
+	for (;;) {
+		pid_t ended = waitpid(child, ret_status, WNOHANG);
+
+		if (ended == child)
+			return true;
+		if ((ended < 0 && errno != EINTR) || now_ms() >= end)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+}
+
+/*
+ * What it says, one line; its wait status. It may hang, or what it was started from may: then it is
+ * killed, with all that it has started, and not waited for. -ETIMEDOUT.
+ */
+static int hear(int fd, pid_t child, char *ret_text, size_t size, int *ret_status)
+{
+	int64_t end = now_ms() + CHECK_SECONDS * 1000;
+	bool ended;
+
+	hear_text(fd, end, ret_text, size);
+	/* who says too much is not to be taken for one that hangs */
+	ended = strlen(ret_text) < size - 1 && hear_end(child, end, ret_status);
+	kill(-child, SIGKILL);
+	if (ended)
+		return 0;
+	end = now_ms() + CHECK_SECONDS * 100;
+	return hear_end(child, end, ret_status) && strlen(ret_text) == size - 1 ? 0 : -ETIMEDOUT;
 }
 
 int restart_prepare(void *daemon, char *ret_reason, size_t size)
@@ -153,8 +201,13 @@ int restart_prepare(void *daemon, char *ret_reason, size_t size)
 		return -errno;
 	if (child == 0)
 		run_check(d, binary, d->fds.memory, out);
+	setpgid(child, child); /* whoever is first */
 	close(TAKE_FD(out));
-	status = hear(in, child, text, sizeof(text));
+	if (hear(in, child, text, sizeof(text), &status)) {
+		snprintf(ret_reason, size, "%.200s says nothing for %d seconds", binary,
+			 CHECK_SECONDS);
+		return -ETIMEDOUT;
+	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && !strcmp(text, agreed))
 		return 0;
 	text[strcspn(text, "\n")] = '\0';

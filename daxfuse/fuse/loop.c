@@ -8,6 +8,12 @@
  * requests that were withdrawn (their programs were killed meanwhile). Somebody
  * always asks something soon: daemon.c has the mount looked at from outside.
  *
+ * Threads may have to wait for a program to let go of a mapping, and others for them, as they use
+ * the same file. Programs that answer do so in microseconds, but one that does not must not
+ * bring the mount to a standstill: while any thread waits, and all are busy, one more is
+ * started (reinforce()), which ends when it has nothing to do. There are never more than
+ * LOOP_SPARE of these, and when half as many wait, no more of them may.
+ *
  * A thread that is blocked in read() is woken by a signal; as that may come just
  * before it blocks, it is repeated until the thread has ended.
  */
@@ -42,10 +48,26 @@ struct loop {
 	pthread_mutex_t gate;   /* held from reading a request until its slot is taken,
 				 * while not settled */
 	unsigned running;       /* threads (atomic) */
+	unsigned busy;          /* of them: have a request (atomic) */
+	unsigned waiting;       /* of them: wait for a program (atomic) */
 	int err;                /* why one ended (atomic) */
+	pthread_mutex_t crew;   /* a leaf: all below */
+	struct worker *workers;
+	unsigned regular;       /* so many are never sent away (atomic) */
+	unsigned places;        /* for workers */
 };
 
-static struct loop loop = { .gate = PTHREAD_MUTEX_INITIALIZER }; /* a process has one */
+/* A place for a thread that serves. */
+struct worker {
+	enum { PLACE_FREE, PLACE_SERVES, PLACE_ENDED } state; /* ended: to be joined */
+	pthread_t thread;
+	void *buf;
+};
+
+static struct loop loop = { /* a process has one */
+	.gate = PTHREAD_MUTEX_INITIALIZER,
+	.crew = PTHREAD_MUTEX_INITIALIZER,
+};
 
 static void wake(int number)
 {
@@ -190,40 +212,151 @@ static void serve_request(void *bytes, const struct taken *taken)
 
 /* ---- threads ------------------------------------------------------------------ */
 
-static void *serve_thread(void *buf)
+static void *serve_thread(void *arg);
+
+static struct worker *find_place_locked(void)
 {
+	for (unsigned i = 0; i < loop.places; i++) {
+		if (loop.workers[i].state != PLACE_SERVES)
+			return &loop.workers[i];
+	}
+	return NULL;
+}
+
+static int start_worker_locked(void)
+{
+	struct worker *worker = find_place_locked();
+	void *buf = worker ? make_buffer() : NULL;
+	int err;
+
+	if (!buf)
+		return -ENOMEM;
+	if (worker->state == PLACE_ENDED)
+		pthread_join(worker->thread, NULL);
+	worker->state = PLACE_FREE;
+	worker->buf = buf;
+	__atomic_fetch_add(&loop.running, 1, __ATOMIC_RELAXED);
+	err = -pthread_create(&worker->thread, NULL, serve_thread, worker);
+	if (err) {
+		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_RELAXED);
+		munmap(buf, BUFFER_SIZE);
+		return err;
+	}
+	worker->state = PLACE_SERVES;
+	return 0;
+}
+
+/* Without memory for one they wait for each other, a second at most. */
+static void reinforce(void)
+{
+	if (!__atomic_load_n(&loop.waiting, __ATOMIC_SEQ_CST))
+		return;
+	pthread_mutex_lock(&loop.crew);
+	if (!is_stopping() && loop.workers &&
+	    __atomic_load_n(&loop.busy, __ATOMIC_SEQ_CST) >=
+		    __atomic_load_n(&loop.running, __ATOMIC_RELAXED))
+		start_worker_locked();
+	pthread_mutex_unlock(&loop.crew);
+}
+
+bool loop_waiting(bool begins)
+{
+	if (!begins) {
+		__atomic_fetch_sub(&loop.waiting, 1, __ATOMIC_SEQ_CST);
+		return true;
+	}
+	if (__atomic_add_fetch(&loop.waiting, 1, __ATOMIC_SEQ_CST) > LOOP_SPARE / 2) {
+		__atomic_fetch_sub(&loop.waiting, 1, __ATOMIC_SEQ_CST);
+		return false;
+	}
+	reinforce();
+	return true;
+}
+
+static bool has_spare(void)
+{
+	return __atomic_load_n(&loop.running, __ATOMIC_RELAXED) >
+	       __atomic_load_n(&loop.regular, __ATOMIC_RELAXED);
+}
+
+/* Nobody waits any more, and there are others. */
+static bool is_spare(void)
+{
+	bool spare;
+
+	if (!has_spare() || __atomic_load_n(&loop.waiting, __ATOMIC_RELAXED))
+		return false;
+	pthread_mutex_lock(&loop.crew);
+	spare = has_spare();
+	if (spare)
+		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&loop.crew);
+	return spare;
+}
+
+/* True: it is not needed any more. False: the loop ends. */
+static bool serve_until_spare(void *buf)
+{
+	while (!is_spare()) {
+		struct taken taken = take_request(buf);
+
+		if (taken.bytes <= 0)
+			return false;
+		__atomic_fetch_add(&loop.busy, 1, __ATOMIC_SEQ_CST);
+		reinforce();
+		serve_request(buf, &taken);
+		__atomic_fetch_sub(&loop.busy, 1, __ATOMIC_SEQ_CST);
+	}
+	return true;
+}
+
+static void *serve_thread(void *arg)
+{
+	struct worker *worker = arg;
+	void *buf = worker->buf;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, WAKE);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	for (;;) {
-		struct taken taken = take_request(buf);
-
-		if (taken.bytes <= 0)
-			break;
-		serve_request(buf, &taken);
+	if (serve_until_spare(buf)) {
+		requests_leave(loop.transport->config.answers);
+	} else {
+		loop_stop(loop.transport); /* the others need not find out themselves */
+		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_ACQ_REL);
 	}
 	munmap(buf, BUFFER_SIZE);
-	loop_stop(loop.transport); /* the others need not find out themselves */
-	__atomic_fetch_sub(&loop.running, 1, __ATOMIC_ACQ_REL);
+	pthread_mutex_lock(&loop.crew);
+	worker->state = PLACE_ENDED;
+	pthread_mutex_unlock(&loop.crew);
 	return NULL;
 }
 
-/* Until every thread has ended. */
-static void wait_for_threads(const pthread_t *threads, unsigned count)
+static void wake_workers(void)
+{
+	pthread_mutex_lock(&loop.crew);
+	for (unsigned i = 0; i < loop.places; i++) {
+		if (loop.workers[i].state == PLACE_SERVES)
+			pthread_kill(loop.workers[i].thread, WAKE);
+	}
+	pthread_mutex_unlock(&loop.crew);
+}
+
+/* Until every thread has ended. None is started any more. */
+static void wait_for_threads(void)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
 
 	while (sem_wait(&loop.stop))
 		;
 	while (__atomic_load_n(&loop.running, __ATOMIC_ACQUIRE)) {
-		for (unsigned i = 0; i < count; i++)
-			pthread_kill(threads[i], WAKE);
+		wake_workers();
 		nanosleep(&pause, NULL);
 	}
-	for (unsigned i = 0; i < count; i++)
-		pthread_join(threads[i], NULL);
+	for (unsigned i = 0; i < loop.places; i++) {
+		if (loop.workers[i].state != PLACE_FREE)
+			pthread_join(loop.workers[i].thread, NULL);
+	}
 }
 
 /* ---- taking over -------------------------------------------------------------- */
@@ -245,42 +378,34 @@ static int ask_again(void)
 	return write(loop.fd, &out, sizeof(out)) == sizeof(out) ? 0 : -errno;
 }
 
-static int start_thread(pthread_t *ret_thread)
-{
-	void *buf = make_buffer();
-	int err;
-
-	if (!buf)
-		return -ENOMEM;
-	__atomic_fetch_add(&loop.running, 1, __ATOMIC_RELAXED);
-	err = -pthread_create(ret_thread, NULL, serve_thread, buf);
-	if (err) {
-		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_RELAXED);
-		munmap(buf, BUFFER_SIZE);
-	}
-	return err;
-}
-
 /* As many as there is memory for: one is enough. */
-static int start_threads(struct transport *t, pthread_t *threads, unsigned *ret_count)
+static int start_threads(const struct transport *t)
 {
-	unsigned wanted = t->config.max_threads;
+	unsigned started = 0;
 	int err = 0;
 
-	for (*ret_count = 0; *ret_count < wanted; (*ret_count)++) {
-		err = start_thread(&threads[*ret_count]);
-		if (err)
-			break;
+	pthread_mutex_lock(&loop.crew);
+	__atomic_store_n(&loop.regular, t->config.max_threads, __ATOMIC_RELAXED);
+	while (!err && started < t->config.max_threads) {
+		err = start_worker_locked();
+		started += !err;
 	}
-	return *ret_count ? 0 : err;
+	__atomic_store_n(&loop.regular, started, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&loop.crew);
+	return started ? 0 : err;
+}
+
+static int make_places(const struct transport *t)
+{
+	loop.places = t->config.max_threads + LOOP_SPARE;
+	loop.workers = calloc(loop.places, sizeof(*loop.workers));
+	return loop.workers ? 0 : -ENOMEM;
 }
 
 int loop_serve(struct transport *t)
 {
 	struct sigaction action = { .sa_handler = wake };
-	pthread_t *threads = calloc(t->config.max_threads, sizeof(*threads));
-	unsigned count = 0;
-	int err = threads ? 0 : -ENOMEM;
+	int err = make_places(t);
 
 	loop.transport = t;
 	loop.fd = fuse_session_fd(t->se);
@@ -296,9 +421,8 @@ int loop_serve(struct transport *t)
 		}
 	}
 	if (!err && !is_stopping())
-		err = start_threads(t, threads, &count);
+		err = start_threads(t);
 	if (!err)
-		wait_for_threads(threads, count);
-	free(threads);
+		wait_for_threads();
 	return err ? err : loop.err;
 }

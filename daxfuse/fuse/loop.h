@@ -13,5 +13,12 @@
 int loop_serve(struct transport *t);
 /* From any thread: take no more requests. */
 void loop_stop(struct transport *t);
+/*
+ * A thread that serves begins to wait for a program, or is done. False: it is not to wait, as too
+ * many do already. While one waits, there is always another thread that serves, up to
+ * LOOP_SPARE more than there are else.
+ */
+enum { LOOP_SPARE = 64 };
+bool loop_waiting(bool begins);
 
 #endif

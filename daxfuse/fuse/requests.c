@@ -99,6 +99,13 @@ void requests_end(struct vfs_answers *a)
 	repeated = false;
 }
 
+void requests_leave(struct vfs_answers *a)
+{
+	if (own)
+		answers_end(a, own);
+	own = NULL;
+}
+
 struct vfs_answer *requests_detach(void)
 {
 	struct vfs_answer *answer = current;

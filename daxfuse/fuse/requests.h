@@ -19,6 +19,8 @@ struct fuse_in_header;
 bool requests_begin(struct vfs_answers *a, const struct fuse_in_header *header, size_t bytes);
 /* It is answered, unless another thread has taken it over. */
 void requests_end(struct vfs_answers *a);
+/* This thread takes no more of them. */
+void requests_leave(struct vfs_answers *a);
 /* Another thread will answer what this one has begun: it attaches what this one
  * got when detaching (NULL if there is no request, or no slot), and ends it. */
 struct vfs_answer *requests_detach(void);

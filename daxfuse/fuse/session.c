@@ -189,7 +189,8 @@ static int serve_unkept(struct transport *t)
 	if (!config)
 		return -ENOMEM;
 	fuse_loop_cfg_set_clone_fd(config, t->config.clone_fd);
-	fuse_loop_cfg_set_max_threads(config, t->config.max_threads);
+	/* it starts more by itself when all are busy, as programs are waited for */
+	fuse_loop_cfg_set_max_threads(config, t->config.max_threads + LOOP_SPARE);
 	fuse_loop_cfg_set_idle_threads(config, t->config.max_threads);
 	err = fuse_session_loop_mt(t->se, config);
 	fuse_loop_cfg_destroy(config);

@@ -8,6 +8,7 @@
 #include "daxfuse/keeper/log.h"
 #include "deferred.h"
 #include "internal.h"
+#include "loop.h"
 #include "notifier.h"
 #include "session.h"
 
@@ -68,6 +69,12 @@ static bool reclaim_space(void *transport)
 	return deferred_drain(t->deferred);
 }
 
+static bool wait_for_program(void *transport, bool begins)
+{
+	(void)transport;
+	return loop_waiting(begins);
+}
+
 /* By a thread that serves, of an inode that the kernel may be letting go of: not to wait here. */
 void transport_trimmed(void *transport, uint64_t ino)
 {
@@ -81,6 +88,7 @@ void transport_vfs(struct transport *t, struct vfs_config *ret_config)
 	ret_config->transport = t;
 	ret_config->forget = forget_cached;
 	ret_config->reclaim = reclaim_space;
+	ret_config->waiting = t->config.kept ? wait_for_program : NULL; /* else libfuse sees to it */
 }
 
 /* ---- serving ---------------------------------------------------------------------------- */

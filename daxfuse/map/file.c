@@ -43,6 +43,13 @@ void map_engine_set_answer_ms(struct map_engine *engine, unsigned ms)
 	engine->answer_ms = ms;
 }
 
+void map_engine_set_waiting(struct map_engine *engine, bool (*waiting)(void *arg, bool begins),
+			    void *arg)
+{
+	engine->waiting = waiting;
+	engine->waiting_arg = arg;
+}
+
 void map_engine_set_first_grant(struct map_engine *engine, uint64_t grant)
 {
 	engine->first_grant = grant;

@@ -28,6 +28,8 @@ struct map_engine {
 	struct wait_table *waits;
 	struct map_hook *hooks;
 	unsigned answer_ms;
+	bool (*waiting)(void *arg, bool begins); /* or NULL */
+	void *waiting_arg;
 	uint64_t first_grant;
 };
 

@@ -87,6 +87,14 @@ struct map_hook {
 /* The hook outlives the engine. Not while in use. */
 void map_engine_add_hook(struct map_engine *engine, struct map_hook *hook);
 
+/*
+ * Somebody who wants to know of threads that wait for mappers to answer: one begins, or is done.
+ * False: it is not to wait, as too many do; it goes on as if there were no answer. Called with
+ * locks held; must not call the engine. Not while in use.
+ */
+void map_engine_set_waiting(struct map_engine *engine, bool (*waiting)(void *arg, bool begins),
+			    void *arg);
+
 int map_file_new(struct map_engine *engine, void *file, struct map_file **ret_file);
 /* Its views may still be open: it lives as long as they do. NULL is fine. */
 void map_file_put(struct map_file *file);

@@ -223,22 +223,41 @@ static bool ask(struct map_view *view, uint64_t from, uint64_t last)
 	return false;
 }
 
+static bool is_let_go(struct map_view *view, uint64_t from, uint64_t last)
+{
+	return view->silent || !pins_any(&view->pins, from, last, UINT64_MAX);
+}
+
+static bool tell_waiting(const struct map_view *view, bool begins)
+{
+	const struct map_engine *engine = view->file->engine;
+
+	return !engine->waiting || engine->waiting(engine->waiting_arg, begins);
+}
+
+/* A view that had its time is not waited for again before it has answered. */
+static void sleep_until_let_go_locked(struct map_view *view, uint64_t from, uint64_t last,
+				      const struct timespec *deadline)
+{
+	bool late = false;
+
+	count(view->file, MAP_COUNT_WAITED);
+	while (!late && !is_let_go(view, from, last))
+		late = pthread_cond_timedwait(&view->let_go, &view->lock, deadline) == ETIMEDOUT;
+	view->silent |= late && !is_let_go(view, from, last);
+}
+
 static void await(struct map_view *view, uint64_t from, uint64_t last,
 		  const struct timespec *deadline)
 {
-	bool waited = false, late = false;
-
 	view_lock(view);
-	while (!view->silent && !late &&
-	       pins_any(&view->pins, from, last, UINT64_MAX)) {
-		waited = true;
-		late = pthread_cond_timedwait(&view->let_go, &view->lock, deadline) == ETIMEDOUT;
-	}
-	if (waited)
-		count(view->file, MAP_COUNT_WAITED);
-	if (late && pins_any(&view->pins, from, last, UINT64_MAX)) {
-		view->silent = true;
-		count(view->file, MAP_COUNT_UNANSWERED);
+	if (!is_let_go(view, from, last)) {
+		if (tell_waiting(view, true)) {
+			sleep_until_let_go_locked(view, from, last, deadline);
+			tell_waiting(view, false);
+		}
+		if (pins_any(&view->pins, from, last, UINT64_MAX))
+			count(view->file, MAP_COUNT_UNANSWERED);
 	}
 	view_unlock(view);
 }

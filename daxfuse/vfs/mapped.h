@@ -41,6 +41,8 @@ void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data);
 bool vfs_reclaims(const struct vfs *v, ssize_t err);
 struct fs *vfs_fs(const struct vfs *v);
 bool vfs_is_read_only(const struct vfs *v);
+/* As vfs_config.waiting(), for who waits for a program otherwise. */
+bool vfs_waiting(const struct vfs *v, bool begins);
 /* Whether enough of a unit is used to gather it. */
 bool vfs_is_worth_a_unit(struct vfs_file *file, uint64_t unit);
 

@@ -38,6 +38,7 @@ int vfs_open(const struct vfs_config *config, struct vfs **ret_vfs)
 	v->hook = (struct map_hook){ watch_first_write, v, NULL };
 	map_engine_add_hook(v->engine, &v->hook);
 	map_engine_set_first_grant(v->engine, config->life << LIFE_SHIFT);
+	map_engine_set_waiting(v->engine, config->waiting, config->transport);
 	*ret_vfs = v;
 	return 0;
 }
@@ -75,6 +76,11 @@ bool vfs_reclaims(const struct vfs *v, ssize_t err)
 struct fs *vfs_fs(const struct vfs *v)
 {
 	return v->config.fs;
+}
+
+bool vfs_waiting(const struct vfs *v, bool begins)
+{
+	return !v->config.waiting || v->config.waiting(v->config.transport, begins);
 }
 
 bool vfs_is_read_only(const struct vfs *v)

@@ -74,6 +74,9 @@ def test_upgrade(installed, bin_dir):
     ("#!/bin/sh\necho has other plans; exit 1\n", "has other plans"),
     ("#!/bin/sh\necho 'daxfuse: can take over'; exit 3\n", "can take over"),
     ("#!/no/such/interpreter\n", "cannot be executed"),
+    ("#!/bin/sh\necho 'daxfuse: can take over'; sleep 1000\n", "says nothing for 5 seconds"),
+    ("#!/bin/sh\nexec >/dev/null 2>&1; exec sleep 1000\n", "says nothing for 5 seconds"),
+    ("#!/bin/sh\ntrap '' TERM; exec yes no\n", " no\n"),
 ])
 def test_refused(installed, bin_dir, text, reason):
     """Nothing is changed: the same process serves."""
