@@ -16,7 +16,7 @@ static bool find_unused_locked(const struct object *object, uint64_t *offset, ui
 	while (moved && *offset < end) {
 		moved = false;
 		*ret_stop = end;
-		for (struct region *r = region_from(0); r; r = region_next(r)) {
+		for (struct region *r = region_from(0); r && *offset < end; r = region_next(r)) {
 			uint64_t from = unit_floor(r->offset);
 			uint64_t to = unit_ceiling(region_file_end(r));
 
