@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The table of what can be wrong with a pool: a name for each that programs can rely on (JSON, the
+ * tests), and whether its repair loses nothing. That is so of space that nothing uses, of wrong
+ * counts, of a superblock whose other copy is good. All else may cost somebody a file: fsck -a
+ * keeps its hands off such a pool.
+ */
 #include "problem.h"
 
 static const struct {

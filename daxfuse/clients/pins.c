@@ -1,4 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Pins, written down where they outlive the serving process (pins.h says what for).
+ *
+ * The table is an array of records in shared memory; a record is in use if it has a handle. Beside
+ * it, in ordinary memory, stand the free slots below table->used and, for each holder, the slots of
+ * its records, sorted by their place in the file: giving back a range costs a search, not a walk
+ * over all that a program has.
+ *
+ * The process may be killed between any two stores, and at each moment the table must say all that
+ * a program may have mapped; it may say more:
+ *   - a record becomes valid by its last store, its handle, and invalid by its first;
+ *   - a record that replaces others is complete before they go;
+ *   - a record that is cut in the middle gets its upper part as a record of its own first; then its
+ *     length, one word, is stored.
+ * Nothing that an earlier process has left in the table is believed without a check: counts are
+ * bounded here, places are checked by core when it holds them (fs_options.held).
+ */
 #include "pins.h"
 
 #include <errno.h>

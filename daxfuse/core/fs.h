@@ -227,10 +227,10 @@ void fs_release(struct fs *fs, uint64_t ino);
 /* Nobody can reach ino but by its names: free it if it has none, now or when the
  * last one releases it, and lets its layout go. */
 void fs_forget(struct fs *fs, uint64_t ino);
-/* Whether ino has no name left and waits for fs_forget(). */
 /* Call fn for each inode without a name, until it returns non-zero. It may free
  * it. -EIO: poison, some were not found. */
 int fs_for_each_orphan(struct fs *fs, int (*fn)(uint64_t ino, void *arg), void *arg);
+/* Whether ino has no name left and waits for fs_forget(). */
 bool fs_is_orphan(struct fs *fs, uint64_t ino);
 
 /* ---- data -------------------------------------------------------------- */
@@ -392,7 +392,7 @@ int fs_quota_get(struct fs *fs, uint32_t project, struct fs_quota *ret_quota);
 /* Call fn for each project known, until it returns non-zero. */
 int fs_quota_list(struct fs *fs, int (*fn)(const struct fs_quota *quota, void *arg), void *arg);
 
-/* Fences and trips so far, for tests and status. */
+/* Since the mount, for tests and status. */
 struct fs_counters {
 	uint64_t transactions;
 	uint64_t transaction_bytes;

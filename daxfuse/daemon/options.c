@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The command line: one table of option words feeds the parser, the help, and what is handed on to
+ * the kernel; what belongs to the filesystem as a whole can be said again in words, to see whether
+ * a second mount of the same pool asks for the same.
+ *
+ * The words are those of mount(8), which calls us as a helper: all of its generic options are
+ * obeyed or accepted, quotes and commas within them are libmount's to judge, and of several options
+ * that are about the same thing the last one counts. Where nothing
+ * was said, the user, the number of CPUs, and what this kernel and systemd can do decide.
+ */
 #include "options.h"
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A futex: 0 free, 1 held, 2 held and waited for. */
+/*
+ * The lock of the process, and latches: futexes that are taken with all signals blocked. A word is
+ * 0 when free, 1 when held, 2 when held and waited for; so neither taking nor giving back calls the
+ * kernel unless somebody waits.
+ */
 #include "lock.h"
 
 #include <assert.h>

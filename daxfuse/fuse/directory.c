@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reading directories. The cookies are the core't, so nothing is kept open. */
+/* Reading directories. The cookies are core's, so nothing is kept open. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

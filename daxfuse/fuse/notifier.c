@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The process that gives the kernel's orders to forget (notifier.h says why it is one of its own).
+ *
+ * It is forked while the daemon has one thread, keeps two descriptors and closes all others: it
+ * must not hold the pool's lock, nor a pipe that somebody waits to see the end of. An order is one
+ * message on a socket, the answer its errno. It ends when the other end of the socket is closed,
+ * also by a SIGKILL of the daemon. If it is dead itself, another one is started for the next order.
+ */
 #include "notifier.h"
 
 #include <errno.h>

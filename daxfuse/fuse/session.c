@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The FUSE session: which capabilities are agreed on with the kernel, and why; how it is mounted or
+ * taken over; and which loop serves it.
+ *
+ * With a keeper the descriptor of /dev/fuse is mounted here, on its behalf (keeper/attach.h), what
+ * is agreed is written down for the next process, which is held to it by the kernel, and loop.c
+ * serves. Without one libfuse mounts and serves by itself.
+ */
 #include "session.h"
 
 #include <errno.h>

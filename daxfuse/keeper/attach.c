@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Mounting a descriptor of /dev/fuse that a keeper holds: by mount(2) as root, else by fusermount3,
+ * whose message with the descriptor stays in a socket of the keeper's, where every process looks at
+ * it without taking it. In both cases the kernel is asked whether a descriptor is mounted; what was
+ * written down about it may be older than a death.
+ */
 #define FUSE_USE_VERSION 317 /* its functions for option strings */
 #include "attach.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* libmount takes the table apart, and knows how it quotes paths. */
+/*
+ * The places of a mount, from /proc/self/mountinfo (places.h). libmount takes that table apart, and
+ * knows how it quotes paths.
+ */
 #include "places.h"
 
 #include <errno.h>

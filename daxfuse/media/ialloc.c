@@ -6,7 +6,7 @@
  * transactions; its copy in memory is what reservations are made in.
  *
  * Slots are given out in turn, so that one comes back late and its generation
- * (see core/inode.c) never repeats. Each CPU has a chunk that it prefers. A
+ * (next_generation() in core/create.c) never repeats. Each CPU has a chunk that it prefers. A
  * chunk that has become empty goes back to the unit allocator, except the first.
  *
  * A chunk whose header or bitmaps are poisoned is bad: its inodes are -EIO, and no

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A question in a child that may be left behind: it writes its answer to a pipe, and we read with a
+ * limit of time. A mount whose daemon hangs costs the tool that limit, not its life.
+ */
 #include "ask.h"
 
 #include <errno.h>

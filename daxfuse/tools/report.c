@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Printing, for all tools. */
+/* How the tools print: failures with what to do about them, JSON, sizes for people. */
 #include "report.h"
 
 #include <errno.h>

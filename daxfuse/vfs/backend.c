@@ -37,7 +37,7 @@ static int size(void *file, uint64_t *ret_size)
 
 /*
  * Core says what is in the file; a unit that is mapped whole goes on behind the end of the
- * file, where it holds zeroes (prepare_end() in mapping.c) and belongs to nobody else.
+ * file, where it holds zeroes (prepare_end() in clients/layout.c) and belongs to nobody else.
  */
 static void add_rest_of_unit(struct vfs_file *file, const struct fs_iomap *map, uint64_t length,
 			     struct map_extent *extent)

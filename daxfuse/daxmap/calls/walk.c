@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The table is looked at anew for each part, as the function may change it. */
+/*
+ * A walk over a range of addresses, part by part: regions of ours, and what lies between them. The
+ * table is looked at anew for each part, as the function that is called may change it.
+ */
 #include "walk.h"
 
 #include "daxfuse/base/bits.h"

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A fixed number of them, as a signal's stack may be too small for an answer. */
+/*
+ * Flights, and what they are told while they are under way (flight.h). They stand in a fixed array:
+ * a fault is a signal, whose stack may be too small for an answer. A thread that finds none free
+ * sleeps for a moment and looks again.
+ */
 #include "flight.h"
 
 #include <stdatomic.h>

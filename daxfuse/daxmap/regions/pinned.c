@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* An array that is searched from its beginning: programs have few pins. */
+/*
+ * The addresses that have a long-term pin (pinned.h): an array that is searched from its beginning,
+ * as programs have few of them.
+ */
 #include "pinned.h"
 
 #include <errno.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Pins are of whole units: one ends with the last region that touches its unit. */
+/*
+ * Telling the daemon what is not mapped any more. Pins are given back in whole units: one ends with
+ * the last region that touches its unit.
+ */
 #include "release.h"
 
 #include "region.h"

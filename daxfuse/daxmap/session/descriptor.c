@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A bit for each number that is ours: read by every close() of the program, so without a lock. */
+/*
+ * Which of the process's descriptors are ours: a bit for each number, read without a lock, as every
+ * close() of the program asks (descriptor.h).
+ */
 #include "descriptor.h"
 
 #include <stdatomic.h>
