@@ -34,6 +34,8 @@ struct inode_handle {
 
 struct call {
 	const struct place *place;
+	const char *where; /* of those two that touch it: found by the caller's thread, as a child of
+			    * many threads had better not allocate (ASan's allocator is locked then) */
 	unsigned read_ahead;
 	struct inode_handle handle; /* of outside_ask(), as what follows */
 	uint64_t node;
@@ -68,15 +70,14 @@ static int run_outside(int (*fn)(const struct call *c), const struct call *c)
  */
 static int look_at(const struct call *c)
 {
-	CLEANUP_FREE char *place = places_find(c->place->number, c->place->path);
 	CLEANUP_FD int fd = -1;
 	struct statfs ignored;
 	struct stat st;
 	char path[64];
 
-	if (!place)
+	if (!c->where)
 		return -ENOENT;
-	if (statfs(place, &ignored) || stat(place, &st))
+	if (statfs(c->where, &ignored) || stat(c->where, &st))
 		return -errno;
 	if (geteuid() != 0)
 		return 0;
@@ -88,7 +89,11 @@ static int look_at(const struct call *c)
 
 void outside_look(const struct place *place, unsigned read_ahead)
 {
-	run_outside(look_at, &(struct call){ .place = place, .read_ahead = read_ahead });
+	CLEANUP_FREE char *where = places_find(place->number, place->path);
+
+	run_outside(look_at, &(struct call){
+		.place = place, .where = where, .read_ahead = read_ahead,
+	});
 }
 
 /* Until what the kernel believes is what it was answered: it drops an answer if it was told
@@ -140,12 +145,11 @@ static int ask_by_program(const struct call *c, int mount)
  * forget. */
 static int ask_kernel(const struct call *c)
 {
-	CLEANUP_FREE char *place = places_find(c->place->number, c->place->path);
-	CLEANUP_FD int mount = place ? open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	CLEANUP_FD int mount = c->where ? open(c->where, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	CLEANUP_FD int fd = -1;
 
 	if (mount < 0)
-		return place ? -errno : -ENOENT;
+		return c->where ? -errno : -ENOENT;
 	fd = open_by_handle_at(mount, (struct file_handle *)&c->handle.head, O_PATH | O_CLOEXEC);
 	if (fd < 0 && errno == EPERM)
 		return ask_by_program(c, mount);
@@ -154,8 +158,10 @@ static int ask_kernel(const struct call *c)
 
 int outside_ask(const struct place *place, uint64_t node, uint32_t generation, int pid)
 {
+	CLEANUP_FREE char *where = places_find(place->number, place->path);
 	const struct call call = {
 		.place = place,
+		.where = where,
 		.node = node,
 		.pid = pid,
 		.handle = {
