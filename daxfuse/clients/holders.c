@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/lockrank.h"
 
 #include "internal.h"
 
@@ -25,13 +26,13 @@ struct holder *holder_of_handle(struct clients *c, uint64_t handle)
 {
 	struct holder *h;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	h = *bucket_of(c, handle);
 	while (h && (h->handle != handle || !h->session))
 		h = h->next;
 	if (h)
 		h->refs++;
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	return h;
 }
 
@@ -41,14 +42,14 @@ struct holder *holder_of_session(struct clients *c, struct session *session, uin
 {
 	struct holder *h;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	LIST_FOREACH(h, &session->holders, of_session) {
 		if (h->cookie == cookie)
 			break;
 	}
 	if (h)
 		h->busy++;
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	return h;
 }
 
@@ -56,24 +57,24 @@ void holder_leave(struct holder *h)
 {
 	struct clients *c = h->clients;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	if (!--h->busy)
 		pthread_cond_broadcast(&c->holders_idle);
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 }
 
 struct holder *holder_owing(struct clients *c, struct session *session)
 {
 	struct holder *h;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	LIST_FOREACH(h, &session->holders, of_session) {
 		if (atomic_load(&h->owed))
 			break;
 	}
 	if (h)
 		h->busy++;
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	return h;
 }
 
@@ -96,10 +97,10 @@ static void close_holder(struct holder *h)
 	struct vfs_file *file = h->file;
 	bool wrote = h->wrote;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	while (h->busy)
 		pthread_cond_wait(&c->holders_idle, &c->holders_lock);
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	pins_kept_erase_all(&c->pins, &h->slots);
 	map_view_close(h->view); /* h may be gone */
 	if (atomic_fetch_sub(&file->mappers, 1) == 1)
@@ -114,9 +115,9 @@ void holder_put(struct holder *h)
 	struct clients *c = h->clients;
 	bool last;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	last = --h->refs == 0;
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	if (last)
 		close_holder(h);
 }
@@ -132,7 +133,7 @@ static struct holder *take_out_locked(struct clients *c, struct holder **at)
 			LIST_REMOVE(h, of_session);
 		atomic_fetch_sub(&c->holder_count, 1);
 	}
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	return h;
 }
 
@@ -142,7 +143,7 @@ struct holder *holder_remove(struct clients *c, uint64_t handle)
 
 	if (!atomic_load(&c->holder_count))
 		return NULL;
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	at = bucket_of(c, handle);
 	while (*at && (*at)->handle != handle)
 		at = &(*at)->next;
@@ -206,7 +207,7 @@ static struct holder *insert_holder(struct clients *c, struct holder *new)
 {
 	struct holder **bucket = bucket_of(c, new->handle), *h;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	h = find_same_locked(c, new);
 	if (h) {
 		new->refs = 0;
@@ -217,7 +218,7 @@ static struct holder *insert_holder(struct clients *c, struct holder *new)
 			LIST_INSERT_HEAD(&new->session->holders, new, of_session);
 		atomic_fetch_add(&c->holder_count, 1);
 	}
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	if (!h)
 		return new;
 	close_holder(new);
@@ -232,9 +233,9 @@ static int get_holder(struct clients *c, const struct vfs_open_file *file, struc
 	int err;
 
 	like->handle = file->handle;
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	h = find_same_locked(c, like);
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	if (!h) {
 		err = make_holder(c, file, like, &h);
 		if (err)
@@ -275,7 +276,7 @@ struct holder *holder_remove_pin(struct clients *c, uint64_t handle, uint32_t se
 {
 	struct holder **at;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	at = bucket_of(c, handle);
 	while (*at && ((*at)->handle != handle || (*at)->session || (*at)->serial != serial))
 		at = &(*at)->next;
@@ -293,9 +294,9 @@ struct holder *holder_of_pin(struct clients *c, uint64_t handle, uint32_t serial
 	const struct holder like = { .handle = handle, .serial = serial };
 	struct holder *h;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	h = find_same_locked(c, &like);
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	return h;
 }
 
@@ -304,7 +305,7 @@ bool holder_choose_pin(struct clients *c, uint64_t handle, const struct dxf_ioc_
 {
 	struct holder *found = NULL;
 
-	pthread_mutex_lock(&c->holders_lock);
+	lock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	for (struct holder *h = *bucket_of(c, handle); h; h = h->next) {
 		if (h->handle != handle || h->session || h->ending || !pin_covers(h, pin))
 			continue;
@@ -316,7 +317,7 @@ bool holder_choose_pin(struct clients *c, uint64_t handle, const struct dxf_ioc_
 		found->ending = found->pin.length == pin->length;
 		*ret_serial = found->serial;
 	}
-	pthread_mutex_unlock(&c->holders_lock);
+	unlock_mutex(LOCK_HOLDERS, &c->holders_lock);
 	return found;
 }
 
@@ -336,9 +337,9 @@ void holder_let_go(struct holder *h, uint64_t offset, uint64_t length, uint64_t 
 	if (end <= offset)
 		return;
 	length = end == UINT64_MAX ? MAP_TO_END : end - offset;
-	pthread_mutex_lock(&h->lock);
+	lock_mutex(LOCK_HOLDER, &h->lock);
 	if (h->clients->pins.table)
 		pins_kept_erase(&h->clients->pins, &h->slots, offset, length, grant);
-	pthread_mutex_unlock(&h->lock);
+	unlock_mutex(LOCK_HOLDER, &h->lock);
 	map_let_go(h->view, offset, length, grant);
 }

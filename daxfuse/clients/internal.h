@@ -6,14 +6,9 @@
  *             RELEASE ends; its pins are written down (pins.c)
  *   session   a program that is, or was, connected (server.c, sessions.c)
  *
- * Lock order, a lock on the left is taken before one on the right (base/lockrank.h has it for
- * all rooms):
- *
- *   file's grow lock (vfs) -> the engine's (map/lock.h), and with it core's -> holders_lock
- *   -> sessions_lock -> session's lock
- *
- * A holder's own lock is a leaf, over its records. The engine calls back into recall.c with its
- * locks held: those functions take the session's lock only, and holder_gone() sessions_lock.
+ * Locks: LOCK_HOLDERS, LOCK_SESSIONS, LOCK_SESSION, in that order and below the engine's and core's
+ * (base/lockrank.h); LOCK_HOLDER over a holder's records. The engine calls back into recall.c with
+ * its locks held: those functions take the session's lock only, and holder_gone() LOCK_SESSIONS.
  *
  * Threads that wait for an answer may hold all down to the engine's. So the one that takes
  * answers (server.c) takes none of these but a view's, which is a leaf, and what stands

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
 _Static_assert(sizeof(struct dxf_ioc_map) == 7240, "the size is in the number of the ioctl");
@@ -181,9 +182,9 @@ static int write_piece_down(struct filling *f, unsigned i, uint32_t flags)
 	};
 	int err;
 
-	pthread_mutex_lock(&h->lock);
+	lock_mutex(LOCK_HOLDER, &h->lock);
 	err = pins_kept_add(&h->clients->pins, &h->slots, &record);
-	pthread_mutex_unlock(&h->lock);
+	unlock_mutex(LOCK_HOLDER, &h->lock);
 	return err;
 }
 
@@ -238,7 +239,7 @@ static int fill_to_end(struct filling *f, uint32_t flags)
 	struct vfs_file *file = f->h->file;
 	int err;
 
-	pthread_mutex_lock(&file->grow);
+	lock_mutex(LOCK_GROW, &file->grow);
 	err = look_at_file(f);
 	if (!err) {
 		f->end = MIN(f->end, round_up(f->map->size, MAP_UNIT_SIZE));
@@ -248,7 +249,7 @@ static int fill_to_end(struct filling *f, uint32_t flags)
 		err = fill_pieces(f);
 	if (!err)
 		err = write_all_down(f, flags);
-	pthread_mutex_unlock(&file->grow);
+	unlock_mutex(LOCK_GROW, &file->grow);
 	return err;
 }
 

@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/lockrank.h"
 #include "daxfuse/core/fs.h"
 
 /* The table was another process's: a count is believed only as far as there is room. */
@@ -82,23 +83,23 @@ static int take_slot(struct pins_kept *kept, uint32_t *ret_slot)
 {
 	int err = 0;
 
-	pthread_mutex_lock(&kept->lock);
+	lock_mutex(LOCK_PINS, &kept->lock);
 	if (kept->free_count)
 		*ret_slot = kept->free_slots[--kept->free_count];
 	else if (kept->table->used < PIN_RECORDS)
 		*ret_slot = kept->table->used++;
 	else
 		err = -EUSERS;
-	pthread_mutex_unlock(&kept->lock);
+	unlock_mutex(LOCK_PINS, &kept->lock);
 	return err;
 }
 
 static void give_slot(struct pins_kept *kept, uint32_t slot)
 {
 	__atomic_store_n(&kept->table->record[slot].handle, 0, __ATOMIC_RELEASE);
-	pthread_mutex_lock(&kept->lock);
+	lock_mutex(LOCK_PINS, &kept->lock);
 	kept->free_slots[kept->free_count++] = slot;
-	pthread_mutex_unlock(&kept->lock);
+	unlock_mutex(LOCK_PINS, &kept->lock);
 }
 
 /* ---- the records of a holder, sorted by where they are in the file ---------------- */
@@ -379,9 +380,9 @@ unsigned pins_kept_count(struct pins_kept *kept)
 
 	if (!kept->table)
 		return 0;
-	pthread_mutex_lock(&kept->lock);
+	lock_mutex(LOCK_PINS, &kept->lock);
 	count = used_records(kept->table) - kept->free_count;
-	pthread_mutex_unlock(&kept->lock);
+	unlock_mutex(LOCK_PINS, &kept->lock);
 	return count;
 }
 

@@ -10,6 +10,7 @@
  * Nobody is waited for who can't answer: a program that is stopped, or has not been
  * connected for long. It keeps its pins, and only the space stays busy.
  */
+#include "daxfuse/base/lockrank.h"
 #include "daxfuse/direct.h"
 
 #include <stdio.h>
@@ -62,9 +63,9 @@ static int pid_of(struct session *session)
 {
 	int pid;
 
-	pthread_mutex_lock(&session->lock);
+	lock_mutex(LOCK_SESSION, &session->lock);
 	pid = session->pid;
-	pthread_mutex_unlock(&session->lock);
+	unlock_mutex(LOCK_SESSION, &session->lock);
 	return pid;
 }
 
@@ -100,7 +101,7 @@ static int client_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t
 	int err = -ENOTCONN, pid;
 	bool expected, mute;
 
-	pthread_mutex_lock(&session->lock);
+	lock_mutex(LOCK_SESSION, &session->lock);
 	expected = session->expected;
 	pid = session->pid;
 	if (session->fd >= 0)
@@ -108,7 +109,7 @@ static int client_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t
 	if (err)
 		owe_locked(session, h);
 	mute = is_mute(session);
-	pthread_mutex_unlock(&session->lock);
+	unlock_mutex(LOCK_SESSION, &session->lock);
 	if (err && !expected)
 		return err;
 	return mute || (!err && is_stopped(pid)) ? -EAGAIN : -EINPROGRESS;
@@ -131,12 +132,12 @@ static bool is_same_question(const struct question *a, uint64_t cookie, uint64_t
 void client_protected(struct session *session, uint64_t cookie, uint64_t offset, uint64_t length,
 		      uint64_t grant)
 {
-	pthread_mutex_lock(&session->lock);
+	lock_mutex(LOCK_SESSION, &session->lock);
 	session->silent = false;
 	for (struct question *q = session->questions; q; q = q->next)
 		q->answered |= is_same_question(q, cookie, offset, length, grant);
 	pthread_cond_broadcast(&session->answered);
-	pthread_mutex_unlock(&session->lock);
+	unlock_mutex(LOCK_SESSION, &session->lock);
 }
 
 static void await_locked(struct session *session, const struct question *q)
@@ -165,7 +166,7 @@ static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, 
 
 	if (!vfs_is_watched(h->clients->config.vfs) || is_stopped(pid_of(session)))
 		return -EAGAIN;
-	pthread_mutex_lock(&session->lock);
+	lock_mutex(LOCK_SESSION, &session->lock);
 	if (session->fd >= 0 && !session->silent &&
 	    !send_locked(session, DIRECT_PROTECT, h->cookie, offset, length, grant)) {
 		q.next = session->questions;
@@ -179,7 +180,7 @@ static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, 
 			;
 		*at = q.next;
 	}
-	pthread_mutex_unlock(&session->lock);
+	unlock_mutex(LOCK_SESSION, &session->lock);
 	return q.answered ? 0 : -EAGAIN;
 }
 
@@ -196,12 +197,12 @@ static bool recall_all(struct holder *h)
 	if (!atomic_exchange(&h->owed, false))
 		return true;
 	grant = map_view_last_grant(h->view);
-	pthread_mutex_lock(&session->lock);
+	lock_mutex(LOCK_SESSION, &session->lock);
 	put = session->fd >= 0 &&
 	      !send_locked(session, DIRECT_UNMAP, h->cookie, 0, UINT64_MAX, grant);
 	if (!put)
 		owe_locked(session, h);
-	pthread_mutex_unlock(&session->lock);
+	unlock_mutex(LOCK_SESSION, &session->lock);
 	return put;
 }
 
@@ -210,11 +211,11 @@ void client_spoke(struct clients *c, struct session *session)
 	struct holder *h;
 	bool owed;
 
-	pthread_mutex_lock(&session->lock);
+	lock_mutex(LOCK_SESSION, &session->lock);
 	owed = session->owed;
 	session->owed = false;
 	session->asked = 0;
-	pthread_mutex_unlock(&session->lock);
+	unlock_mutex(LOCK_SESSION, &session->lock);
 	while (owed && (h = holder_owing(c, session))) {
 		owed = recall_all(h);
 		holder_leave(h);

@@ -2,18 +2,19 @@
 /* What a mount's report says of programs. */
 #include <json-c/json.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
 static unsigned connected_sessions(struct clients *c)
 {
 	unsigned count = 0;
 
-	pthread_mutex_lock(&c->sessions_lock);
+	lock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 	for (unsigned i = 0; i < SESSION_BUCKETS; i++) {
 		for (struct session *session = c->sessions[i]; session; session = session->next)
 			count += session_is_connected(session);
 	}
-	pthread_mutex_unlock(&c->sessions_lock);
+	unlock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 	return count;
 }
 

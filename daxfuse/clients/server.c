@@ -21,6 +21,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/lockrank.h"
 #include "daxfuse/direct.h"
 #include "internal.h"
 
@@ -152,7 +153,7 @@ static int connect_session(const struct clients *c, const struct connection *con
 	struct session *session = conn->session;
 	int err = 0;
 
-	pthread_mutex_lock(&session->lock);
+	lock_mutex(LOCK_SESSION, &session->lock);
 	if (session->fd >= 0 && session->pid != conn->peer.pid)
 		err = -EBUSY;
 	else
@@ -163,7 +164,7 @@ static int connect_session(const struct clients *c, const struct connection *con
 		session->expected = false;
 		session->silent = false;
 	}
-	pthread_mutex_unlock(&session->lock);
+	unlock_mutex(LOCK_SESSION, &session->lock);
 	return err;
 }
 
@@ -244,11 +245,11 @@ static void listen_again(struct server *server, bool on)
 
 static void hang_up(struct session *session, int fd)
 {
-	pthread_mutex_lock(&session->lock);
+	lock_mutex(LOCK_SESSION, &session->lock);
 	if (session->fd == fd)
 		session->fd = -1;
 	pthread_cond_broadcast(&session->answered);
-	pthread_mutex_unlock(&session->lock);
+	unlock_mutex(LOCK_SESSION, &session->lock);
 }
 
 static void close_connection(struct server *server, struct connection *conn)

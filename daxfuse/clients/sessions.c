@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
 /* Numbers are drawn by lot, or what a program says that was there before. */
@@ -27,9 +28,9 @@ struct session *session_find(struct clients *c, uint64_t id)
 {
 	struct session *session;
 
-	pthread_mutex_lock(&c->sessions_lock);
+	lock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 	session = find_session_locked(c, id);
-	pthread_mutex_unlock(&c->sessions_lock);
+	unlock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 	return session;
 }
 
@@ -59,11 +60,11 @@ int session_get(struct clients *c, uint64_t id, struct session **ret_session)
 {
 	struct session *session;
 
-	pthread_mutex_lock(&c->sessions_lock);
+	lock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 	session = find_session_locked(c, id);
 	if (!session)
 		session = make_session_locked(c, id);
-	pthread_mutex_unlock(&c->sessions_lock);
+	unlock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 	if (!session)
 		return -ENOMEM;
 	*ret_session = session;
@@ -74,15 +75,15 @@ void session_put(struct clients *c, struct session *session)
 {
 	struct session **at = session_bucket(c, session->id);
 
-	pthread_mutex_lock(&c->sessions_lock);
+	lock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 	if (--session->refs) {
-		pthread_mutex_unlock(&c->sessions_lock);
+		unlock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 		return;
 	}
 	while (*at != session)
 		at = &(*at)->next;
 	*at = session->next;
-	pthread_mutex_unlock(&c->sessions_lock);
+	unlock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 	pthread_cond_destroy(&session->answered);
 	pthread_mutex_destroy(&session->lock);
 	free(session);
@@ -92,8 +93,8 @@ bool session_is_connected(struct session *session)
 {
 	bool connected;
 
-	pthread_mutex_lock(&session->lock);
+	lock_mutex(LOCK_SESSION, &session->lock);
 	connected = session->fd >= 0;
-	pthread_mutex_unlock(&session->lock);
+	unlock_mutex(LOCK_SESSION, &session->lock);
 	return connected;
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/table.h"
@@ -77,9 +78,9 @@ static void settle(struct fs *fs, struct inode *inode)
 
 static void last_close(struct fs *fs, struct inode *inode)
 {
-	pthread_rwlock_wrlock(&inode->lock);
+	lock_exclusive(LOCK_INODE, &inode->lock);
 	settle(fs, inode);
-	pthread_rwlock_unlock(&inode->lock);
+	unlock_rw(LOCK_INODE, &inode->lock);
 }
 
 int fs_keep_layout(struct fs *fs, uint64_t ino, bool on)

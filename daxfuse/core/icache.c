@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/inode.h"
@@ -108,7 +109,7 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 
 	if (ino > UINT32_MAX)
 		return -ESTALE;
-	pthread_mutex_lock(&s->lock);
+	lock_mutex(LOCK_ICACHE, &s->lock);
 	for (inode = s->first; inode && inode->ino != ino; inode = inode->next)
 		;
 	if (inode) {
@@ -121,7 +122,7 @@ int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 			s->first = inode;
 		}
 	}
-	pthread_mutex_unlock(&s->lock);
+	unlock_mutex(LOCK_ICACHE, &s->lock);
 	if (!err && pmem_load64(fs->pm, (const uint64_t *)(const void *)inode->media, &word)) {
 		inode_put(fs, inode);
 		err = -EIO;
@@ -135,9 +136,9 @@ void inode_ref(struct fs *fs, struct inode *inode)
 {
 	struct shard *s = shard_of(fs, inode->ino);
 
-	pthread_mutex_lock(&s->lock);
+	lock_mutex(LOCK_ICACHE, &s->lock);
 	inode->refs++;
-	pthread_mutex_unlock(&s->lock);
+	unlock_mutex(LOCK_ICACHE, &s->lock);
 }
 
 static void unhash(struct shard *s, struct inode *inode)
@@ -169,7 +170,7 @@ void inode_put(struct fs *fs, struct inode *inode)
 	if (!inode)
 		return;
 	s = shard_of(fs, inode->ino);
-	pthread_mutex_lock(&s->lock);
+	lock_mutex(LOCK_ICACHE, &s->lock);
 	if (!--inode->refs) {
 		if (inode->gone) {
 			old = inode;
@@ -179,7 +180,7 @@ void inode_put(struct fs *fs, struct inode *inode)
 			s->idle--;
 		}
 	}
-	pthread_mutex_unlock(&s->lock);
+	unlock_mutex(LOCK_ICACHE, &s->lock);
 	if (old)
 		inode_free(old);
 }
@@ -188,9 +189,9 @@ void inode_forget(struct fs *fs, struct inode *inode)
 {
 	struct shard *s = shard_of(fs, inode->ino);
 
-	pthread_mutex_lock(&s->lock);
+	lock_mutex(LOCK_ICACHE, &s->lock);
 	unhash(s, inode);
-	pthread_mutex_unlock(&s->lock);
+	unlock_mutex(LOCK_ICACHE, &s->lock);
 }
 
 int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode)
@@ -202,9 +203,9 @@ int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_i
 	 * free, or the object of a new inode */
 	while (!(err = inode_get(fs, ino, &inode))) {
 		if (exclusive)
-			pthread_rwlock_wrlock(&inode->lock);
+			lock_exclusive(LOCK_INODE, &inode->lock);
 		else
-			pthread_rwlock_rdlock(&inode->lock);
+			lock_shared(LOCK_INODE, &inode->lock);
 		if (!inode->gone) {
 			*ret_inode = inode;
 			return 0;
@@ -216,7 +217,7 @@ int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_i
 
 void inode_unlock(struct fs *fs, struct inode *inode)
 {
-	pthread_rwlock_unlock(&inode->lock);
+	unlock_rw(LOCK_INODE, &inode->lock);
 	inode_put(fs, inode);
 }
 
@@ -248,15 +249,15 @@ void inode_lock_two(struct inode *a, struct inode *b)
 		b = swap;
 	}
 	if (a)
-		pthread_rwlock_wrlock(&a->lock);
+		lock_exclusive(LOCK_INODE, &a->lock);
 	if (b)
-		pthread_rwlock_wrlock(&b->lock);
+		lock_exclusive(LOCK_INODE, &b->lock);
 }
 
 void inode_unlock_two(struct inode *a, struct inode *b)
 {
 	if (a)
-		pthread_rwlock_unlock(&a->lock);
+		unlock_rw(LOCK_INODE, &a->lock);
 	if (b && b != a)
-		pthread_rwlock_unlock(&b->lock);
+		unlock_rw(LOCK_INODE, &b->lock);
 }

@@ -2,19 +2,10 @@
 /*
  * Of the room: the mounted filesystem and its inodes in memory.
  *
- * Lock order (a lock on the left is taken before one on the right):
- *
- *   rename_lock                  renames from one directory to another, and of a
- *                                directory to the name of another one: the only
- *                                ones that hold unrelated directories
- *   -> directory locks           an ancestor before what is below it; two that
- *                                are unrelated (rename only): lower number first
- *   -> other inodes' locks       lower number first
- *   -> icache shard
- *   -> quota records             lower slot first (media/quota.c)
- *   -> inode map, chunk          (media/ialloc.c)
- *   -> arena                     (media/alloc.c)
- *   -> journal                   (media/journal.c)
+ * Locks (base/lockrank.h): LOCK_RENAME is for renames from one directory to another, and of a
+ * directory to the name of another one: the only ones that hold unrelated directories. LOCK_INODE of
+ * several: an ancestor before what is below it; two unrelated directories (rename only) lower
+ * number first; then others, lower number first. The allocators' and the journal's come below.
  *
  * An inode's lock is held exclusively over every change of it, from before the
  * transaction begins until it has been committed.

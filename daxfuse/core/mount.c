@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "daxfuse/media/ialloc.h"
 
@@ -60,12 +61,12 @@ int fs_set_label(struct fs *fs, const char *label)
 		return -EROFS;
 	if (length >= sizeof(super->label))
 		return -EINVAL;
-	pthread_mutex_lock(&fs->super_lock);
+	lock_mutex(LOCK_SUPER, &fs->super_lock);
 	memset(super->label, 0, sizeof(super->label));
 	memcpy(super->label, label, length);
 	super->generation++;
 	super_store(fs->pm, super);
-	pthread_mutex_unlock(&fs->super_lock);
+	unlock_mutex(LOCK_SUPER, &fs->super_lock);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "names.h"
 #include "daxfuse/media/ialloc.h"
@@ -104,7 +105,7 @@ int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *
 	inode_unlock(fs, dir);
 	if (err)
 		return err == -ESTALE ? -EUCLEAN : err;
-	pthread_rwlock_rdlock(&inode->lock);
+	lock_shared(LOCK_INODE, &inode->lock);
 	if (inode->gone)
 		err = -ENOENT;
 	else
@@ -186,7 +187,7 @@ int fs_link(struct fs *fs, const struct fs_request *request, uint64_t ino, uint6
 		inode_unlock(fs, dir);
 		return err;
 	}
-	pthread_rwlock_wrlock(&inode->lock);
+	lock_exclusive(LOCK_INODE, &inode->lock);
 	err = inode->gone ? -ESTALE : name_find(fs, dir, name, &found);
 	if (!err)
 		err = -EEXIST;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <linux/fs.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "names.h"
 #include "daxfuse/media/ialloc.h"
@@ -84,17 +85,17 @@ static int lock_dirs(struct rename *r, uint64_t parent, uint64_t new_parent)
 		err = new_dir_first(r, &new_first);
 	if (err)
 		return err;
-	pthread_rwlock_wrlock(new_first ? &r->new_dir->lock : &r->dir->lock);
+	lock_exclusive(LOCK_INODE, new_first ? &r->new_dir->lock : &r->dir->lock);
 	if (r->cross)
-		pthread_rwlock_wrlock(new_first ? &r->dir->lock : &r->new_dir->lock);
+		lock_exclusive(LOCK_INODE, new_first ? &r->dir->lock : &r->new_dir->lock);
 	return 0;
 }
 
 static void unlock_dirs(struct rename *r)
 {
-	pthread_rwlock_unlock(&r->dir->lock);
+	unlock_rw(LOCK_INODE, &r->dir->lock);
 	if (r->cross)
-		pthread_rwlock_unlock(&r->new_dir->lock);
+		unlock_rw(LOCK_INODE, &r->new_dir->lock);
 }
 
 /* Both names, and the inodes behind them, referenced. */
@@ -296,14 +297,14 @@ static int try_rename(struct rename *r, uint64_t parent, uint64_t new_parent)
 	int err;
 
 	if (r->serial)
-		pthread_mutex_lock(&r->fs->rename_lock);
+		lock_mutex(LOCK_RENAME, &r->fs->rename_lock);
 	err = lock_dirs(r, parent, new_parent);
 	if (!err) {
 		err = r->dir->gone || r->new_dir->gone ? -ESTALE : rename_locked(r);
 		unlock_dirs(r);
 	}
 	if (r->serial)
-		pthread_mutex_unlock(&r->fs->rename_lock);
+		unlock_mutex(LOCK_RENAME, &r->fs->rename_lock);
 	put_all(r);
 	return err;
 }

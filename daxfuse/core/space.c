@@ -2,6 +2,7 @@
 /* How much there is: statfs, quotas, counters. */
 #include <errno.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/ialloc.h"
@@ -130,9 +131,9 @@ void fs_get_counters(struct fs *fs, struct fs_counters *ret_counters)
 	for (uint32_t i = 0; i < fs->vol->super.journal_count; i++) {
 		struct journal *j = &fs->vol->journals[i];
 
-		pthread_mutex_lock(&j->lock);
+		lock_mutex(LOCK_JOURNAL, &j->lock);
 		ret_counters->transactions += j->commits;
 		ret_counters->transaction_bytes += j->bytes;
-		pthread_mutex_unlock(&j->lock);
+		unlock_mutex(LOCK_JOURNAL, &j->lock);
 	}
 }

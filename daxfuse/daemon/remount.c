@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "daxfuse/ioctl.h"
 #include "restart.h"
 #include "state.h"
@@ -97,10 +98,10 @@ bool remount_change(void *daemon, struct dxf_ioc_remount *change)
 	bool replace = false;
 
 	change->reason[0] = '\0';
-	pthread_mutex_lock(&lock);
+	lock_mutex(LOCK_REMOUNT, &lock);
 	change->error = change_mode(d, change, &replace);
 	if (replace)
 		__atomic_store_n(&d->replace, true, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&lock);
+	unlock_mutex(LOCK_REMOUNT, &lock);
 	return replace;
 }

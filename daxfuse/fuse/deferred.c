@@ -17,6 +17,7 @@
 #include <sys/queue.h>
 #include <time.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "daxfuse/keeper/kernel.h"
 #include "notifier.h"
 #include "daxfuse/keeper/outside.h"
@@ -154,11 +155,11 @@ static void settle(struct deferred *d)
 	if (!job)
 		return; /* they wait for the next mount */
 	job->kind = JOB_SWEEP;
-	pthread_mutex_lock(&d->lock);
+	lock_mutex(LOCK_DEFERRED, &d->lock);
 	d->later = job;
 	clock_gettime(CLOCK_MONOTONIC, &d->later_at);
 	d->later_at.tv_sec += SWEEP_SECONDS;
-	pthread_mutex_unlock(&d->lock);
+	unlock_mutex(LOCK_DEFERRED, &d->lock);
 }
 
 static void do_job(struct deferred *d, const struct job *job)
@@ -240,30 +241,30 @@ static void *run(void *arg)
 	struct deferred *d = arg;
 	struct job *job;
 
-	pthread_mutex_lock(&d->lock);
+	lock_mutex(LOCK_DEFERRED, &d->lock);
 	while ((job = next_job(d))) {
 		bool left = is_left(d, job);
 		bool frees = job->kind == JOB_ORPHAN || job->kind == JOB_SWEEP;
 
 		d->busy = true;
-		pthread_mutex_unlock(&d->lock);
+		unlock_mutex(LOCK_DEFERRED, &d->lock);
 		if (!left)
 			do_job(d, job);
 		free(job);
-		pthread_mutex_lock(&d->lock);
+		lock_mutex(LOCK_DEFERRED, &d->lock);
 		d->busy = false;
 		d->rounds += frees;
 	}
-	pthread_mutex_unlock(&d->lock);
+	unlock_mutex(LOCK_DEFERRED, &d->lock);
 	return NULL;
 }
 
 static void push(struct deferred *d, struct job *job)
 {
-	pthread_mutex_lock(&d->lock);
+	lock_mutex(LOCK_DEFERRED, &d->lock);
 	STAILQ_INSERT_TAIL(&d->jobs, job, link);
 	pthread_cond_signal(&d->wake);
-	pthread_mutex_unlock(&d->lock);
+	unlock_mutex(LOCK_DEFERRED, &d->lock);
 }
 
 void deferred_forget(struct deferred *d, uint64_t ino)
@@ -342,16 +343,16 @@ bool deferred_drain(struct deferred *d)
 	uint64_t rounds;
 	bool pending;
 
-	pthread_mutex_lock(&d->lock);
+	lock_mutex(LOCK_DEFERRED, &d->lock);
 	rounds = d->rounds;
-	pthread_mutex_unlock(&d->lock);
+	unlock_mutex(LOCK_DEFERRED, &d->lock);
 	for (int i = 0; i < 2000; i++) {
 		bool done;
 
-		pthread_mutex_lock(&d->lock);
+		lock_mutex(LOCK_DEFERRED, &d->lock);
 		pending = d->busy || d->later || !STAILQ_EMPTY(&d->jobs);
 		done = d->rounds != rounds;
-		pthread_mutex_unlock(&d->lock);
+		unlock_mutex(LOCK_DEFERRED, &d->lock);
 		if (!pending && (done || i >= 10))
 			return done;
 		nanosleep(&pause, NULL);
@@ -387,21 +388,21 @@ int deferred_start(struct transport *t, void (*end)(struct transport *t),
 
 void deferred_end(struct deferred *d)
 {
-	pthread_mutex_lock(&d->lock);
+	lock_mutex(LOCK_DEFERRED, &d->lock);
 	d->ending = true;
 	pthread_cond_signal(&d->wake);
-	pthread_mutex_unlock(&d->lock);
+	unlock_mutex(LOCK_DEFERRED, &d->lock);
 }
 
 void deferred_stop(struct deferred *d, bool unmounted)
 {
 	if (!d)
 		return;
-	pthread_mutex_lock(&d->lock);
+	lock_mutex(LOCK_DEFERRED, &d->lock);
 	d->stopping = true;
 	__atomic_store_n(&d->unmounted, unmounted, __ATOMIC_RELAXED);
 	pthread_cond_signal(&d->wake);
-	pthread_mutex_unlock(&d->lock);
+	unlock_mutex(LOCK_DEFERRED, &d->lock);
 	pthread_join(d->thread, NULL);
 	pthread_cond_destroy(&d->wake);
 	pthread_mutex_destroy(&d->lock);

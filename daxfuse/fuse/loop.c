@@ -30,6 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "deferred.h"
 #include "daxfuse/keeper/kernel.h"
 #include "daxfuse/keeper/log.h"
@@ -174,7 +175,7 @@ static struct taken take_request(void *buf)
 	struct taken taken = { 0 };
 
 	if (gated)
-		pthread_mutex_lock(&loop.gate);
+		lock_mutex(LOCK_LOOP, &loop.gate);
 	taken.bytes = read_request(buf);
 	if (taken.bytes >= (ssize_t)sizeof(struct fuse_in_header)) {
 		taken.welcome = requests_begin(loop.transport->config.answers, buf, (size_t)taken.bytes);
@@ -186,7 +187,7 @@ static struct taken take_request(void *buf)
 	if (settles)
 		__atomic_store_n(&loop.settled, true, __ATOMIC_RELEASE);
 	if (gated)
-		pthread_mutex_unlock(&loop.gate);
+		unlock_mutex(LOCK_LOOP, &loop.gate);
 	if (settles)
 		settle_one();
 	return taken;

@@ -4,7 +4,7 @@
  * few changes that a fault makes. All offsets and lengths are in bytes. `file` and
  * `pool` are the filesystem's own; the engine only hands them back.
  *
- * These are called with any lock of the engine held but a view's (lock.h). They
+ * These are called with any lock of the engine held but a view's (base/lockrank.h). They
  * may take the inode's lock, the allocator and the journal; they must not call the
  * engine. So the filesystem, in turn, calls the engine before it locks an inode.
  */

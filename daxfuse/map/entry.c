@@ -32,7 +32,7 @@
 #include <stdlib.h>
 
 #include "daxfuse/base/bits.h"
-#include "lock.h"
+#include "daxfuse/base/lockrank.h"
 
 /* A word of a retired table: kind 0, so that nobody takes it for an entry. */
 #define DEAD UINT64_C(32)

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Of the room: an engine, its files, their views. The lock order stands in lock.h. */
+/*
+ * Of the room: an engine, its files, their views. Of the one lock order (base/lockrank.h) it has
+ * LOCK_FILE, then LOCK_ENTRY, then what the backend takes, then the leaf LOCK_VIEW: that one alone is
+ * what a mapper needs to let go of something, so a thread that waits for a mapper may hold the file
+ * and entries, and the answer still gets through.
+ */
 #ifndef DAXFUSE_MAP_INTERNAL_H
 #define DAXFUSE_MAP_INTERNAL_H
 
@@ -9,7 +14,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "entry.h"
-#include "lock.h"
+#include "daxfuse/base/lockrank.h"
 #include "map.h"
 #include "pin.h"
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
 int map_view_open(struct map_file *file, const struct mapper_ops *ops, void *mapper,
@@ -33,10 +34,10 @@ int map_view_open(struct map_file *file, const struct mapper_ops *ops, void *map
 	pthread_cond_init(&view->let_go, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	atomic_fetch_add(&file->refs, 1);
-	pthread_mutex_lock(&file->views_lock);
+	lock_mutex(LOCK_VIEWS, &file->views_lock);
 	view->next = file->views;
 	file->views = view;
-	pthread_mutex_unlock(&file->views_lock);
+	unlock_mutex(LOCK_VIEWS, &file->views_lock);
 	*ret_view = view;
 	return 0;
 }
@@ -71,9 +72,9 @@ void view_put(struct map_view *view)
 
 	if (atomic_fetch_sub(&view->refs, 1) > 1)
 		return;
-	pthread_mutex_lock(&file->views_lock);
+	lock_mutex(LOCK_VIEWS, &file->views_lock);
 	unlink_view(file, view);
-	pthread_mutex_unlock(&file->views_lock);
+	unlock_mutex(LOCK_VIEWS, &file->views_lock);
 	if (view->ops->gone)
 		view->ops->gone(view->mapper);
 	pins_free(&view->pins);
@@ -87,11 +88,11 @@ struct map_view *view_next(struct map_file *file, struct map_view *view)
 {
 	struct map_view *next;
 
-	pthread_mutex_lock(&file->views_lock);
+	lock_mutex(LOCK_VIEWS, &file->views_lock);
 	next = view ? view->next : file->views;
 	while (next && !view_get_live(next))
 		next = next->next;
-	pthread_mutex_unlock(&file->views_lock);
+	unlock_mutex(LOCK_VIEWS, &file->views_lock);
 	if (view)
 		view_put(view);
 	return next;

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "map.h"
 #include "probe.h"
 
@@ -77,7 +78,7 @@ void wait_sleep(struct wait_table *table, const void *map, uint64_t file, uint64
 	struct bucket *bucket = bucket_of(table, map, start);
 	struct sleeper me = { .map = map, .start = start };
 
-	pthread_mutex_lock(&bucket->lock);
+	lock_mutex(LOCK_WAIT, &bucket->lock);
 	atomic_fetch_add(&bucket->count, 1);
 	if (blocked(arg)) {
 		pthread_cond_init(&me.wake, NULL);
@@ -89,7 +90,7 @@ void wait_sleep(struct wait_table *table, const void *map, uint64_t file, uint64
 		pthread_cond_destroy(&me.wake);
 	}
 	atomic_fetch_sub(&bucket->count, 1);
-	pthread_mutex_unlock(&bucket->lock);
+	unlock_mutex(LOCK_WAIT, &bucket->lock);
 }
 
 void wait_wake(struct wait_table *table, const void *map, uint64_t start, enum wait_wake how)
@@ -99,7 +100,7 @@ void wait_wake(struct wait_table *table, const void *map, uint64_t start, enum w
 
 	if (!atomic_load(&bucket->count))
 		return;
-	pthread_mutex_lock(&bucket->lock);
+	lock_mutex(LOCK_WAIT, &bucket->lock);
 	while (*at) {
 		struct sleeper *sleeper = *at;
 
@@ -113,7 +114,7 @@ void wait_wake(struct wait_table *table, const void *map, uint64_t start, enum w
 		if (how == WAKE_ONE)
 			break;
 	}
-	pthread_mutex_unlock(&bucket->lock);
+	unlock_mutex(LOCK_WAIT, &bucket->lock);
 }
 
 unsigned wait_sleepers(struct wait_table *table)
@@ -121,10 +122,10 @@ unsigned wait_sleepers(struct wait_table *table)
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < BUCKETS; i++) {
-		pthread_mutex_lock(&table->bucket[i].lock);
+		lock_mutex(LOCK_WAIT, &table->bucket[i].lock);
 		for (struct sleeper *s = table->bucket[i].first; s; s = s->next)
 			count++;
-		pthread_mutex_unlock(&table->bucket[i].lock);
+		unlock_mutex(LOCK_WAIT, &table->bucket[i].lock);
 	}
 	return count;
 }

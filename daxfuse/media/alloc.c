@@ -32,6 +32,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/lockrank.h"
 #include "alloc.h"
 #include "arena.h"
 #include "hold.h"
@@ -147,9 +148,9 @@ static bool take_goal(struct alloc *al, uint64_t unit, uint64_t room)
 	struct arena *a = arena_of(al, unit);
 	bool taken;
 
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ARENA, &a->lock);
 	taken = arena_take_goal(al, a, unit, room) && is_usable_locked(al, a, unit);
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ARENA, &a->lock);
 	return taken;
 }
 
@@ -162,9 +163,9 @@ static bool find_in_arenas(struct alloc *al, uint64_t room, uint64_t least, uint
 	for (unsigned i = 0; i < al->count && !found; i++) {
 		struct arena *a = &al->arena[(first + i) % al->count];
 
-		pthread_mutex_lock(&a->lock);
+		lock_mutex(LOCK_ARENA, &a->lock);
 		found = find_unit_locked(al, a, room, least, ret_unit);
-		pthread_mutex_unlock(&a->lock);
+		unlock_mutex(LOCK_ARENA, &a->lock);
 	}
 	return found;
 }
@@ -210,7 +211,7 @@ static unsigned eat_holes(struct arena *a, unsigned want, uint64_t leave, uint64
 {
 	unsigned got = 0;
 
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ARENA, &a->lock);
 	while (got < want && a->free_blocks > leave) {
 		struct broken *b = arena_pick(a, want - got);
 
@@ -218,7 +219,7 @@ static unsigned eat_holes(struct arena *a, unsigned want, uint64_t leave, uint64
 			break;
 		got += arena_take_blocks(a, b, want - got, offsets + got);
 	}
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ARENA, &a->lock);
 	return got;
 }
 
@@ -227,10 +228,10 @@ static unsigned break_for(struct alloc *al, struct arena *a, unsigned want, uint
 {
 	unsigned got = 0;
 
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ARENA, &a->lock);
 	while (got < want && break_unit_locked(al, a) == 0)
 		got += arena_take_blocks(a, arena_pick(a, want - got), want - got, offsets + got);
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ARENA, &a->lock);
 	return got;
 }
 
@@ -288,10 +289,10 @@ static void retire_block(struct alloc *al, uint64_t offset)
 	struct arena *a = arena_of(al, offset / DXF_UNIT_SIZE);
 	uint64_t block = offset % DXF_UNIT_SIZE / DXF_BLOCK_SIZE;
 
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ARENA, &a->lock);
 	al->broken[offset / DXF_UNIT_SIZE]->bad[block / 64] |= UINT64_C(1) << block % 64;
 	a->bad_blocks++;
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ARENA, &a->lock);
 }
 
 bool alloc_is_good(const struct volume *vol, uint64_t offset)
@@ -397,10 +398,10 @@ void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset)
 	struct alloc *al = vol->alloc;
 	struct arena *a = arena_of(al, offset / DXF_UNIT_SIZE);
 
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ARENA, &a->lock);
 	if (!a->holds || !hold_freed_locked(a, kind, offset))
 		alloc_reuse_locked(al, a, kind, offset);
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ARENA, &a->lock);
 }
 
 /* Whether all of a reserved unit can be touched. */
@@ -420,9 +421,9 @@ void alloc_give_back(struct volume *vol, enum tx_space kind, uint64_t offset)
 		alloc_release(vol, kind, offset);
 		return;
 	}
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ARENA, &a->lock);
 	a->bad_blocks += DXF_UNIT_BLOCKS;
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ARENA, &a->lock);
 }
 
 /* ---- questions ------------------------------------------------------------ */
@@ -464,13 +465,13 @@ void alloc_space(struct volume *vol, struct alloc_space *ret_space)
 	for (unsigned i = 0; i < al->count; i++) {
 		struct arena *a = &al->arena[i];
 
-		pthread_mutex_lock(&a->lock);
+		lock_mutex(LOCK_ARENA, &a->lock);
 		ret_space->units += a->end - a->first;
 		ret_space->free_units += a->free_units;
 		ret_space->broken_units += a->broken_units;
 		ret_space->free_blocks += a->free_blocks;
 		ret_space->bad_blocks += a->bad_blocks;
 		ret_space->held_blocks += a->held_blocks;
-		pthread_mutex_unlock(&a->lock);
+		unlock_mutex(LOCK_ARENA, &a->lock);
 	}
 }

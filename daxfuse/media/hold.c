@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/lockrank.h"
 #include "hold.h"
 
 struct hold {
@@ -246,14 +247,14 @@ static int hold_part(struct alloc *al, const struct part *p)
 	struct hold *h;
 	int err;
 
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ARENA, &a->lock);
 	h = find_or_make(a, p->unit);
 	err = h ? count_up(h, p) : -ENOMEM;
 	if (!err)
 		take_free(al, a, h, p);
 	else if (h && !h->whole && !h->parts)
 		end_hold(al, a, h);
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ARENA, &a->lock);
 	return err;
 }
 
@@ -262,7 +263,7 @@ static void unhold_part(struct alloc *al, const struct part *p)
 	struct arena *a = arena_of(al, p->unit);
 	struct hold *h;
 
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ARENA, &a->lock);
 	h = find(a, p->unit);
 	if (h) {
 		count_down(h, p);
@@ -270,7 +271,7 @@ static void unhold_part(struct alloc *al, const struct part *p)
 		if (!h->whole && !h->parts)
 			end_hold(al, a, h);
 	}
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ARENA, &a->lock);
 }
 
 int alloc_hold(struct volume *vol, uint64_t offset, uint64_t length)

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/lockrank.h"
 #include "alloc.h"
 #include "ialloc.h"
 
@@ -121,7 +122,7 @@ static int grow(struct volume *vol, uint32_t *ret_index)
 	uint32_t index;
 	int err = -ENOSPC;
 
-	pthread_mutex_lock(&ia->map_lock);
+	lock_mutex(LOCK_INODE_MAP, &ia->map_lock);
 	for (index = 0; index < ia->end; index++)
 		if (!ia->chunk[index] || (!ia->chunk[index]->offset && !ia->chunk[index]->bad))
 			break;
@@ -130,9 +131,9 @@ static int grow(struct volume *vol, uint32_t *ret_index)
 		err = c ? make_chunk(vol, index, &offset) : -ENOMEM;
 	}
 	if (!err) {
-		pthread_mutex_lock(&c->lock);
+		lock_mutex(LOCK_CHUNK, &c->lock);
 		chunk_reset(c, offset);
-		pthread_mutex_unlock(&c->lock);
+		unlock_mutex(LOCK_CHUNK, &c->lock);
 		*ret_index = index;
 	}
 	if (c) {
@@ -141,7 +142,7 @@ static int grow(struct volume *vol, uint32_t *ret_index)
 		if (index >= ia->end)
 			__atomic_store_n(&ia->end, index + 1, __ATOMIC_RELEASE);
 	}
-	pthread_mutex_unlock(&ia->map_lock);
+	unlock_mutex(LOCK_INODE_MAP, &ia->map_lock);
 	return err;
 }
 
@@ -164,7 +165,7 @@ static unsigned take_slot(struct chunk *c)
 {
 	unsigned slot = 0;
 
-	pthread_mutex_lock(&c->lock);
+	lock_mutex(LOCK_CHUNK, &c->lock);
 	if (c->offset && c->free) {
 		for (slot = c->cursor; c->used[slot / 64] >> slot % 64 & 1;)
 			slot = slot + 1 == DXF_CHUNK_INODES ? DXF_CHUNK_FIRST : slot + 1;
@@ -172,7 +173,7 @@ static unsigned take_slot(struct chunk *c)
 		__atomic_store_n(&c->free, c->free - 1, __ATOMIC_RELAXED);
 		c->cursor = slot + 1 == DXF_CHUNK_INODES ? DXF_CHUNK_FIRST : slot + 1;
 	}
-	pthread_mutex_unlock(&c->lock);
+	unlock_mutex(LOCK_CHUNK, &c->lock);
 	return slot;
 }
 
@@ -271,9 +272,9 @@ static bool can_mark(struct volume *vol, uint32_t ino)
 
 	if (pmem_load64(vol->pm, used_word(media_of(vol, ino), ino), &value) == 0)
 		return true;
-	pthread_mutex_lock(&c->lock);
+	lock_mutex(LOCK_CHUNK, &c->lock);
 	__atomic_store_n(&c->free, 0, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&c->lock);
+	unlock_mutex(LOCK_CHUNK, &c->lock);
 	return false;
 }
 
@@ -311,7 +312,7 @@ void ialloc_release(struct volume *vol, uint32_t ino)
 
 	if (!c)
 		return;
-	pthread_mutex_lock(&c->lock);
+	lock_mutex(LOCK_CHUNK, &c->lock);
 	if (c->used[slot / 64] & bit) {
 		c->used[slot / 64] &= ~bit;
 		__atomic_store_n(&c->free, c->free + 1, __ATOMIC_RELAXED);
@@ -319,7 +320,7 @@ void ialloc_release(struct volume *vol, uint32_t ino)
 		if (c->free == SLOTS && ino >= DXF_CHUNK_INODES)
 			drop_chunk_locked(vol, c, ino / DXF_CHUNK_INODES);
 	}
-	pthread_mutex_unlock(&c->lock);
+	unlock_mutex(LOCK_CHUNK, &c->lock);
 }
 
 void ialloc_set_orphan(struct tx *tx, uint32_t ino, bool orphan)

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "daxfuse/base/crc.h"
+#include "daxfuse/base/lockrank.h"
 #include "journal.h"
 
 int journal_open(struct volume *vol)
@@ -213,12 +214,12 @@ static struct journal *take_journal(struct volume *vol)
 		if (is_bad(j))
 			continue;
 		if (i >= count)
-			pthread_mutex_lock(&j->lock);
-		else if (pthread_mutex_trylock(&j->lock))
+			lock_mutex(LOCK_JOURNAL, &j->lock);
+		else if (!try_mutex(LOCK_JOURNAL, &j->lock))
 			continue;
 		if (!is_bad(j))
 			return j;
-		pthread_mutex_unlock(&j->lock);
+		unlock_mutex(LOCK_JOURNAL, &j->lock);
 	}
 	return NULL;
 }
@@ -247,7 +248,7 @@ int journal_commit(struct volume *vol, struct journal_record *record)
 			break;
 		/* what of it was stored lacks a part, so its CRC is wrong */
 		__atomic_store_n(&j->bad, true, __ATOMIC_RELAXED);
-		pthread_mutex_unlock(&j->lock);
+		unlock_mutex(LOCK_JOURNAL, &j->lock);
 	}
 	pmem_fence(vol->pm);
 	apply(vol, record);
@@ -255,6 +256,6 @@ int journal_commit(struct volume *vol, struct journal_record *record)
 	retire(vol, j->header);
 	j->commits++;
 	j->bytes += bytes;
-	pthread_mutex_unlock(&j->lock);
+	unlock_mutex(LOCK_JOURNAL, &j->lock);
 	return 0;
 }

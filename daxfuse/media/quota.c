@@ -10,6 +10,8 @@
  */
 #include <string.h>
 
+#include "daxfuse/base/lockrank.h"
+
 #include "quota.h"
 
 static int load_project(const struct volume *vol, uint32_t slot, uint32_t *ret_project)
@@ -68,11 +70,11 @@ static int ensure_record(struct volume *vol, uint32_t project, uint32_t *ret_slo
 
 	if (err || !empty)
 		return err;
-	pthread_mutex_lock(&making);
+	lock_mutex(LOCK_NEW_QUOTA, &making);
 	err = find_slot(vol, project, ret_slot, &empty);
 	if (!err && empty)
 		err = make_record(vol, project, *ret_slot);
-	pthread_mutex_unlock(&making);
+	unlock_mutex(LOCK_NEW_QUOTA, &making);
 	return err;
 }
 
@@ -143,6 +145,12 @@ static int find_records(struct volume *vol, struct quota_hold *hold)
 	return 0;
 }
 
+static void lock_record(struct volume *vol, uint32_t slot)
+{
+	lock_enter(LOCK_QUOTA, slot);
+	pthread_mutex_lock(&vol->quota_lock[slot]);
+}
+
 int quota_apply(struct tx *tx, struct quota_hold *hold)
 {
 	struct volume *vol = tx_volume(tx);
@@ -152,7 +160,7 @@ int quota_apply(struct tx *tx, struct quota_hold *hold)
 		return err;
 	sort_by_slot(hold);
 	for (; hold->locked < hold->count; hold->locked++)
-		pthread_mutex_lock(&vol->quota_lock[hold->charge[hold->locked].slot]);
+		lock_record(vol, hold->charge[hold->locked].slot);
 	for (unsigned i = 0; !err && i < hold->count; i++)
 		err = edit_record(tx, &hold->charge[i]);
 	return err;
@@ -161,7 +169,7 @@ int quota_apply(struct tx *tx, struct quota_hold *hold)
 void quota_release(struct volume *vol, struct quota_hold *hold)
 {
 	while (hold->locked)
-		pthread_mutex_unlock(&vol->quota_lock[hold->charge[--hold->locked].slot]);
+		unlock_mutex(LOCK_QUOTA, &vol->quota_lock[hold->charge[--hold->locked].slot]);
 	hold->count = 0;
 }
 
@@ -174,9 +182,9 @@ int quota_read(struct volume *vol, uint32_t project, struct dxf_quota *ret_quota
 
 	if (err || empty)
 		return err == -EIO ? err : -ENOENT;
-	pthread_mutex_lock(&vol->quota_lock[slot]);
+	lock_record(vol, slot);
 	err = pmem_read(vol->pm, &copy, &vol->quota[slot], sizeof(copy));
-	pthread_mutex_unlock(&vol->quota_lock[slot]);
+	unlock_mutex(LOCK_QUOTA, &vol->quota_lock[slot]);
 	if (!err)
 		*ret_quota = copy;
 	return err;
@@ -191,7 +199,7 @@ int quota_set_limits(struct volume *vol, uint32_t project, uint64_t blocks, uint
 
 	if (err)
 		return err;
-	pthread_mutex_lock(&vol->quota_lock[slot]);
+	lock_record(vol, slot);
 	err = tx_begin(vol, &tx);
 	if (!err) {
 		record = tx_edit(tx, &vol->quota[slot], sizeof(*record));
@@ -199,6 +207,6 @@ int quota_set_limits(struct volume *vol, uint32_t project, uint64_t blocks, uint
 		record->inode_limit = inodes;
 		err = tx_commit(tx);
 	}
-	pthread_mutex_unlock(&vol->quota_lock[slot]);
+	unlock_mutex(LOCK_QUOTA, &vol->quota_lock[slot]);
 	return err;
 }

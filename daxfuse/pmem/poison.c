@@ -18,6 +18,7 @@
  * The kernel reports memory failures with the granularity of the mapping
  * (si_addr_lsb: a page, or a whole huge page), so the guard compares ranges.
  */
+#include "daxfuse/base/lockrank.h"
 #include "pmem.h"
 
 #include <errno.h>
@@ -91,14 +92,14 @@ int pmem_poison_init(void)
 
 	action.sa_sigaction = on_sigbus;
 	sigemptyset(&action.sa_mask);
-	pthread_mutex_lock(&poison.lock);
+	lock_mutex(LOCK_POISON, &poison.lock);
 	if (sigaction(SIGBUS, NULL, &current) < 0) {
 		err = -errno;
 	} else if (current.sa_sigaction != on_sigbus) {
 		poison.previous = current;
 		err = sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
 	}
-	pthread_mutex_unlock(&poison.lock);
+	unlock_mutex(LOCK_POISON, &poison.lock);
 	return err;
 }
 

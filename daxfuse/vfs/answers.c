@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The slots of requests in progress, and what an operation makes of one that it finds executed. */
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
 #include <string.h>
@@ -37,7 +38,7 @@ struct vfs_answer *answers_take(struct vfs_answers *a)
 {
 	struct vfs_answer *best = NULL;
 
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ANSWERS, &a->lock);
 	for (unsigned i = 0; i < VFS_ANSWERS; i++) {
 		struct vfs_answer *slot = &a->slot[i];
 
@@ -50,7 +51,7 @@ struct vfs_answer *answers_take(struct vfs_answers *a)
 	}
 	if (best)
 		a->in_use[best - a->slot] = true;
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ANSWERS, &a->lock);
 	return best;
 }
 
@@ -73,7 +74,7 @@ struct vfs_answer *answers_take_over(struct vfs_answers *a, uint64_t unique)
 {
 	struct vfs_answer *slot;
 
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ANSWERS, &a->lock);
 	slot = find_slot_locked(a, unique);
 	if (slot) {
 		if (a->crashed && slot->life + 1 == a->life)
@@ -81,7 +82,7 @@ struct vfs_answer *answers_take_over(struct vfs_answers *a, uint64_t unique)
 		slot->life = a->life;
 		a->in_use[slot - a->slot] = true;
 	}
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ANSWERS, &a->lock);
 	return slot;
 }
 
@@ -97,10 +98,10 @@ void answers_done(struct vfs_answer *slot)
 
 void answers_end(struct vfs_answers *a, struct vfs_answer *slot)
 {
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ANSWERS, &a->lock);
 	answers_done(slot);
 	a->in_use[slot - a->slot] = false;
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ANSWERS, &a->lock);
 }
 
 /* ---- what is executed ------------------------------------------------------------------ */
@@ -143,9 +144,9 @@ void answers_replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t resul
 	struct vfs_answer *slot;
 
 	(void)opcode;
-	pthread_mutex_lock(&a->lock);
+	lock_mutex(LOCK_ANSWERS, &a->lock);
 	slot = find_slot_locked(a, unique);
-	pthread_mutex_unlock(&a->lock);
+	unlock_mutex(LOCK_ANSWERS, &a->lock);
 	if (slot)
 		mark_executed(slot, result);
 }
@@ -157,10 +158,10 @@ void answers_settle(struct vfs_answers *a,
 		struct vfs_answer *slot = &a->slot[i];
 		bool lost;
 
-		pthread_mutex_lock(&a->lock);
+		lock_mutex(LOCK_ANSWERS, &a->lock);
 		lost = !a->in_use[i] && slot->unique;
 		a->in_use[i] |= lost;
-		pthread_mutex_unlock(&a->lock);
+		unlock_mutex(LOCK_ANSWERS, &a->lock);
 		if (!lost)
 			continue;
 		settle(arg, slot);

@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
 static pthread_rwlock_t *gate_of(struct vfs *v, uint64_t ino)
@@ -39,10 +40,10 @@ struct vfs_file *vfs_file_enter(struct vfs *v, uint64_t ino)
 {
 	struct vfs_file *file;
 
-	pthread_rwlock_rdlock(gate_of(v, ino));
+	lock_shared(LOCK_GATE, gate_of(v, ino));
 	file = find_file_locked(v, ino);
 	if (file)
-		pthread_rwlock_unlock(gate_of(v, ino));
+		unlock_rw(LOCK_GATE, gate_of(v, ino));
 	return file;
 }
 
@@ -51,16 +52,16 @@ void vfs_file_leave(struct vfs *v, uint64_t ino, struct vfs_file *file)
 	if (file)
 		vfs_file_put(file);
 	else
-		pthread_rwlock_unlock(gate_of(v, ino));
+		unlock_rw(LOCK_GATE, gate_of(v, ino));
 }
 
 struct vfs_file *vfs_file_find(struct vfs *v, uint64_t ino)
 {
 	struct vfs_file *file;
 
-	pthread_rwlock_rdlock(gate_of(v, ino));
+	lock_shared(LOCK_GATE, gate_of(v, ino));
 	file = find_file_locked(v, ino);
-	pthread_rwlock_unlock(gate_of(v, ino));
+	unlock_rw(LOCK_GATE, gate_of(v, ino));
 	return file;
 }
 
@@ -96,11 +97,11 @@ int vfs_file_get(struct vfs *v, uint64_t ino, struct vfs_file **ret_file)
 	struct vfs_file *file;
 	int err = 0;
 
-	pthread_rwlock_wrlock(gate_of(v, ino));
+	lock_exclusive(LOCK_GATE, gate_of(v, ino));
 	file = find_file_locked(v, ino);
 	if (!file)
 		err = make_file(v, ino, &file);
-	pthread_rwlock_unlock(gate_of(v, ino));
+	unlock_rw(LOCK_GATE, gate_of(v, ino));
 	if (!err)
 		*ret_file = file;
 	return err;
@@ -130,10 +131,10 @@ void vfs_file_put(struct vfs_file *file)
 		if (atomic_compare_exchange_weak(&file->refs, &refs, refs - 1))
 			return;
 	}
-	pthread_rwlock_wrlock(gate);
+	lock_exclusive(LOCK_GATE, gate);
 	if (atomic_fetch_sub(&file->refs, 1) == 1)
 		destroy_file(file);
-	pthread_rwlock_unlock(gate);
+	unlock_rw(LOCK_GATE, gate);
 }
 
 /* One bucket at a time, those of it referenced in one go. */
@@ -142,17 +143,17 @@ void vfs_files_for_each(struct vfs *v, void (*fn)(struct vfs_file *file, void *a
 	for (unsigned i = 0; i < FILE_BUCKETS; i++) {
 		struct vfs_file *file, *next;
 
-		pthread_rwlock_rdlock(gate_of(v, i));
+		lock_shared(LOCK_GATE, gate_of(v, i));
 		for (file = v->files[i]; file; file = file->next)
 			atomic_fetch_add(&file->refs, 1);
 		file = v->files[i];
-		pthread_rwlock_unlock(gate_of(v, i));
+		unlock_rw(LOCK_GATE, gate_of(v, i));
 		for (; file; file = next) {
 			fn(file, arg);
 			/* it is in the list as long as we have a reference */
-			pthread_rwlock_rdlock(gate_of(v, i));
+			lock_shared(LOCK_GATE, gate_of(v, i));
 			next = file->next;
-			pthread_rwlock_unlock(gate_of(v, i));
+			unlock_rw(LOCK_GATE, gate_of(v, i));
 			vfs_file_put(file);
 		}
 	}

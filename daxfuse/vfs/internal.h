@@ -2,14 +2,9 @@
 /*
  * Of the room: what one mount consists of.
  *
- * Lock order, a lock on the left is taken before one on the right (base/lockrank.h has it for all
- * rooms):
- *
- *   orphans (open.c) -> gate of the inode (gate.c; shared by what changes a file that nobody maps,
- *   and then over core's locks only) -> file's grow lock -> the engine's (map/lock.h), and with it
- *   core's
- *
- * The lock of watchers is a leaf.
+ * Locks (base/lockrank.h): LOCK_ORPHANS (open.c), LOCK_GATE (gate.c; held shared by what changes a
+ * file that nobody maps, and then over core's locks only), LOCK_GROW, the engine's, and with it
+ * core's. LOCK_WATCH is a leaf.
  */
 #ifndef DAXFUSE_VFS_INTERNAL_H
 #define DAXFUSE_VFS_INTERNAL_H

@@ -23,6 +23,7 @@
  */
 #include <linux/falloc.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
 /* ---- extents that go away ------------------------------------------------------------ */
@@ -92,12 +93,12 @@ static int begin_growth(struct vfs_file *file, uint64_t end, struct growth *grow
 	growth->grows = false;
 	if (err || end <= attr.size)
 		return err;
-	pthread_mutex_lock(&file->grow);
+	lock_mutex(LOCK_GROW, &file->grow);
 	err = fs_getattr(fs, file->ino, &attr);
 	if (!err && end > attr.size)
 		err = map_grow(file->map, attr.size);
 	if (err || end <= attr.size) {
-		pthread_mutex_unlock(&file->grow);
+		unlock_mutex(LOCK_GROW, &file->grow);
 		return err;
 	}
 	*growth = (struct growth){ true, attr.size };
@@ -113,7 +114,7 @@ static int end_growth(struct vfs_file *file, const struct growth *growth)
 	if (!growth->grows)
 		return 0;
 	err = fs_map_grown(file->vfs->config.fs, file->ino, growth->old_size);
-	pthread_mutex_unlock(&file->grow);
+	unlock_mutex(LOCK_GROW, &file->grow);
 	return err;
 }
 
@@ -162,7 +163,7 @@ static int set_file_size(struct vfs_file *file, const struct fs_setattr *set, st
 	struct fs_attr attr;
 	int err;
 
-	pthread_mutex_lock(&file->grow);
+	lock_mutex(LOCK_GROW, &file->grow);
 	err = fs_getattr(fs, file->ino, &attr);
 	if (!err && set->size < attr.size) {
 		err = shrink_file(file, set, ret_attr);
@@ -172,7 +173,7 @@ static int set_file_size(struct vfs_file *file, const struct fs_setattr *set, st
 		if (!err)
 			err = grow_file(file, set, attr.size, ret_attr);
 	}
-	pthread_mutex_unlock(&file->grow);
+	unlock_mutex(LOCK_GROW, &file->grow);
 	if (!err)
 		gather_grown(file, attr.size, set->size);
 	return err;
@@ -394,12 +395,12 @@ static int shift_file(struct vfs_file *file, const struct fs_request *request, i
 	struct map_change change;
 	int err;
 
-	pthread_mutex_lock(&file->grow);
+	lock_mutex(LOCK_GROW, &file->grow);
 	err = begin_change(file, MAP_CHANGE_MOVE, 0, MAP_TO_END, &change);
 	if (!err)
 		err = end_change(file, &change,
 			  fs_fallocate(file->vfs->config.fs, request, file->ino, mode, offset, length));
-	pthread_mutex_unlock(&file->grow);
+	unlock_mutex(LOCK_GROW, &file->grow);
 	return err;
 }
 

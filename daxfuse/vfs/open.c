@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
 #define DAY (24 * 60 * 60 * INT64_C(1000000000))
@@ -104,13 +105,13 @@ int vfs_tmpfile(struct vfs *v, const struct vfs_request *request, uint64_t paren
 	struct fs_attr attr;
 	int err;
 
-	pthread_rwlock_rdlock(&v->orphans);
+	lock_shared(LOCK_ORPHANS, &v->orphans);
 	if (!answer_of_made(v, request, &err, &attr))
 		err = fs_tmpfile(v->config.fs, &request->who, parent, (mode & 07777) | S_IFREG,
 				 &attr);
 	if (!err)
 		err = open_made(v, &attr, flags, ret_opened);
-	pthread_rwlock_unlock(&v->orphans);
+	unlock_rw(LOCK_ORPHANS, &v->orphans);
 	return err;
 }
 
@@ -145,10 +146,10 @@ void vfs_reap(struct vfs *v, uint64_t ino, uint32_t generation)
 {
 	struct fs_attr attr;
 
-	pthread_rwlock_wrlock(&v->orphans);
+	lock_exclusive(LOCK_ORPHANS, &v->orphans);
 	if (fs_getattr(v->config.fs, ino, &attr) == 0 && attr.generation == generation)
 		fs_forget(v->config.fs, ino);
-	pthread_rwlock_unlock(&v->orphans);
+	unlock_rw(LOCK_ORPHANS, &v->orphans);
 }
 
 struct orphan_walk {

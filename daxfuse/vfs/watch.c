@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
 enum { EVENTS_MAX = 4096, MERGE_LAST = 8 };
@@ -123,10 +124,10 @@ void vfs_note(struct vfs *v, uint64_t ino, unsigned what, uint64_t offset, uint6
 
 	if (!vfs_is_watched(v))
 		return;
-	pthread_mutex_lock(&v->watch_lock);
+	lock_mutex(LOCK_WATCH, &v->watch_lock);
 	for (struct watcher *w = v->watcher_list; w; w = w->next)
 		add_event(w, &event);
-	pthread_mutex_unlock(&v->watch_lock);
+	unlock_mutex(LOCK_WATCH, &v->watch_lock);
 }
 
 void watch_first_write(void *arg, void *file, uint64_t offset, uint64_t length)
@@ -167,16 +168,16 @@ int vfs_watch(struct vfs *v, const struct vfs_open_file *file)
 	if (!w)
 		return -ENOMEM;
 	w->handle = file->handle;
-	pthread_mutex_lock(&v->watch_lock);
+	lock_mutex(LOCK_WATCH, &v->watch_lock);
 	if (find_watcher_locked(v, file->handle)) {
-		pthread_mutex_unlock(&v->watch_lock);
+		unlock_mutex(LOCK_WATCH, &v->watch_lock);
 		free(w);
 		return -EBUSY;
 	}
 	w->next = v->watcher_list;
 	v->watcher_list = w;
 	atomic_fetch_add(&v->watchers, 1);
-	pthread_mutex_unlock(&v->watch_lock);
+	unlock_mutex(LOCK_WATCH, &v->watch_lock);
 	vfs_files_for_each(v, protect_file, NULL);
 	return 0;
 }
@@ -187,7 +188,7 @@ void watch_release(struct vfs *v, uint64_t handle)
 
 	if (!vfs_is_watched(v))
 		return;
-	pthread_mutex_lock(&v->watch_lock);
+	lock_mutex(LOCK_WATCH, &v->watch_lock);
 	at = &v->watcher_list;
 	while (*at && (*at)->handle != handle)
 		at = &(*at)->next;
@@ -196,7 +197,7 @@ void watch_release(struct vfs *v, uint64_t handle)
 		*at = w->next;
 		atomic_fetch_sub(&v->watchers, 1);
 	}
-	pthread_mutex_unlock(&v->watch_lock);
+	unlock_mutex(LOCK_WATCH, &v->watch_lock);
 	free(w);
 }
 
@@ -236,13 +237,13 @@ static int take_events(struct vfs *v, uint64_t handle, struct dxf_ioc_watch *wat
 {
 	struct watcher *w;
 
-	pthread_mutex_lock(&v->watch_lock);
+	lock_mutex(LOCK_WATCH, &v->watch_lock);
 	w = find_watcher_locked(v, handle);
 	if (w) {
 		watch->generation = ++w->generation;
 		take_some_locked(w, watch);
 	}
-	pthread_mutex_unlock(&v->watch_lock);
+	unlock_mutex(LOCK_WATCH, &v->watch_lock);
 	return w ? 0 : -ENODEV;
 }
 

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The one order of all locks of the daemon: a thread that holds one takes only such as stand
+ * further below. Debug builds assert it at each lock; the others cost nothing. (The client library
+ * lives in other processes and has an order of its own, daxmap/session/lock.h.)
+ *
+ * What makes the order whole: the engine comes before core, as a fault asks core; so core never calls
+ * the engine, and what changes files goes through the vfs, which tells the engine first. A thread
+ * that waits for a program's answer may hold all down to LOCK_JOURNAL, so the thread that takes
+ * answers takes only what stands below that, but for LOCK_HOLDERS and what follows (clients/
+ * server.c). docs/design/locking.md has what each one protects.
+ */
+#ifndef DAXFUSE_BASE_LOCKRANK_H
+#define DAXFUSE_BASE_LOCKRANK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum lock_rank {
+	LOCK_LOOP,      /* fuse/loop.c: taking requests over, one at a time */
+	LOCK_REMOUNT,   /* daemon/remount.c */
+	LOCK_ORPHANS,   /* vfs/open.c: making one without a name; freeing one */
+	LOCK_GATE,      /* vfs/gate.c: whether an inode is mapped */
+	LOCK_GROW,      /* vfs: a mapped file's size */
+	LOCK_FILE,      /* map/file.c: shared for faults, exclusive when extents go away */
+	LOCK_ENTRY,     /* map/entry.c: ascending, of one file */
+	LOCK_RENAME,    /* core/rename.c: between directories */
+	LOCK_INODE,     /* core/icache.c: directories from above, then others by number */
+	LOCK_ICACHE,    /* core/icache.c: a shard */
+	LOCK_SUPER,     /* core/mount.c: the label */
+	LOCK_NEW_QUOTA, /* media/quota.c: making a record */
+	LOCK_QUOTA,     /* media/quota.c: records, ascending */
+	LOCK_INODE_MAP, /* media/ialloc.c: where the next chunk goes */
+	LOCK_CHUNK,     /* media/ialloc.c: a chunk of inodes */
+	LOCK_ARENA,     /* media/alloc.c, hold.c */
+	LOCK_JOURNAL,   /* media/journal.c: from the record to its retirement */
+	LOCK_HOLDERS,   /* clients/holders.c: the table, and references */
+	LOCK_SESSIONS,  /* clients/sessions.c: the table, and references */
+	LOCK_SESSION,   /* clients: one program's connection */
+	/* leaves, but for a holder's records */
+	LOCK_VIEW,      /* map/view.c: pins of one view */
+	LOCK_VIEWS,     /* map/view.c: the list of a file's */
+	LOCK_HOLDER,    /* clients: its records */
+	LOCK_PINS,      /* clients/pins.c: free records */
+	LOCK_WATCH,     /* vfs/watch.c: watchers and their events */
+	LOCK_ANSWERS,   /* vfs/answers.c: slots that are in nobody's use */
+	LOCK_DEFERRED,  /* fuse/deferred.c: the queue */
+	LOCK_WAIT,      /* map/wait.c: sleepers on an entry */
+	LOCK_POISON,    /* pmem/poison.c */
+	LOCK_RANKS,
+};
+
+#ifndef NDEBUG
+/* The calling thread is about to take a lock; `key` is what several of a rank are ordered by. */
+void lock_enter(enum lock_rank rank, uint64_t key);
+/* The calling thread gives one back. */
+void lock_leave(enum lock_rank rank);
+#else
+static inline void lock_enter(enum lock_rank rank, uint64_t key)
+{
+}
+static inline void lock_leave(enum lock_rank rank)
+{
+}
+#endif
+
+static inline void lock_mutex(enum lock_rank rank, pthread_mutex_t *mutex)
+{
+	lock_enter(rank, 0);
+	pthread_mutex_lock(mutex);
+}
+
+/* Whether it was free. */
+static inline bool try_mutex(enum lock_rank rank, pthread_mutex_t *mutex)
+{
+	if (pthread_mutex_trylock(mutex))
+		return false;
+	lock_enter(rank, 0);
+	return true;
+}
+
+static inline void unlock_mutex(enum lock_rank rank, pthread_mutex_t *mutex)
+{
+	pthread_mutex_unlock(mutex);
+	lock_leave(rank);
+}
+
+static inline void lock_shared(enum lock_rank rank, pthread_rwlock_t *lock)
+{
+	lock_enter(rank, 0);
+	pthread_rwlock_rdlock(lock);
+}
+
+static inline void lock_exclusive(enum lock_rank rank, pthread_rwlock_t *lock)
+{
+	lock_enter(rank, 0);
+	pthread_rwlock_wrlock(lock);
+}
+
+static inline void unlock_rw(enum lock_rank rank, pthread_rwlock_t *lock)
+{
+	pthread_rwlock_unlock(lock);
+	lock_leave(rank);
+}
+
+#endif
