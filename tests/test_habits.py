@@ -28,3 +28,67 @@ def test_a_file_begins_with_what_it_does(path):
     head = HEAD.match((ROOT / path).read_text())
     assert head, "no comment behind the line with the licence"
     assert len(words_of(head["text"])) >= 5, "that is no sentence"
+
+
+# ---- what texts say is there, is there ---------------------------------------------------
+
+ROOMS = {path.name for path in (ROOT / "daxfuse").iterdir() if path.is_dir()}
+TREE = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True,
+                      text=True).stdout.split("\n")
+NAMES = {Path(name).name for name in TREE}
+TEXTS = sorted([Path("README.md")] + [path.relative_to(ROOT) for path in (ROOT / "docs").glob("**/*")
+                                      if path.suffix in (".md", ".scd")])
+SOURCES = sorted(path.relative_to(ROOT) for folder in ("daxfuse", "include")
+                 for path in (ROOT / folder).glob("**/*.[ch]"))
+
+# A path from the top of the tree, or one that begins with a room.
+PATH = re.compile(r"(?<![\w/.-])(?:(?:daxfuse|include|tests|docs|contrib|cmake)/[\w./-]*\w|"
+                  r"(?:" + "|".join(sorted(ROOMS)) + r")/(?:\w+/)*\w+\.[ch])(?![\w/-])")
+FILE = re.compile(r"(?<![\w/.-])(\w+\.[ch])(?!\w)")
+# The kernel's.
+ELSEWHERE = {"include/uapi/linux/fuse.h"}
+CALL = re.compile(r"(?<![\w.:>])([a-z_][a-z0-9_]+)\(\)")
+
+
+def exists(path):
+    return any((ROOT / folder / path).exists() for folder in ("", "daxfuse", "include"))
+
+
+def comments_of(text):
+    return "\n".join(re.findall(r"/\*.*?\*/", text, re.S))
+
+
+def code_of(text):
+    return re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+
+
+@pytest.mark.parametrize("path", TEXTS + SOURCES, ids=str)
+def test_paths_lead_somewhere(path):
+    text = (ROOT / path).read_text()
+    if path.suffix in (".c", ".h"):
+        text = comments_of(text)
+    missing = {found for found in PATH.findall(text) if not exists(found)}
+    missing |= {name for name in FILE.findall(text) if name not in NAMES}
+    assert missing - ELSEWHERE == set()
+
+
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.suffix == ".md"], ids=str)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / path).read_text()):
+        assert (ROOT / path.parent / target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def called():
+    """All functions that our code defines, declares or calls."""
+    names = set()
+    for name in TREE:
+        if name.endswith((".c", ".h", ".py", ".pml")):
+            names |= set(re.findall(r"\b(\w+)\(", code_of((ROOT / name).read_text())))
+    return names
+
+
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.parent.name == "design"], ids=str)
+def test_functions_of_the_design_are_there(path, called):
+    missing = set(CALL.findall((ROOT / path).read_text())) - called
+    assert missing == set()
