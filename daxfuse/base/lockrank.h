@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The one order of all locks of the daemon: a thread that holds one takes only such as stand
- * further below. Debug builds assert it at each lock; the others cost nothing. (The client library
- * lives in other processes and has an order of its own, daxmap/session/lock.h.)
+ * The one order of all locks of the daemon: a thread that holds one takes only locks that stand
+ * further below. Debug builds assert it at each lock; other builds pay nothing. (The client library
+ * lives in other processes and has one lock of its own, daxmap/lock.h.)
  *
- * What makes the order whole: the engine comes before core, as a fault asks core; so core never calls
- * the engine, and what changes files goes through the vfs, which tells the engine first. A thread
- * that waits for a program's answer may hold all down to LOCK_JOURNAL, so the thread that takes
- * answers takes only what stands below that, but for LOCK_HOLDERS and what follows (clients/
- * server.c). docs/design/locking.md has what each one protects.
+ * Two decisions make the order whole. The engine comes before core, as a fault asks core; so core
+ * never calls the engine, and operations that change files go through the vfs, which tells the
+ * engine first. And a thread that waits for a program's answer may hold all down to LOCK_JOURNAL,
+ * so the thread that takes answers (clients/server.c) takes none but LOCK_HOLDERS and those that
+ * follow. docs/design/locking.md says what each one protects.
  */
 #ifndef DAXFUSE_BASE_LOCKRANK_H
 #define DAXFUSE_BASE_LOCKRANK_H
