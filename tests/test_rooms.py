@@ -141,3 +141,12 @@ def test_calls_go_one_way(room):
              for path, _, called in symbols}
     assert len(graph) > 4
     assert [circle for circle in circles(graph) if len(circle) > 3] == []
+
+
+def test_locks_are_taken_by_their_rank():
+    """base/lockrank.h has the one order; these call it themselves, with a key or for many stripes."""
+    by_hand = {"base/lockrank.h", "map/view.c", "map/file.c", "media/quota.c"}
+    taking = re.compile(r"pthread_(mutex|rwlock)_(try|timed)?(rd|wr)?lock\(")
+    found = {str(path.relative_to(ROOT / "daxfuse")) for path in (ROOT / "daxfuse").rglob("*.[ch]")
+             if "daxmap" not in path.parts and taking.search(path.read_text())}
+    assert found == by_hand

@@ -19,6 +19,7 @@
 
 enum lock_rank {
 	LOCK_LOOP,      /* fuse/loop.c: taking requests over, one at a time */
+	LOCK_CREW,      /* fuse/loop.c: its threads */
 	LOCK_REMOUNT,   /* daemon/remount.c */
 	LOCK_ORPHANS,   /* vfs/open.c: making one without a name; freeing one */
 	LOCK_GATE,      /* vfs/gate.c: whether an inode is mapped */

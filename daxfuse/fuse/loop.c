@@ -252,12 +252,12 @@ static void reinforce(void)
 {
 	if (!__atomic_load_n(&loop.waiting, __ATOMIC_SEQ_CST))
 		return;
-	pthread_mutex_lock(&loop.crew);
+	lock_mutex(LOCK_CREW, &loop.crew);
 	if (!is_stopping() && loop.workers &&
 	    __atomic_load_n(&loop.busy, __ATOMIC_SEQ_CST) >=
 		    __atomic_load_n(&loop.running, __ATOMIC_RELAXED))
 		start_worker_locked();
-	pthread_mutex_unlock(&loop.crew);
+	unlock_mutex(LOCK_CREW, &loop.crew);
 }
 
 bool loop_waiting(bool begins)
@@ -287,11 +287,11 @@ static bool is_spare(void)
 
 	if (!has_spare() || __atomic_load_n(&loop.waiting, __ATOMIC_RELAXED))
 		return false;
-	pthread_mutex_lock(&loop.crew);
+	lock_mutex(LOCK_CREW, &loop.crew);
 	spare = has_spare();
 	if (spare)
 		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&loop.crew);
+	unlock_mutex(LOCK_CREW, &loop.crew);
 	return spare;
 }
 
@@ -327,20 +327,20 @@ static void *serve_thread(void *arg)
 		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_ACQ_REL);
 	}
 	munmap(buf, BUFFER_SIZE);
-	pthread_mutex_lock(&loop.crew);
+	lock_mutex(LOCK_CREW, &loop.crew);
 	worker->state = PLACE_ENDED;
-	pthread_mutex_unlock(&loop.crew);
+	unlock_mutex(LOCK_CREW, &loop.crew);
 	return NULL;
 }
 
 static void wake_workers(void)
 {
-	pthread_mutex_lock(&loop.crew);
+	lock_mutex(LOCK_CREW, &loop.crew);
 	for (unsigned i = 0; i < loop.places; i++) {
 		if (loop.workers[i].state == PLACE_SERVES)
 			pthread_kill(loop.workers[i].thread, WAKE);
 	}
-	pthread_mutex_unlock(&loop.crew);
+	unlock_mutex(LOCK_CREW, &loop.crew);
 }
 
 /* Until every thread has ended. None is started any more. */
@@ -385,14 +385,14 @@ static int start_threads(const struct transport *t)
 	unsigned started = 0;
 	int err = 0;
 
-	pthread_mutex_lock(&loop.crew);
+	lock_mutex(LOCK_CREW, &loop.crew);
 	__atomic_store_n(&loop.regular, t->config.max_threads, __ATOMIC_RELAXED);
 	while (!err && started < t->config.max_threads) {
 		err = start_worker_locked();
 		started += !err;
 	}
 	__atomic_store_n(&loop.regular, started, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&loop.crew);
+	unlock_mutex(LOCK_CREW, &loop.crew);
 	return started ? 0 : err;
 }
 

@@ -144,7 +144,6 @@ enum revoke_reason {
 	REVOKE_ZEROES,  /* a hole that is read through zeroes becomes data */
 	REVOKE_PROMOTE,
 	REVOKE_CHANGE,  /* map_change_begin() */
-	REVOKE_FORCE,   /* map_revoke(), which takes it from those who keep it */
 };
 /* views_ask(), with its probes. */
 enum held revoke_range(struct map_file *file, uint64_t from, uint64_t last,

@@ -228,8 +228,6 @@ int map_grow(struct map_file *file, uint64_t old_size);
 /* A range was written, through the filesystem: who reads zeroes there, as it was a hole,
  * lets go of them, and so do copies. No lock of the inode may be held. */
 int map_wrote(struct map_file *file, uint64_t offset, uint64_t length);
-/* Take a range from all mappers, by force if need be. -EBUSY: that can't be done. */
-int map_revoke(struct map_file *file, uint64_t offset, uint64_t length);
 /* fsync: what was stored to the range before this call is durable when it returns. */
 int map_writeback(struct map_file *file, uint64_t offset, uint64_t length);
 /* Whether something may be stored to the range without asking, or was since its last

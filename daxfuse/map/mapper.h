@@ -9,7 +9,6 @@
  *   read_only_first     yes        no         yes           yes
  *   map                 NULL       maps       maps          NULL
  *   unmap               -EINPROGRESS NULL     0             0
- *   revoke              NULL       maybe      NULL          NULL
  *   write_protect       NULL       NULL       0             NULL
  *   flush               NULL       NULL       its fsync     NULL
  *
@@ -67,8 +66,6 @@ struct mapper_ops {
 	 * before long (-EBUSY: it means to keep it; it is stopped, or can't be reached): it
 	 * is not waited for. NULL: it can't be told, and goes on using it as the file's. */
 	int (*unmap)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
-	/* As unmap(), but by force: 0, and accesses fail from now on. NULL: impossible. */
-	int (*revoke)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
 	/* From now on a store to the range faults, by all that was granted up to that number: a
 	 * piece that was on its way then must be mapped read-only. NULL, or failing: it stays
 	 * writable, and the range dirty. */

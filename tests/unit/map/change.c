@@ -457,23 +457,6 @@ static void test_write_over_zeroes(void **state)
 	assert_int_equal(m->page[3], f->file->page[3]);
 }
 
-static void test_revoke(void **state)
-{
-	struct fixture *f = *state;
-	struct fake_mapper *guest = open_mapper(f, &guest_ops);
-	struct fake_mapper *client = open_mapper(f, &client_ops);
-	struct fake_mapper *pin = open_mapper(f, &long_term_ops);
-
-	assert_int_equal(write_page(guest, 0, ORDER_PMD, 1), 0);
-	assert_int_equal(write_page(client, 0, ORDER_PMD, 1), 0);
-	assert_int_equal(map_revoke(f->map, 0, MAP_TO_END), 0);
-	assert_int_equal(guest->revoked, 1);
-	assert_int_equal(client->asked, 1);
-	assert_false(map_view_pins(guest->view, 0, MAP_TO_END));
-	assert_int_equal(mapper_fault(pin, 0, MAP_READ, ORDER_PMD), 0);
-	assert_int_equal(map_revoke(f->map, 0, MAP_TO_END), -EBUSY);
-}
-
 static void test_partial_let_go(void **state)
 {
 	struct fixture *f = *state;
@@ -500,7 +483,7 @@ int main(void)
 		TEST(test_move_needs_all), TEST(test_aborted_change),
 		TEST(test_let_go_meanwhile), TEST(test_kept_for_another),
 		TEST(test_write_over_zeroes),
-		TEST(test_revoke), TEST(test_partial_let_go),
+		TEST(test_partial_let_go),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -477,7 +477,6 @@ struct fake_mapper {
 	unsigned reply_us;             /* what a piece needs to arrive */
 	uint64_t asked_offset, asked_length, asked_grant;
 	atomic_uint asked;
-	unsigned revoked;
 	atomic_bool gone;
 };
 
@@ -575,14 +574,6 @@ FAKE int client_unmap(void *arg, uint64_t offset, uint64_t length, uint64_t gran
 	return -EINPROGRESS;
 }
 
-FAKE int mapper_revoke(void *arg, uint64_t offset, uint64_t length, uint64_t grant)
-{
-	struct fake_mapper *m = arg;
-
-	m->revoked++;
-	return mapper_unmap(arg, offset, length, grant);
-}
-
 FAKE int mapper_protect(void *arg, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	struct fake_mapper *m = arg;
@@ -634,7 +625,7 @@ FAKE const struct mapper_ops careful_client_ops = {
 	.write_protect = mapper_protect, .gone = mapper_gone,
 };
 FAKE const struct mapper_ops guest_ops = {
-	.smallest = ORDER_PTE, .map = mapper_map, .revoke = mapper_revoke, .gone = mapper_gone,
+	.smallest = ORDER_PTE, .map = mapper_map, .gone = mapper_gone,
 };
 FAKE const struct mapper_ops kernel_ops = {
 	.smallest = ORDER_PMD, .read_only_first = true, .map = mapper_map, .unmap = mapper_unmap,

@@ -229,11 +229,8 @@ static void change(struct worker *w)
 	case 4 ... 5:
 		allow(map_writeback(w->f->map, pick_page(w) * MAP_PAGE_SIZE, MAP_TO_END));
 		break;
-	case 6:
+	case 6 ... 7:
 		write_through(w);
-		break;
-	case 7:
-		allow(map_revoke(w->f->map, pick_page(w) * MAP_PAGE_SIZE, MAP_PAGE_SIZE));
 		break;
 	}
 }
