@@ -22,8 +22,10 @@
 		max_a_ > max_b_ ? max_a_ : max_b_; \
 	})
 
+/* clang-format off: it takes the minus for a sign */
 #define container_of(pointer, type, member) \
 	((type *)((char *)(pointer) - offsetof(type, member)))
+/* clang-format on */
 
 static inline bool is_power_of_two(uint64_t value)
 {

@@ -121,19 +121,21 @@ int check_commit(struct check *c, uint64_t offset, const void *src, size_t lengt
 	memcpy(record->ops, &op, sizeof(op));
 	memcpy(record->ops + sizeof(op), src, length);
 	record->header.bytes = (uint32_t)(sizeof(op) + length);
-	journal_commit(&c->vol, record);
+	journal_commit(&c->vol, record, NULL);
 	free(record);
 	return 0;
 }
 
 /* ---- passes --------------------------------------------------------------- */
 
+typedef int check_pass(struct check *c);
+
 static int run_passes(struct check *c)
 {
-	static int (*const passes[])(struct check *c) = {
+	static check_pass *const passes[] = {
 		ck_journal_pass, ck_space_open, ck_chunk_pass, ck_inode_pass,
 	};
-	static int (*const later[])(struct check *c) = {
+	static check_pass *const later[] = {
 		ck_walk_shared_pass, ck_name_pass, ck_connect_pass, ck_rebuild_pass, ck_count_pass, ck_quota_pass,
 	};
 	int err = ck_super_pass(c);

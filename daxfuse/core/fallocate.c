@@ -50,7 +50,7 @@ static int reserve_blocks(struct tx *tx, struct dxf_inode *di, uint64_t first, u
 static int reserve_region(struct fs *fs, const struct inode *inode, struct tx *tx,
 			  struct dxf_inode *di, uint64_t first, uint64_t end)
 {
-	uint64_t entry, entries[DXF_TABLE_COUNT], *word;
+	uint64_t entry, entries[DXF_TABLE_COUNT], *word = NULL;
 	int err = table_region(fs->vol, tx, di, first, &entry);
 
 	if (err || (entry & DXF_ENTRY_UNIT))
@@ -58,11 +58,9 @@ static int reserve_region(struct fs *fs, const struct inode *inode, struct tx *t
 	if (end - first == DXF_UNIT_BLOCKS ||
 	    ((di->flags & DXF_FLAG_EXTSIZE) && di->extsize >= DXF_UNIT_SIZE)) {
 		err = table_region_blocks(fs->vol, tx, di, first, entries);
-		if (!err && !region_may_move(inode, entries))
-			err = PROMOTE_NO_UNIT;
-		if (!err)
+		if (!err && region_may_move(inode, entries))
 			err = promote_region(fs, tx, di, first, entries, 0, 0, &word);
-		if (err != PROMOTE_NO_UNIT)
+		if (err || word)
 			return err;
 	}
 	return reserve_blocks(tx, di, first, end);

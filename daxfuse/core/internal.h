@@ -145,8 +145,7 @@ int block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t en
 		uint64_t **ret_words);
 /* Gather a region's blocks into a whole unit that reads the same; the blocks
  * [skip_from, skip_to) of the region are left for the caller to write. The word
- * of the region afterwards. PROMOTE_NO_UNIT: nothing has changed. */
-enum { PROMOTE_NO_UNIT = 1 };
+ * of the region afterwards. NULL: there is no unit for it, nothing has changed. */
 int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
 		   const uint64_t *entries, unsigned skip_from, unsigned skip_to, uint64_t **ret_word);
 /* Whether a region with these entries should be a whole unit, once its blocks

@@ -43,7 +43,8 @@ static int fill_unit(struct fs *fs, struct dxf_inode *di, uint64_t base, uint64_
 	return err;
 }
 
-/* A whole unit for the region of block `base`, if it has none: PROMOTE_NO_UNIT. */
+/* The entry of the region of block `base`, which gets a whole unit if it has none. NULL: there
+ * is no unit for it. */
 static int unit_word(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t base,
 		     uint64_t **ret_word)
 {
@@ -108,8 +109,10 @@ static int edit_unit(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_
 	uint64_t *word;
 	int err = unit_word(fs, tx, di, base, &word);
 
-	if (err != PROMOTE_NO_UNIT)
-		return err ? err : fill_unit(fs, di, base, word);
+	if (err)
+		return err;
+	if (word)
+		return fill_unit(fs, di, base, word);
 	return fill_blocks(fs, tx, di, base, base + blocks_in_file(di, base));
 }
 
@@ -181,8 +184,8 @@ int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset)
 		return err;
 	err = unit_word(fs, tx, di, base, &word);
 	if (!err)
-		err = fill_unit(fs, di, base, word);
-	return mapping_end(fs, inode, tx, err == PROMOTE_NO_UNIT ? -ENOSPC : err);
+		err = word ? fill_unit(fs, di, base, word) : -ENOSPC;
+	return mapping_end(fs, inode, tx, err);
 }
 
 /* ---- realign ------------------------------------------------------------------- */

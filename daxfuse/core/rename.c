@@ -249,9 +249,7 @@ static int rename_commit(struct rename *r)
 	return edit_end(tx, err);
 }
 
-enum { AGAIN_SERIAL = 1 };
-
-/* The directories are locked. AGAIN_SERIAL: rename_lock is needed. */
+/* The directories are locked. -EAGAIN: it takes rename_lock, see `serial`. */
 static int rename_locked(struct rename *r)
 {
 	int err = dir_may_change(r->dir);
@@ -271,7 +269,7 @@ static int rename_locked(struct rename *r)
 	if (r->target == r->dir)
 		return r->flags & RENAME_EXCHANGE ? -EINVAL : -ENOTEMPTY;
 	if (is_dir(r->source) && is_dir(r->target) && !r->serial)
-		return AGAIN_SERIAL;
+		return -EAGAIN;
 	err = check_topology(r);
 	if (err)
 		return err;
@@ -327,7 +325,7 @@ int fs_rename(struct fs *fs, const struct fs_request *request, uint64_t parent, 
 	if (fs_is_read_only(fs))
 		return -EROFS;
 	err = try_rename(&r, parent, new_parent);
-	if (err == AGAIN_SERIAL) {
+	if (err == -EAGAIN && !r.serial) {
 		r.serial = true;
 		err = try_rename(&r, parent, new_parent);
 	}

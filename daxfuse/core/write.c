@@ -290,8 +290,10 @@ int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t 
 	int err;
 
 	if (!quota_has_unit(fs, di) ||
-	    alloc_unit(tx, DXF_UNIT_DATA, unit_goal(fs, tx, di, block), unit_room(di, block), &unit))
-		return PROMOTE_NO_UNIT;
+	    alloc_unit(tx, DXF_UNIT_DATA, unit_goal(fs, tx, di, block), unit_room(di, block), &unit)) {
+		*ret_word = NULL;
+		return 0;
+	}
 	err = gather(fs, unit, entries, skip_from, skip_to, &written);
 	if (!err)
 		err = drop_blocks(tx, di, block, entries, ret_word);
@@ -347,12 +349,12 @@ static int write_region(struct writing *w, uint64_t first, uint64_t end)
 	if (region_may_move(w->inode, entries) && region_wants_unit(w->di, entries, at, stop)) {
 		err = promote_region(w->fs, w->tx, w->di, first, entries, skip_from,
 				     MAX(skip_from, skip_to), &word);
-		if (!err) {
+		if (err)
+			return err;
+		if (word) {
 			w->inode->trim = true;
 			return write_unit(w, word, first, end);
 		}
-		if (err != PROMOTE_NO_UNIT)
-			return err;
 	}
 	return write_blocks(w, first, end);
 }

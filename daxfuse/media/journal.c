@@ -234,7 +234,8 @@ static void seal(struct journal_record *record, uint64_t sequence)
 	header->crc = record_crc(record);
 }
 
-int journal_commit(struct volume *vol, struct journal_record *record)
+int journal_commit(struct volume *vol, struct journal_record *record,
+		   const struct tx_request *request)
 {
 	size_t bytes = sizeof(record->header) + record->header.bytes;
 	struct journal *j;
@@ -252,7 +253,7 @@ int journal_commit(struct volume *vol, struct journal_record *record)
 	}
 	pmem_fence(vol->pm);
 	apply(vol, record);
-	tx_executed(record->request, record->header.result);
+	tx_executed(request, record->header.result);
 	retire(vol, j->header);
 	j->commits++;
 	j->bytes += bytes;

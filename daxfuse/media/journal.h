@@ -12,7 +12,6 @@
 struct journal_record {
 	struct dxf_journal_header header;
 	char ops[JOURNAL_RECORD_MAX];
-	const struct tx_request *request; /* that it carries out; NULL */
 };
 
 /* Allocate vol->journals. 0 or -ENOMEM. */
@@ -27,11 +26,12 @@ void journal_close(struct volume *vol);
 int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed);
 
 /*
- * Make a record durable and carry it out. The caller has filled in request, ops and
- * header.bytes, .opcode, .unique and .result.
+ * Make a record durable and carry it out; `request` is told when it is durable (NULL: it is
+ * nobody's). The caller has filled in ops and header.bytes, .opcode, .unique and .result.
  * Order: see journal.c. After it returns everything is durable in place; -EIO: all
  * journals are poisoned, nothing has happened.
  */
-int journal_commit(struct volume *vol, struct journal_record *record);
+int journal_commit(struct volume *vol, struct journal_record *record,
+		   const struct tx_request *request);
 
 #endif

@@ -96,6 +96,7 @@ struct tx {
 	struct quota_hold quota;
 	_Alignas(8) char scratch[DXF_BLOCK_SIZE]; /* where edits go after an error */
 	_Alignas(64) char arena[ARENA_SIZE];
+	const struct tx_request *request; /* that it carries out; NULL */
 	struct journal_record record;
 };
 
@@ -172,7 +173,7 @@ int tx_begin(struct volume *vol, struct tx **ret_tx)
 	tx->edits = tx->bits_count = tx->abort_count = tx->commit_count = 0;
 	tx->quota.count = tx->quota.locked = 0;
 	memset(&tx->record.header, 0, sizeof(tx->record.header));
-	tx->record.request = NULL;
+	tx->request = NULL;
 	*ret_tx = tx;
 	return 0;
 }
@@ -357,7 +358,7 @@ void tx_decides(struct tx *tx, const struct tx_request *request, int64_t result)
 {
 	if (!request || !request->unique)
 		return;
-	tx->record.request = request;
+	tx->request = request;
 	tx->record.header.unique = request->unique;
 	tx->record.header.opcode = request->opcode;
 	tx->record.header.result = result;
@@ -506,7 +507,7 @@ int tx_commit(struct tx *tx)
 	}
 	write_fresh(tx);
 	if (tx->record.header.bytes)
-		err = journal_commit(tx->vol, &tx->record);
+		err = journal_commit(tx->vol, &tx->record, tx->request);
 	if (err) {
 		tx_abort(tx);
 		return err;

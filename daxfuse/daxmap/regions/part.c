@@ -246,21 +246,24 @@ static bool is_still_there_locked(const struct handover *h)
 	       region->prot == h->region->prot;
 }
 
-static int hand_over_locked(struct handover *h, struct dropped *dropped, unsigned *ret_count)
+static int hand_over_locked(struct handover *h, struct dropped *dropped, unsigned *ret_count,
+			    bool *ret_changed)
 {
 	uintptr_t stop;
 	int err = regions_reserve(3);
 
 	if (err)
 		return err;
-	if (!is_still_there_locked(h))
-		return 1;
+	*ret_changed = !is_still_there_locked(h);
+	if (*ret_changed)
+		return 0;
 	*ret_count = take_out_locked(h->start, h->end, dropped, &stop);
 	return replace_by_kernel_locked(h);
 }
 
-/* 1: the region has changed. */
-static int hand_over(const struct region *region, uintptr_t start, uintptr_t end)
+/* *ret_changed: nothing was done, as the region is another one by now. */
+static int hand_over(const struct region *region, uintptr_t start, uintptr_t end,
+		     bool *ret_changed)
 {
 	struct handover h = { .region = region, .start = start, .end = end,
 			      .from = MAX(start, region_visible_start(region)),
@@ -273,7 +276,7 @@ static int hand_over(const struct region *region, uintptr_t start, uintptr_t end
 	if (err)
 		return err;
 	guard = lock_take();
-	err = hand_over_locked(&h, dropped, &n);
+	err = hand_over_locked(&h, dropped, &n, ret_changed);
 	lock_release(guard);
 	release_dropped(dropped, n);
 	if (h.elsewhere)
@@ -286,6 +289,7 @@ int part_to_kernel(uintptr_t start, uintptr_t end)
 	int err = 0;
 
 	while (!err && start < end) {
+		bool changed = false;
 		struct region region;
 
 		if (!region_copy(start, end, &region))
@@ -293,12 +297,10 @@ int part_to_kernel(uintptr_t start, uintptr_t end)
 		start = MAX(start, region.start);
 		err = part_settle(start, MIN(end, region.end), true);
 		if (!err)
-			err = hand_over(&region, start, MIN(end, region.end));
+			err = hand_over(&region, start, MIN(end, region.end), &changed);
 		object_put(region.object);
-		if (!err)
+		if (!err && !changed)
 			start = MIN(end, region.end);
-		else if (err > 0)
-			err = 0;
 	}
 	return err;
 }
