@@ -26,7 +26,7 @@
  * A session is a program: one process has one for each mount, and one connection of it. In the
  * first HELLO it is 0, and WELCOME has its number, which DXF_IOC_MAP wants. REFUSED:
  * EPROTONOSUPPORT, another version; EACCES, the device is not for this user; EBUSY, another process
- * is connected with that session; or what the daemon lacks.
+ * is connected with that session; or any other errno: the daemon lacks something.
  *
  * UNMAP is a recall: of [offset, offset + length) of the file that DXF_IOC_MAP has called `cookie`,
  * all that was granted up to the number `grant`, also pieces that are still on their way. A thread
@@ -42,9 +42,9 @@
  * keeps its pins, and with them the space. An answer that comes late counts all the same.
  *
  * The connection ends when the daemon is replaced; pins live on. The program connects again at the
- * same path, until it succeeds, with HELLO of the same session, and what was asked meanwhile is
- * asked again: UNMAP of whole files. Pins end with the open files that they were made with, not
- * with the connection. The descriptor that comes with another WELCOME is of the same device: a
+ * same path, until it succeeds, with HELLO of the same session, and whatever was recalled meanwhile
+ * is recalled again: UNMAP of whole files. Pins end with the open files that they were made with,
+ * not with the connection. The descriptor that comes with another WELCOME is of the same device: a
  * client may close it.
  *
  * The daemon ends a connection on which a message has another length, comes before HELLO, or is

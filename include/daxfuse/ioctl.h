@@ -14,11 +14,11 @@
  * -EROFS if it changes something on a read-only mount, and -ENOTCONN or -ECONNABORTED if the mount
  * has no daemon any more. While a daemon is being replaced calls wait, and are then executed once.
  *
- * Versions. The number of an ioctl contains the length of its struct. What a number means, and
- * where its fields lie, never changes; a reserved field may get a meaning, but 0 in it always means
- * what it meant before. Anything else gets a new number. -ENOTTY: this daemon does not know the
- * number (or the file is on no daxfuse mount); a client goes on without. A client ignores flags,
- * reasons and members of JSON objects that it does not know.
+ * Versions. The number of an ioctl contains the length of its struct. The meaning of a number, and
+ * the place of its fields, never change; a reserved field may get a meaning, but 0 in it always
+ * means what it meant before. Anything else gets a new number. -ENOTTY: this daemon does not know
+ * the number (or the file is on no daxfuse mount); a client goes on without. A client ignores
+ * flags, reasons and members of JSON objects that it does not know.
  *
  * Who may call what, with a descriptor open for what, and what a directory answers:
  *
@@ -36,7 +36,7 @@
  *
  * "root" is uid 0 and the user that the daemon runs as, the owner of a user's mount (-EPERM for
  * others); "clients" are those whom the daemon gives its device (-EACCES for others). A descriptor
- * that is not open for what is needed: -EBADF for RANGE and REALIGN, -EACCES for the others.
+ * that is not open for that: -EBADF for RANGE and REALIGN, -EACCES for the others.
  */
 #ifndef DAXFUSE_IOCTL_H
 #define DAXFUSE_IOCTL_H
@@ -47,9 +47,9 @@
 #define DXF_IOC_TYPE 0xdf
 
 /*
- * Where a file's bytes lie, in ascending order; what is in no extent is a hole. A file that has
- * more extents than fit is asked again with .start as it came back. Each extent is as long as can
- * be: one that goes on in the file, on the device and with the same flags is no new one.
+ * Where a file's bytes lie, in ascending order; a part that is in no extent is a hole. A file that
+ * has more extents than fit is asked again with .start as it came back. Each extent is as long as
+ * can be: one that goes on in the file, on the device and with the same flags is no new one.
  */
 #define DXF_IOC_EXTENT_COUNT 128
 #define DXF_EXTENT_UNWRITTEN 1 /* reads as zeroes */
@@ -165,11 +165,11 @@ struct dxf_ioc_realign {
  *      that it has seen of this open file.
  *   7. For durability it flushes the CPU's lines over what it has stored (if DIRECT_FLUSH), or
  *      calls fsync() on the descriptor, which does so for all that anybody has stored.
- *   8. -ENOTCONN from DXF_IOC_MAP: the daemon was replaced. What is mapped stays good. The client
- *      connects again with the number of its session, and repeats the call. The next daemon does
- *      not know who has zeroes mapped, as they are nobody's: so the client unmaps all of them, and
- *      maps none that are on their way, as soon as the connection has ended, and once more after
- *      WELCOME. (If statfs() fails, too, the mount has ended.)
+ *   8. -ENOTCONN from DXF_IOC_MAP: the daemon was replaced. Mappings stay good. The client connects
+ *      again with the number of its session, and repeats the call. The next daemon does not know
+ *      who has zeroes mapped, as they are nobody's: so the client unmaps all of them, and maps none
+ *      that are on their way, as soon as the connection has ended, and once more after WELCOME. (If
+ *      statfs() fails, too, the mount has ended.)
  */
 
 /*
@@ -263,8 +263,8 @@ struct dxf_ioc_map {
 	__u32 reserved;
 	struct dxf_ioc_piece piece[DXF_MAP_PIECES];
 	/*
-	 * out: the highest number that the open file was granted so far, by whichever call. With
-	 * it in DXF_IOC_UNMAP all of a range is let go of, also what was granted and did not
+	 * out: the highest number that the open file was granted so far, by whichever call. With it
+	 * in DXF_IOC_UNMAP all of a range is let go of, also pieces that were granted and did not
 	 * fit the answer; other answers that are still on their way are void then.
 	 */
 	__u64 last_grant;
@@ -288,12 +288,12 @@ struct dxf_ioc_unmap {
  * A long-term pin, for memory that a device or the kernel uses by its physical address: the extents
  * beneath a range (allocated if need be) are not given to anybody else, whatever happens to the
  * file, until DXF_IOC_UNPIN of the same range, or the file is closed. They are never recalled:
- * UNMAP for such a range is answered all the same, but what is mapped stays. A part that is cut off
- * of the file stays readable and writable where it is mapped, as a piece of no file. Each pin is
- * one of its own, also on a range that has others; UNPIN of a part of a range shrinks the pin. It
- * maps nothing: that is DXF_IOC_MAP's, afterwards. -EINVAL: not whole 4 KiB, or no such pin;
- * -ENXIO: the range reaches behind the end of the file; -ENOSPC: its holes can't be filled; errors
- * of DXF_IOC_MAP.
+ * UNMAP for such a range is answered all the same, but the mapping stays. A part that is cut off of
+ * the file stays readable and writable where it is mapped, as a piece of no file. Each pin is one
+ * of its own, also on a range that has others; UNPIN of a part of a range shrinks the pin. It maps
+ * nothing: that is DXF_IOC_MAP's, afterwards. -EINVAL: not whole 4 KiB, or no such pin; -ENXIO: the
+ * range reaches behind the end of the file; -ENOSPC: its holes can't be filled; errors of
+ * DXF_IOC_MAP.
  */
 struct dxf_ioc_pin {
 	__u64 offset;
