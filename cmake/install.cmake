@@ -11,7 +11,9 @@ foreach(helper mount.daxfuse mount.fuse.daxfuse)
   file(CREATE_LINK ${to_daxfuse} ${CMAKE_BINARY_DIR}/links/${helper} SYMBOLIC)
   install(FILES ${CMAKE_BINARY_DIR}/links/${helper} DESTINATION ${CMAKE_INSTALL_SBINDIR})
 endforeach()
-install(FILES ${CMAKE_SOURCE_DIR}/include/daxfuse/ioctl.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/daxfuse)
+# The protocol: what a client is written from (libdaxmap installs its own header).
+install(FILES ${CMAKE_SOURCE_DIR}/include/daxfuse/ioctl.h ${CMAKE_SOURCE_DIR}/include/daxfuse/direct.h
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/daxfuse)
 
 configure_file(${CMAKE_SOURCE_DIR}/contrib/udev/95-daxfuse.rules.in
   ${CMAKE_BINARY_DIR}/95-daxfuse.rules @ONLY)

@@ -19,7 +19,6 @@
 
 enum lock_rank {
 	LOCK_LOOP,      /* fuse/loop.c: taking requests over, one at a time */
-	LOCK_CREW,      /* fuse/loop.c: its threads */
 	LOCK_REMOUNT,   /* daemon/remount.c */
 	LOCK_ORPHANS,   /* vfs/open.c: making one without a name; freeing one */
 	LOCK_GATE,      /* vfs/gate.c: whether an inode is mapped */
@@ -48,6 +47,7 @@ enum lock_rank {
 	LOCK_ANSWERS,   /* vfs/answers.c: slots that are in nobody's use */
 	LOCK_DEFERRED,  /* fuse/deferred.c: the queue */
 	LOCK_WAIT,      /* map/wait.c: sleepers on an entry */
+	LOCK_CREW,      /* fuse/loop.c: its threads; one is started by a thread that holds any of these */
 	LOCK_POISON,    /* pmem/poison.c */
 	LOCK_RANKS,
 };

@@ -9,7 +9,7 @@
  *   space.c      unit words and bitmaps against the claims; from here on space
  *                can be allocated for repairs, and walk.c copies what is shared
  *   name.c       every name of every directory (bucket.c)
- *   connect.c    what has no name, or can't be reached, goes to lost+found
+ *   connect.c    inodes without a name, or out of reach, go to lost+found
  *   rebuild.c    directories in which anything was wrong are written anew
  *   count.c      links, orphans; quota.c: projects; space.c once more
  *
@@ -124,7 +124,7 @@ void *ck_vector_add(void **item, size_t *count, size_t *room, size_t size);
 /* Report; true: go and repair it. ino 0: about none. */
 bool check_found(struct check *c, enum check_problem problem, uint64_t ino, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
-/* What check_found() said to repair could not be. */
+/* A repair that check_found() has counted could not be made. */
 void check_not_repaired(struct check *c);
 /* Whether stores are allowed at all at this point. */
 bool check_may_repair(const struct check *c);
@@ -132,7 +132,7 @@ void check_progress(const struct check *c, const char *what, uint64_t done, uint
 
 /* ---- media ------------------------------------------------------------- */
 
-/* Read what the pool would hold after replay. -EIO: poison. */
+/* Read the pool as it would be after replay. -EIO: poison. */
 int check_read(struct check *c, void *dst, uint64_t offset, size_t length);
 /* Durable when it returns; an aligned word. */
 void check_store64(struct check *c, uint64_t offset, uint64_t value);
@@ -146,7 +146,7 @@ int check_commit(struct check *c, uint64_t offset, const void *src, size_t lengt
 int ck_super_pass(struct check *c);
 int ck_journal_pass(struct check *c);
 void ck_journal_view_free(struct journal_view *view);
-/* Change what was read at offset to what it would be after replay. */
+/* Change bytes that were read at offset to those after replay. */
 void ck_journal_view_apply(const struct journal_view *view, uint64_t offset, void *dst, size_t length);
 
 /* ---- space ------------------------------------------------------------- */
@@ -215,7 +215,7 @@ int ck_xattr_check(struct subject *s);
 struct dir *ck_dir_find(struct check *c, uint32_t ino);
 struct dir *ck_dir_add(struct check *c, uint32_t ino);
 int ck_dir_add_block(struct check *c, struct dir *dir, uint64_t index, uint64_t offset);
-/* Follow what continues a bucket and claim it. */
+/* Follow the blocks that continue a bucket and claim them. */
 int ck_dir_claim_chain(struct subject *s, uint64_t index, uint64_t offset);
 
 /* The key that a name wants. */
@@ -233,9 +233,8 @@ struct name {
 	char text[DXF_NAME_MAX];
 };
 /*
- * Call fn for every name of dir that could be one, in the order of buckets, until
- * it returns non-zero. loud: report what is malformed, and mark dir for
- * rebuilding. *ret_slots: slots in use.
+ * Call fn for every name of dir that could be one, in the order of buckets, until it returns
+ * non-zero. loud: report malformed names, and mark dir for rebuilding. *ret_slots: slots in use.
  */
 typedef int (*name_fn)(struct check *c, struct dir *dir, const struct name *name, void *arg);
 int ck_dir_for_each(struct check *c, struct dir *dir, bool loud, uint64_t *ret_slots, name_fn fn,

@@ -23,13 +23,13 @@ struct pin_table; /* pins.h */
 enum clients_who { CLIENTS_OWNER, CLIENTS_NOBODY, CLIENTS_GROUP, CLIENTS_EVERYBODY };
 
 struct clients_policy {
-	enum clients_who who; /* OWNER: root, and who runs the daemon */
+	enum clients_who who; /* OWNER: root, and the user that runs the daemon */
 	uint32_t group;
 };
 
 struct clients_config {
 	struct vfs *vfs;
-	struct device *dev;           /* mapped; its descriptor is what programs get */
+	struct device *dev;           /* mapped; programs get its descriptor */
 	struct clients_policy policy;
 	const char *socket;           /* path; of a listening socket: */
 	int listener;                 /* stays its owner's; -1: nobody can connect */

@@ -10,9 +10,9 @@
  * (base/lockrank.h); LOCK_HOLDER over a holder's records. The engine calls back into recall.c with
  * its locks held: those functions take the session's lock only, and holder_gone() LOCK_SESSIONS.
  *
- * Threads that wait for an answer may hold all down to the engine's. So the one that takes
- * answers (server.c) takes none of these but a view's, which is a leaf, and what stands
- * below the engine's; it never closes a holder (holders.c).
+ * Threads that wait for an answer may hold all down to the engine's. So the one that takes answers
+ * (server.c) takes none of these but a view's, which is a leaf, and those that stand below the
+ * engine's; it never closes a holder (holders.c).
  */
 #ifndef DAXFUSE_CLIENTS_INTERNAL_H
 #define DAXFUSE_CLIENTS_INTERNAL_H

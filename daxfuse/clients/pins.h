@@ -66,13 +66,13 @@ struct pin_slots {
 	uint64_t longest; /* no record is, or was, longer */
 };
 
-/* What the holder had there of the same piece is in the new record, too. -EUSERS: the table is
- * full; -ENOMEM. */
+/* A record that the holder had there of the same piece is replaced by the new one. -EUSERS: the
+ * table is full; -ENOMEM. */
 int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record);
 /* A record that is there already belongs to these. -ENOMEM */
 int pins_kept_adopt(const struct pins_kept *kept, struct pin_slots *slots, uint32_t slot);
-/* Of a file range, what was granted up to that number. A record that is cut in the middle
- * becomes two, or stays what it is when the table is full. */
+/* Of a file range, all that was granted up to that number. A record that is cut in the middle
+ * becomes two, or stays as it is when the table is full. */
 void pins_kept_erase(struct pins_kept *kept, struct pin_slots *slots, uint64_t offset,
 		     uint64_t length, uint64_t grant);
 /* All, and the memory. */

@@ -59,8 +59,8 @@ struct fs_options {
 	 * nobody wants to know. */
 	void (*trimmed)(void *arg, uint64_t ino);
 	void *trimmed_arg;
-	/* As if fs_hold() had been called for each, before anything can be allocated: what
-	 * programs have mapped that have outlived an earlier mount. Not kept. */
+	/* As if fs_hold() had been called for each, before anything can be allocated: the space
+	 * that programs have mapped which have outlived an earlier mount. Not kept. */
 	const struct fs_held *held;
 	unsigned held_count;
 };
@@ -115,14 +115,14 @@ int fs_set_label(struct fs *fs, const char *label);
 /* ---- who and what ------------------------------------------------------ */
 
 /*
- * On whose behalf, and as which request. Where a function takes one, NULL means that nobody
- * asks again; what makes an inode needs to know whose it is.
+ * On whose behalf, and as which request. Where a function takes one, NULL means that nobody asks
+ * again; a function that makes an inode needs to know whose it is.
  *
  * A request that must not be executed twice - one that makes, links, renames or removes a name,
- * changes an xattr, collapses or inserts a range, writes - has a number (once.unique). It goes
- * into the record of the transaction that carries the request out, and once.executed() is called
- * while that record is live: with FS_RESULT of the inode for what makes one, the bytes of a
- * write, else 0. (A write is told of before anybody else can see its bytes.)
+ * changes an xattr, collapses or inserts a range, writes - has a number (once.unique). It goes into
+ * the record of the transaction that carries the request out, and once.executed() is called while
+ * that record is live: with FS_RESULT of the inode if it has made one, the bytes of a write, else
+ * 0. (A write is told of before anybody else can see its bytes.)
  */
 struct fs_request {
 	uint32_t uid;
@@ -160,7 +160,7 @@ enum {
 	FS_SET_MTIME = 32,
 	FS_SET_CTIME = 64,
 	FS_SET_KILL_SUIDGID = 128, /* drop suid, and sgid if group-executable */
-	FS_SET_KILL_SGID = 256,    /* with it: sgid in any case, who asks is not in the group */
+	FS_SET_KILL_SGID = 256,    /* with it: sgid in any case, the caller is not in the group */
 	FS_SET_TOUCH = 512,        /* both times are now, as by utime(NULL): append-only files, too */
 };
 
@@ -180,7 +180,7 @@ struct fs_setattr {
 int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr);
 int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
 int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr);
-/* What fs_setattr() would refuse as things are, without doing anything. */
+/* The error with which fs_setattr() would refuse now; does nothing else. */
 int fs_may_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set);
 
 /* Regular files, fifos, sockets, devices: mode says which. */
@@ -253,17 +253,18 @@ enum {
 	FS_WRITE_KILL_SUIDGID = 2, /* as those of FS_SET_ */
 	FS_WRITE_KILL_SGID = 4,
 };
-/* File capabilities go with the first byte, whoever writes. Short only when space or quota ends midway. */
+/* File capabilities go with the first byte, root's writes included. Short only when space or quota
+ * ends midway. */
 ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
 		 size_t length, uint64_t offset, unsigned flags);
-/* What else changes a file's bytes must take away before: file capabilities, and the bits that
+/* Before a file's bytes are changed by any other means: file capabilities go, and the bits that
  * kill says (FS_WRITE_KILL_*). *ret_dropped: there was something. */
 int fs_drop_privileges(struct fs *fs, uint64_t ino, unsigned kill, bool *ret_dropped);
 /* mode: FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE,
  * ZERO_RANGE, COLLAPSE_RANGE, INSERT_RANGE. */
 int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
 		 uint64_t offset, uint64_t length);
-/* What fs_fallocate() would refuse as things are, without doing anything. */
+/* The error with which fs_fallocate() would refuse now; does nothing else. */
 int fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length);
 /* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */
 off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence);
@@ -308,23 +309,23 @@ int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved);
  * (*ret_found: *offset is its), looked for only so far; or where to go on. */
 int fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_found);
 /*
- * While this is on, the file's extents stay where they are, as programs may have them mapped:
- * none is moved, none is freed but by a caller that names its range (truncating, punching,
- * collapsing, inserting, fs_map_promote(), fs_map_allocate(), fs_realign()). Writing and
- * reserving fill holes; only a hole of a whole region becomes a unit by the way. What a unit
- * holds of the file counts as written, also where the file grows over it (with zeroes there
- * when the new size is seen), and punching a part of it stores zeroes. Counted; the inode
- * is not freed meanwhile. -ENODEV: no regular file.
+ * While this is on, the file's extents stay where they are, as programs may have them mapped: none
+ * is moved, none is freed but by a caller that names its range (truncating, punching, collapsing,
+ * inserting, fs_map_promote(), fs_map_allocate(), fs_realign()). Writing and reserving fill holes;
+ * only a hole of a whole region becomes a unit by the way. The part of the file that a unit holds
+ * counts as written, also where the file grows over it (with zeroes there when the new size is
+ * seen), and punching a part of it stores zeroes. Counted; the inode is not freed meanwhile.
+ * -ENODEV: no regular file.
  */
 int fs_keep_layout(struct fs *fs, uint64_t ino, bool on);
-/* Zero in place what lies beneath a range, also behind the end of the file; holes stay.
+/* Zero in place all that lies beneath a range, also behind the end of the file; holes stay.
  * UINT64_MAX: to the end of all that there is. */
 int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
 /*
- * The file has grown from old_size, over a unit that is mapped: what is in the file of it now
- * counts as written, as it is, for mappers may have stored there since. The caller has
- * zeroed what lies behind old_size before the file grew (fs_map_zero()). Nothing is left to
- * do if the layout was kept when it grew, or where there is no unit.
+ * The file has grown from old_size, over a unit that is mapped: the part of it that is in the file
+ * now counts as written, as it is, for mappers may have stored there since. The caller has zeroed
+ * all behind old_size before the file grew (fs_map_zero()). Nothing is left to do if the layout was
+ * kept when it grew, or where there is no unit.
  */
 int fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size);
 /* Its data is about to be changed through a mapping: mtime and ctime. */
@@ -366,11 +367,10 @@ struct fs_space {
 void fs_get_space(struct fs *fs, struct fs_space *ret_space);
 
 /*
- * Somebody has a range of the pool's space mapped, whole blocks of it: when it is freed,
- * or if it is free, it is not allocated again until fs_unhold(). Counted, block by block;
- * in memory only, as a crash of the machine ends who maps it. -EINVAL: not of the data
- * area, or no whole blocks; -ENOMEM. Both take no lock that their caller could hold
- * but an allocator's.
+ * Somebody has a range of the pool's space mapped, whole blocks of it: when it is freed, or if it
+ * is free, it is not allocated again until fs_unhold(). Counted, block by block; in memory only, as
+ * a crash of the machine ends the programs that map it. -EINVAL: not of the data area, or no whole
+ * blocks; -ENOMEM. Both take no lock that their caller could hold but an allocator's.
  */
 int fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length);
 void fs_unhold(struct fs *fs, uint64_t device_offset, uint64_t length);

@@ -3,9 +3,9 @@
  * Of the room: the mounted filesystem and its inodes in memory.
  *
  * Locks (base/lockrank.h): LOCK_RENAME is for renames from one directory to another, and of a
- * directory to the name of another one: the only ones that hold unrelated directories. LOCK_INODE of
- * several: an ancestor before what is below it; two unrelated directories (rename only) lower
- * number first; then others, lower number first. The allocators' and the journal's come below.
+ * directory to the name of another one: the only ones that hold unrelated directories. LOCK_INODE
+ * of several: an ancestor before all below it; two unrelated directories (rename only) lower number
+ * first; then others, lower number first. The allocators' and the journal's come below.
  *
  * An inode's lock is held exclusively over every change of it, from before the
  * transaction begins until it has been committed.
@@ -68,8 +68,8 @@ void inode_unlock(struct fs *fs, struct inode *inode);
 bool inode_is_dir(const struct inode *inode);
 /* Whether it has no name left: it lives until fs_forget(), or the next mount. */
 bool inode_is_orphan(const struct inode *inode);
-/* Lock two (either may be NULL or both the same): a directory before what is
- * none, lower number first. */
+/* Lock two (either may be NULL or both the same): a directory before any other kind, lower number
+ * first. */
 void inode_lock_two(struct inode *a, struct inode *b);
 void inode_unlock_two(struct inode *a, struct inode *b);
 
@@ -115,16 +115,15 @@ int acl_set(const void *value, size_t size, bool access, struct dxf_inode *inode
 
 enum { PRUNE_BUDGET = 1024 };
 
-/* Set the size; ends tx. inode is locked exclusively, di its shadow. Beyond what
- * one transaction holds, more follow, and a crash between them is completed by
- * the next mount. */
+/* Set the size; ends tx. inode is locked exclusively, di its shadow. If one transaction can't hold
+ * all of it more follow, and a crash between them is completed by the next mount. */
 int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
 		    uint64_t size);
-/* Free what lies past the end, as often as needed, and clear TRUNCATING. */
+/* Free all that lies past the end, as often as needed, and clear TRUNCATING. */
 int truncate_finish(struct fs *fs, struct inode *inode);
-/* The file is about to grow to upto: zero from its end to the end of its block, or upto, in
- * place: nobody sees it yet. In a unit that may be mapped, also what follows, and it counts
- * as written. Fenced with the transaction's data. */
+/* The file is about to grow to upto: zero from its end to the end of its block, or upto, in place:
+ * nobody sees it yet. In a unit that may be mapped, also the rest of the unit, and it counts as
+ * written. Fenced with the transaction's data. */
 int zero_tail(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
 	      uint64_t upto);
 /* Free all that an orphan holds and the inode itself; locked exclusively. */
@@ -180,10 +179,9 @@ static inline uint64_t blocks_of(uint64_t bytes)
 }
 
 /*
- * Before bytes are handed out or stored over: -EIO if one of their pages answers
- * with SIGBUS. A byte a page is enough: what the kernel knows to be poisoned is not
- * mapped at all. The last line is looked at, too, as the CPU reads it when it is
- * stored in part.
+ * Before bytes are handed out or stored over: -EIO if one of their pages answers with SIGBUS. A
+ * byte a page is enough: a page that the kernel knows to be poisoned is not mapped at all. The last
+ * line is looked at, too, as the CPU reads it when it is stored in part.
  */
 int probe_range(const struct pmem *pm, const void *dst, uint64_t n);
 /*

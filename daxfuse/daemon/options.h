@@ -69,7 +69,7 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *ret_
 		  size_t error_size);
 void options_print_help(void);
 
-/* What belongs to the filesystem, not to one place of it: a word each, the same for equal ones. */
+/* Options of the filesystem, not of one place of it: a word each, the same for equal ones. */
 enum option_word {
 	WORD_READ_ONLY, WORD_ATIME, WORD_DAX, WORD_DIRECT, WORD_ALLOW_OTHER, WORD_KERNEL,
 	WORD_KEEPER, WORD_THREADS, WORD_TRANSPORT, OPTION_WORDS,

@@ -18,9 +18,9 @@ int deferred_start(struct transport *t, void (*end)(struct transport *t),
 /* From any thread: begin no more jobs, and let the session's loop end when the one that
  * is under way is done: the kernel may need requests answered for it. */
 void deferred_end(struct deferred *d);
-/* Finish the queue and the thread, after the session's loop has ended. If the mount
- * has ended with it, the kernel knows nothing any more, so what is in the queue is
- * freed; else it is left to the next process. NULL is fine. */
+/* Finish the queue and the thread, after the session's loop has ended. If the mount has ended with
+ * it, the kernel knows nothing any more, so all that is in the queue is freed; else it is left to
+ * the next process. NULL is fine. */
 void deferred_stop(struct deferred *d, bool unmounted);
 
 /* The kernel has let go of ino, in part at least: free it if it is an orphan

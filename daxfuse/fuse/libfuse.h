@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libfuse's low-level API, and all that differs between 3.17 (the floor) and
- * later: the build looks for each feature, what is missing becomes a stub here,
- * so that no other file asks for versions.
+ * libfuse's low-level API, and all that differs between 3.17 (the floor) and later: the build looks
+ * for each feature, a missing one becomes a stub here, so that no other file asks for versions.
  */
 #ifndef DAXFUSE_FUSE_LIBFUSE_H
 #define DAXFUSE_FUSE_LIBFUSE_H

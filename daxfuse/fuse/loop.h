@@ -8,8 +8,8 @@
 
 #include "internal.h"
 
-/* Greet the kernel as the last process did and have it send again what that one
- * did not answer; then serve until unmounted or stopped. 0 or negative errno. */
+/* Greet the kernel as the last process did and have it send again all that was not answered; then
+ * serve until unmounted or stopped. 0 or negative errno. */
 int loop_serve(struct transport *t);
 /* From any thread: take no more requests. */
 void loop_stop(struct transport *t);

@@ -21,8 +21,8 @@ bool requests_begin(struct vfs_answers *a, const struct fuse_in_header *header, 
 void requests_end(struct vfs_answers *a);
 /* This thread takes no more of them. */
 void requests_leave(struct vfs_answers *a);
-/* Another thread will answer what this one has begun: it attaches what this one
- * got when detaching (NULL if there is no request, or no slot), and ends it. */
+/* Another thread will answer the request that this one has begun: it attaches the slot that this
+ * one got when detaching (NULL if there is no request, or no slot), and ends it. */
 struct vfs_answer *requests_detach(void);
 void requests_attach(struct vfs_answer *answer);
 

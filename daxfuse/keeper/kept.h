@@ -6,10 +6,9 @@
  * kernel said when it greeted us, the requests that are in progress, and, behind
  * that, which pieces of the device programs have mapped (clients/pins.h).
  *
- * A memfd and not the pool: SIGKILL loses no store, and what is in it means
- * nothing once the machine or the mount is gone, as the kernel's side of it is
- * gone, too. So it costs no flush and no fence. docs/design/restart.md has the
- * argument.
+ * A memfd and not the pool: SIGKILL loses no store, and its contents mean nothing once the machine
+ * or the mount is gone, as the kernel's side of it is gone, too. So it costs no flush and no fence.
+ * docs/design/restart.md has the argument.
  */
 #ifndef DAXFUSE_KEEPER_KEPT_H
 #define DAXFUSE_KEEPER_KEPT_H
@@ -44,7 +43,7 @@ struct kept {
 	int64_t last_death;  /* ns since the epoch; 0: none */
 	char last_reason[128];
 	char binary[4096];     /* what the keeper starts next */
-	char device[4096];     /* canonical: whoever takes over must not look at a path */
+	char device[4096];     /* canonical: a process that takes over must not look at a path */
 	char mountpoint[4096]; /* that leads through the mount itself */
 	char socket[108];      /* where programs ask for the device; "": nowhere */
 	uint32_t number; /* of the mount, see places.h; 0: not mounted yet */
@@ -82,11 +81,10 @@ struct kept_config {
 	const struct clients_policy *policy; /* who may come near the socket */
 };
 
-/* The descriptors and the memory of a new mount. What can't be had
- * of the device and of /dev/fuse is left to who serves to complain about. 0 or
- * negative errno. */
+/* The descriptors and the memory of a new mount. If the device or /dev/fuse can't be had, the
+ * serving process will say so. 0 or negative errno. */
 int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct kept **ret_kept);
-/* Map what an earlier process made. -EINVAL: not ours; -EOPNOTSUPP: another version. */
+/* Map the memory that an earlier process made. -EINVAL: not ours; -EOPNOTSUPP: another version. */
 int kept_map(int fd, struct kept **ret_kept);
 /* What programs have mapped, of the same descriptor. 0 or negative errno. */
 int kept_map_pins(int fd, struct pin_table **ret_pins);

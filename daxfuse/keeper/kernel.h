@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Of the FUSE protocol: what is newer than the header of the oldest distribution
- * that we build on (include/uapi/linux/fuse.h of Linux 6.9 and 6.16). */
+/* Of the FUSE protocol: definitions that are newer than the header of the oldest distribution that
+ * we build on (include/uapi/linux/fuse.h of Linux 6.9 and 6.16). */
 #ifndef DAXFUSE_KEEPER_KERNEL_H
 #define DAXFUSE_KEEPER_KERNEL_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Where the daemon speaks: to stderr in the foreground and until the mount is
- * usable, to syslog afterwards. What libfuse says comes the same way.
+ * Where the daemon speaks: to stderr in the foreground and until the mount is usable, to syslog
+ * afterwards. Messages of libfuse come the same way.
  */
 #ifndef DAXFUSE_KEEPER_LOG_H
 #define DAXFUSE_KEEPER_LOG_H

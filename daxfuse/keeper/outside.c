@@ -33,9 +33,10 @@ struct inode_handle {
 };
 
 struct call {
-	const struct place *place;
-	const char *where; /* of those two that touch it: found by the caller's thread, as a child of
-			    * many threads had better not allocate (ASan's allocator is locked then) */
+	/* Found by the caller's thread, as a child of many threads must not allocate: the allocator
+	 * may be locked for ever. */
+	const char *where; /* of those two that touch it */
+	char **everywhere; /* of those that unmount */
 	unsigned read_ahead;
 	struct inode_handle handle; /* of outside_ask(), as what follows */
 	uint64_t node;
@@ -92,7 +93,7 @@ void outside_look(const struct place *place, unsigned read_ahead)
 	CLEANUP_FREE char *where = places_find(place->number, place->path);
 
 	run_outside(look_at, &(struct call){
-		.place = place, .where = where, .read_ahead = read_ahead,
+		.where = where, .read_ahead = read_ahead,
 	});
 }
 
@@ -122,22 +123,35 @@ static bool is_open_as(int folder, const char *name, const struct statx *mount, 
 	       stx.stx_dev_minor == mount->stx_dev_minor && stx.stx_ino == node;
 }
 
+/* The descriptor of a program that is such a file. */
+static int find_open(int folder, const struct statx *mount, uint64_t node)
+{
+	_Alignas(struct dirent64) char room[4096]; /* readdir() would allocate its own */
+	ssize_t n;
+
+	while ((n = getdents64(folder, room, sizeof(room))) > 0) {
+		for (char *at = room; at < room + n; at += ((struct dirent64 *)at)->d_reclen) {
+			const char *name = ((struct dirent64 *)at)->d_name;
+
+			if (is_open_as(folder, name, mount, node))
+				return openat(folder, name, O_PATH | O_CLOEXEC);
+		}
+	}
+	return -1;
+}
+
 /* Through a descriptor of the program that waits for us. */
 static int ask_by_program(const struct call *c, int mount)
 {
-	CLEANUP_FD int fd = -1;
+	CLEANUP_FD int folder = -1, fd = -1;
 	struct statx stx;
 	char path[32];
-	DIR *folder;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", c->pid);
-	folder = c->pid ? opendir(path) : NULL;
-	if (!folder || statx(mount, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stx))
+	folder = c->pid ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (folder < 0 || statx(mount, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stx))
 		return -EPERM;
-	for (struct dirent *entry = readdir(folder); entry && fd < 0; entry = readdir(folder)) {
-		if (is_open_as(dirfd(folder), entry->d_name, &stx, c->node))
-			fd = openat(dirfd(folder), entry->d_name, O_PATH | O_CLOEXEC);
-	}
+	fd = find_open(folder, &stx, c->node);
 	return fd < 0 ? -ENOENT : renew_size(fd);
 }
 
@@ -160,7 +174,6 @@ int outside_ask(const struct place *place, uint64_t node, uint32_t generation, i
 {
 	CLEANUP_FREE char *where = places_find(place->number, place->path);
 	const struct call call = {
-		.place = place,
 		.where = where,
 		.node = node,
 		.pid = pid,
@@ -197,7 +210,7 @@ static void write_back(const char *place)
 		syncfs(fd);
 }
 
-static int unmount_place(const char *place, void *arg)
+static int unmount_place(const char *place)
 {
 	write_back(place);
 	if (umount2(place, UMOUNT_NOFOLLOW) == 0)
@@ -207,12 +220,11 @@ static int unmount_place(const char *place, void *arg)
 
 static int unmount_all(const struct call *c)
 {
-	return places_each(c->place->number, unmount_place, NULL);
-}
+	int err = 0;
 
-int outside_unmount(const struct place *place)
-{
-	return run_outside(unmount_all, &(struct call){ .place = place }) ? -EBUSY : 0;
+	for (char **place = c->everywhere; !err && *place; place++)
+		err = unmount_place(*place);
+	return err;
 }
 
 static int detach_place(const char *place, void *arg)
@@ -224,16 +236,31 @@ static int detach_place(const char *place, void *arg)
 
 static int detach_all(const struct call *c)
 {
-	outside_detach_places(c->place->number);
+	for (char **place = c->everywhere; *place; place++)
+		detach_place(*place, NULL);
 	return 0;
+}
+
+static int run_everywhere(int (*fn)(const struct call *c), unsigned number)
+{
+	char **everywhere = places_all(number);
+	int err = everywhere ? run_outside(fn, &(struct call){ .everywhere = everywhere }) : -ENOMEM;
+
+	places_free(everywhere);
+	return err;
+}
+
+int outside_unmount(const struct place *place)
+{
+	return run_everywhere(unmount_all, place->number) ? -EBUSY : 0;
+}
+
+void outside_detach(const struct place *place)
+{
+	run_everywhere(detach_all, place->number);
 }
 
 void outside_detach_places(unsigned number)
 {
 	places_each(number, detach_place, NULL);
-}
-
-void outside_detach(const struct place *place)
-{
-	run_outside(detach_all, &(struct call){ .place = place });
 }

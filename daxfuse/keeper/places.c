@@ -114,6 +114,44 @@ char *places_find(unsigned number, const char *wanted)
 	return choice.found;
 }
 
+struct list {
+	char **places;
+	size_t count;
+};
+
+static int add_place(const char *path, void *arg)
+{
+	struct list *list = arg;
+	char **more = reallocarray(list->places, list->count + 2, sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	list->places = more;
+	more[list->count] = strdup(path);
+	if (!more[list->count])
+		return -ENOMEM;
+	more[++list->count] = NULL;
+	return 0;
+}
+
+void places_free(char **places)
+{
+	for (char **place = places; place && *place; place++)
+		free(*place);
+	free(places);
+}
+
+char **places_all(unsigned number)
+{
+	struct list list = { calloc(1, sizeof(char *)), 0 };
+
+	if (!list.places || places_each(number, add_place, &list) < 0) {
+		places_free(list.places);
+		return NULL;
+	}
+	return list.places;
+}
+
 static bool has_device(struct libmnt_fs *fs, const void *arg)
 {
 	const char *type = mnt_fs_get_fstype(fs), *source = mnt_fs_get_srcpath(fs);

@@ -31,11 +31,11 @@ struct map_backend {
 	int (*size)(void *file, uint64_t *ret_size);
 	int (*iomap)(void *file, uint64_t offset, uint64_t length, struct map_extent *ret_extent);
 	/*
-	 * Make [offset, offset + length), a page or a unit, MAPPED; what was a hole or
-	 * unwritten is zeroed. A unit becomes a whole aligned one if there is one, and may
-	 * become blocks else; its part behind the end of the file reads as zeroes. When this
-	 * returns 0, the extents are in the journal and the zeroes durable: a mapper sees
-	 * them next. -ENOSPC, -EDQUOT.
+	 * Make [offset, offset + length), a page or a unit, MAPPED; parts that were holes or
+	 * unwritten are zeroed. A unit becomes a whole aligned one if there is one, and may become
+	 * blocks else; its part behind the end of the file reads as zeroes. When this returns 0,
+	 * the extents are in the journal and the zeroes durable: a mapper sees them next. -ENOSPC,
+	 * -EDQUOT.
 	 */
 	int (*allocate)(void *file, uint64_t offset, uint64_t length);
 	/*
@@ -44,8 +44,8 @@ struct map_backend {
 	 * transaction, free the old blocks. Nobody maps any of the unit meanwhile. -ENOSPC.
 	 */
 	int (*promote)(void *file, uint64_t offset);
-	/* Zero in place, durably, what the file has of the range, also behind its end;
-	 * holes stay holes. */
+	/* Zero in place, durably, all that the file has of the range, also behind its end; holes
+	 * stay holes. */
 	int (*zero)(void *file, uint64_t offset, uint64_t length);
 	/* Whether enough of the unit at offset is in use for it to be gathered by the way. */
 	bool (*is_worth_a_unit)(void *file, uint64_t offset);

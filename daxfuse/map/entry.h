@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The entries of one file: what is known of each aligned range of it, and who
- * works on it just now.
+ * The entries of one file: what is known of each aligned range of it, and whether a thread works on
+ * it just now.
  *
- * An entry is of order 0 (a page, 4 KiB) or 9 (a unit, 2 MiB), and is found by any
- * page index inside it. No page ever has two: a unit's slot holds either its PMD
- * entry or a table of its PTE entries, and changes from one to the other in one
- * store. Who finds a locked entry sleeps on the start of that entry, whatever index
- * they came with.
+ * An entry is of order 0 (a page, 4 KiB) or 9 (a unit, 2 MiB), and is found by any page index
+ * inside it. No page ever has two: a unit's slot holds either its PMD entry or a table of its PTE
+ * entries, and changes from one to the other in one store. A thread that finds a locked entry
+ * sleeps on the start of that entry, whatever index it came with.
  *
  * No lock is common to two entries: to take one is a walk down a radix tree and a
  * compare-and-swap.

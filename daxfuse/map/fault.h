@@ -6,10 +6,9 @@
 #include "internal.h"
 
 /*
- * What was asked of the backend since the file was locked, and holds until it is unlocked: the
- * size can only have grown, and an extent that is MAPPED stays where it is, unless its unit is
- * promoted (struct map_file: layout). Of holes nothing is remembered, as a write fills them at any
- * time.
+ * Answers of the backend since the file was locked, which hold until it is unlocked: the size can
+ * only have grown, and an extent that is MAPPED stays where it is, unless its unit is promoted
+ * (struct map_file: layout). Of holes nothing is remembered, as a write fills them at any time.
  */
 struct known {
 	uint64_t size;

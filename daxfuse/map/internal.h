@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Of the room: an engine, its files, their views. Of the one lock order (base/lockrank.h) it has
- * LOCK_FILE, then LOCK_ENTRY, then what the backend takes, then the leaf LOCK_VIEW: that one alone is
- * what a mapper needs to let go of something, so a thread that waits for a mapper may hold the file
- * and entries, and the answer still gets through.
+ * LOCK_FILE, then LOCK_ENTRY, then those of the backend, then the leaf LOCK_VIEW: a mapper needs
+ * that one alone to let go of something, so a thread that waits for a mapper may hold the file and
+ * entries, and the answer still gets through.
  */
 #ifndef DAXFUSE_MAP_INTERNAL_H
 #define DAXFUSE_MAP_INTERNAL_H
@@ -115,14 +115,14 @@ void view_unlock(struct map_view *view);
 int view_pin(struct map_view *view, uint64_t start, unsigned order, bool writable,
 	     uint64_t *ret_grant);
 
-/* Who still pins a range after all have been asked. */
+/* Whether a range is still pinned after all mappers have been asked. */
 enum held { HELD_NOT, HELD_UNANSWERED, HELD_KEPT };
 /* Ask all views but one (NULL: all) to let go of a range of pages, and wait for those that
  * answer. Entries of the range are locked, or the file is, exclusively. */
 enum held views_ask(struct map_file *file, uint64_t from, uint64_t last,
 		    const struct map_view *except);
 enum held views_held(struct map_file *file, uint64_t from, uint64_t last);
-/* Forget the pins in a range: what they are on needs none. */
+/* Forget the pins in a range: zeroes need none. */
 void views_drop(struct map_file *file, uint64_t from, uint64_t last);
 
 /* ---- quarantine.c --------------------------------------------------------- */
@@ -132,8 +132,8 @@ void quarantine(struct map_file *file, const struct map_pinned *piece);
 /* A piece that one view has, and its file has not: stale from the beginning. Released at
  * once if the view is closed (-ENOTCONN); never without memory (-ENOMEM). */
 int quarantine_stray(struct map_view *view, const struct map_pinned *piece);
-/* Take from view what it has stale in a range, up to a grant; needs its lock. The result
- * goes to stale_free(), without. */
+/* Take from view all that it has stale in a range, up to a grant; needs its lock. The result goes
+ * to stale_free(), without. */
 struct stale_pin *stale_take(struct map_view *view, uint64_t from, uint64_t last, uint64_t grant);
 void stale_free(struct stale_pin *stale);
 

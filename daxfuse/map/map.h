@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The mapping engine: who has which part of which file mapped, and in which size.
+ * The mapping engine: which mapper has which part of which file, in mappings of which size.
  * docs/design/mapping.md argues the races.
  *
  * One engine a mounted filesystem, one map_file for each file that is mapped, one
@@ -72,8 +72,8 @@ int map_engine_new(const struct map_backend *backend, void *pool, struct map_eng
 void map_engine_free(struct map_engine *engine);
 /* How long a mapper that said it would answer is waited for (1000). Not while in use. */
 void map_engine_set_answer_ms(struct map_engine *engine, unsigned ms);
-/* What an earlier engine has granted, whose mappers live on: views that are opened from now
- * on give higher numbers. Not while in use. */
+/* The last number of an earlier engine, whose mappers live on: views that are opened from now on
+ * give higher numbers. Not while in use. */
 void map_engine_set_first_grant(struct map_engine *engine, uint64_t grant);
 uint64_t map_engine_count(const struct map_engine *engine, enum map_counter counter);
 
@@ -124,17 +124,16 @@ void map_let_go(struct map_view *view, uint64_t offset, uint64_t length, uint64_
 /* The highest number of a piece that the view was given. */
 uint64_t map_view_last_grant(struct map_view *view);
 /*
- * Before the first fault of a view: its mapper has a piece that an earlier engine gave, which
- * is held against being allocated. [offset, offset + length) of the file on
- * [device_offset, ...), whole pages or (ORDER_PMD) aligned units, in mappings of that order.
- * Where the file still has just that, it is pinned again, as a fault would have left it, and
- * backend.release() comes at once: it is the file's. The rest is quarantined for this
- * view, and release() comes when it lets go: once for each byte in any case, so whoever
- * restores a piece for several views holds it as often. Any answer that covers a piece lets
- * go of it, whatever number it has.
+ * Before the first fault of a view: its mapper has a piece that an earlier engine gave, which is
+ * held against being allocated. [offset, offset + length) of the file on [device_offset, ...),
+ * whole pages or (ORDER_PMD) aligned units, in mappings of that order. Where the file still has
+ * just that, it is pinned again, as a fault would have left it, and backend.release() comes at
+ * once: it is the file's. The rest is quarantined for this view, and release() comes when it lets
+ * go: once for each byte in any case, so a caller that restores a piece for several views holds it
+ * as often. Any answer that covers a piece lets go of it, whatever number it has.
  *
- * -EINVAL: not aligned, or too late; nothing has been done. -ENOMEM, -ENOTCONN, and errors
- * of the backend: what could not be restored is never released.
+ * -EINVAL: not aligned, or too late; nothing has been done. -ENOMEM, -ENOTCONN, and errors of the
+ * backend: a piece that could not be restored is never released.
  */
 int map_view_restore(struct map_view *view, uint64_t offset, uint64_t length,
 		     uint64_t device_offset, unsigned order, bool writable);
@@ -158,10 +157,10 @@ struct map_request {
 };
 
 /*
- * The only way to get a mapping. What is given is pinned. Above 0: an enum
- * map_fallback; the caller asks for the next smaller order. -ENXIO: beyond the end of
- * the file; -EIO: poison; -ENOSPC, -EDQUOT; -ENOTCONN: the view is closed; -EBUSY: it
- * takes whole units only, and this one can't be made one now.
+ * The only way to get a mapping. The piece is pinned. Above 0: an enum map_fallback; the caller
+ * asks for the next smaller order. -ENXIO: beyond the end of the file; -EIO: poison; -ENOSPC,
+ * -EDQUOT; -ENOTCONN: the view is closed; -EBUSY: it takes whole units only, and this one can't be
+ * made one now.
  */
 int map_fault(struct map_view *view, const struct map_request *request,
 	      struct map_piece *ret_piece);
@@ -207,8 +206,8 @@ struct map_change {
 
 /*
  * Before the extents of a range are freed or moved: nobody faults in the file until
- * map_change_end(), called by the same thread, and who can let go of the range has. No
- * lock of the inode may be held. -EBUSY (MOVE): somebody did not.
+ * map_change_end(), called by the same thread, and all mappers that can let go of the range have.
+ * No lock of the inode may be held. -EBUSY (MOVE): somebody did not.
  */
 int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
 		     uint64_t length, struct map_change *ret_change);
@@ -219,16 +218,16 @@ enum map_outcome {
 	 * of it is as before, and then its hold ends by backend.release(), or as if made. */
 	MAP_CHANGE_FAILED,
 };
-/* -EIO: what lies behind the new end could not be zeroed. */
+/* -EIO: the bytes behind the new end could not be zeroed. */
 int map_change_end(struct map_change *change, enum map_outcome outcome);
 
-/* The file is about to grow from old_size: what mappers have stored behind its end is gone.
+/* The file is about to grow from old_size: bytes that mappers have stored behind its end are gone.
  * No lock of the inode may be held. */
 int map_grow(struct map_file *file, uint64_t old_size);
-/* A range was written, through the filesystem: who reads zeroes there, as it was a hole,
- * lets go of them, and so do copies. No lock of the inode may be held. */
+/* A range was written, through the filesystem: mappers that read zeroes there, as it was a hole,
+ * let go of them. No lock of the inode may be held. */
 int map_wrote(struct map_file *file, uint64_t offset, uint64_t length);
-/* fsync: what was stored to the range before this call is durable when it returns. */
+/* fsync: earlier stores to the range are durable when it returns. */
 int map_writeback(struct map_file *file, uint64_t offset, uint64_t length);
 /* Whether something may be stored to the range without asking, or was since its last
  * writeback. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A mapper is whoever holds mappings: a program through the client library, a guest
- * through its DAX window, a view in the kernel, the kernel's page cache. The engine
- * knows none of them, only what each can do:
+ * A mapper holds mappings: a program through the client library, a guest through its DAX window, a
+ * view in the kernel, the kernel's page cache. The engine does not know which kind it is, only what
+ * it can do:
  *
  *                       client     guest      kernel view   page cache
  *   smallest            PMD, PTE   PTE        PMD           PTE
@@ -37,15 +37,15 @@ struct map_piece {
 	uint64_t file_offset;
 	uint64_t length;
 	uint64_t device_offset;
-	/* Whatever was granted up to a number is void once unmap() came with that number or
-	 * a higher one: a piece that was on its way then must not be mapped any more, but
-	 * faulted again. */
+	/* All that was granted up to a number is void once unmap() came with that number or a
+	 * higher one: a piece that was on its way then must not be mapped any more, but faulted
+	 * again. */
 	uint64_t grant;
-	uint64_t last_grant;    /* of all that was joined in it: what is let go of up to here is
-				 * all of it */
+	uint64_t last_grant;    /* of all that was joined in it: letting go up to here is letting go
+				 * of all of it */
 	int reason;             /* enum map_fallback: why it is no larger; 0: nothing was in the way */
-	/* Before the piece is mapped, the view unmaps this (0 bytes: nothing). What the
-	 * piece itself covers it may map over. */
+	/* Before the piece is mapped, the view unmaps this (0 bytes: nothing). It may map over the
+	 * part that the piece itself covers. */
 	uint64_t drop_offset;
 	uint64_t drop_length;
 };
@@ -58,8 +58,8 @@ struct mapper_ops {
 	 * is one for writing. */
 	bool read_only_first;
 
-	/* Map it, over whatever is mapped there. Failing, it is taken to be mapped. NULL:
-	 * the pieces are taken from what map_fault() returns. */
+	/* Map it, over any mapping that is there. Failing, it is taken to be mapped. NULL: the
+	 * pieces are taken from what map_fault() returns. */
 	int (*map)(void *mapper, const struct map_piece *piece);
 	/* Let go of a file range, of all that was granted up to that number. 0: it has.
 	 * -EINPROGRESS: it will say so by map_let_go(). Any other error: it will not, or not

@@ -20,7 +20,7 @@ struct pins {
 	struct tree units;
 };
 
-/* A page or a unit at start, granted; a unit takes the place of pages that it has. What was
+/* A page or a unit at start, granted; a unit takes the place of pages that it has. A pin that was
  * there for writing stays so, though this is for reading. -ENOMEM */
 int pins_add(struct pins *pins, uint64_t start, unsigned order, bool writable, uint64_t grant);
 bool pins_any(struct pins *pins, uint64_t from, uint64_t last, uint64_t grant);

@@ -40,8 +40,8 @@ static inline void probe_fault_end(uint64_t file, uint64_t offset, unsigned orde
 	DTRACE_PROBE5(daxfuse, fault_end, file, offset, order, access, result);
 }
 
-/* reason: enum map_fallback. The fault may go on: a unit that lacks something is made whole
- * for who can take nothing smaller. */
+/* reason: enum map_fallback. The fault may go on: a unit that lacks something is made whole for a
+ * mapper that can take nothing smaller. */
 static inline void probe_fallback(uint64_t file, uint64_t offset, unsigned order, int reason)
 {
 	DTRACE_PROBE4(daxfuse, fallback, file, offset, order, reason);
@@ -68,7 +68,7 @@ static inline void probe_lock_wait_end(uint64_t file, uint64_t offset)
 
 /* ---- mappers let go ------------------------------------------------------- */
 
-/* Who maps any of a range is asked for it; why: enum revoke_reason. */
+/* All mappers of any of a range are asked for it; why: enum revoke_reason. */
 static inline void probe_revoke_begin(uint64_t file, uint64_t offset, uint64_t length, unsigned why)
 {
 	DTRACE_PROBE4(daxfuse, revoke_begin, file, offset, length, why);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A radix tree of 64-bit words, sparse: memory only for what is in use, 8.2 bytes
- * a word where all are. Finding and making a word takes no lock. Indices are below
- * 2^60.
+ * A radix tree of 64-bit words, sparse: memory only for words in use, 8.2 bytes a word where all
+ * are. Finding and making a word takes no lock. Indices are below 2^60.
  *
  * A node, once it hangs in the tree, stays where it is: the tree grows at its root
  * and at its leaves. It goes only in tree_prune() and tree_free(), during which

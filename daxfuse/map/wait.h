@@ -4,10 +4,10 @@
  * entry costs no memory for those who might wait for it. A sleeper is known by
  * the map and by the start of the entry.
  *
- * No wake-up is lost: a sleeper first counts itself in its bucket, then looks
- * whether it is still blocked; whoever unblocks it stores first, then looks at
- * the count. All four are sequentially consistent, so one of the two sees the
- * other's. Looking and falling asleep are one step under the bucket's mutex.
+ * No wake-up is lost: a sleeper first counts itself in its bucket, then looks whether it is still
+ * blocked; a thread that unblocks it stores first, then looks at the count. All four are
+ * sequentially consistent, so one of the two sees the other's. Looking and falling asleep are one
+ * step under the bucket's mutex.
  */
 #ifndef DAXFUSE_MAP_WAIT_H
 #define DAXFUSE_MAP_WAIT_H
@@ -25,14 +25,14 @@ int wait_table_new(struct wait_table **ret_table);
 void wait_table_free(struct wait_table *table);
 
 /*
- * Sleep until somebody wakes (map, start), but not at all if blocked(arg) says no.
- * blocked() must use sequentially consistent loads. Who was woken by WAKE_ONE and
- * then doesn't take the entry must wake the next one. `file` is for probes only.
+ * Sleep until somebody wakes (map, start), but not at all if blocked(arg) says no. blocked() must
+ * use sequentially consistent loads. A thread that was woken by WAKE_ONE and then doesn't take the
+ * entry must wake the next one. `file` is for probes only.
  */
 void wait_sleep(struct wait_table *table, const void *map, uint64_t file, uint64_t start,
 		bool (*blocked)(const void *arg), const void *arg);
 
-/* Wake who has slept longest on (map, start), or all. The store that unblocks them
+/* Wake the thread that has slept longest on (map, start), or all. The store that unblocks them
  * comes before, and is sequentially consistent. */
 void wait_wake(struct wait_table *table, const void *map, uint64_t start, enum wait_wake how);
 

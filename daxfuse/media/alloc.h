@@ -28,8 +28,8 @@ int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t goal, uint64_t
 /* Whether the block, which nobody uses yet, can be touched; nothing of it is needed, so
  * poison that the device can clear is no harm. */
 bool alloc_is_good(const struct volume *vol, uint64_t offset);
-/* Freed by the commit, reusable once it is over. What can't be marked as free, as its
- * bitmap or word is poisoned, is lost until fsck has healed that. */
+/* Freed by the commit, reusable once it is over. Space that can't be marked as free, as its bitmap
+ * or word is poisoned, is lost until fsck has healed that. */
 void free_block(struct tx *tx, uint64_t offset);
 void free_unit(struct tx *tx, uint64_t offset);
 
@@ -45,11 +45,11 @@ bool alloc_is_unit(const struct volume *vol, uint64_t offset);
 uint64_t alloc_holes(struct volume *vol);
 
 /*
- * Space that somebody outside has mapped, and that must not be given out until it is let
- * go, even if it is freed meanwhile. Of whole blocks, taken or free; counted, block by
- * block; in memory only: after a crash of the machine what is free on media is free.
- * alloc_hold(): -EINVAL: not of the data area, or no whole blocks; -ENOMEM. What is not
- * held alloc_unhold() leaves alone.
+ * Space that somebody outside has mapped, and that must not be given out until it is let go, even
+ * if it is freed meanwhile. Of whole blocks, taken or free; counted, block by block; in memory
+ * only: after a crash of the machine, space that is free on media is free. alloc_hold(): -EINVAL:
+ * not of the data area, or no whole blocks; -ENOMEM. alloc_unhold() leaves blocks alone that are
+ * not held.
  */
 int alloc_hold(struct volume *vol, uint64_t offset, uint64_t length);
 void alloc_unhold(struct volume *vol, uint64_t offset, uint64_t length);
@@ -60,8 +60,8 @@ struct alloc_space {
 };
 void alloc_space(struct volume *vol, struct alloc_space *ret_space);
 
-/* Of tx.c: the end of a transaction. The one place where what was freed becomes reusable,
- * at once or when nobody holds it any more. */
+/* Of tx.c: the end of a transaction. The one place where freed space becomes reusable, at once or
+ * when nobody holds it any more. */
 void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset);
 /* Of tx.c: an abort. As alloc_release(); but a unit that can't be touched, which may be why
  * it is given back, counts as bad until the unmount, so that the next one gets another. */

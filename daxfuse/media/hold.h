@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Of the allocator: space that is not given out although it is free, as somebody still
- * has it mapped. alloc_hold() and alloc_unhold() stand in alloc.h. What ends in _locked
- * wants the arena's lock.
+ * Of the allocator: space that is not given out although it is free, as somebody still has it
+ * mapped. alloc_hold() and alloc_unhold() stand in alloc.h. A function that ends in _locked wants
+ * the arena's lock.
  */
 #ifndef DAXFUSE_MEDIA_HOLD_H
 #define DAXFUSE_MEDIA_HOLD_H

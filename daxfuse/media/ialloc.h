@@ -26,7 +26,7 @@ void ialloc_set_orphan(struct tx *tx, uint32_t ino, bool orphan);
 /* Call fn for each orphan that can be known, until it returns non-zero. */
 int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg), void *arg);
 
-/* Inodes in use, and how many there can ever be, both without what can't be read. */
+/* Inodes in use, and how many there can ever be, both without those that can't be read. */
 void ialloc_count(const struct volume *vol, uint64_t *ret_used, uint64_t *ret_max);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Project quotas: records in a hash table on media, changed in the transaction
- * that changes what they count.
+ * Project quotas: records in a hash table on media, changed in the transaction that changes the
+ * things counted.
  */
 #ifndef DAXFUSE_MEDIA_QUOTA_H
 #define DAXFUSE_MEDIA_QUOTA_H
@@ -28,9 +28,8 @@ struct quota_hold {
 
 /* Note a charge; project 0 and zeroes are ignored. -EOVERFLOW. */
 int quota_charge(struct quota_hold *hold, uint32_t project, int64_t blocks, int64_t inodes);
-/* Lock the records, check the limits, edit. -EDQUOT; -ENOSPC: table full; -EIO: a
- * record that is charged more is poisoned (what is only given back is not counted
- * then, fsck counts anew). */
+/* Lock the records, check the limits, edit. -EDQUOT; -ENOSPC: table full; -EIO: a record that is
+ * charged more is poisoned (giving back is not counted then, fsck counts anew). */
 int quota_apply(struct tx *tx, struct quota_hold *hold);
 void quota_release(struct volume *vol, struct quota_hold *hold);
 

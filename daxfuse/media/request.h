@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A request that must be executed once, whoever asks it again. */
+/* A request that must be executed once, however often it is asked. */
 #ifndef DAXFUSE_MEDIA_REQUEST_H
 #define DAXFUSE_MEDIA_REQUEST_H
 
@@ -8,14 +8,14 @@
 struct tx_request {
 	uint64_t unique;  /* 0: it may be executed twice */
 	uint32_t opcode;  /* the asker's: only carried along */
-	/* It has been executed, with this result: what does it is committed, and would be replayed.
-	 * Called in the thread that executes it, with locks held: it must not call the pool. NULL:
-	 * nobody wants to know. */
+	/* It has been executed, with this result: the transaction that does it is committed, and
+	 * would be replayed. Called in the thread that executes it, with locks held: it must not
+	 * call the pool. NULL: nobody wants to know. */
 	void (*executed)(const struct tx_request *request, int64_t result);
 };
 
-/* It has been executed: what carries it out is durable already, a transaction or not. NULL, or
- * unique 0: nobody is told. */
+/* It has been executed: its effect is durable already, by a transaction or not. NULL, or unique 0:
+ * nobody is told. */
 void tx_executed(const struct tx_request *request, int64_t result);
 
 #endif

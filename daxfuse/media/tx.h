@@ -5,10 +5,10 @@
  * differs as one redo record into a journal, then in place (see journal.c for
  * the order of stores).
  *
- * A transaction belongs to one thread. What it edits must be protected by a
- * lock of the caller's from the first tx_edit() until tx_commit() or tx_abort()
- * has returned; both end the transaction. Bits of shared words (block and inode
- * bitmaps) need no lock: each bit belongs to whoever reserved it.
+ * A transaction belongs to one thread. All that it edits must be protected by a lock of the
+ * caller's from the first tx_edit() until tx_commit() or tx_abort() has returned; both end the
+ * transaction. Bits of shared words (block and inode bitmaps) need no lock: each bit belongs to the
+ * transaction that reserved it.
  *
  * Errors stick: a transaction that grew beyond a record makes tx_commit() fail
  * with -EOVERFLOW, and editors needn't check in between.

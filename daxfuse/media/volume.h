@@ -27,7 +27,7 @@ struct journal {
 	uint64_t bytes;
 };
 
-/* How a volume is opened, and who wants to know. */
+/* How a volume is opened, and whom to tell. */
 struct volume_options {
 	bool read_only;
 	/* By volume_open(): a record was replayed that carries out a request (tx_decides()), and is

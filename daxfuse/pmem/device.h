@@ -46,10 +46,9 @@ __attribute__((format(printf, 3, 4))) int device_fail(struct device_error *ret_e
 						      const char *format, ...);
 
 /*
- * Open PATH and learn about it. -ENODEV: neither device-dax nor regular file;
- * -EBUSY: another daemon, mkfs or fsck holds it; -ENOTSUP: system-ram mode.
- * ret_error may be NULL. What a pool asks of its device is media's to check
- * (media/geometry.h).
+ * Open PATH and learn about it. -ENODEV: neither device-dax nor regular file; -EBUSY: another
+ * daemon, mkfs or fsck holds it; -ENOTSUP: system-ram mode. ret_error may be NULL. A pool's demands
+ * on its device are media's to check (media/geometry.h).
  */
 int device_open(const char *path, unsigned access, struct device **ret_dev,
 		struct device_error *ret_error);

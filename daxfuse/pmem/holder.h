@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Private to the pmem room: who holds the lock of a file. */
+/* Private to the pmem room: which process holds the lock of a file. */
 #ifndef DAXFUSE_PMEM_HOLDER_H
 #define DAXFUSE_PMEM_HOLDER_H
 

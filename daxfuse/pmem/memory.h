@@ -12,7 +12,7 @@ enum pmem_memory_flags {
 	PMEM_MEMORY_HUGETLB = 1, /* of reserved 2 MiB pages; -ENOMEM without them */
 };
 
-/* size: a multiple of 2 MiB; only what is touched takes memory. */
+/* size: a multiple of 2 MiB; only pages that are touched take memory. */
 int pmem_memory_new(uint64_t size, unsigned flags, struct pmem **ret_pm);
 /* The memfd beneath; cutting it short makes SIGBUS behind the cut. */
 int pmem_memory_fd(const struct pmem *pm);

@@ -85,9 +85,9 @@ void pmem_flush(const struct pmem *pm, const void *p, size_t len);
 void pmem_fence(const struct pmem *pm);
 
 /*
- * Reading what may be poisoned. Plain loads are fine for what was read safely
- * before; the first touch of an object, and all file data, goes through these.
- * They return 0, or -EIO when the media answers with SIGBUS (poison).
+ * Reading what may be poisoned. Plain loads are fine for memory that was read safely before; the
+ * first touch of an object, and all file data, goes through these. They return 0, or -EIO when the
+ * media answers with SIGBUS (poison).
  */
 int pmem_read(const struct pmem *pm, void *dst, const void *src, size_t len);
 int pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Requests in progress, written where they outlive this process, so that each is executed once
- * though the process that took it may die at any moment: what was not answered is asked again, and
- * the slot of the first life says whether its transaction was committed.
+ * though the process that took it may die at any moment: a request that was not answered is asked
+ * again, and the slot of the first life says whether its transaction was committed.
  *
  * A slot is taken when a request is received, marked by the transaction that carries it out while
  * its journal record is still live (so recovery marks it if we die in between), and free again
  * when the reply has been written. Memory is enough: SIGKILL loses no store, and when the machine
  * or the mount is gone nobody asks again.
  *
- * What a transport does is in answers_* below; what an operation of the vfs does with a slot is
- * the room's own (internal.h).
+ * A transport calls the answers_* below; the functions for operations of the vfs are the room's own
+ * (internal.h).
  */
 #ifndef DAXFUSE_VFS_ANSWERS_H
 #define DAXFUSE_VFS_ANSWERS_H
@@ -56,21 +56,21 @@ struct vfs_answer *answers_take(struct vfs_answers *a);
 /* Into a slot of answers_take(): a request that no earlier process has had. */
 void answers_begin(const struct vfs_answers *a, struct vfs_answer *slot,
 		   const struct vfs_answer *request);
-/* What an earlier process has left of a request that is asked again, the caller's from now on;
- * NULL: nothing. */
+/* The slot in which an earlier process has left a request that is asked again, the caller's from
+ * now on; NULL: nothing. */
 struct vfs_answer *answers_take_over(struct vfs_answers *a, uint64_t unique);
-/* False: it has taken the process down several times already, and is not to be tried again. What
- * was executed only lacks its answer. */
+/* False: it has taken the process down several times already, and is not to be tried again. One
+ * that was executed only lacks its answer. */
 bool answers_is_welcome(const struct vfs_answer *slot);
 /* It is answered; the slot stays the thread's, or (give back) is anybody's. */
 void answers_done(struct vfs_answer *slot);
 void answers_end(struct vfs_answers *a, struct vfs_answer *slot);
 
-/* For the request that has this slot (NULL: none): what marks it as executed. */
+/* For the request that has this slot (NULL: none): how it is marked as executed. */
 struct tx_request answer_once(const struct vfs_answer *answer);
 /*
- * For what is no transaction: before a request does anything it writes down which of several equal
- * things it is about to make, or to end. Executed once more, it finds its choice: the same
+ * For requests that are no transaction: before one does anything it writes down which of several
+ * equal things it is about to make, or to end. Executed once more, it finds its choice: the same
  * one. 0: it has none, or no slot (NULL).
  */
 void answer_choose(struct vfs_answer *answer, uint64_t choice);
@@ -79,9 +79,9 @@ uint64_t answer_choice(const struct vfs_answer *answer);
 void answers_replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t result);
 
 /*
- * All that was asked again has come. What is left of earlier lives was withdrawn, as its program
- * was killed; settle() is called for each: if it had been executed, the asker does not know of its
- * effect. The slot is free after that, not before.
+ * All that was asked again has come. Requests that are left of earlier lives were withdrawn, as
+ * their programs were killed; settle() is called for each: if it had been executed, the asker does
+ * not know of its effect. The slot is free after that, not before.
  */
 void answers_settle(struct vfs_answers *a,
 		    void (*settle)(void *arg, const struct vfs_answer *lost), void *arg);

@@ -2,9 +2,9 @@
 /*
  * Of the room: what one mount consists of.
  *
- * Locks (base/lockrank.h): LOCK_ORPHANS (open.c), LOCK_GATE (gate.c; held shared by what changes a
- * file that nobody maps, and then over core's locks only), LOCK_GROW, the engine's, and with it
- * core's. LOCK_WATCH is a leaf.
+ * Locks (base/lockrank.h): LOCK_ORPHANS (open.c), LOCK_GATE (gate.c; held shared by an operation
+ * that changes a file which nobody maps, and then over core's locks only), LOCK_GROW, the engine's,
+ * and with it core's. LOCK_WATCH is a leaf.
  */
 #ifndef DAXFUSE_VFS_INTERNAL_H
 #define DAXFUSE_VFS_INTERNAL_H
@@ -35,8 +35,8 @@ struct vfs {
 /* ---- answers.c -------------------------------------------------------------- */
 
 /*
- * Whether an earlier process has executed the request, and died before it could answer: then
- * that is what the operation returns, and nothing is done.
+ * Whether an earlier process has executed the request, and died before it could answer: then the
+ * operation returns that result, and does nothing.
  */
 bool answer_is_known(const struct vfs_request *request, int64_t *ret_result);
 /* Of one that has made an inode: *ret_err and ret_attr as of the call that makes it. */
@@ -63,8 +63,8 @@ void vfs_files_for_each(struct vfs *v, void (*fn)(struct vfs_file *file, void *a
 
 /* FS_WRITE_KILL_*: what a caller without privilege takes away from a file that it changes. */
 unsigned kills_of(const struct vfs_request *request, const struct fs_attr *attr);
-/* The caller is about to change a file's bytes by other means than writing and truncating: what
- * that takes away goes, and the transport knows. */
+/* The caller is about to change a file's bytes by other means than writing and truncating:
+ * privileges that this takes away go, and the transport knows. */
 int drop_privileges(struct vfs *v, const struct vfs_request *request, uint64_t ino);
 
 /* ---- watch.c ---------------------------------------------------------------- */

@@ -30,18 +30,18 @@ int vfs_file_get(struct vfs *v, uint64_t ino, struct vfs_file **ret_file);
 struct vfs_file *vfs_file_find(struct vfs *v, uint64_t ino);
 void vfs_file_put(struct vfs_file *file);
 
-/* A number that no open file, and nobody else who asks here, gets during this mount. */
+/* A number that no open file, and no other caller of this, gets during this mount. */
 uint64_t vfs_new_handle(struct vfs *v);
 /* Whether somebody wants to hear of each first write. One that comes later sees what was changed
  * before. */
 bool vfs_is_watched(const struct vfs *v);
-/* The transport must not believe any more what it has of an inode (struct vfs_config). */
+/* The transport must drop what it has cached of an inode (struct vfs_config). */
 void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data);
-/* Whether what failed is worth another try, as space was freed meanwhile. */
+/* Whether a failed operation is worth another try, as space was freed meanwhile. */
 bool vfs_reclaims(const struct vfs *v, ssize_t err);
 struct fs *vfs_fs(const struct vfs *v);
 bool vfs_is_read_only(const struct vfs *v);
-/* As vfs_config.waiting(), for who waits for a program otherwise. */
+/* As vfs_config.waiting(), for a thread that waits for a program outside of the engine. */
 bool vfs_waiting(const struct vfs *v, bool begins);
 /* Whether enough of a unit is used to gather it. */
 bool vfs_is_worth_a_unit(struct vfs_file *file, uint64_t unit);

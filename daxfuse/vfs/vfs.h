@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Every operation of a mounted filesystem, once, whether anybody has its files mapped or not:
- * the only API of transports, which decode, make one call here, and reply. What core does is
- * put together with the mapping engine (modify.c), with watchers, with space that is about to be
- * freed, with answers that outlive the process, and with the rules on who may do what.
- * docs/design/overview.md follows three operations through the rooms.
+ * Every operation of a mounted filesystem, once, whether anybody has its files mapped or not: the
+ * only API of transports, which decode, make one call here, and reply. Core's operations are put
+ * together with the mapping engine (modify.c), with watchers, with space that is about to be freed,
+ * with answers that outlive the process, and with the rules of permission. docs/design/overview.md
+ * follows three operations through the rooms.
  *
  * Functions return 0 (or a count) or a negative errno, ret_* are untouched on error. They may be
- * called from any thread with no lock held, and are durable when they return, as core/fs.h says
- * of each. Errors are those of the fs_ function of that name, and what is said here. Objects are
- * named by inode number. An inode that nobody maps costs one uncontended lock.
+ * called from any thread with no lock held, and are durable when they return, as core/fs.h says of
+ * each. Errors are those of the fs_ function of that name, and those that are said here. Objects
+ * are named by inode number. An inode that nobody maps costs one uncontended lock.
  */
 #ifndef DAXFUSE_VFS_VFS_H
 #define DAXFUSE_VFS_VFS_H
@@ -35,10 +35,10 @@ struct vfs_config {
 	 * What the transport is told, and asked. From any thread, also one that serves.
 	 */
 	void *transport;
-	/* It must not believe any more what it has of an inode: attributes, and (data) pages.
-	 * Must not wait. */
+	/* It must drop what it has cached of an inode: attributes, and (data) pages. Must not
+	 * wait. */
 	void (*forget)(void *transport, uint64_t ino, bool data);
-	/* Space or quota is short: wait, not for long, for what is about to be freed. Whether
+	/* Space or quota is short: wait, not for long, for space that is about to be freed. Whether
 	 * anything was. */
 	bool (*reclaim)(void *transport);
 	/* A thread of its own begins to wait for a program to let go, or is done. False: it is not to,
@@ -152,7 +152,8 @@ int vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags);
 
 /* ---- data --------------------------------------------------------------------------- */
 
-/* As fs_read(); what emit gets was looked at for poison, so that nobody else meets it. */
+/* As fs_read(); the bytes that emit gets were looked at for poison, so that nobody else meets
+ * it. */
 ssize_t vfs_read(struct vfs *v, uint64_t ino, uint64_t offset, size_t length, bool noatime,
 		 fs_emit emit, void *arg);
 /* The same into a buffer. */
@@ -165,14 +166,15 @@ enum {
 /* -EPERM, too: VFS_ONLY_APPENDS. */
 ssize_t vfs_write(struct vfs *v, const struct vfs_request *request, const struct vfs_open_file *file,
 		  const void *buf, size_t length, uint64_t offset, unsigned flags);
-/* What moves or frees extents under a mapping waits for mappers that answer, up to a second. */
+/* A call that moves or frees extents under a mapping waits for mappers that answer, up to a
+ * second. */
 int vfs_fallocate(struct vfs *v, const struct vfs_request *request, uint64_t ino, int mode,
 		  uint64_t offset, uint64_t length);
 ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_t in,
 		       uint64_t in_offset, const struct vfs_open_file *out, uint64_t out_offset,
 		       size_t length);
 off_t vfs_seek(struct vfs *v, uint64_t ino, uint64_t offset, int whence);
-/* What was stored through mappings before is durable. */
+/* Earlier stores through mappings are durable. */
 int vfs_fsync(struct vfs *v, uint64_t ino);
 
 /* ---- space -------------------------------------------------------------------------- */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libdaxmap: mappings of files on a daxfuse mount that are mappings of the device's memory,
- * in 2 MiB pages where the file lies in whole units. (A plain mmap goes through the kernel's page
- * cache there.) Whatever can't be had that way is mapped by the kernel: the same calls
- * serve any file, and no call fails that would not fail without the library.
+ * libdaxmap: mappings of files on a daxfuse mount that are mappings of the device's memory, in 2
+ * MiB pages where the file lies in whole units. (A plain mmap goes through the kernel's page cache
+ * there.) A range that can't be had that way is mapped by the kernel: the same calls serve any
+ * file, and no call fails that would not fail without the library.
  *
- * All functions can be called from any thread at any time, but not in signal handlers, unless
- * said otherwise. Errors are those of the system call that a function stands for, in errno.
- * Addresses, lengths and offsets are in bytes; what must be a multiple of a page in the system
+ * All functions can be called from any thread at any time, but not in signal handlers, unless said
+ * otherwise. Errors are those of the system call that a function stands for, in errno. Addresses,
+ * lengths and offsets are in bytes; an argument that must be a multiple of a page in the system
  * call must be one here.
  *
  * The library has a handler for SIGSEGV and SIGBUS (see dxm_fault()), a thread for each mount
@@ -49,17 +49,17 @@ void *dxm_remap(void *old, size_t old_length, size_t new_length, int flags, void
 int dxm_protect(void *addr, size_t length, int prot);
 
 /*
- * msync(2). Where caches must be flushed for that they are: then all that was stored before
- * through this mapping is durable, also what has been protected or taken back since. The
+ * msync(2). Where caches must be flushed for that they are: then all that was stored before through
+ * this mapping is durable, also to parts that have been protected or taken back since. The
  * filesystem's own metadata always are.
  */
 int dxm_sync(void *addr, size_t length, int flags);
 
 /*
- * madvise(2). MADV_HUGEPAGE gathers what lies in 4 KiB blocks into whole units, now, and
- * maps them (EBUSY: somebody else does not let go, ENOSPC: no unit is free; what could be done is
- * done). MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_WILLNEED: see dxm_populate().
- * MADV_REMOVE punches a hole. Other advice does nothing.
+ * madvise(2). MADV_HUGEPAGE gathers parts that lie in 4 KiB blocks into whole units, now, and maps
+ * them (EBUSY: somebody else does not let go, ENOSPC: no unit is free; all that could be done is
+ * done). MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_WILLNEED: see dxm_populate(). MADV_REMOVE
+ * punches a hole. Other advice does nothing.
  */
 int dxm_advise(void *addr, size_t length, int advice);
 
@@ -72,11 +72,11 @@ int dxm_populate(void *addr, size_t length, int prot);
 
 /*
  * A long-term pin: for memory that a device or the kernel uses by its physical address (io_uring's
- * registered buffers, RDMA, VFIO). The range is allocated and mapped, and stays what it is,
- * whatever happens to the file; nobody else gets the space. What is cut off of the file is a
- * piece of no file then, for this mapping. Unpin the same range, before it is unmapped; what
- * is not unpinned is so when the program ends. A fork's child has no pins. EINVAL: part of
- * the range is not a direct mapping, or not pinned.
+ * registered buffers, RDMA, VFIO). The range is allocated and mapped, and stays as it is, whatever
+ * happens to the file; nobody else gets the space. A part that is cut off of the file is a piece of
+ * no file then, for this mapping. Unpin the same range, before it is unmapped; the end of the
+ * program unpins all. A fork's child has no pins. EINVAL: part of the range is not a direct
+ * mapping, or not pinned.
  */
 int dxm_pin(void *addr, size_t length);
 int dxm_unpin(void *addr, size_t length);
@@ -110,7 +110,7 @@ const char *dxm_reason_name(unsigned reason);
  * For programs that install handlers for SIGSEGV or SIGBUS after their first dxm_map(): call this
  * first in them, with what they were called with. 1: the fault was resolved, return from the
  * handler; 0: it is the program's. The two signals must not be blocked in threads that use
- * mappings. (What is there at the first dxm_map() is called by the library's own handler; under
+ * mappings. (A handler that is there at the first dxm_map() is called by the library's own; under
  * `daxfuse run` all of this is cared for.) Async-signal-safe.
  */
 int dxm_fault(int sig, siginfo_t *info, void *context);

@@ -212,11 +212,10 @@ struct dxf_inode {
 };
 
 /*
- * An entry of data[], of a table, or of xattr[]. 0 is a hole. Otherwise the
- * device offset of a block, a unit or a table, and in the low bits how many of
- * its blocks have been written, from the first on: 0..1 for a block, 0..512
- * for a unit. What was not written reads as zeroes. A block wholly past the end
- * of the file counts as not written.
+ * An entry of data[], of a table, or of xattr[]. 0 is a hole. Otherwise the device offset of a
+ * block, a unit or a table, and in the low bits how many of its blocks have been written, from the
+ * first on: 0..1 for a block, 0..512 for a unit. Blocks that were not written read as zeroes. A
+ * block wholly past the end of the file counts as not written.
  */
 #define DXF_ENTRY_WRITTEN UINT64_C(0x3ff)
 #define DXF_ENTRY_TABLE UINT64_C(0x400)

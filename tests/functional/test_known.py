@@ -98,7 +98,9 @@ def trim(pool, folder):
     os.ftruncate(fd, 40 * PAGE)
     os.fstat(fd)
     os.close(fd)
-    eventually(lambda: counters(pool)["units_trimmed"] > before, True)
+    assert eventually(lambda: counters(pool)["units_trimmed"] > before, True) is True
+    # it was closed by then: nobody could be told before close() had returned
+    assert eventually(lambda: os.stat(folder / "file").st_blocks * 512 < UNIT, True) is True
 
 
 def grow_and_close(pool, folder):

@@ -2,6 +2,8 @@
 """What `cmake --install` leaves, and that it works from there."""
 
 import os
+import re
+import shutil
 import subprocess
 
 import pytest
@@ -45,3 +47,39 @@ def test_unit_is_valid(installed):
     unit = (installed / "lib/systemd/system/daxfuse@.service").read_text()
     assert "@CMAKE" not in unit
     assert "umount --wait" in unit
+
+
+CLIENT = """
+#include <daxfuse/ioctl.h>
+#include <daxfuse/direct.h>
+#include <daxfuse/daxmap.h>
+int main(void)
+{
+	struct dxf_ioc_map map;
+	struct direct_message hello;
+	hello.kind = DIRECT_HELLO;
+	hello.version = DIRECT_VERSION;
+	return sizeof(map) == _IOC_SIZE(DXF_IOC_MAP) && hello.kind == 1 ? 0 : 1;
+}
+"""
+
+
+@pytest.mark.parametrize("compiler", [["gcc", "-xc", "-std=gnu11"], ["g++", "-xc++", "-std=gnu++11"]],
+                         ids=["c", "c++"])
+def test_a_client_is_written_from_the_headers(installed, tmp_path, compiler):
+    """With nothing of the source tree, and without a warning; and it has what ioctl.h says."""
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"there is no {compiler[0]}")
+    subprocess.run([*compiler, "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", installed / "include",
+                    "-o", tmp_path / "client", "-"], input=CLIENT, text=True, check=True)
+    subprocess.run([tmp_path / "client"], check=True)
+
+
+def test_headers_have_the_lengths_of_every_struct(installed):
+    """A struct of the protocol that somebody adds says how long it is."""
+    for name in ("ioctl.h", "direct.h"):
+        text = (installed / "include/daxfuse" / name).read_text()
+        structs = set(re.findall(r"^struct (\w+) \{", text, re.M))
+        asserted = set(re.findall(r"DXF_LENGTH\((\w+), \d+\)", text))
+        asserted |= set(re.findall(r"sizeof\(struct (\w+)\) ==", text))
+        assert structs and structs <= asserted, name

@@ -3,12 +3,14 @@
 
 import contextlib
 import json
+import mmap
 import os
 import random
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -228,8 +230,8 @@ def test_target_must_be_empty(bin_dir, points):
 class Work:
     """Random operations below one folder; the worker of a process."""
 
-    def __init__(self, top, seed):
-        self.top, self.rng = top, random.Random(seed)
+    def __init__(self, top, number):
+        self.top, self.number, self.rng = top, number, random.Random(number)
         self.count = 0
 
     def folder(self):
@@ -300,45 +302,69 @@ class Work:
         if self.rng.random() < 0.2 and (folder := self.folder()) != self.top:
             shutil.rmtree(folder)
 
-    def run(self, seconds):
+    def run(self, operations, progress):
         ways = [self.write] * 4 + [self.make] * 3 + [self.rename] * 2 + [
             self.truncate, self.punch, self.collapse, self.attributes, self.no_xattr, self.mkdir,
             self.link, self.symlink, self.exchange, self.unlink, self.rmtree]
-        end, done = time.monotonic() + seconds, 0
-        while time.monotonic() < end:
+        done = 0
+        for number in range(operations):
             with contextlib.suppress(OSError):
                 self.rng.choice(ways)()
                 done += 1
+            progress.note(self.number, number + 1)
         return done
 
 
+class Progress:
+    """How far the workers are, seen from other processes."""
+
+    def __init__(self, workers):
+        self.workers = workers
+        self.memory = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def note(self, worker, count):
+        struct.pack_into("q", self.memory, 8 * worker, count)
+
+    def wait_for(self, count):
+        """Until each has done so many operations."""
+        end = time.monotonic() + LIMIT
+        while min(struct.unpack_from(f"{self.workers}q", self.memory)) < count:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+
+# Until its input ends.
 STORES = """
-import mmap, random, sys, time
-rng, end = random.Random(7), time.monotonic() + float(sys.argv[2])
+import mmap, random, select, sys
+rng = random.Random(7)
 with open(sys.argv[1], "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
-    while time.monotonic() < end:
-        at = rng.randrange(len(mapping) - 8)
-        mapping[at:at + 8] = rng.randbytes(8)
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        for _ in range(100):
+            at = rng.randrange(len(mapping) - 8)
+            mapping[at:at + 8] = rng.randbytes(8)
 """
+OPERATIONS = 1500  # of each worker
 
 
-def work_on(bin_dir, top, seconds, act):
-    """Two that work on all sorts of files, one that stores to a mapped one; meanwhile act()."""
+def work_on(bin_dir, top, act):
+    """Two that work on all sorts of files, one that stores to a mapped one; meanwhile act(progress). As
+    much is done on any machine, however long that takes."""
     for name in ("one", "two"):
         (top / name).mkdir()
     (top / "mapped").write_bytes(bytes(8 * MIB))
     storer = subprocess.Popen([bin_dir / "daxfuse", "run", "--", sys.executable, "-c", STORES,
-                               top / "mapped", str(seconds)])
-    workers = [Child(Work(top / name, seed).run, seconds)
-               for seed, name in enumerate(("one", "two"))]
-    act()
+                               top / "mapped"], stdin=subprocess.PIPE)
+    progress = Progress(2)
+    workers = [Child(Work(top / name, number).run, OPERATIONS, progress)
+               for number, name in enumerate(("one", "two"))]
+    act(progress)
     assert all(worker.result() > 100 for worker in workers)
+    storer.stdin.close()
     assert storer.wait(LIMIT) == 0
 
 
-
 def test_random_work(bin_dir, points, replicate):
-    work_on(bin_dir, points[0], 8, lambda: None)
+    work_on(bin_dir, points[0], lambda progress: None)
     assert (points[0] / "mapped").read_bytes().count(0) < 8 * MIB - 1000
     report = replicate.finish()
     assert report["applied"] > 10 and report["events"] > 1000
@@ -346,12 +372,12 @@ def test_random_work(bin_dir, points, replicate):
 
 @pytest.mark.parametrize("victim", [0, 1], ids=["source", "target"])
 def test_killed_in_the_middle(bin_dir, pools, points, replicate, victim):
-    def act():
-        for _ in range(3):
-            time.sleep(2)
+    def act(progress):
+        for part in range(1, 4):
+            progress.wait_for(OPERATIONS * part // 4)
             pools[victim].kill_serving()
 
-    work_on(bin_dir, points[0], 8, act)
+    work_on(bin_dir, points[0], act)
     replicate.finish()
 
 
@@ -359,11 +385,11 @@ def test_begins_in_the_middle(bin_dir, points):
     """The first copy is made while everything changes."""
     scripts = []
 
-    def act():
-        time.sleep(3)
+    def act(progress):
+        progress.wait_for(OPERATIONS // 3)
         scripts.append(Replicate(bin_dir, *points))
 
-    work_on(bin_dir, points[0], 8, act)
+    work_on(bin_dir, points[0], act)
     scripts[0].finish()
 
 
