@@ -9,6 +9,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "poison.h"
+#include "../one_cpu.h"
 
 enum { WORDS_IN_PAGE = 512, BITMAPS_IN_PAGE = 64 };
 
@@ -16,6 +17,7 @@ static char buf[2 << 20];
 
 static struct pool *make(unsigned units)
 {
+	stay_on_cpu();
 	memset(buf, 'x', sizeof(buf));
 	return pool_new(units);
 }

@@ -5,7 +5,6 @@
 #define DAXFUSE_TESTS_UNIT_MEDIA_POOL_H
 
 #include <errno.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "../one_cpu.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/inode.h"
@@ -69,16 +69,6 @@ static inline void pool_open(struct pool *pool)
 	unsigned replayed;
 
 	assert_int_equal(volume_open(pool->pm, &pool->super, NULL, &pool->vol, &replayed), 0);
-}
-
-/* Which arena, chunk and journal is used depends on the CPU: stay on this one. */
-static inline void stay_on_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	assert_int_equal(sched_setaffinity(0, sizeof(set), &set), 0);
 }
 
 static inline void pool_make(struct pool *pool, unsigned units)
