@@ -92,3 +92,14 @@ def called():
 def test_functions_of_the_design_are_there(path, called):
     missing = set(CALL.findall((ROOT / path).read_text())) - called
     assert missing == set()
+
+
+def test_the_order_of_locks_is_explained():
+    """Each rank of lockrank.h is in the table of locking.md, in the same order."""
+    header = (ROOT / "daxfuse/base/lockrank.h").read_text()
+    ranks = re.findall(r"^\tLOCK_(\w+),", header, re.M)
+    assert ranks.pop() == "RANKS"
+    page = (ROOT / "docs/design/locking.md").read_text()
+    rows = [line.split("|")[1] for line in page.split("\n") if line.startswith("| ")]
+    explained = [name for row in rows for name in re.findall(r"\b[A-Z][A-Z_]+\b", row)]
+    assert explained == ranks
