@@ -81,7 +81,7 @@ static const struct option table[] = {
 	  "(supervisor; none with io_uring or clone_fd)" },
 	{ "direct=", DIRECT, FIELD(direct), 0, OPTION_DIRECT,
 	  "off|owner|group=NAME|all: who may map the device itself (libdaxmap), and with it reach "
-	  "ALL data of the pool (owner: root, and who mounts)" },
+	  "ALL data of the pool (owner: root, and the user who mounts)" },
 	{ "max_threads=", NUMBER, FIELD(max_threads), 0, OPTION_DAEMON,
 	  "how many requests are served at once, 1 MiB each (default: 4 for each CPU, 8 to 48)" },
 	{ "nosuid", SET, FIELD(no_suid), true, OPTION_SUID, "ignore suid and sgid bits" },

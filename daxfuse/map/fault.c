@@ -299,8 +299,8 @@ static int promote(struct fault *f)
 	return promote_locked(f->file, f->index * MAP_PAGE_SIZE);
 }
 
-/* A unit that lies in blocks, and is worth a whole one, is made one first, if that was asked for. If
- * it can't be had, pages will do. */
+/* A unit that lies in blocks, and is worth a whole one, is made one first, if that was asked for.
+ * If it can't be had, pages will do. */
 static int fault_gathering(struct fault *f)
 {
 	int err = fault_once(f);

@@ -235,8 +235,8 @@ static unsigned break_for(struct alloc *al, struct arena *a, unsigned want, uint
 }
 
 /*
- * Own holes; holes that others have left over (more than the unit that they are
- * filling just now); own units; whatever there is.
+ * Own holes; holes that others have left over (more than the unit that they are filling just now);
+ * own units; any others.
  */
 static unsigned reserve_blocks(struct alloc *al, unsigned want, uint64_t *offsets)
 {

@@ -37,11 +37,11 @@
  *
  * CRASH. Before the fence of 2 is through: a record whose CRC is wrong is no record, nothing has
  * happened; the reservations were in memory only. After it: recovery finds the record and carries
- * its operations out; they are absolute (WRITE) or touch own bits only (SET, CLEAR), so carrying them
- * out once more changes nothing, and records of different journals, whose owners held the locks of
- * what they changed until after 5, are about different things: their order is nothing. After 5: all
- * is durable in place. Freed space is reused only after 5, as a replay could bring its old use back
- * over its new contents.
+ * its operations out; they are absolute (WRITE) or touch own bits only (SET, CLEAR), so carrying
+ * them out once more changes nothing, and records of different journals, whose owners held the
+ * locks of what they changed until after 5, are about different things: their order is nothing.
+ * After 5: all is durable in place. Freed space is reused only after 5, as a replay could bring its
+ * old use back over its new contents.
  *
  * FAILURE. Errors stick, and edits after one go to a scratch area: tx_commit() reports it, and
  * nothing has changed. Poison in a range that would be changed is met while the record is built,

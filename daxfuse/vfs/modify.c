@@ -26,7 +26,7 @@
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
-/* ---- extents that go away ------------------------------------------------------------ */
+/* ---- extents that go away ------------------------------------------------------------- */
 
 static void unhold_pieces(struct fs *fs, const struct map_change *change, unsigned count)
 {
@@ -76,7 +76,7 @@ static int end_change(struct vfs_file *file, struct map_change *change, int err)
 	return err ? err : failed;
 }
 
-/* ---- growth ---------------------------------------------------------------------------- */
+/* ---- growth --------------------------------------------------------------------------- */
 
 struct growth {
 	bool grows;        /* and the grow lock is held */
@@ -130,7 +130,7 @@ static void gather_grown(struct vfs_file *file, uint64_t old_size, uint64_t size
 		map_promote(file->map, unit);
 }
 
-/* ---- attributes -------------------------------------------------------------------------- */
+/* ---- attributes ----------------------------------------------------------------------- */
 
 static int shrink_file(struct vfs_file *file, const struct fs_setattr *set, struct fs_attr *ret_attr)
 {
@@ -237,7 +237,7 @@ int vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags)
 	return err;
 }
 
-/* ---- writing ------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------- */
 
 static uint64_t end_of(uint64_t offset, uint64_t length)
 {
@@ -372,7 +372,7 @@ ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_
 	return n;
 }
 
-/* ---- fallocate ------------------------------------------------------------------------------- */
+/* ---- fallocate ------------------------------------------------------------------------ */
 
 static int punch_file(struct vfs_file *file, const struct fs_request *request, int mode,
 		      uint64_t offset, uint64_t length)
@@ -470,7 +470,7 @@ int vfs_fallocate(struct vfs *v, const struct vfs_request *request, uint64_t ino
 	return err;
 }
 
-/* ---- realigning ---------------------------------------------------------------------------------- */
+/* ---- realigning ----------------------------------------------------------------------- */
 
 /* One unit at a time: a mapper that begins with the file waits for the one under way. */
 int vfs_promote(struct vfs *v, uint64_t ino, uint64_t offset)
@@ -505,7 +505,7 @@ int vfs_realign(struct vfs *v, uint64_t ino, uint64_t *offset, bool *ret_moved)
 	return err;
 }
 
-/* ---- fsync --------------------------------------------------------------------------------------- */
+/* ---- fsync ---------------------------------------------------------------------------- */
 
 /* All that a file has on the device. */
 static int flush_file(struct vfs *v, uint64_t ino)
