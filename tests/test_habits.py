@@ -45,8 +45,8 @@ SOURCES = sorted(path.relative_to(ROOT) for folder in ("daxfuse", "include")
 PATH = re.compile(r"(?<![\w/.-])(?:(?:daxfuse|include|tests|docs|contrib|cmake)/[\w./-]*\w|"
                   r"(?:" + "|".join(sorted(ROOMS)) + r")/(?:\w+/)*\w+\.[ch])(?![\w/-])")
 FILE = re.compile(r"(?<![\w/.-])(\w+\.[ch])(?!\w)")
-# The kernel's.
-ELSEWHERE = {"include/uapi/linux/fuse.h"}
+# The kernel's, or the beginning of several.
+ELSEWHERE = {"include/uapi/linux/fuse.h", "i_mmap", "break_layout", "lock_wait"}
 CALL = re.compile(r"(?<![\w.:>])([a-z_][a-z0-9_]+)\(\)")
 
 
@@ -56,6 +56,16 @@ def exists(path):
 
 def comments_of(text):
     return "\n".join(re.findall(r"/\*.*?\*/", text, re.S))
+
+
+def comment_lines(text):
+    """The lines of comments that stand alone, or go on, on a line of their own."""
+    inside = False
+    for line in text.split("\n"):
+        inside = inside or "/*" in line
+        if inside and re.match(r"[\t ]*(/\*|\*)", line):
+            yield line
+        inside = inside and "*/" not in line
 
 
 def code_of(text):
@@ -70,6 +80,21 @@ def test_paths_lead_somewhere(path):
     missing = {found for found in PATH.findall(text) if not exists(found)}
     missing |= {name for name in FILE.findall(text) if name not in NAMES}
     assert missing - ELSEWHERE == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_comments_have_a_hundred_columns(path):
+    lines = comment_lines((ROOT / path).read_text())
+    assert [line for line in lines if len(line.expandtabs(8)) > 100] == []
+
+
+@pytest.mark.parametrize("path", TEXTS + SOURCES, ids=str)
+def test_subjects_are_named(path):
+    """Nobody is called "whoever": a thread, a program, a caller has a name."""
+    text = (ROOT / path).read_text()
+    if path.suffix in (".c", ".h"):
+        text = comments_of(text)
+    assert not re.search(r"\bwhoever\b", text, re.I)
 
 
 @pytest.mark.parametrize("path", [path for path in TEXTS if path.suffix == ".md"], ids=str)
@@ -92,3 +117,14 @@ def called():
 def test_functions_of_the_design_are_there(path, called):
     missing = set(CALL.findall((ROOT / path).read_text())) - called
     assert missing == set()
+
+
+def test_the_order_of_locks_is_explained():
+    """Each rank of lockrank.h is in the table of locking.md, in the same order."""
+    header = (ROOT / "daxfuse/base/lockrank.h").read_text()
+    ranks = re.findall(r"^\tLOCK_(\w+),", header, re.M)
+    assert ranks.pop() == "RANKS"
+    page = (ROOT / "docs/design/locking.md").read_text()
+    rows = [line.split("|")[1] for line in page.split("\n") if line.startswith("| ")]
+    explained = [name for row in rows for name in re.findall(r"\b[A-Z][A-Z_]+\b", row)]
+    assert explained == ranks

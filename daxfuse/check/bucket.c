@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Reading a directory: its buckets, one chain at a time. What is malformed is
- * reported and left out; rebuild.c then writes the directory anew from what was
- * not left out, so both must see the same names.
+ * Reading a directory: its buckets, one chain at a time. Malformed names are reported and left out;
+ * rebuild.c then writes the directory anew from the others, so both must see the same names.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -226,7 +225,7 @@ static bool is_duplicate(const struct chain *chain, size_t at)
 	return false;
 }
 
-/* Hand on what the chain has, and empty it. */
+/* Hand on the names of the chain, and empty it. */
 static int end_chain(struct chain *chain, name_fn fn, void *arg)
 {
 	int err = 0;

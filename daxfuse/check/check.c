@@ -89,8 +89,8 @@ void check_store64(struct check *c, uint64_t offset, uint64_t value)
 	pmem_fence(c->pm);
 }
 
-/* The sectors that [offset, offset + length) touches; what else is in those that are
- * bad can't be read either, and is looked at as zeroes from now on. */
+/* The sectors that [offset, offset + length) touches; the other bytes of bad ones can't be read
+ * either, and are looked at as zeroes from now on. */
 static int clear_sectors(struct check *c, uint64_t offset, size_t length)
 {
 	uint64_t from = round_down(offset, PMEM_SECTOR);

@@ -236,7 +236,7 @@ int ck_inode_free_slot(struct check *c, uint32_t *ret_ino)
 
 /* ---- bitmaps -------------------------------------------------------------- */
 
-/* What the used bitmap must have been: whatever is an inode with a name. */
+/* The used bitmap as it must have been: a bit for each inode with a name. */
 static void rebuild_used(struct check *c, uint32_t index, uint64_t *used)
 {
 	struct dxf_inode inode;

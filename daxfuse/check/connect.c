@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What can't be reached from the root: inodes without a name, directories whose
- * chain of parents does not end at the root. They get a name in /lost+found,
- * "#INODE"; its directory is written by rebuild.c.
+ * Inodes that can't be reached from the root: inodes without a name, directories whose chain of
+ * parents does not end at the root. They get a name in /lost+found, "#INODE"; its directory is
+ * written by rebuild.c.
  */
 #include <dirent.h>
 #include <sys/stat.h>

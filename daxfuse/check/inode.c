@@ -3,8 +3,8 @@
  * Each inode in use: its fields, then its data (walk.c) and its attributes
  * (xattr.c), which claim space.
  *
- * What is no inode is cleared; its names go when names are looked at. One that
- * is only wrong in its checksum is kept: it is worth more than a blank.
+ * A slot that is no inode is cleared; its names go when names are looked at. One that is only wrong
+ * in its checksum is kept: it is worth more than a blank.
  */
 #include <dirent.h>
 #include <string.h>
@@ -262,8 +262,8 @@ static bool is_root(struct check *c, const uint64_t *used)
 	       !reject(&s) && S_ISDIR(s.inode.mode);
 }
 
-/* Without a root nothing can be reached: an empty one, so that what lies below
- * the old one is found in lost+found. */
+/* Without a root nothing can be reached: an empty one, so that the files below the old one are
+ * found in lost+found. */
 static int check_root(struct check *c)
 {
 	uint64_t used[DXF_CHUNK_INODES / 64], orphan[DXF_CHUNK_INODES / 64];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Live journal records. Before a repair they are replayed, as a mount would.
- * Without repair nothing may be stored, so they are laid over whatever is read:
- * the answer is that of the pool after replay.
+ * Live journal records. Before a repair they are replayed, as a mount would. Without repair nothing
+ * may be stored, so they are laid over all that is read: the answer is that of the pool after
+ * replay.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ struct journal_view {
 	struct journal_record *record[];
 };
 
-/* Whether the bytes make sense as operations within what a record may change. */
+/* Whether the bytes make sense as operations within the range that a record may change. */
 static bool ops_make_sense(struct check *c, const struct journal_record *record)
 {
 	uint64_t end = c->vol.super.pool_size - DXF_UNIT_SIZE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Every name: what it names must be there and of the type that it says; links
- * are counted. A directory has one name, the one in the parent that it says; if
- * it is found only elsewhere, then ".." is wrong.
+ * Every name: its inode must be there and of the type that it says; links are counted. A directory
+ * has one name, the one in the parent that it says; if it is found only elsewhere, then ".." is
+ * wrong.
  */
 #include <dirent.h>
 #include <string.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Projects: what their inodes hold, against the quota records. Counts are
- * corrected in place; if a record is where no lookup finds it, twice, or
- * missing, then the whole table is written anew.
+ * Projects: the sums over their inodes, against the quota records. Counts are corrected in place;
+ * if a record is where no lookup finds it, twice, or missing, then the whole table is written anew.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Space: what inodes claim, against what unit words and bitmaps say. One byte a
- * unit, and one bit a block of units in which blocks are claimed (memory of
- * units that aren't is never touched).
+ * Space: the claims of inodes, against unit words and bitmaps. One byte a unit, and one bit a block
+ * of units in which blocks are claimed (memory of units that aren't is never touched).
  *
- * Claims are the truth. Once all are known, words and bitmaps follow them, and
- * space for repairs is taken from what is left; it is marked on media before
- * anything points to it, so a crash loses space but never gives it out twice.
+ * Claims are the truth. Once all are known, words and bitmaps follow them, and space for repairs is
+ * taken from the rest; it is marked on media before anything points to it, so a crash loses space
+ * but never gives it out twice.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
 /*
  * An inode's data: every entry well formed, in its place, claimed once.
  *
- * The tree can't be followed in circles nor take long: the level falls with each
- * step, and a table is followed only by whoever claimed it first.
+ * The tree can't be followed in circles nor take long: the level falls with each step, and a table
+ * is followed only by the inode that claimed it first.
  *
  * An entry that can't be is made a hole. One that points to somebody else's
  * block or unit gets a copy later, when it is known what space is free; a table
@@ -91,7 +91,7 @@ static int share(struct subject *s, uint64_t at, uint64_t entry, uint64_t block)
 	return 0;
 }
 
-/* Hand a directory's buckets on, and what else it holds. */
+/* Hand a directory's buckets on, and all else that it holds. */
 static int note_buckets(struct subject *s, uint64_t entry, uint64_t block, uint64_t flags)
 {
 	uint64_t count = block < s->end ? MIN(written_of(entry), s->end - block) : 0;
@@ -109,7 +109,7 @@ static int note_buckets(struct subject *s, uint64_t entry, uint64_t block, uint6
 	return err;
 }
 
-/* A block or a unit. *entry becomes what it should be. */
+/* A block or a unit. *entry gets its right value. */
 static int walk_leaf(struct subject *s, uint64_t at, uint64_t *entry, uint64_t block)
 {
 	bool unit = *entry & DXF_ENTRY_UNIT;

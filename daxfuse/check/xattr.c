@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Extended attributes: a blob in the inode or in blocks of its own. Attributes
- * that are malformed in any way are dropped as a whole: half an access list
- * could allow what the whole one forbids.
+ * Extended attributes: a blob in the inode or in blocks of its own. Attributes that are malformed
+ * in any way are dropped as a whole: half an access list could allow things that the whole one
+ * forbids.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -58,7 +58,7 @@ int clients_serve(struct clients *c)
 }
 
 /* Programs that have files open still: the mount was taken from them. There is no kernel left that
- * would have to forget something, and what would tell it is gone. */
+ * would have to forget something, and the transport that would tell it is gone. */
 static void close_holders(struct clients *c)
 {
 	for (unsigned i = 0; i < HOLDER_BUCKETS; i++) {

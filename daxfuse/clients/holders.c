@@ -3,8 +3,8 @@
  * Holders, by the handle of the open file that they belong to. One handle has at most one
  * view of its program, and one for each of its long-term pins, which can't be asked.
  *
- * Who works with a holder has a reference. It is closed by whoever puts the last one, when it
- * is out of the table: a RELEASE, or a call that was still under way.
+ * A thread that works with a holder has a reference. It is closed by the thread that puts the last
+ * one, when it is out of the table: a RELEASE, or a call that was still under way.
  *
  * Closing waits for locks of the engine, whose owners may wait for an answer. So the thread
  * that takes answers must never be the one that closes: it has no references, it marks a holder
@@ -90,7 +90,7 @@ void holder_gone(void *mapper)
 	free(h);
 }
 
-/* Its pins end; what was stored through it goes to the media with the last holder. */
+/* Its pins end; stores through it go to the media with the last holder. */
 static void close_holder(struct holder *h)
 {
 	struct clients *c = h->clients;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a program asks of its mappings: pieces, giving them back, long-term pins,
- * promotion. Numbers come from programs and are checked here.
+ * The requests of programs for their mappings: pieces, giving them back, long-term pins, promotion.
+ * Numbers come from programs and are checked here.
  *
  * Order, for pieces:
- *   1. what lies behind the end of the file in the last page (or unit, if the device can't be
- *      mapped in smaller pieces) is zeroed, with the file's size held still; on a read-only
- *      mount it must be zero
+ *   1. the bytes behind the end of the file in the last page (or unit, if the device can't be
+ *      mapped in smaller pieces) are zeroed, with the file's size held still; on a read-only mount
+ *      they must be zero
  *   2. the faults, a run of them: from here on the pieces are pinned
  *   3. the pins are written down where they outlive us
  *   4. the answer
@@ -43,7 +43,8 @@ static bool takes_units_only(const struct clients *c)
 
 /* ---- before the faults ---------------------------------------------------------------- */
 
-/* Of a read-only mount: what is not zero behind the end stays unseen, in the kernel's mapping. */
+/* Of a read-only mount: bytes behind the end that are not zero stay unseen, in the kernel's
+ * mapping. */
 static int check_end_is_zero(const struct filling *f, uint64_t end)
 {
 	const struct pmem *pm = fs_pmem(f->clients->fs);
@@ -188,8 +189,8 @@ static int write_piece_down(struct filling *f, unsigned i, uint32_t flags)
 	return err;
 }
 
-/* Step 3. What can't be written down is not told, but stays pinned: the program may have it mapped
- * since it asked for it before, and that pin is this one now. */
+/* Step 3. A piece that can't be written down is not told, but stays pinned: the program may have it
+ * mapped since it asked for it before, and that pin is this one now. */
 static int write_all_down(struct filling *f, uint32_t flags)
 {
 	struct dxf_ioc_map *map = f->map;
@@ -218,8 +219,7 @@ static void note_writable(struct filling *f)
 	vfs_forget_cached(c->config.vfs, f->h->file->ino, false);
 }
 
-/* The file as it is now that it is mapped: what changes it from here on does so through the
- * engine. */
+/* The file as it is now that it is mapped: all changes from here on go through the engine. */
 static int look_at_file(struct filling *f)
 {
 	struct fs_attr attr;
@@ -286,7 +286,7 @@ static int fill_for(struct clients *c, struct holder *h, struct dxf_ioc_map *map
 	return err;
 }
 
-/* What every request must be. */
+/* Checks for every request. */
 static int check_request(struct clients *c, const struct vfs_open_file *file, uint64_t offset, uint64_t length,
 		 bool writes, struct fs_attr *ret_attr)
 {
@@ -421,7 +421,7 @@ int clients_pin(struct clients *c, const struct vfs_request *request, const stru
 		err = holder_get_pin(c, file, pin, number, &h);
 	if (!err)
 		err = pin_all(c, h, pin);
-	/* also what an earlier process has pinned for it */
+	/* also pins that an earlier process has made for it */
 	if (err)
 		end_pin(c, file, number);
 	if (h)
@@ -451,8 +451,8 @@ int clients_unpin(struct clients *c, const struct vfs_request *request,
 
 /* ---- promotion ---------------------------------------------------------------------------- */
 
-/* A unit that somebody keeps to himself is passed over, for there may be better ones; whatever
- * else fails would fail again, in a sparse file for very long. */
+/* A unit that somebody does not let go of is passed over, for there may be better ones; any other
+ * failure would come again, in a sparse file for very long. */
 static int promote_units(struct clients *c, uint64_t ino, uint64_t from, uint64_t end)
 {
 	int failed = 0, err = 0;

@@ -281,7 +281,7 @@ int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct 
 
 /* ---- erasing ------------------------------------------------------------------------- */
 
-/* What goes of a record, of which [*from, *to) is let go of: of huge pages whole ones, as
+/* The part of a record that goes when [*from, *to) is let go of: of huge pages whole ones, as
  * nothing else could be restored. */
 static bool find_cut(const struct pin_record *record, uint64_t *from, uint64_t *to)
 {
@@ -295,7 +295,7 @@ static bool find_cut(const struct pin_record *record, uint64_t *from, uint64_t *
 	return *from < *to;
 }
 
-/* What lies above the cut; of no length: nothing. */
+/* The part above the cut; of no length: nothing. */
 static struct pin_record rest_above(const struct pin_record *record, uint64_t to)
 {
 	uint64_t cut = to - record->file_offset;
@@ -321,8 +321,8 @@ static bool is_written(const struct pins_kept *kept, const struct pin_slots *slo
 	return false;
 }
 
-/* Have what lies above the cut in a record of its own. If the table is full there is none, and
- * the record is not cut. */
+/* Put the part above the cut into a record of its own. If the table is full there is none, and the
+ * record is not cut. */
 static void save_above(struct pins_kept *kept, struct pin_slots *slots,
 		       const struct pin_record *record, uint64_t from, uint64_t to)
 {
@@ -352,7 +352,7 @@ static bool cut_record(struct pins_kept *kept, const struct pin_slots *slots,
 	return from == record->file_offset;
 }
 
-/* Order: what stays above each cut; then the cuts. */
+/* Order: the parts above each cut; then the cuts. */
 void pins_kept_erase(struct pins_kept *kept, struct pin_slots *slots, uint64_t offset,
 		     uint64_t length, uint64_t grant)
 {

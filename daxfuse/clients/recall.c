@@ -3,12 +3,12 @@
  * Programs as mappers: the engine's questions become messages, which the program's
  * own thread answers (include/daxfuse/direct.h).
  *
- * A question that can't be put now is owed: the program has no connection (we have just
- * replaced its daemon), or does not read. When it connects or answers again it is asked
- * to let go of the whole file, which is always true, and it faults in again what it needs.
+ * A question that can't be put now is owed: the program has no connection (we have just replaced
+ * its daemon), or does not read. When it connects or answers again it is asked to let go of the
+ * whole file, which is always true, and it faults in again the pieces that it needs.
  *
- * Nobody is waited for who can't answer: a program that is stopped, or has not been
- * connected for long. It keeps its pins, and only the space stays busy.
+ * A program that can't answer is not waited for: one that is stopped, or has not been connected for
+ * long. It keeps its pins, and only the space stays busy.
  */
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/direct.h"
@@ -78,7 +78,7 @@ static int64_t now_ns(void)
 }
 
 /* The session's lock is held. A question is put: whether an earlier one has had no answer for so
- * long that nobody need wait, of whatever file it was. */
+ * long that nobody need wait, whichever file it was about. */
 static bool is_mute(struct session *session)
 {
 	int64_t at = now_ns();
@@ -186,8 +186,8 @@ static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, 
 
 /* ---- debts ------------------------------------------------------------------------ */
 
-/* The number is read after the debt is taken: whatever makes a new one was granted before. False:
- * it can't be put, and is owed again; nor can others. */
+/* The number is read after the debt is taken, so it covers all pieces that the debt is about.
+ * False: it can't be put, and is owed again; nor can others. */
 static bool recall_all(struct holder *h)
 {
 	struct session *session = h->session;

@@ -64,7 +64,7 @@ static int restore_pin(struct clients *c, uint32_t slot, const struct pin_record
 				       is_huge(record) ? ORDER_PMD : ORDER_PTE,
 				       record->flags & PIN_WRITABLE);
 	h->wrote |= (record->flags & PIN_WRITABLE) != 0;
-	/* whatever it was asked, it may not have heard */
+	/* it may not have heard a question */
 	atomic_store(&h->owed, true);
 	holder_put(h);
 	return err;
@@ -78,7 +78,7 @@ void restore_pins(struct clients *c)
 	for (uint32_t i = 0; i < used; i++) {
 		const struct pin_record *record = &table->record[i];
 
-		/* what can't be restored stays held until the mount ends */
+		/* a piece that can't be restored stays held until the mount ends */
 		if (record->handle && is_sane(c, record))
 			restore_pin(c, i, record);
 	}

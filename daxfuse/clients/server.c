@@ -3,8 +3,8 @@
  * The control socket: one thread, which never waits for anything but messages. It is the one
  * that takes programs' answers, so threads that serve requests may wait for these.
  *
- * What comes is checked: a message has its size, a program speaks for its own session only,
- * and says nothing before HELLO. Who breaks the rules is disconnected; its pins stay until
+ * All that comes is checked: a message has its size, a program speaks for its own session only, and
+ * says nothing before HELLO. A program that breaks the rules is disconnected; its pins stay until
  * its files are closed.
  */
 #include <fcntl.h>

@@ -148,7 +148,7 @@ int acl_chmod(struct fs *fs, struct tx *tx, struct dxf_inode *inode)
 	return err;
 }
 
-/* What of the default ACL the mode asked for leaves; the mode that results. */
+/* The part of the default ACL that the mode asked for leaves; the mode that results. */
 static void mask_by_mode(struct acl *acl, size_t count, struct dxf_inode *inode)
 {
 	struct posix_acl_xattr_entry *owner = find_tag(acl, count, ACL_USER_OBJ);

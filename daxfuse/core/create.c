@@ -27,9 +27,8 @@ static uint32_t inherited_flags(const struct dxf_inode *dir, uint32_t mode)
 }
 
 /*
- * The slot's next generation: larger than its last one, and not smaller than
- * what the clock says in steps of 17 ms, so that it does not repeat either when
- * the whole chunk was given up and came back.
+ * The slot's next generation: larger than its last one, and not smaller than the clock in steps of
+ * 17 ms, so that it does not repeat either when the whole chunk was given up and came back.
  */
 static uint32_t next_generation(const struct dxf_inode *slot)
 {

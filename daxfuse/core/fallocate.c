@@ -2,12 +2,11 @@
 /*
  * fallocate: reserving, punching, zeroing, collapsing, inserting.
  *
- * Reserving works region by region (2 MiB), one transaction each: whole regions
- * as unwritten units, parts as unwritten blocks. Punching zeroes in place what
- * is not a whole block, or lies inside a unit that stays, and frees the rest.
- * Collapse and insert build the shifted file under an inode without a name and
- * then exchange the data of the two in one transaction: atomic, at the price of
- * a copy.
+ * Reserving works region by region (2 MiB), one transaction each: whole regions as unwritten units,
+ * parts as unwritten blocks. Punching zeroes in place the parts that are no whole block, or lie
+ * inside a unit that stays, and frees the rest. Collapse and insert build the shifted file under an
+ * inode without a name and then exchange the data of the two in one transaction: atomic, at the
+ * price of a copy.
  */
 #include <errno.h>
 #include <linux/falloc.h>
@@ -106,7 +105,7 @@ static int reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t
 
 /* ---- punch and zero ------------------------------------------------------- */
 
-/* Zero what is written of [from, to), in place. */
+/* Zero the written parts of [from, to), in place. */
 static int zero_written(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t from, uint64_t to)
 {
 	uint64_t steps = table_steps_max(fs->vol, di);
@@ -217,7 +216,7 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
 		uint64_t stop = MIN(end, (first / DXF_UNIT_BLOCKS + 1) * DXF_UNIT_BLOCKS);
 		struct run run;
 
-		/* skip what is a hole anyway, it may be large */
+		/* skip a hole, it may be large */
 		err = steps-- ? table_find(fs->vol, NULL, inode->media, first, end - first, &run) : -EUCLEAN;
 		if (!err && !run.offset) {
 			first += run.count;
@@ -369,7 +368,7 @@ static int shift(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 	struct inode *inode;
 	int err;
 
-	/* what is refused leaves no trace, and a copy is made of nothing for it */
+	/* a refused call leaves no trace, and no copy is made for it */
 	err = fs_may_fallocate(fs, ino, mode, offset, length);
 	if (!err)
 		err = create_scratch(fs, &temporary);
@@ -478,15 +477,15 @@ int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 		err = truncate_finish(fs, inode);
 	if (!err)
 		err = fallocate_locked(fs, inode, mode, offset, length);
-	/* before others see it: what they store then must not be zeroed again */
+	/* before others see it: their stores must not be zeroed again */
 	if (!err)
 		tx_executed(once_of(request), 0);
 	inode_unlock(fs, inode);
 	return err;
 }
 
-/* Marked as executed with each part, before others can see that: what a program stores over it
- * then is not copied over again, and a death in the middle makes the copy a short one. */
+/* Marked as executed with each part, before others can see that: a program's stores over it are not
+ * copied over again, and a death in the middle makes the copy a short one. */
 ssize_t fs_copy_range(struct fs *fs, const struct fs_request *request, uint64_t in,
 		      uint64_t in_offset, uint64_t out, uint64_t out_offset, size_t length)
 {

@@ -64,7 +64,7 @@ static bool is_in_use(const struct inode *inode)
 	return inode->kept || __atomic_load_n(&inode->opens, __ATOMIC_RELAXED);
 }
 
-/* What waits for the last one, if that is gone: blocks move only when nobody can have them
+/* The work that waits for the last one, if that is gone: blocks move only when nobody can have them
  * mapped. Locked exclusively. */
 static void settle(struct fs *fs, struct inode *inode)
 {
@@ -141,7 +141,7 @@ struct orphans {
 	void *arg;
 };
 
-/* What waits for the rest of a truncation has the same mark on media. */
+/* An inode that waits for the rest of a truncation has the same mark on media. */
 static int emit_orphan(uint32_t ino, void *arg)
 {
 	const struct orphans *o = arg;
@@ -162,7 +162,7 @@ void fs_forget(struct fs *fs, uint64_t ino)
 
 	if (fs_is_read_only(fs) || inode_lock(fs, ino, true, &inode))
 		return;
-	/* a close may be on its way still, behind what nobody waits for */
+	/* a close may be on its way still, in a request that nobody waits for */
 	if (is_in_use(inode))
 		inode->forgotten = inode_is_orphan(inode);
 	else
@@ -273,7 +273,7 @@ static ssize_t read_pieces(struct fs *fs, uint64_t ino, uint64_t offset, size_t 
 	if (!n && offset < size)
 		n = collect(fs, inode->media, offset, offset + MIN(length, size - offset), &pieces);
 	if (!n) {
-		/* before emit: whoever has the bytes may ask for the time at once */
+		/* before emit: a reader that has the bytes may ask for the time at once */
 		if (touch)
 			update_atime(fs, inode);
 		n = emit(pieces.iov, pieces.count, pieces.bytes, arg);
@@ -344,8 +344,8 @@ static bool is_continued(const struct run *run, const struct run *next)
 	       next->offset == (run->offset ? run->offset + run->count * DXF_BLOCK_SIZE : 0);
 }
 
-/* The run at block, also over the ends of tables and units. What can't be read behind its beginning
- * is for a look-up there to say. */
+/* The run at block, also over the ends of tables and units. Blocks behind its beginning that can't
+ * be read are for a look-up there to say. */
 static int find_run(struct fs *fs, const struct dxf_inode *inode, uint64_t block, uint64_t max,
 		    struct run *run)
 {

@@ -103,8 +103,8 @@ int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs 
 	     struct fs_report *ret_report);
 /* Frees memory. Orphans that are still open wait for the next mount. */
 void fs_unmount(struct fs *fs);
-/* Of a mount that goes on. Nobody writes while it is made read-only: the kernel sees to that. -EROFS:
- * the pool was mapped for reading. */
+/* Of a mount that goes on. Nobody writes while it is made read-only: the kernel sees to that.
+ * -EROFS: the pool was mapped for reading. */
 int fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime);
 bool fs_is_read_only(const struct fs *fs);
 enum fs_atime_mode fs_atime(const struct fs *fs);
@@ -174,9 +174,9 @@ struct fs_setattr {
 
 /* ---- namespace --------------------------------------------------------- */
 
-/* ".." is looked up, too, and "." of whatever parent is, also if that is no directory: so the
- * kernel finds an inode by its number, for file handles and NFS. -ESTALE: there is no such
- * parent; -ENOENT, -ENOTDIR, -ENAMETOOLONG. */
+/* ".." is looked up, too, and "." of any parent, also of one that is no directory: so the kernel
+ * finds an inode by its number, for file handles and NFS. -ESTALE: there is no such parent;
+ * -ENOENT, -ENOTDIR, -ENAMETOOLONG. */
 int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr);
 int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
 int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Inodes in memory. An object exists while something uses it: an operation, an
- * open description; some idle ones are kept, as the next
- * operation likely wants them. What the kernel holds does not count: its node
- * ids are inode numbers, good without us.
+ * Inodes in memory. An object exists while something uses it: an operation, an open description;
+ * some idle ones are kept, as the next operation likely wants them. References of the kernel do not
+ * count: its node ids are inode numbers, good without us.
  *
  * An inode is read and verified once, when its object is made; after that the
  * media is used in place, under the object's lock. Each operation has a look first

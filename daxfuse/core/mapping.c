@@ -8,8 +8,8 @@
  * (format.h). When the file grows over it, that counts as written in the same
  * transaction, if the layout is kept (zero_tail()); fs_map_grown() is for the others.
  *
- * Order of allocating and promoting: data and zeroes into what nobody refers to yet, or
- * behind what counts as written; fence; one transaction with entries and written counts.
+ * Order of allocating and promoting: data and zeroes into blocks that nobody refers to yet, or
+ * behind those that count as written; fence; one transaction with entries and written counts.
  */
 #include <errno.h>
 
@@ -25,9 +25,9 @@ static uint64_t blocks_in_file(const struct dxf_inode *di, uint64_t base)
 	return end <= base ? 0 : MIN(end - base, DXF_UNIT_BLOCKS);
 }
 
-/* Zeroes from what is written of a unit to its end, also behind the end of the last
- * block's data; all that is in the file counts as written then. Order: zeroes, fence
- * (mapping_end()), the written count. */
+/* Zeroes from the written part of a unit to its end, also behind the end of the last block's data;
+ * all that is in the file counts as written then. Order: zeroes, fence (mapping_end()), the written
+ * count. */
 static int fill_unit(struct fs *fs, struct dxf_inode *di, uint64_t base, uint64_t *word)
 {
 	char *unit = pmem_at(fs->pm, *word & DXF_ENTRY_OFFSET);
@@ -60,8 +60,8 @@ static int unit_word(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_
 
 /* ---- without a unit ----------------------------------------------------------- */
 
-/* Blocks [first, end) of one region: holes become zeroes, what is not written, too. Order:
- * zeroes, fence (mapping_end()), entries. */
+/* Blocks [first, end) of one region: holes and unwritten blocks become zeroes. Order: zeroes, fence
+ * (mapping_end()), entries. */
 static int fill_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t first,
 		       uint64_t end)
 {
@@ -265,7 +265,7 @@ int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
 	*ret_moved = false;
 	if (err || !found)
 		return err;
-	/* it may have changed meanwhile: promoting what is a unit, or gone, is no harm */
+	/* it may have changed meanwhile: promoting a unit, or one that is gone, is no harm */
 	err = fs_map_promote(fs, ino, *offset);
 	*ret_moved = !err;
 	*offset += DXF_UNIT_SIZE;
@@ -274,7 +274,7 @@ int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
 
 /* ---- zeroes in place, times ---------------------------------------------------- */
 
-/* The rest of what is in the file of its unit counts as written; zeroes only into what was
+/* The rest of what is in the file of its unit counts as written; zeroes only into parts that were
  * not written before it grew. */
 static int grow_unit(struct fs *fs, struct dxf_inode *di, uint64_t old_size, uint64_t *word)
 {

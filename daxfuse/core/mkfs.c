@@ -2,10 +2,9 @@
 /*
  * Making an empty pool.
  *
- * Order: the old first superblock is wiped, fence; journals, unit words, maps,
- * the first inode chunk with the root, and the second superblock, which counts
- * for nothing without a first one, fence; the first one, fence. Whatever is
- * interrupted leaves no superblock, or a pool.
+ * Order: the old first superblock is wiped, fence; journals, unit words, maps, the first inode
+ * chunk with the root, and the second superblock, which counts for nothing without a first one,
+ * fence; the first one, fence. A mkfs that is interrupted leaves no superblock, or a pool.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -25,8 +25,8 @@ struct rename {
 	bool cross;             /* from one directory to another */
 	bool serial;            /* rename_lock is held */
 	struct inode *dir, *new_dir;
-	struct inode *source;   /* what moves */
-	struct inode *target;   /* what has the new name now, or NULL */
+	struct inode *source;   /* the inode that moves */
+	struct inode *target;   /* the one that has the new name now, or NULL */
 	struct found from, to;
 };
 
@@ -194,7 +194,7 @@ static int exchange(struct rename *r, struct tx *tx, int64_t now)
 	return err;
 }
 
-/* The new name: what had it loses it, or it is added. */
+/* The new name: the inode that had it loses it, or it is added. */
 static int take_name(struct rename *r, struct tx *tx, int64_t now)
 {
 	if (!r->target)

@@ -36,7 +36,7 @@ void fs_unhold(struct fs *fs, uint64_t device_offset, uint64_t length)
 		alloc_unhold(fs->vol, device_offset, length);
 }
 
-/* What the pool has, cut down to what the project may still have. */
+/* The pool's space, cut down to the rest of the project's limit. */
 static void limit(struct fs_statfs *s, const struct dxf_quota *quota)
 {
 	if (quota->block_limit && quota->block_limit < s->blocks) {

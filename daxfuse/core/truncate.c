@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Truncating and freeing. The first transaction sets the size and frees as much
- * as one record holds; if more is left it marks the inode TRUNCATING and an
- * orphan, so that a crash is completed by the next mount. What lies past the
- * end is invisible from the first transaction on.
+ * Truncating and freeing. The first transaction sets the size and frees as much as one record
+ * holds; if more is left it marks the inode TRUNCATING and an orphan, so that a crash is completed
+ * by the next mount. All that lies past the end is invisible from the first transaction on.
  *
  * The bytes between the end of the file and the end of its last block may be
  * anything (a write that a crash cut off leaves them so). They are zeroed before
@@ -17,10 +16,10 @@
 #include "daxfuse/media/xattr.h"
 
 /*
- * A mapped unit goes on behind the end of the file, where it counts as not written. What
- * the file grows over must count so with the new size, in one transaction: from then on
- * programs store to it without asking, and nobody may take it for unwritten and zero it.
- * False: the file's end lies in no unit.
+ * A mapped unit goes on behind the end of the file, where it counts as not written. The part that
+ * the file grows over must count so with the new size, in one transaction: from then on programs
+ * store to it without asking, and nobody may take it for unwritten and zero it. False: the file's
+ * end lies in no unit.
  */
 static int zero_unit_tail(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t upto,
 			  bool *ret_done)
@@ -177,7 +176,7 @@ int orphan_free(struct fs *fs, struct inode *inode)
 	}
 	err = edit_end(tx, err);
 	if (!err) {
-		/* under the lock still: whoever found the object waits, and looks again */
+		/* under the lock still: a thread that found the object waits, and looks again */
 		inode->gone = true;
 		inode_forget(fs, inode);
 	}

@@ -2,23 +2,19 @@
 /*
  * Writing.
  *
- * What lies on written blocks is overwritten in place: non-temporal stores, the
- * two times, one fence. Everything else is atomic: new blocks are filled
- * (zeroes where the write doesn't reach), fence; then one transaction brings
- * blocks, written marks and size.
+ * Bytes on written blocks are overwritten in place: non-temporal stores, the two times, one fence.
+ * Everything else is atomic: new blocks are filled (zeroes where the write doesn't reach), fence;
+ * then one transaction brings blocks, written marks and size.
  *
- * Order: data (in place and new, with zeroes around it), fence, record (see
- * journal.c). Nothing that is visible before the record changes but what the
- * caller overwrites in place.
+ * Order: data (in place and new, with zeroes around it), fence, record (see journal.c). Before the
+ * record, nothing visible changes but the bytes that the caller overwrites in place.
  *
- * How a file grows. A 2 MiB region is held as blocks until more than GROW_BLOCKS
- * of its 512 would be in use, then it becomes a whole unit: what is there is
- * copied, once. 64 blocks (256 KiB): the copy is an eighth of what the unit will
- * take, most files never get there, and those that do are likely to fill it. In
- * a sparse region the same point counts, with the holes below the last used
- * block zeroed. When the last one closes a file that stayed well below a unit,
- * trim_inode() brings it back to blocks: always below TRIM_ALWAYS, and below
- * TRIM_BELOW if there are holes to take it.
+ * How a file grows. A 2 MiB region is held as blocks until more than GROW_BLOCKS of its 512 would
+ * be in use, then it becomes a whole unit: its blocks are copied, once. 64 blocks (256 KiB): the
+ * copy is an eighth of what the unit will take, most files never get there, and those that do are
+ * likely to fill it. In a sparse region the same point counts, with the holes below the last used
+ * block zeroed. When the last one closes a file that stayed well below a unit, trim_inode() brings
+ * it back to blocks: always below TRIM_ALWAYS, and below TRIM_BELOW if there are holes to take it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -202,7 +198,7 @@ bool quota_has_unit(struct fs *fs, const struct dxf_inode *di)
 		quota.block_limit - quota.blocks >= DXF_UNIT_BLOCKS + 8);
 }
 
-/* Copy what the blocks hold into the unit; zeroes for holes below the last one. */
+/* Copy the contents of the blocks into the unit; zeroes for holes below the last one. */
 static int gather(struct fs *fs, uint64_t unit, const uint64_t *entries, unsigned skip_from,
 		  unsigned skip_to, unsigned *ret_written)
 {
@@ -269,8 +265,8 @@ static uint64_t unit_goal(struct fs *fs, struct tx *tx, const struct dxf_inode *
 	return 0;
 }
 
-/* How many units are likely to follow one for the region of `block`, itself included: what is
- * known of the file's size, and otherwise some times what it has, so that the pieces of a
+/* How many units are likely to follow one for the region of `block`, itself included: up to the
+ * file's size if that is known, and otherwise some times as many as it has, so that the pieces of a
  * large file are few, and a small one takes no room from large ones. */
 static uint64_t unit_room(const struct dxf_inode *di, uint64_t block)
 {
@@ -471,8 +467,8 @@ static unsigned must_kill(const struct dxf_inode *media, unsigned flags)
 	       flags : 0;
 }
 
-/* What to try when n bytes at offset do not fit: about half, to the end of a block;
- * 0: there is no less. */
+/* The length to try when n bytes at offset do not fit: about half, to the end of a block; 0: there
+ * is no less. */
 static size_t shorter(uint64_t offset, size_t n)
 {
 	uint64_t last = (offset + n - 1) / DXF_BLOCK_SIZE, first = offset / DXF_BLOCK_SIZE;
@@ -487,7 +483,7 @@ static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf,
 	bool dropped;
 	int err = drop_privileges_locked(fs, inode, 0, &dropped);
 
-	/* growth must not bring back what a truncation could not free */
+	/* growth must not bring back blocks that a truncation could not free */
 	if (!err && (inode->media->flags & DXF_FLAG_TRUNCATING))
 		err = truncate_finish(fs, inode);
 	if (err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The xattr calls: which names there are, and what an ACL does beside. */
+/* The xattr calls: which names there are, and the side effects of an ACL. */
 #include <errno.h>
 #include <sys/xattr.h>
 

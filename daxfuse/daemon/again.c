@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * As any local filesystem, a pool that is mounted can be mounted once more, elsewhere: it is the
- * same mount then, of the same daemon, with flags of its own for each place (nosuid and the
- * like). What belongs to the filesystem must be the same; if not, what differs is said.
+ * same mount then, of the same daemon, with flags of its own for each place (nosuid and the like).
+ * Options that belong to the filesystem must be the same; if not, those that differ are said.
  */
 #include "again.h"
 
@@ -180,7 +180,7 @@ static bool is_at(struct mounted *m, unsigned number)
 	       ask_mounted(m->place, &m->status) == 0 && running_word(m, WORD_READ_ONLY);
 }
 
-/* What is mounted there, and that it is this device. */
+/* The mount there, if it is of this device. */
 static int find_mounted(struct remount *r)
 {
 	const struct options *o = r->options;
@@ -196,7 +196,7 @@ static int find_mounted(struct remount *r)
 	return EXIT_MOUNT;
 }
 
-/* What was said, and can't be changed, must be so. */
+/* An option that was said, and can't be changed, must be so. */
 static int check_unchanged(const struct remount *r)
 {
 	static const unsigned about[OPTION_WORDS] = {
@@ -247,8 +247,9 @@ static unsigned long flags_of(const struct statvfs *now)
 }
 
 /*
- * mount(2) sets all flags of the mount point. What was not said stays, unless mount(8) has put what
- * was said and what is shown together: then what is missing was taken back.
+ * mount(2) sets all flags of the mount point. An option that was not said stays, unless mount(8)
+ * has put those that were said and those that are shown together: then a missing one was taken
+ * back.
  */
 static int kernel_flags(const struct remount *r, unsigned long *ret_flags)
 {
@@ -273,7 +274,7 @@ static int kernel_flags(const struct remount *r, unsigned long *ret_flags)
 	return 0;
 }
 
-/* It syncs, and refuses to make read-only what somebody has open for writing. */
+/* It syncs, and refuses while a file is open for writing. */
 static int remount_kernel(const struct remount *r, unsigned long flags)
 {
 	return mount(r->m.device, r->m.place, NULL, flags, NULL) ? -errno : 0;
@@ -293,7 +294,7 @@ static bool is_done(const struct remount *r)
 	       !strcmp(running_word(&now, WORD_ATIME), wanted.word[WORD_ATIME]);
 }
 
-/* Who asks is answered by the old process, or by the new one as soon as it is there. */
+/* The question is answered by the old process, or by the new one as soon as it is there. */
 static int wait_for_daemon(const struct remount *r)
 {
 	const struct timespec pause = { .tv_nsec = 5000000 };

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The daemon's life. The process that was called forks first and waits on a pipe
- * for the exit status, which comes when whoever serves answers the mount,
- * that is when the mount is usable. If the child dies before, the pipe closes,
- * and that is a failure.
+ * The daemon's life. The process that was called forks first and waits on a pipe for the exit
+ * status, which comes when the serving process answers the mount, that is when the mount is usable.
+ * If the child dies before, the pipe closes, and that is a failure.
  *
- * The child becomes the supervisor, which executes this program again, as the
- * serving process, as often as needed (supervisor.c); under systemd's fd store,
- * or without a keeper, it serves itself. Who serves opens the device, mounts the
- * pool, then mounts the session, or takes over the one that is there.
+ * The child becomes the supervisor, which executes this program again, as the serving process, as
+ * often as needed (supervisor.c); under systemd's fd store, or without a keeper, it serves itself.
+ * The serving process opens the device, mounts the pool, then mounts the session, or takes over the
+ * one that is there.
  *
- * SIGTERM and SIGINT unmount. Loops keep serving meanwhile, since unmounting
- * writes back what was stored through mappings; if the mount is busy, it is
- * detached and those who still use it get ENOTCONN.
+ * SIGTERM and SIGINT unmount. Loops keep serving meanwhile, since unmounting writes back all that
+ * was stored through mappings; if the mount is busy, it is detached and those who still use it get
+ * ENOTCONN.
  */
 #include "daemon.h"
 
@@ -107,7 +106,7 @@ static void *wait_for_signal(void *arg)
 	int number;
 
 	outside_look(transport_place(d->transport), TRANSPORT_IO_MAX);
-	d->ready(); /* not before: whoever unmounts at once shall not find us looking */
+	d->ready(); /* not before: a user that unmounts at once shall not find us looking */
 	stop_signals(&set);
 	if (sigwait(&set, &number) || number == SIGUSR1)
 		return NULL;
@@ -139,8 +138,8 @@ static int open_device(struct daemon *d, struct device_error *ret_error)
 }
 
 /*
- * Orphans of a mount that is taken over may be open still, and what programs have mapped
- * must not be given out.
+ * Orphans of a mount that is taken over may be open still, and space that programs have mapped must
+ * not be given out.
  */
 static struct fs_options pool_options(const struct daemon *d, struct fs_held *held, unsigned count)
 {
@@ -225,7 +224,7 @@ static struct attach attach_of(const struct daemon *d)
 	};
 }
 
-/* The device is mapped: what it can do is known. */
+/* The device is mapped: its abilities are known. */
 static int open_transport(struct daemon *d)
 {
 	const struct options *o = d->options;
@@ -526,7 +525,8 @@ static int live_under_systemd(struct daemon *d)
 			return live_as_server(d);
 		err = open_kept(d);
 		free_paths(d);
-		systemd_forget(); /* what a process stored that was killed meanwhile */
+		systemd_forget(); /* descriptors that a process has stored which was killed
+				   * meanwhile */
 		if (!err)
 			err = systemd_store(&d->fds);
 	}
@@ -540,7 +540,7 @@ static int live_under_systemd(struct daemon *d)
 	return status;
 }
 
-/* In the parent: what the child says; in the child: -1. */
+/* In the parent: the child's word; in the child: -1. */
 static int go_to_background(void)
 {
 	int ends[2];
@@ -583,7 +583,7 @@ static int supervise(struct daemon *d)
 	return status;
 }
 
-/* As it was called; whoever serves may be another process. */
+/* As it was called; the serving process may be another one. */
 static int start_daemon(struct daemon *d)
 {
 	int status = find_paths(d->options, d);
@@ -623,7 +623,7 @@ static int run_daemon(const struct options *options, char **words)
 	return status;
 }
 
-/* Parsing cuts the words up; whoever is started later wants them whole. */
+/* Parsing cuts the words up; a process that is started later wants them whole. */
 static char **copy_words(int argc, char **argv)
 {
 	char **copy = calloc((size_t)argc + 1, sizeof(*copy));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The command line: one table of option words feeds the parser, the help, and what is handed on to
- * the kernel; what belongs to the filesystem as a whole can be said again in words, to see whether
- * a second mount of the same pool asks for the same.
+ * The command line: one table of option words feeds the parser, the help, and the list for the
+ * kernel; options of the filesystem as a whole can be said again in words, to see whether a second
+ * mount of the same pool asks for the same.
  *
  * The words are those of mount(8), which calls us as a helper: all of its generic options are
  * obeyed or accepted, quotes and commas within them are libmount's to judge, and of several options
@@ -35,7 +35,7 @@ enum kind {
 	KERNEL,  /* handed on */
 	IMPLIED, /* no programs of others: what SECURED and OWNED say, unless later ones differ */
 	SHOWN,   /* by the kernel, so mount(8) hands it back to remount */
-	IGNORED, /* for mount(8) and systemd only, or what is so in any case */
+	IGNORED, /* for mount(8) and systemd only, or true in any case */
 };
 
 struct option {
@@ -81,7 +81,7 @@ static const struct option table[] = {
 	  "(supervisor; none with io_uring or clone_fd)" },
 	{ "direct=", DIRECT, FIELD(direct), 0, OPTION_DIRECT,
 	  "off|owner|group=NAME|all: who may map the device itself (libdaxmap), and with it reach "
-	  "ALL data of the pool (owner: root, and who mounts)" },
+	  "ALL data of the pool (owner: root, and the user who mounts)" },
 	{ "max_threads=", NUMBER, FIELD(max_threads), 0, OPTION_DAEMON,
 	  "how many requests are served at once, 1 MiB each (default: 4 for each CPU, 8 to 48)" },
 	{ "nosuid", SET, FIELD(no_suid), true, OPTION_SUID, "ignore suid and sgid bits" },
@@ -378,7 +378,7 @@ static int parse_dashed(struct options *options, int argc, char **argv, int *at,
 	return 0;
 }
 
-/* What can't be seen in a single word. */
+/* Mistakes that can't be seen in a single word. */
 static int check_together(const struct options *options, char *ret_error, size_t error_size)
 {
 	if (options->shown && !options->remount) {

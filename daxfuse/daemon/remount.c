@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * With a keeper the next process does it: it opens the device as it should be, and does at its
- * start what a mount does, recovery included. Without one the daemon goes on as it is, and
- * writes no more: its mapping can't change, so one that was made for reading stays so.
+ * With a keeper the next process does it: it opens the device as it should be, and starts as a
+ * mount does, recovery included. Without one the daemon goes on as it is, and writes no more: its
+ * mapping can't change, so one that was made for reading stays so.
  */
 #include "remount.h"
 
@@ -39,7 +39,7 @@ static int prepare_writing(const struct daemon *d, struct dxf_ioc_remount *chang
 		return refuse_change(change, -EROFS, "its device could be opened for reading only");
 	if (flock(d->fds.device, LOCK_EX | LOCK_NB) == 0)
 		return 0;
-	/* what can't be turned into an exclusive one is lost */
+	/* one that can't be turned into an exclusive one is lost */
 	flock(d->fds.device, LOCK_SH | LOCK_NB);
 	return refuse_change(change, -EBUSY, "its device is in use by others, too");
 }

@@ -8,8 +8,9 @@
 struct dxf_ioc_remount;
 
 /*
- * Of a struct daemon. Read-only or writable, and how access times move. Fills in .error and .reason. True: this process
- * is to be replaced for it, by restart_now(), when the request is answered.
+ * Of a struct daemon. Read-only or writable, and how access times move. Fills in .error and
+ * .reason. True: this process is to be replaced for it, by restart_now(), when the request is
+ * answered.
  */
 bool remount_change(void *daemon, struct dxf_ioc_remount *change);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An upgrade must not find out that it is impossible when the old process has
- * ended. So the old one starts the new binary first, with the same command line
- * and what was kept, and has it say whether it understands both.
+ * An upgrade must not find out that it is impossible when the old process has ended. So the old one
+ * starts the new binary first, with the same command line and the kept memory, and has it say
+ * whether it understands both.
  */
 #include "restart.h"
 
@@ -106,7 +106,7 @@ int restart_check(const struct options *options)
 	return no ? 1 : 0;
 }
 
-/* In a child: the next binary, with what was kept as its descriptor 3. */
+/* In a child: the next binary, with the kept memory as its descriptor 3. */
 static void run_check(const struct daemon *d, const char *binary, int memory, int out)
 {
 	setpgid(0, 0);
@@ -130,7 +130,7 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* What comes until the end of it, or until there is no room, or no time. */
+/* All that comes until its end, or until there is no room, or no time. */
 static void hear_text(int fd, int64_t end, char *ret_text, size_t size)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
@@ -170,7 +170,7 @@ static int hear(int fd, pid_t child, char *ret_text, size_t size, int *ret_statu
 	bool ended;
 
 	hear_text(fd, end, ret_text, size);
-	/* who says too much is not to be taken for one that hangs */
+	/* a binary that says too much is not to be taken for one that hangs */
 	ended = strlen(ret_text) < size - 1 && hear_end(child, end, ret_status);
 	kill(-child, SIGKILL);
 	if (ended)
@@ -201,7 +201,7 @@ int restart_prepare(void *daemon, char *ret_reason, size_t size)
 		return -errno;
 	if (child == 0)
 		run_check(d, binary, d->fds.memory, out);
-	setpgid(child, child); /* whoever is first */
+	setpgid(child, child); /* the first one counts */
 	close(TAKE_FD(out));
 	if (hear(in, child, text, sizeof(text), &status)) {
 		snprintf(ret_reason, size, "%.200s says nothing for %d seconds", binary,

@@ -133,7 +133,7 @@ static void add_restart(struct json_object *o, const struct daemon *d)
 		add_string(o, "not_restartable", reason);
 }
 
-/* For who mounts it again. */
+/* For a process that mounts it again. */
 static struct json_object *options_array(const struct daemon *d)
 {
 	struct json_object *array = json_object_new_array();

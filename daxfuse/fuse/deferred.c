@@ -70,8 +70,8 @@ static void free_orphan(struct deferred *d, uint64_t ino, uint32_t generation)
 }
 
 /*
- * The kernel appends at the end that it believes in, without asking, and what it is told to
- * forget it believes until it asks: so it is made to.
+ * The kernel appends at the end that it believes in, without asking, and goes on believing a size
+ * that it was told to forget, until it asks: so it is made to ask.
  */
 static void renew_size(struct transport *t, uint64_t ino, int pid)
 {
@@ -189,9 +189,9 @@ static void do_job(struct deferred *d, const struct job *job)
 }
 
 /*
- * At the end: a process that only makes room for the next one leaves everything to it.
- * Ranges and pages are left in any case: who asked is gone, or asks the next process
- * again, and what they ask the kernel for might need requests that nobody answers any more.
+ * At the end: a process that only makes room for the next one leaves everything to it. Ranges and
+ * pages are left in any case: the callers are gone, or ask the next process again, and to answer
+ * them might need requests of the kernel that nobody answers any more.
  */
 static bool is_left(const struct deferred *d, const struct job *job)
 {
@@ -301,7 +301,7 @@ void deferred_forget_pages(struct deferred *d, uint64_t ino)
 {
 	struct job *job = calloc(1, sizeof(*job));
 
-	/* without memory whoever maps the file through the kernel sees old pages longer */
+	/* without memory, a program that maps the file through the kernel sees old pages longer */
 	if (!job)
 		return;
 	job->kind = JOB_PAGES;

@@ -91,8 +91,8 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t c
 	list_names(req, node, size, cookie, emit_entry);
 }
 
-/* ENOSYS tells the kernel once and for all that directories need no open; it
- * then also keeps what it has read of them until they change. */
+/* ENOSYS tells the kernel once and for all that directories need no open; it then also keeps the
+ * entries that it has read until they change. */
 static void op_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	fuse_reply_err(req, ENOSYS);

@@ -83,10 +83,9 @@ static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 }
 
 /*
- * Every write was durable when it returned, and what was stored through the kernel's
- * mappings it has written before it asks. What is left is what programs have stored
- * through their own. If such stores are as durable as they will ever be, the kernel need
- * not ask again.
+ * Every write was durable when it returned, and the kernel has written back stores through its own
+ * mappings before it asks. Only stores of programs through their own mappings are left. If these
+ * are as durable as they will ever be, the kernel need not ask again.
  */
 static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
 {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ioctls: FS_IOC_{GET,SET}FLAGS and FS_IOC_FS{GET,SET}XATTR, and those of
- * include/daxfuse/ioctl.h. The table at the end says of each who may call it and on what
- * kind of open file; nothing runs before that, and the size that the caller claims, were
- * checked.
+ * ioctls: FS_IOC_{GET,SET}FLAGS and FS_IOC_FS{GET,SET}XATTR, and those of include/daxfuse/ioctl.h.
+ * The table at the end says for each of them who may call it and on what kind of open file; nothing
+ * runs before that, and the size that the caller claims, were checked.
  *
  * The kernel has checked owner and capabilities for the four FS_IOC_ numbers in the table
  * (vfs_fileattr_set()), and for no other number. So the 32-bit twins of two of them must
@@ -142,7 +141,7 @@ static void set_xflags(const struct call *c)
 			xflags.flags |= flag_table[i].core;
 		in.fsx_xflags &= ~flag_table[i].xflag;
 	}
-	/* FS_XFLAG_HASATTR is an answer, and comes back with what was read */
+	/* FS_XFLAG_HASATTR is an answer, and comes back with the flags that were read */
 	if (in.fsx_xflags & ~(uint32_t)FS_XFLAG_HASATTR) {
 		reply(c, -EOPNOTSUPP, NULL, 0);
 		return;
@@ -393,13 +392,13 @@ static void get_mapped(const struct call *c)
 enum caller {
 	ANYBODY,
 	KERNEL_SAYS, /* the file's owner, and more: checked before we are asked; or root */
-	PINNER,      /* who would be given the device */
-	WRITER,      /* root, or whoever has the file open for writing */
-	PRIVILEGED,  /* root, and who runs the daemon */
+	PINNER,      /* those who would be given the device */
+	WRITER,      /* root, or with the file open for writing */
+	PRIVILEGED,  /* root, and the user that runs the daemon */
 };
 
-/* What the descriptor must be open for, all of it. Those that concern a program's own
- * mappings need no more than the descriptor that these were made with. */
+/* The descriptor must be open for all of these. Those that concern a program's own mappings need no
+ * more than the descriptor that these were made with. */
 enum { FOR_ANYTHING = 0, FOR_READING = VFS_MAY_READ, FOR_WRITING = VFS_MAY_WRITE };
 
 static const struct rule {
@@ -454,7 +453,7 @@ static int check_caller(const struct call *c, enum caller caller, unsigned may)
 	return is_privileged(c->req) ? 0 : -EPERM;
 }
 
-/* Whether what came, and what is expected back, has the size of the command. */
+/* Whether the bytes that came, and the room for the answer, have the size of the command. */
 static bool has_its_size(unsigned cmd, const struct call *c)
 {
 	return _IOC_TYPE(cmd) != DXF_IOC_TYPE ||

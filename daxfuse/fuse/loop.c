@@ -2,11 +2,11 @@
 /*
  * Threads that read requests and have libfuse decode them.
  *
- * After a mount was taken over they read one at a time until the first request
- * that is new: the kernel puts what it sends again before all others, so each of
- * these has found its slot by then, and slots that nobody asked for belong to
- * requests that were withdrawn (their programs were killed meanwhile). Somebody
- * always asks something soon: daemon.c has the mount looked at from outside.
+ * After a mount was taken over they read one at a time until the first request that is new: the
+ * kernel puts requests that it sends again before all others, so each of these has found its slot
+ * by then, and slots that nobody asked for belong to requests that were withdrawn (their programs
+ * were killed meanwhile). Somebody always asks something soon: daemon.c has the mount looked at
+ * from outside.
  *
  * Threads may have to wait for a program to let go of a mapping, and others for them, as they use
  * the same file. Programs that answer do so in microseconds, but one that does not must not
@@ -44,8 +44,8 @@ struct loop {
 	bool stopping;          /* atomic */
 	sem_t stop;             /* posted with it */
 	bool settled;           /* all that is sent again has come (atomic) */
-	unsigned unsettled;     /* of that, what is not done yet; and 1 until all has come
-				 * (atomic) */
+	unsigned unsettled;     /* of those, the ones that are not done yet; and 1 until all has
+				 * come (atomic) */
 	pthread_mutex_t gate;   /* held from reading a request until its slot is taken,
 				 * while not settled */
 	unsigned running;       /* threads (atomic) */
@@ -154,8 +154,8 @@ static void keep_greeting(const void *buf, size_t size)
 	__atomic_store_n(&session->init_bytes, (uint32_t)size, __ATOMIC_RELEASE);
 }
 
-/* What was sent again has come, or one of it is done. When that holds for all, nobody
- * asks for what the last process has left. */
+/* All resent requests have come, or one of them is done. When all are, nobody asks for the rest
+ * that the last process has left. */
 static void settle_one(void)
 {
 	if (!__atomic_sub_fetch(&loop.unsettled, 1, __ATOMIC_ACQ_REL))

@@ -63,8 +63,8 @@ static void notify(int fuse_fd, int fd)
 	_exit(0);
 }
 
-/* Keep these two only: above all not the pool's lock; and whoever reads what the
- * daemon says waits until nobody has the other end. */
+/* Keep these two only: above all not the pool's lock; and a reader of the daemon's output waits
+ * until nobody has the other end. */
 static void close_others(int a, int b)
 {
 	CLEANUP_FD int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -12,7 +12,7 @@
 #include "daxfuse/keeper/kernel.h"
 
 static _Thread_local struct vfs_answer *own;     /* this thread's slot */
-static _Thread_local struct vfs_answer *current; /* what it works on: own, or an older one */
+static _Thread_local struct vfs_answer *current; /* being worked on: own, or an older one */
 static _Thread_local bool repeated;              /* it is an older one */
 
 bool requests_is_resent(const struct fuse_in_header *header)
@@ -59,7 +59,7 @@ static bool has_no_reply(const struct fuse_in_header *header)
 	return header->opcode == FUSE_FORGET || header->opcode == FUSE_BATCH_FORGET;
 }
 
-/* This thread's slot, for what no earlier process has had; or NULL. */
+/* This thread's slot, for a request that no earlier process has had; or NULL. */
 static struct vfs_answer *begin_new(struct vfs_answers *a, uint64_t unique,
 				    const struct fuse_in_header *header, size_t bytes)
 {

@@ -3,8 +3,8 @@
  * The FUSE session: which capabilities are agreed on with the kernel, and why; how it is mounted or
  * taken over; and which loop serves it.
  *
- * With a keeper the descriptor of /dev/fuse is mounted here, on its behalf (keeper/attach.h), what
- * is agreed is written down for the next process, which is held to it by the kernel, and loop.c
+ * With a keeper the descriptor of /dev/fuse is mounted here, on its behalf (keeper/attach.h), the
+ * agreement is written down for the next process, which is held to it by the kernel, and loop.c
  * serves. Without one libfuse mounts and serves by itself.
  */
 #include "session.h"
@@ -25,10 +25,9 @@
 /* ---- what is agreed with the kernel ---------------------------------------- */
 
 /*
- * No writeback cache: write() is durable when it returns. No AUTO_INVAL_DATA: it
- * drops a file's pages whenever its time moved, but nobody else writes here;
- * what changes behind the kernel's back is invalidated explicitly. Splicing and
- * interrupts cost more than they bring.
+ * No writeback cache: write() is durable when it returns. No AUTO_INVAL_DATA: it drops a file's
+ * pages whenever its time moved, but nobody else writes here; changes behind the kernel's back are
+ * invalidated explicitly. Splicing and interrupts cost more than they bring.
  */
 static const uint64_t wanted[] = {
 	FUSE_CAP_ASYNC_READ,      FUSE_CAP_ATOMIC_O_TRUNC,     FUSE_CAP_EXPORT_SUPPORT,
@@ -53,8 +52,8 @@ uint64_t transport_capabilities(void)
 	return known;
 }
 
-/* What is on is what we want and the kernel has; or what an earlier process has
- * agreed on, which the kernel holds us to. */
+/* A capability is on if we want it and the kernel has it; or if an earlier process has agreed on
+ * it, to which the kernel holds us. */
 static void agree_on_capabilities(const struct transport *t, struct fuse_conn_info *conn)
 {
 	uint64_t on = transport_capabilities();

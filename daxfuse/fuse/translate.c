@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Between the kernel's words and ours: nodes, attributes, handles, who asks. */
+/* Between the kernel's words and ours: nodes, attributes, handles, the caller. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/sysmacros.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The transport's life, and what the vfs tells it. */
+/* The transport's life, and the functions that the vfs calls. */
 #include "transport.h"
 
 #include <errno.h>

@@ -54,8 +54,8 @@ void transport_vfs(struct transport *t, struct vfs_config *ret_config);
 /* For struct fs_options. */
 void transport_trimmed(void *transport, uint64_t ino);
 
-/* Mount, or take the mount over; from now on there are threads. -EINVAL, -EIO or what mount(2) said:
- * log_held_back() is why; others: no thread. */
+/* Mount, or take the mount over; from now on there are threads. -EINVAL, -EIO or what mount(2)
+ * said: log_held_back() is why; others: no thread. */
 int transport_mount(struct transport *t, struct vfs *vfs, struct clients *clients);
 /* Serve until unmounted or told to stop; 0 or negative errno. */
 int transport_serve(struct transport *t);

@@ -2,8 +2,8 @@
 /*
  * Mounting a descriptor of /dev/fuse that a keeper holds: by mount(2) as root, else by fusermount3,
  * whose message with the descriptor stays in a socket of the keeper's, where every process looks at
- * it without taking it. In both cases the kernel is asked whether a descriptor is mounted; what was
- * written down about it may be older than a death.
+ * it without taking it. In both cases the kernel is asked whether a descriptor is mounted; notes
+ * about it may be older than a death.
  */
 #define FUSE_USE_VERSION 317 /* its functions for option strings */
 #include "attach.h"
@@ -144,7 +144,7 @@ static unsigned long mount_flags(const struct attach *a)
 	flags |= a->no_exec ? MS_NOEXEC : 0;
 	flags |= a->no_symfollow ? MS_NOSYMFOLLOW : 0;
 	flags |= a->no_atime ? MS_NOATIME : 0;
-	/* or it would show relatime, which a remount takes for what is wanted */
+	/* or it would show relatime, which a remount takes for the user's wish */
 	flags |= a->strict_atime ? MS_STRICTATIME : 0;
 	flags |= a->no_dir_atime ? MS_NODIRATIME : 0;
 	return flags;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The path contains the number of the process that made it: two mounts never have the
- * same. The mode of the socket keeps out who will not be welcome; what decides is what the
- * kernel says of who connects (clients/server.c).
+ * The path contains the number of the process that made it: two mounts never have the same. The
+ * mode of the socket keeps out users who will not be welcome; the kernel's word on the peer decides
+ * (clients/server.c).
  */
 #include "control.h"
 

@@ -76,7 +76,7 @@ static int fill_in(struct kept *kept, const char *device, const char *mountpoint
 		return -ENAMETOOLONG;
 	strcpy(kept->device, device);
 	strcpy(kept->mountpoint, mountpoint);
-	/* the path: what lies there when the next process starts is the new binary */
+	/* the path: the file that lies there when the next process starts is the new binary */
 	return readlink("/proc/self/exe", kept->binary, sizeof(kept->binary) - 1) < 0 ? -errno : 0;
 }
 
@@ -91,7 +91,8 @@ int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct
 	err = fill_in(*ret_kept, config->device, config->mountpoint);
 	if (err)
 		return err;
-	/* for writing, if allowed: it may be remounted so. Who serves maps no more than it needs. */
+	/* for writing, if allowed: it may be remounted so. A serving process maps no more than it
+	 * needs. */
 	ret_fds->device = open(config->device, O_RDWR | flags);
 	if (ret_fds->device < 0 && config->read_only)
 		ret_fds->device = open(config->device, O_RDONLY | flags);

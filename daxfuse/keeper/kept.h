@@ -36,7 +36,7 @@ struct kept_session {
 struct kept {
 	uint32_t magic;
 	uint32_t version;
-	uint32_t bytes;      /* sizeof(struct kept) of who made it */
+	uint32_t bytes;      /* sizeof(struct kept) of its maker */
 	uint32_t starts;     /* of serving processes, this one included */
 	uint32_t deaths;     /* of serving processes that did not want to end */
 	uint32_t crashed;    /* the last one's death was its own doing, not a SIGKILL */

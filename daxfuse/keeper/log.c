@@ -10,7 +10,7 @@
 static struct {
 	bool syslog;
 	bool holding;   /* only while the daemon has a single thread */
-	char held[256]; /* what libfuse said last while holding */
+	char held[256]; /* libfuse's last line while holding */
 } state;
 
 static void speak(int priority, const char *format, va_list args)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Why a process: a thread that waits for an answer of its own daemon can't be
- * killed any more once SIGKILL has ended those that would answer. It keeps
- * /dev/fuse open, so the connection never ends, and whoever touches the mount
- * hangs for ever. A child that has closed our descriptors is only one more
- * client: when the daemon dies, it gets ENOTCONN.
+ * Why a process: a thread that waits for an answer of its own daemon can't be killed any more once
+ * SIGKILL has ended those that would answer. It keeps /dev/fuse open, so the connection never ends,
+ * and a process that touches the mount hangs for ever. A child that has closed our descriptors is
+ * only one more client: when the daemon dies, it gets ENOTCONN.
  */
 #include "outside.h"
 
@@ -97,8 +96,8 @@ void outside_look(const struct place *place, unsigned read_ahead)
 	});
 }
 
-/* Until what the kernel believes is what it was answered: it drops an answer if it was told
- * meanwhile that attributes are out of date. */
+/* Until the kernel believes what it was answered: it drops an answer if it was told meanwhile that
+ * attributes are out of date. */
 static int renew_size(int fd)
 {
 	struct statx answered, believed;

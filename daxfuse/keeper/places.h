@@ -23,7 +23,8 @@ unsigned places_number(const char *path);
 int places_each(unsigned number, int (*fn)(const char *path, void *arg), void *arg);
 /* One of them, to be freed: `wanted` if it is one. NULL: there is none. */
 char *places_find(unsigned number, const char *wanted);
-/* All of them, the last one first, to be freed by places_free(); NULL: no memory. Ends with NULL. */
+/* All of them, the last one first, to be freed by places_free(); NULL: no memory. Ends with
+ * NULL. */
 char **places_all(unsigned number);
 void places_free(char **places);
 /* The number of a mount of daxfuse whose source is `device`; 0: there is none. */

@@ -3,11 +3,11 @@
  * The supervisor's rules:
  *
  * - A serving process that ends with status 0 has unmounted: that is the end.
- * - With KEPT_EXIT_RESTART it wants to be replaced by what is installed now.
+ * - With KEPT_EXIT_RESTART it wants to be replaced by the binary that is installed now.
  * - Before the mount was usable for the first time, any other status is a refusal
  *   (it has said why); it is handed on.
- * - What is installed may be broken, or not fit what was kept, though nobody asked for
- *   it: after a failure our own program has its turn, after the next one the other.
+ * - The installed binary may be broken, or not fit the kept memory, though nobody asked for it:
+ *   after a failure our own program has its turn, after the next one the other.
  * - Everything else is a death: the next one is started at once. SIGKILL comes from
  *   outside and may come as often as it likes, once the process serves; EARLY_MAX of
  *   them before it does mean that somebody (the OOM killer?) does not want it.
@@ -178,7 +178,7 @@ static int try_to_start(struct watch *k)
 	return 0;
 }
 
-/* Once it is mounted, programs wait: the system may have what is needed soon again. */
+/* Once it is mounted, programs wait: the system may soon have enough again. */
 static int start_server(struct watch *k)
 {
 	int err = try_to_start(k);
@@ -206,8 +206,8 @@ static void take_ready(struct watch *k)
 	k->ready = -1;
 }
 
-/* Until the child has ended; its wait status. It is reaped here: what it still had
- * under way with the kernel is over then. */
+/* Until the child has ended; its wait status. It is reaped here: its calls to the kernel are over
+ * then. */
 static int wait_for_child(struct watch *k)
 {
 	for (;;) {
@@ -362,7 +362,7 @@ static void pause_between(unsigned failures)
 
 /* ---- all ---------------------------------------------------------------------- */
 
-/* Before the mount was usable: whoever refuses to serve may have mounted it. */
+/* Before the mount was usable: a process that refuses to serve may have mounted it. */
 static int refuse_mount(struct watch *k, int status)
 {
 	if (status && is_mounted(k))

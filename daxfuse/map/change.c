@@ -8,18 +8,18 @@
  *   2. ask all who map any of the range to let go, and wait for those that answer. The
  *      range is that of the entries it touches: a unit that is cut in its middle is let
  *      go as a whole
- *   3. what is pinned all the same is listed for the caller: it frees the rest
+ *   3. pieces that are pinned all the same are listed for the caller: it frees the rest
  *   4. the caller's transaction
- *   5. pins on what has left the file go with it; the entries go; unlock. If 4 has failed,
- *      what it has left undone stays as it is: tags, pins, entries. A dirty tag that goes
+ *   5. pins on pieces that have left the file go with them; the entries go; unlock. If 4 has
+ *      failed, all that it has not done stays as it is: tags, pins, entries. A dirty tag that goes
  *      without a flush is an fsync that lies
  *
- * Pins can only become fewer between 3 and 5. Who let go in the meantime is not found in
- * 5; a piece that is nobody's by then is released at once, and an entry that was to be kept
- * for a mapper stays if anybody else has it, whoever that is.
+ * Pins can only become fewer between 3 and 5. A mapper that let go in the meantime is not found in
+ * 5; a piece that is nobody's by then is released at once, and an entry that was to be kept for a
+ * mapper stays if any other one has it.
  *
- * Answers and deaths need the view's lock only, so that 2 does not keep out what it waits
- * for.
+ * Answers and deaths need the view's lock only, so that 2 does not keep out the answers that it
+ * waits for.
  */
 #include <stdlib.h>
 
@@ -176,7 +176,7 @@ static void drop_zeroes(struct map_file *file, uint64_t from, uint64_t last)
 			views_drop(file, entry.start, entry_last(&entry));
 }
 
-/* The entry's range has changed and nobody maps it any more; what is still dirty of it and
+/* The entry's range has changed and nobody maps it any more; the part of it that is still dirty and
  * has stayed in the file becomes durable. */
 static int remove_entry(struct map_change *change, struct entry *entry)
 {
@@ -201,7 +201,7 @@ static int end_entries(struct map_change *change, uint64_t from, uint64_t last)
 	     at = entry_last(&entry) + 1) {
 		int failed = 0;
 
-		/* pins that are still there are on what stays: there must be no pin without
+		/* pins that are still there are on pieces that stay: there must be no pin without
 		 * an entry, or the next change would not find it */
 		if (views_held(file, entry.start, entry_last(&entry)) != HELD_NOT)
 			count(file, MAP_COUNT_KEPT);
@@ -212,7 +212,7 @@ static int end_entries(struct map_change *change, uint64_t from, uint64_t last)
 	return err;
 }
 
-/* Nobody may ever see, behind the end of the file, what was there before. */
+/* Nobody may ever see old bytes behind the end of the file. */
 static int zero_tail(struct map_change *change)
 {
 	uint64_t end = round_up(change->offset, MAP_UNIT_SIZE);
@@ -241,9 +241,9 @@ static int commit(struct map_change *change)
 /* ---- afterwards, if it failed ------------------------------------------------- */
 
 /*
- * A transaction that failed may have come to a part of what it should do: the backend says
- * which. A piece that is the file's still, where it was, keeps its pins and needs no hold; one
- * that is not is its pins' only. What can't be found out keeps both.
+ * A transaction that failed may have come to a part of what it should do: the backend says which. A
+ * piece that is the file's still, where it was, keeps its pins and needs no hold; one that is not
+ * is its pins' only. If that can't be found out it keeps both.
  */
 static void settle_piece(struct map_change *change, const struct map_pinned *pinned)
 {
@@ -317,7 +317,7 @@ static int settle(struct map_change *change)
 	uint64_t from, last;
 	int err = 0;
 
-	/* what is behind the end is not the file's, whether it was freed already or not */
+	/* a piece behind the end is not the file's, whether it was freed already or not */
 	if (is_cut_off(change))
 		return commit(change);
 	for (unsigned i = 0; i < change->count; i++)
@@ -350,7 +350,8 @@ int map_change_end(struct map_change *change, enum map_outcome outcome)
 
 /* ---- smaller ones --------------------------------------------------------- */
 
-/* Behind the end there are at most the rest of the last unit, and what was cut off and kept. */
+/* Behind the end there are at most the rest of the last unit, and pieces that were cut off and
+ * kept. */
 int map_grow(struct map_file *file, uint64_t old_size)
 {
 	const struct map_backend *backend = file->engine->backend;

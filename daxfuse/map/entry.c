@@ -344,8 +344,8 @@ void entry_upgrade(struct entry_unit *unit, uint64_t value, struct entry *ret_en
 
 /* ---- the entry wanted, or made ---------------------------------------------- */
 
-/* A PMD entry in place of a table in which nothing is left; false: something is. Never
- * waits: who has locked a page is there. */
+/* A PMD entry in place of a table in which nothing is left; false: something is. Never waits: a
+ * thread that has locked a page is there. */
 static bool grab_empty_table(struct entry_map *map, _Atomic uint64_t *slot, struct pte_table *table,
 			     uint64_t start, struct entry *ret_entry)
 {

@@ -3,15 +3,15 @@
  * The one fault path.
  *
  * Order, with the file locked shared:
- *   1. lock the entry, inserting an EMPTY one if there is none (and split a unit of
- *      zeroes, if a page is wanted: who maps them lets go first)
+ *   1. lock the entry, inserting an EMPTY one if there is none (and split a unit of zeroes, if a
+ *      page is wanted: mappers of them let go first)
  *   2. only now ask where the range lies; allocate, if it is to be written
- *   3. if zeroes become data: who maps them lets go; only then the entry says DATA
+ *   3. if zeroes become data: mappers of them let go; only then the entry says DATA
  *   4. pin, then hand the piece to the mapper
  *   5. unlock the entry, with its new kind and tags
  *
- * Two faults on one page meet at 1. Between 1 and 5 nobody changes what lies beneath:
- * truncation and punch have the file for themselves, promotion needs the entry.
+ * Two faults on one page meet at 1. Between 1 and 5 nobody changes the extents beneath: truncation
+ * and punch have the file for themselves, promotion needs the entry.
  */
 #include "fault.h"
 #include "probe.h"
@@ -21,15 +21,15 @@ static const struct map_backend *backend_of(const struct fault *f)
 	return f->file->engine->backend;
 }
 
-/* Whoever takes the pieces from our return value maps over what it has: asking it
- * would be asking a thread that waits for us. */
+/* A mapper that takes the pieces from our return value maps over those that it has: asking it would
+ * be asking a thread that waits for us. */
 static const struct map_view *not_asked(const struct fault *f)
 {
 	return f->view->ops->map ? NULL : f->view;
 }
 
-/* All views let go of the entry's zeroes. Who does not answer goes on reading zeroes,
- * and needs no pin for that. */
+/* All views let go of the entry's zeroes. A mapper that does not answer goes on reading zeroes, and
+ * needs no pin for that. */
 static void drop_zeroes(struct fault *f)
 {
 	uint64_t from = f->entry.start, last = entry_last(&f->entry);
@@ -103,8 +103,8 @@ static int refuse_extent(const struct fault *f)
 
 /* ---- the locked entry ----------------------------------------------------- */
 
-/* The entry is locked, so its unit is not promoted from here on: what was known before holds if
- * nothing was promoted since it was asked for. */
+/* The entry is locked, so its unit is not promoted from here on: earlier answers hold if nothing
+ * was promoted since. */
 static bool is_known(const struct fault *f, uint64_t offset, uint64_t length)
 {
 	const struct map_extent *known = &f->known.extent;
@@ -114,7 +114,7 @@ static bool is_known(const struct fault *f, uint64_t offset, uint64_t length)
 	       f->known.layout == atomic_load(&f->file->layout);
 }
 
-/* Where the piece would lie. What lies ahead of it is asked for by the way. */
+/* Where the piece would lie. The range ahead of it is asked for by the way. */
 static int look_up_extent(struct fault *f)
 {
 	uint64_t offset = f->start * MAP_PAGE_SIZE, length = bytes_of_order(f->order), in;
@@ -277,7 +277,7 @@ static int fault_once(struct fault *f)
 }
 
 /* Whether the unit is refused for want of a whole aligned extent, which gathering it would make. A
- * hole is none: what is stored there makes it a unit. */
+ * hole is none: a store there makes it a unit. */
 static bool is_scattered(struct fault *f, int reason)
 {
 	if (reason == MAP_FALLBACK_PTES && look_up_extent(f))
@@ -299,8 +299,8 @@ static int promote(struct fault *f)
 	return promote_locked(f->file, f->index * MAP_PAGE_SIZE);
 }
 
-/* A unit that lies in blocks, and is worth a whole one, is made one first, if that was asked for. If
- * it can't be had, pages will do. */
+/* A unit that lies in blocks, and is worth a whole one, is made one first, if that was asked for.
+ * If it can't be had, pages will do. */
 static int fault_gathering(struct fault *f)
 {
 	int err = fault_once(f);
@@ -317,8 +317,8 @@ static void fall_back(const struct fault *f, int reason)
 	probe_fallback(f->file->entries.file, f->index * MAP_PAGE_SIZE, f->order, reason);
 }
 
-/* To a mapper that takes whole units only, nothing smaller can be offered: what the unit
- * lacks is made. */
+/* To a mapper that takes whole units only, nothing smaller can be offered: the unit is made
+ * whole. */
 static int fault_whole(struct fault *f)
 {
 	int err = fault_once(f);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Engines and files, and the file's lock: a read-write lock in stripes. A fault takes the
- * stripe of its thread; whoever takes extents away takes them all, ascending. While
- * they have, no entry is locked and none can be, so they need not lock entries
- * themselves, and may free the entry map's memory.
+ * Engines and files, and the file's lock: a read-write lock in stripes. A fault takes the stripe of
+ * its thread; a thread that takes extents away takes them all, ascending. While it has them, no
+ * entry is locked and none can be, so it need not lock entries itself, and may free the entry map's
+ * memory.
  */
 #include <stdlib.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pins are not counted in the entry that they are on, but kept with who holds them:
- * a mapper that dies, or answers while somebody waits for just that with the file
- * locked, must be able to give them up without any lock of the file, and without
- * touching an entry map that may be changing.
+ * Pins are not counted in the entry that they are on, but kept with the view that holds them: a
+ * mapper that dies, or answers while somebody waits for just that with the file locked, must be
+ * able to give them up without any lock of the file, and without touching an entry map that may be
+ * changing.
  *
  * A unit's word is a pin of the whole unit, or the address of 512 pins, one a page. A
  * pin is its grant and two bits.

@@ -9,11 +9,11 @@
  *   2. all mappers let go of all of the unit; if one does not, give up: nothing has changed
  *   3. the backend copies, flushes and switches the extents, and frees the old ones: nobody
  *      has them mapped
- *   4. the entries become one, DATA and clean; who slept on one of them sleeps on it now
+ *   4. the entries become one, DATA and clean; threads that slept on one of them sleep on it now
  *   5. unlock
  *
- * Mappers let go before the copy is made, not after the switch: what they stored in
- * between would be lost, and what they read afterwards could be what was freed.
+ * Mappers let go before the copy is made, not after the switch: their stores in between would be
+ * lost, and afterwards they could read blocks that were freed.
  */
 #include "internal.h"
 #include "probe.h"

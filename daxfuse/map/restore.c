@@ -4,7 +4,7 @@
  *
  * Order, for each unit or page of the piece, with the file locked shared:
  *   1. lock its entry, as a fault does: other views may fault already
- *   2. ask where the range lies. What the file has elsewhere by now, or not at all, was
+ *   2. ask where the range lies. A piece that the file has elsewhere by now, or not at all, was
  *      freed, or will never have been committed: it is quarantined, which needs no entry
  *   3. else pin, and make the entry say DATA, and dirty if the mapper may store
  *   4. unlock; the hold that kept the piece from being allocated ends, as it is the
@@ -134,7 +134,7 @@ static int restore_pages(struct restore *r, uint64_t from, uint64_t last)
 
 	for (uint64_t page = from; !err && page <= last; page++) {
 		err = restore_page(r, page);
-		/* units apart: who unmaps one lets go of it */
+		/* units apart: a mapper that unmaps one lets go of it */
 		if (!err && page % UNIT_PAGES == UNIT_PAGES - 1)
 			err = end_run(r);
 	}

@@ -3,10 +3,10 @@
  * Faults in a row: a range of a file, each part in the largest size that it can have, neighbours
  * told as one piece.
  *
- * The file stays locked (shared) over many of them, and what the backend said of it counts for all:
- * a range that lies in one extent asks for the extent once. Where something has to be allocated or
- * moved, which takes its time, the lock is given back in between, so that a truncation need not wait
- * for the whole range.
+ * The file stays locked (shared) over many of them, and the backend's answers about it count for
+ * all: a range that lies in one extent asks for the extent once. Where something has to be
+ * allocated or moved, which takes its time, the lock is given back in between, so that a truncation
+ * need not wait for the whole range.
  */
 #include "fault.h"
 
@@ -26,7 +26,7 @@ struct run {
 };
 
 /* The next part in the order wanted, or the largest below it. Pages are tried for the rest of a
- * unit that can't be huge: whatever is in its way is so for all of them. */
+ * unit that can't be huge: the obstacle is the same for all of them. */
 static int fault_falling_back(struct run *run)
 {
 	unsigned order = run->at < run->pages_until ? ORDER_PTE : run->f.request->order;

@@ -149,8 +149,7 @@ _Atomic uint64_t *tree_next(struct tree *tree, uint64_t *index, uint64_t last)
 	return next_below(root, 0, *index, last, index);
 }
 
-/* Free what hangs below node, only what is empty if `prune`; whether node is empty
- * then. */
+/* Free all that hangs below node, only empty nodes if `prune`; whether node is empty then. */
 static bool clear(struct tree *tree, struct tree_node *node, bool prune)
 {
 	bool empty = true;

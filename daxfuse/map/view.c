@@ -2,9 +2,9 @@
 /*
  * Views: opening and closing them, pinning for them, asking them to let go.
  *
- * Whoever asks holds the entries of the range (or the file exclusively), so no new
- * pin can come there meanwhile. Asking and the waiting afterwards hold no lock that
- * an answer needs: map_let_go() and map_view_close() take the view's lock only.
+ * A thread that asks holds the entries of the range (or the file exclusively), so no new pin can
+ * come there meanwhile. Asking and the waiting afterwards hold no lock that an answer needs:
+ * map_let_go() and map_view_close() take the view's lock only.
  *
  * A view stays in its file's list as long as somebody has a reference to it: its owner, a
  * fault, a walk through the list, which drops the list's lock on every step.

@@ -2,11 +2,10 @@
 /*
  * The extent allocator.
  *
- * On media: a word a unit (free, data, broken, inodes) and a bitmap for each
- * broken unit, both changed by the transaction that changes who uses the space.
- * In memory: a bit for each free unit, and a descriptor for each broken one,
- * loaded at mount. Memory decides who gets what: space is reserved here before
- * the transaction and released here after it, so media never shows space as
+ * On media: a word a unit (free, data, broken, inodes) and a bitmap for each broken unit, both
+ * changed by the transaction that gives the space to a file or takes it. In memory: a bit for each
+ * free unit, and a descriptor for each broken one, loaded at mount. Memory decides: space is
+ * reserved here before the transaction and released here after it, so media never shows space as
  * free that a live record still uses.
  *
  * To keep whole units whole as the pool ages (after WineFS, SOSP'21):
@@ -223,7 +222,7 @@ static unsigned eat_holes(struct arena *a, unsigned want, uint64_t leave, uint64
 	return got;
 }
 
-/* Break units of the arena for what is still wanted. */
+/* Break units of the arena for the blocks that are still wanted. */
 static unsigned break_for(struct alloc *al, struct arena *a, unsigned want, uint64_t *offsets)
 {
 	unsigned got = 0;
@@ -236,8 +235,8 @@ static unsigned break_for(struct alloc *al, struct arena *a, unsigned want, uint
 }
 
 /*
- * Own holes; holes that others have left over (more than the unit that they are
- * filling just now); own units; whatever there is.
+ * Own holes; holes that others have left over (more than the unit that they are filling just now);
+ * own units; any others.
  */
 static unsigned reserve_blocks(struct alloc *al, unsigned want, uint64_t *offsets)
 {
@@ -428,8 +427,8 @@ void alloc_give_back(struct volume *vol, enum tx_space kind, uint64_t offset)
 
 /* ---- questions ------------------------------------------------------------ */
 
-/* A word that can't be read says nothing against what a file says that it has: its
- * data must not be lost with the word. */
+/* A word that can't be read says nothing against a file's claim: its data must not be lost with the
+ * word. */
 static bool in_state(const struct volume *vol, uint64_t offset, enum dxf_unit_state state)
 {
 	uint64_t word;

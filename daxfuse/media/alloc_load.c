@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The allocator at mount: arenas are filled from the unit words and the bitmaps of
- * broken units, without what is known to be poisoned. Nothing is stored.
+ * The allocator at mount: arenas are filled from the unit words and the bitmaps of broken units,
+ * without space that is known to be poisoned. Nothing is stored.
  *
- * A unit whose word or bitmap can't be read counts as bad. It is never given out,
- * nor is what is freed of it, until fsck has written word and bitmap anew.
+ * A unit whose word or bitmap can't be read counts as bad. It is never given out, nor are parts
+ * that are freed of it, until fsck has written word and bitmap anew.
  */
 #include <stdlib.h>
 #include <string.h>

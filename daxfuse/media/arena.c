@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Arenas, see arena.h, and alloc.c for what they are good for. Broken units stand
- * in lists by how many of their blocks are free, so that the fullest one with
- * enough room is found in a few words. Whole units: arena_unit.c.
+ * Arenas, see arena.h; alloc.c says what they are good for. Broken units stand in lists by how many
+ * of their blocks are free, so that the fullest one with enough room is found in a few words. Whole
+ * units: arena_unit.c.
  */
 #include <sched.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Of the allocator: arenas, which know the free and the broken units in memory. No stores, no transactions;
- * a function that ends in _locked, or changes an arena, wants its lock (reading counts without it
- * is fine for a hint).
+ * Of the allocator: arenas, which know the free and the broken units in memory. No stores, no
+ * transactions; a function that ends in _locked, or changes an arena, wants its lock (reading
+ * counts without it is fine for a hint).
  */
 #ifndef DAXFUSE_MEDIA_ARENA_H
 #define DAXFUSE_MEDIA_ARENA_H

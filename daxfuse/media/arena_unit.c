@@ -2,15 +2,15 @@
 /*
  * Of an arena: which of its free units is taken.
  *
- * Files grow from the low end of the arena, what stands alone (units that are broken for
- * blocks, chunks of inodes) comes from the high end, so that it does not lie between the
- * pieces of large files, and pins nothing there when they go.
+ * Files grow from the low end of the arena; units that stand alone (broken for blocks, or chunks of
+ * inodes) come from the high end, so that they do not lie between the pieces of large files, and
+ * pin nothing there when these go.
  *
- * A file takes the unit behind its last one. For that to be free, whoever starts elsewhere
- * keeps off what files may be about to grow into: windows, the last few of them, from the
- * unit that will be asked for next to as much as was said to follow. They reserve nothing:
- * a file that asks for the very unit gets it, and where nothing is free outside of them,
- * all are forgotten.
+ * A file takes the unit behind its last one. For that to be free, a file that starts elsewhere
+ * keeps off the units that others may be about to grow into: windows, the last few of them, from
+ * the unit that will be asked for next to as much as was said to follow. They reserve nothing: a
+ * file that asks for the very unit gets it, and where nothing is free outside of them, all are
+ * forgotten.
  *
  * A start takes the lowest unit outside of the windows; one that says that much will follow
  * takes the next free run that is long enough, and the longest that it has seen if there is
@@ -25,7 +25,7 @@
 /* Runs that one look sees; the share of an arena that a window may be, if that is more than
  * WINDOW_MIN. */
 enum { RUNS_AT_ONCE = 64, WINDOW_SHARE = 2 * ARENA_WINDOWS };
-/* What a start keeps free behind it, at least. */
+/* The units that a start keeps free behind it, at least. */
 #define WINDOW_MIN UINT64_C(8)
 
 struct free_run {
@@ -68,7 +68,7 @@ static uint64_t find_first(const struct alloc *al, uint64_t unit, uint64_t end, 
 	return end;
 }
 
-/* The last free unit of [first, end), and what follows it; first if there is none. */
+/* The last free unit of [first, end), and those that follow it; first if there is none. */
 static uint64_t end_of_free(const struct alloc *al, uint64_t first, uint64_t end)
 {
 	while (end > first) {
@@ -139,7 +139,7 @@ static void leave_windows(const struct arena *a, struct free_run *run)
 			run->end = MIN(run->end, a->window[i].next);
 }
 
-/* Whoever has taken the unit will ask for the next one. */
+/* The file that has taken the unit will ask for the next one. */
 static void move_window(struct arena *a, uint64_t unit, uint64_t room)
 {
 	uint64_t most = MAX((a->end - a->first) / WINDOW_SHARE, WINDOW_MIN);
@@ -163,8 +163,8 @@ static void forget_windows(struct arena *a)
 
 /* ---- starts --------------------------------------------------------------- */
 
-/* Look at runs of [from, to) until one has `room` units; else *run is the longest of them
- * and what it was before. Where the look has ended. */
+/* Look at runs of [from, to) until one has `room` units; else *run is the longest of them and of
+ * those before. Where the look has ended. */
 static uint64_t look_for_run(const struct alloc *al, const struct arena *a, uint64_t from,
 			     uint64_t to, uint64_t room, unsigned *left, struct free_run *run)
 {

@@ -41,8 +41,8 @@ static int view(const struct volume *vol, struct tx *tx, const struct dxf_bucket
 	return 0;
 }
 
-/* Whether the first slot of a name may be used: it and what continues it lie
- * inside the bucket and belong to it. */
+/* Whether the first slot of a name may be used: it and its continuation lie inside the bucket and
+ * belong to it. */
 static int check_slot(const struct volume *vol, const struct dxf_bucket *v, bool on_media, unsigned i)
 {
 	const struct dxf_slot *slot = &v->slot[i];

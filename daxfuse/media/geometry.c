@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The format's limits, held against a device. pmem opens any device; what is too small, too
+ * The format's limits, held against a device. pmem opens any device; one that is too small, too
  * large or too finely aligned for a pool is refused here, with what to do about it.
  */
 #include "geometry.h"

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Held space: what a program has mapped must not become another file's before the
- * program lets go of it, though its own file frees it.
+ * Held space: space that a program has mapped must not become another file's before the program
+ * lets go of it, though its own file frees it.
  *
- * On media it is free at once. So there is nothing to recover: a crash of the machine
- * ends all programs, and the next mount finds it free. In memory it stays reserved: what
- * was freed while held is only marked here, and goes back to its arena when the last one
- * lets go. Who holds what is free already (a new daemon learns of it from a program that
- * has outlived the last one) reserves it first.
+ * On media it is free at once. So there is nothing to recover: a crash of the machine ends all
+ * programs, and the next mount finds it free. In memory it stays reserved: blocks that were freed
+ * while held are only marked here, and go back to their arena when the last one lets go. A holder
+ * of blocks that are free already (a new daemon learns of them from a program that has outlived the
+ * last one) reserves them first.
  *
- * One struct for each unit of which something is held, in a tree of its arena. Blocks are
- * counted one by one, whole units by one number. The count does not depend on what the
- * unit is: a unit that is freed whole stays reserved while any block of it is held; a
- * broken one keeps the blocks that are held, and so can't be mended. What is held keeps
- * its layout that way, as it is never given out.
+ * One struct for each unit of which something is held, in a tree of its arena. Blocks are counted
+ * one by one, whole units by one number. The count does not depend on what the unit is: a unit that
+ * is freed whole stays reserved while any block of it is held; a broken one keeps the blocks that
+ * are held, and so can't be mended. Held blocks keep their layout that way, as they are never given
+ * out.
  *
- * Lock: the arena's, that whoever frees has to take in any case. Ranges of several units
- * are held unit by unit.
+ * Lock: the arena's, which a thread that frees has to take in any case. Ranges of several units are
+ * held unit by unit.
  */
 #include <search.h>
 #include <stdlib.h>
@@ -35,7 +35,7 @@ struct hold {
 	uint64_t freed[FREE_WORDS]; /* blocks */
 };
 
-/* What a range has of one unit. */
+/* The part of a range in one unit. */
 struct part {
 	uint64_t unit;
 	unsigned first, end; /* blocks */
@@ -144,7 +144,7 @@ bool hold_freed_locked(struct arena *a, enum tx_space kind, uint64_t offset)
 	return true;
 }
 
-/* Reserve what is free of a part that is held now. */
+/* Reserve the free blocks of a part that is held now. */
 static void take_free(struct alloc *al, struct arena *a, struct hold *h, const struct part *p)
 {
 	struct broken *b = al->broken[p->unit];
@@ -156,7 +156,7 @@ static void take_free(struct alloc *al, struct arena *a, struct hold *h, const s
 			mark_block_freed(a, h, i);
 }
 
-/* What was freed of a part, and is held no more, can be given out. */
+/* Blocks of a part that were freed, and are held no more, can be given out. */
 static void give_back(struct alloc *al, struct arena *a, struct hold *h, const struct part *p)
 {
 	for (unsigned i = p->first; i < p->end; i++) {

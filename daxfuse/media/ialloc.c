@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The inode allocator. Inodes live in chunks: whole units of 4096 slots, found
- * through the inode map, so that the number of inodes is limited by the pool
- * alone. A chunk's bitmap of used slots is on media, changed bit by bit in
- * transactions; its copy in memory is what reservations are made in.
+ * The inode allocator. Inodes live in chunks: whole units of 4096 slots, found through the inode
+ * map, so that the number of inodes is limited by the pool alone. A chunk's bitmap of used slots is
+ * on media, changed bit by bit in transactions; reservations are made in its copy in memory.
  *
  * Slots are given out in turn, so that one comes back late and its generation
  * (next_generation() in core/create.c) never repeats. Each CPU has a chunk that it prefers. A
  * chunk that has become empty goes back to the unit allocator, except the first.
  *
- * A chunk whose header or bitmaps are poisoned is bad: its inodes are -EIO, and no
- * slot of it is given out. Where the map is poisoned, the headers of the units that
- * hold inodes tell which chunks they are; what is not found so is bad.
+ * A chunk whose header or bitmaps are poisoned is bad: its inodes are -EIO, and no slot of it is
+ * given out. Where the map is poisoned, the headers of the units that hold inodes tell which chunks
+ * they are; a chunk that is not found so is bad.
  *
  * Lock order: the map's lock, a chunk's lock, then arena and journal.
  */
@@ -432,7 +431,7 @@ static bool is_chunk_offset(const struct volume *vol, uint64_t offset)
 		word == DXF_UNIT_INODES);
 }
 
-/* A chunk that was added gets what its header and bitmaps say, if they can be read. */
+/* A chunk that was added is filled from its header and bitmaps, if they can be read. */
 static int load_chunk(struct volume *vol, uint32_t index, uint64_t offset)
 {
 	struct ialloc *ia = vol->ialloc;

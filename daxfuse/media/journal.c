@@ -8,12 +8,11 @@
  *   2. every operation in place, flushed; fence
  *   3. crc = 0, then sequence = 0, flushed; fence <- from here on not replayed
  *
- * Why one record a journal, and the third fence: a record that is still live
- * after a crash is replayed. Were it possible that a later transaction on
- * another CPU had changed the same words and was retired already, the replay
- * would bring back old values. The locks over what a transaction edits are held
- * until step 3 has ended, so live records never have a word in common, and may
- * be replayed in any order and any number of times.
+ * Why one record a journal, and the third fence: a record that is still live after a crash is
+ * replayed. Were it possible that a later transaction on another CPU had changed the same words and
+ * was retired already, the replay would bring back old values. The locks over all that a
+ * transaction edits are held until step 3 has ended, so live records never have a word in common,
+ * and may be replayed in any order and any number of times.
  *
  * A torn record fails its CRC, which covers the sequence number too: no mixture
  * of an old record and a new one can pass. Sequence numbers begin anew at each
@@ -247,7 +246,7 @@ int journal_commit(struct volume *vol, struct journal_record *record,
 		seal(record, ++j->sequence);
 		if (pmem_write_nt(vol->pm, j->header, &record->header, bytes) == 0)
 			break;
-		/* what of it was stored lacks a part, so its CRC is wrong */
+		/* a part of it is missing, so its CRC is wrong */
 		__atomic_store_n(&j->bad, true, __ATOMIC_RELAXED);
 		unlock_mutex(LOCK_JOURNAL, &j->lock);
 	}

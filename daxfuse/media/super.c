@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Superblocks: two copies far apart. Whatever they say is checked here, once;
- * afterwards only the copy in memory is used.
+ * Superblocks: two copies far apart. All that they say is checked here, once; afterwards only the
+ * copy in memory is used.
  */
 #include <string.h>
 
@@ -92,10 +92,9 @@ static bool usable(int err)
 }
 
 /*
- * The second copy lies in the last unit of the pool. If the first one is torn or
- * poisoned and can't say where that is, the pool is taken to fill the device. If
- * it is not there at all, a second copy is what a former pool left behind:
- * mkfs of others leaves the end of a device as it was.
+ * The second copy lies in the last unit of the pool. If the first one is torn or poisoned and can't
+ * say where that is, the pool is taken to fill the device. If it is not there at all, a second copy
+ * was left behind by a former pool: mkfs of others leaves the end of a device as it was.
  */
 int super_load(const struct pmem *pm, struct dxf_super *ret_super, bool *ret_spare)
 {

@@ -446,7 +446,7 @@ static int prune_word(struct prune *p, uint64_t *word, int level, uint64_t base)
 	    (!(*word & DXF_ENTRY_UNIT) && !alloc_is_taken(vol, *word & DXF_ENTRY_OFFSET)))
 		return -EUCLEAN;
 	if (*word & DXF_ENTRY_TABLE) {
-		p->budget -= 16; /* what a table may add to the record */
+		p->budget -= 16; /* the bytes that a table may add to the record */
 		return prune_table(p, word, level - 1, base);
 	}
 	if (*word & DXF_ENTRY_UNIT) {

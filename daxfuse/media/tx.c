@@ -3,9 +3,9 @@
  * Transactions: a set of changes to metadata that a crash shows whole or not at all. tx.h says how
  * to use one; this is what one is made of, and why it holds.
  *
- * IN MEMORY. Whoever changes metadata asks for a shadow of the range (tx_edit()) and changes that;
- * the media is not touched before the commit. Shadows lie in an arena that the transaction owns. A
- * shadow is one of
+ * IN MEMORY. A caller that changes metadata asks for a shadow of the range (tx_edit()) and changes
+ * that; the media is not touched before the commit. Shadows lie in an arena that the transaction
+ * owns. A shadow is one of
  *
  *   LOGGED   in place on media: what differs from it, by words of 8 bytes, goes into the record
  *   INODE    the same, of an inode: its CRC is computed, and what its blocks have changed by is
@@ -17,13 +17,13 @@
  * Bits of words that several transactions share (which blocks, which inodes are in use) have no
  * shadow: a transaction says "set" or "clear" and a mask, and these go into the record as such, so
  * that the others' bits in the word may change at the same time, in any order. Each bit belongs to
- * whoever has reserved it in memory (alloc.c, ialloc.c).
+ * the transaction that has reserved it in memory (alloc.c, ialloc.c).
  *
  * THE RECORD (struct journal_record, format.h, docs/design/journal.md) is a redo record: a header,
  * then operations {offset, length, type} with their bytes. In this order: SET bits, CLEAR bits,
- * WRITE words. A transaction may free what it has taken, never take what it has freed: so SET comes
- * before CLEAR. Two changed words with at most two equal ones between them make one operation, as
- * an operation costs two words.
+ * WRITE words. A transaction may free blocks that it has taken, never take ones that it has freed:
+ * so SET comes before CLEAR. Two changed words with at most two equal ones between them make one
+ * operation, as an operation costs two words.
  *
  * ORDER of stores in a commit:
  *   1. FRESH blocks, and the caller's data before (tx_wrote_data()), non-temporally; fence
@@ -32,20 +32,20 @@
  *   3. the operations, in place; flush; fence
  *   4. the request that it carries out is told (request.h)
  *   5. the record is retired: its magic, CRC and sequence become 0; flush; fence
- *   6. what was freed may be allocated again (tx_on_commit())
+ *   6. freed space may be allocated again (tx_on_commit())
  * (2 to 5 are journal_commit().)
  *
  * CRASH. Before the fence of 2 is through: a record whose CRC is wrong is no record, nothing has
  * happened; the reservations were in memory only. After it: recovery finds the record and carries
- * its operations out; they are absolute (WRITE) or touch own bits only (SET, CLEAR), so carrying them
- * out once more changes nothing, and records of different journals, whose owners held the locks of
- * what they changed until after 5, are about different things: their order is nothing. After 5: all
- * is durable in place. Freed space is reused only after 5, as a replay could bring its old use back
- * over its new contents.
+ * its operations out; they are absolute (WRITE) or touch own bits only (SET, CLEAR), so carrying
+ * them out once more changes nothing, and records of different journals, whose owners held the
+ * locks of what they changed until after 5, are about different things: their order is nothing.
+ * After 5: all is durable in place. Freed space is reused only after 5, as a replay could bring its
+ * old use back over its new contents.
  *
  * FAILURE. Errors stick, and edits after one go to a scratch area: tx_commit() reports it, and
- * nothing has changed. Poison in what would be changed is met while the record is built, when the
- * transaction can still be given up. tx_abort() gives back what was reserved (tx_on_abort()).
+ * nothing has changed. Poison in a range that would be changed is met while the record is built,
+ * when the transaction can still be given up. tx_abort() gives reserved space back (tx_on_abort()).
  *
  * A thread keeps the memory of a few transactions, so that beginning one costs no allocation: an
  * operation's, and the small ones that an allocator commits inside it.
@@ -239,7 +239,7 @@ static void *edit(struct tx *tx, void *media, size_t len, enum edit_kind kind)
 	if (!e)
 		e = new_edit(tx, media, len, kind);
 	if (!e) {
-		/* the caller may rely on what it has seen on media */
+		/* the caller may rely on the media as it has seen them */
 		if (kind == EDIT_FRESH)
 			memset(tx->scratch, 0, len);
 		else
@@ -424,8 +424,8 @@ static int log_bits(struct tx *tx, enum dxf_journal_type type)
 	return err;
 }
 
-/* A transaction may free what it took, never the other way round: bits that are
- * set come before those that are cleared. */
+/* A transaction may free blocks that it took, never the other way round: bits that are set come
+ * before those that are cleared. */
 static int build_record(struct tx *tx)
 {
 	int err = tx->error;
@@ -456,7 +456,7 @@ static void write_fresh(struct tx *tx)
 		pmem_fence(tx->vol->pm);
 }
 
-/* What an inode's edit means for its project, or for the old and the new one. */
+/* The charges of an inode's edit to its project, or to the old and the new one. */
 static int charge_inode(struct tx *tx, const struct edit *e)
 {
 	const struct dxf_inode *old = (const void *)e->media, *new = (const void *)e->shadow;

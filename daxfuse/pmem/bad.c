@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Bad blocks: what the device knows of, and having it clear them. libpmem2 asks
- * libndctl for a device-dax, and the filesystem for a file on fsdax; for any other
- * file there are none.
+ * Bad blocks: those that the device knows of, and having it clear them. libpmem2 asks libndctl for
+ * a device-dax, and the filesystem for a file on fsdax; for any other file there are none.
  *
  * A page that the kernel has taken away stays away from our mapping when the device
  * has cleared it. MADV_DONTNEED forgets that it was taken, and the next touch maps

@@ -6,8 +6,8 @@
  * the daemon holds it from mount until its last store, mkfs and fsck while they
  * work. It works on character devices as on files, and dies with its holder.
  *
- * A device in system-ram mode has no node under /dev, so a missing path whose
- * last component is the name of such a device is reported as what it is.
+ * A device in system-ram mode has no node under /dev, so a missing path whose last component is the
+ * name of such a device is reported as such.
  */
 #include "device.h"
 
@@ -180,8 +180,8 @@ static int missing(const char *path, struct device_error *ret_error)
 	return err ? err : device_fail(ret_error, -ENOENT, "does not exist\ntry: udevadm settle");
 }
 
-/* fd, if there is one, and not what the path names now: that may have been renamed, or
- * lie below the mount, and be asked of a daemon that only begins. */
+/* fd, if there is one, and not the file that the path names now: that may have been renamed, or lie
+ * below the mount, and be asked of a daemon that only begins. */
 static int describe(const char *path, int fd, struct device_info *ret_info,
 		    struct device_error *ret_error)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Who holds the lock: every process's descriptors are compared with ours, and
- * /proc/PID/fdinfo/FD of a match has a line "lock:" if that descriptor holds
- * it. /proc/locks would not do: it names the process that took the lock, which
- * for a daemon is the parent that is gone. A process that has closed the descriptor, but
- * still maps the device by it, holds the lock as well: /proc/PID/maps tells.
+ * Which process holds the lock: every process's descriptors are compared with ours, and
+ * /proc/PID/fdinfo/FD of a match has a line "lock:" if that descriptor holds it. /proc/locks would
+ * not do: it names the process that took the lock, which for a daemon is the parent that is gone. A
+ * process that has closed the descriptor, but still maps the device by it, holds the lock as well:
+ * /proc/PID/maps tells.
  */
 #include "holder.h"
 

@@ -3,14 +3,13 @@
  * Mapping a pool: at an address aligned to 2 MiB (so that a unit of the pool
  * can be one huge mapping), whole, shared, through libpmem2.
  *
- * libpmem2 reports the granularity. "page" means that the pool lies in the page
- * cache of an ordinary file, and libpmem2's own functions would call msync() on
- * every flush. Such a pool is an emulation: what is stored is safe from the
- * death of the daemon, not from the loss of power, and msync() would not make
- * an ordered journal of it either (the kernel writes pages back when it likes).
- * So the mapping is made once more by us, and libpmem2 asked for the functions
- * of cache-line granularity: the same instructions as on the real thing, at the
- * price of the real thing. The daemon's status says "durability": "process".
+ * libpmem2 reports the granularity. "page" means that the pool lies in the page cache of an
+ * ordinary file, and libpmem2's own functions would call msync() on every flush. Such a pool is an
+ * emulation: stores are safe from the death of the daemon, not from the loss of power, and msync()
+ * would not make an ordered journal of it either (the kernel writes pages back when it likes). So
+ * the mapping is made once more by us, and libpmem2 asked for the functions of cache-line
+ * granularity: the same instructions as on the real thing, at the price of the real thing. The
+ * daemon's status says "durability": "process".
  */
 #include "map.h"
 

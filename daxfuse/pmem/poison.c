@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Touching what may be poisoned.
+ * Touching memory that may be poisoned.
  *
  * A load from poisoned memory is answered by SIGBUS in the thread that made it.
  * Once the kernel knows of it, it takes the page away, and stores are answered

@@ -21,7 +21,7 @@ struct answer {
 	char text[ASK_MAX];
 };
 
-/* It must not hold what our caller waits to be closed. */
+/* It must not hold descriptors that our caller waits to be closed. */
 static void let_go_of_standard_files(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mkfs.daxfuse: make an empty pool. Whatever is not blank is only overwritten
- * when told to. Exit status, as mkfs's: 0, 8 (failure), 16 (usage).
+ * mkfs.daxfuse: make an empty pool. A device that is not blank is only overwritten when told to.
+ * Exit status, as mkfs's: 0, 8 (failure), 16 (usage).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -89,7 +89,7 @@ static void parse_options(int argc, char **argv, struct request *request)
 	command_operands(&command, argc, 1, 1);
 }
 
-/* 0, or an exit status when what is there must stay. */
+/* 0, or an exit status when the contents must stay. */
 static int check_content(struct device *dev, const char *path, bool force)
 {
 	struct signature signature;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * daxfuse probe: what blkid says of block devices, for device-dax and images.
- * Exit status 2 says, as blkid's, that there is no pool.
+ * daxfuse probe: the answers that blkid has for block devices, for device-dax and images. Exit
+ * status 2 says, as blkid's, that there is no pool.
  */
 #include <blkid/blkid.h>
 #include <getopt.h>

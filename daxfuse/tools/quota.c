@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * daxfuse quota: limits of projects. A project is a number that directories
- * pass on to what is made in them; its limits are kept in the pool.
+ * daxfuse quota: limits of projects. A project is a number that directories pass on to all that is
+ * made in them; its limits are kept in the pool.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -61,9 +61,9 @@ static int set_preload(const char *preload)
 }
 
 /*
- * A program built with AddressSanitizer's shared runtime ends at once if another library stands before
- * that. Ours may: what it takes goes on to the runtime's own functions. Said by the environment,
- * as it is for the program's children, too, which may be built so when it is not.
+ * A program built with AddressSanitizer's shared runtime ends at once if another library stands
+ * before that. Ours may: the calls that it takes go on to the runtime's own functions. Said by the
+ * environment, as it is for the program's children, too, which may be built so when it is not.
  */
 static int allow_before_asan(void)
 {

@@ -2,9 +2,9 @@
 /*
  * Looking for signatures.
  *
- * libblkid reads files and block devices only, and a device-dax cannot be read
- * at all. So the first and the last pieces of whatever it is are copied into a
- * sparse memfd of the same size, and libblkid looks at that.
+ * libblkid reads files and block devices only, and a device-dax cannot be read at all. So the first
+ * and the last pieces of the device or image are copied into a sparse memfd of the same size, and
+ * libblkid looks at that.
  */
 #include "signature.h"
 

@@ -31,7 +31,7 @@ static const struct command command = {
 	.usage_status = 1,
 };
 
-/* One of many must not hold up the others; who asks for one alone can wait. */
+/* One of many must not hold up the others; a user that asks for one alone can wait. */
 enum { LIMIT_OF_ALL_MS = 2000, LIMIT_MS = 10000 };
 
 static int fetch(const char *path, char *text, size_t size)
@@ -145,7 +145,7 @@ static uint64_t get(struct json_object *object, const char *key)
 
 #define BAR_WIDTH 50u
 
-/* At least one character for what is not nothing. */
+/* At least one character for any number but 0. */
 static unsigned bar_part(uint64_t part, uint64_t whole)
 {
 	if (!part || !whole)

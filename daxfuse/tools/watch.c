@@ -4,8 +4,8 @@
  * (docs/guide/watch.md). The daemon collects changes for an open file that is a watcher
  * (DXF_IOC_WATCH); directories can't be one, so a file without a name is made.
  *
- * A daemon that was replaced knows no watchers. Then the file becomes one again first, and
- * "all" is said after that: who looks at everything now misses nothing.
+ * A daemon that was replaced knows no watchers. Then the file becomes one again first, and "all" is
+ * said after that: a reader that looks at everything now misses nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -219,7 +219,7 @@ static int flush_lines(void)
 	return fflush(stdout) ? -errno : 0;
 }
 
-/* From now on nothing is missed; what was before, the reader must look at. */
+/* From now on nothing is missed; the reader must look at all that was before. */
 static int begin(const struct watch *w)
 {
 	int err = call(w->fd, DXF_IOC_WATCH, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Attributes that no mapping cares for: stat, statfs, extended attributes, quotas, the label. What
- * changes a file's size or flags is in modify.c. */
+/* Attributes that no mapping cares for: stat, statfs, extended attributes, quotas, the label.
+ * Changes of a file's size or flags are in modify.c. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -117,7 +117,7 @@ static int touch(void *file)
 	return fs_map_touch(fs_of(file), ino_of(file));
 }
 
-/* Known bad ranges only: what turns bad later is the mapper's SIGBUS. */
+/* Known bad ranges only: a range that turns bad later is the mapper's SIGBUS. */
 static bool is_bad(void *pool, uint64_t device_offset, uint64_t length)
 {
 	const struct pmem *pm = pmem_of(pool);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which inodes are mapped. The gate of an inode is held shared by every operation on
- * one that nobody maps, and exclusively by whoever begins to map it, or ends: so an
- * operation knows whether it must tell the engine, until it is over. Operations on a
- * mapped file hold no gate, the engine has its own order.
+ * Which inodes are mapped. The gate of an inode is held shared by every operation on one that
+ * nobody maps, and exclusively by a thread that begins to map it, or ends: so an operation knows
+ * whether it must tell the engine, until it is over. Operations on a mapped file hold no gate, the
+ * engine has its own order.
  *
  * As long as it is mapped, core keeps its layout: extents are moved and freed only by
  * operations that have told the engine.

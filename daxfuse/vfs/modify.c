@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The filesystem's operations on files that may be mapped. What nobody maps goes straight
- * to core.
+ * The filesystem's operations on files that may be mapped. Operations on a file that nobody maps go
+ * straight to core.
  *
- * What core would refuse is refused before anybody is asked to let go of anything
+ * A request that core would refuse is refused before anybody is asked to let go of anything
  * (fs_may_setattr(), fs_may_fallocate()).
  *
  * Order, where extents go away:
- *   1. map_change_begin(): who can let go has, nobody faults any more
- *   2. hold what is pinned all the same: it may be freed, but not given out
+ *   1. map_change_begin(): all mappers that can let go have, nobody faults any more
+ *   2. hold pieces that are pinned all the same: they may be freed, but not given out
  *   3. the operation
- *   4. what a mapper keeps as part of the file is zeroed in place
+ *   4. pieces that a mapper keeps as part of the file are zeroed in place
  *   5. map_change_end(): the held pieces belong to their pins now, and are free with the
  *      last one
- * If 3 fails, it may have come to a part of the range. So the engine is told that, and asks
- * core for each piece: what is as before keeps its tags and pins, and is held no more.
+ * If 3 fails, it may have come to a part of the range. So the engine is told that, and asks core
+ * for each piece: a piece that is as before keeps its tags and pins, and is held no more.
  *
  * Order, where a file grows, with the grow lock held:
- *   1. map_grow(): what mappers have stored behind the end is zeroed
+ *   1. map_grow(): bytes that mappers have stored behind the end are zeroed
  *   2. the operation
- *   3. fs_map_grown(): what is in the file now, of a unit that is mapped, counts as written
+ *   3. fs_map_grown(): the part of a mapped unit that is in the file now counts as written
  */
 #include <linux/falloc.h>
 
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
-/* ---- extents that go away ------------------------------------------------------------ */
+/* ---- extents that go away ------------------------------------------------------------- */
 
 static void unhold_pieces(struct fs *fs, const struct map_change *change, unsigned count)
 {
@@ -76,7 +76,7 @@ static int end_change(struct vfs_file *file, struct map_change *change, int err)
 	return err ? err : failed;
 }
 
-/* ---- growth ---------------------------------------------------------------------------- */
+/* ---- growth --------------------------------------------------------------------------- */
 
 struct growth {
 	bool grows;        /* and the grow lock is held */
@@ -119,9 +119,8 @@ static int end_growth(struct vfs_file *file, const struct growth *growth)
 }
 
 /*
- * The file has grown over the end of a unit: what could be mapped in pages only, as the unit
- * reached beyond the end, can be huge now. No lock is held; if it can't be had the pages
- * stay.
+ * The file has grown over the end of a unit: a unit that could be mapped in pages only, as it
+ * reached beyond the end, can be huge now. No lock is held; if it can't be had the pages stay.
  */
 static void gather_grown(struct vfs_file *file, uint64_t old_size, uint64_t size)
 {
@@ -131,7 +130,7 @@ static void gather_grown(struct vfs_file *file, uint64_t old_size, uint64_t size
 		map_promote(file->map, unit);
 }
 
-/* ---- attributes -------------------------------------------------------------------------- */
+/* ---- attributes ----------------------------------------------------------------------- */
 
 static int shrink_file(struct vfs_file *file, const struct fs_setattr *set, struct fs_attr *ret_attr)
 {
@@ -238,15 +237,15 @@ int vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags)
 	return err;
 }
 
-/* ---- writing ------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------- */
 
 static uint64_t end_of(uint64_t offset, uint64_t length)
 {
 	return length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
 }
 
-/* What both writers do after their work: n is what they return, of length. A failure may
- * have filled holes that somebody reads zeroes of. */
+/* The end of both writers: n is their result, of length. A failure may have filled holes that
+ * somebody reads zeroes of. */
 static ssize_t end_write(struct vfs_file *file, const struct growth *growth, uint64_t offset, uint64_t length,
 		     ssize_t n)
 {
@@ -281,7 +280,7 @@ static ssize_t try_write(struct vfs *v, const struct fs_request *request, uint64
 	return n;
 }
 
-/* A write that took suid or sgid away changed what the transport believes of the mode; it must
+/* A write that took suid or sgid away changed the mode, which the transport has cached; it must
  * know before the writer goes on. */
 static void tell_mode(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 		      uint32_t old_mode)
@@ -373,7 +372,7 @@ ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_
 	return n;
 }
 
-/* ---- fallocate ------------------------------------------------------------------------------- */
+/* ---- fallocate ------------------------------------------------------------------------ */
 
 static int punch_file(struct vfs_file *file, const struct fs_request *request, int mode,
 		      uint64_t offset, uint64_t length)
@@ -387,7 +386,7 @@ static int punch_file(struct vfs_file *file, const struct fs_request *request, i
 			  fs_fallocate(file->vfs->config.fs, request, file->ino, mode, offset, length));
 }
 
-/* Collapse and insert build the whole file anew, and change its size: who zeroes what is behind
+/* Collapse and insert build the whole file anew, and change its size: a thread that zeroes behind
  * the end must not have looked at it before. */
 static int shift_file(struct vfs_file *file, const struct fs_request *request, int mode, uint64_t offset,
 		 uint64_t length)
@@ -471,9 +470,9 @@ int vfs_fallocate(struct vfs *v, const struct vfs_request *request, uint64_t ino
 	return err;
 }
 
-/* ---- realigning ---------------------------------------------------------------------------------- */
+/* ---- realigning ----------------------------------------------------------------------- */
 
-/* One unit at a time: a mapper that begins with the file waits for what is under way. */
+/* One unit at a time: a mapper that begins with the file waits for the one under way. */
 int vfs_promote(struct vfs *v, uint64_t ino, uint64_t offset)
 {
 	struct vfs_file *file = vfs_file_enter(v, ino);
@@ -506,7 +505,7 @@ int vfs_realign(struct vfs *v, uint64_t ino, uint64_t *offset, bool *ret_moved)
 	return err;
 }
 
-/* ---- fsync --------------------------------------------------------------------------------------- */
+/* ---- fsync ---------------------------------------------------------------------------- */
 
 /* All that a file has on the device. */
 static int flush_file(struct vfs *v, uint64_t ino)

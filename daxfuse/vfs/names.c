@@ -35,8 +35,8 @@ static void note_entry(struct vfs *v, uint64_t parent, int err, const struct fs_
 		vfs_note(v, attr->ino, DXF_WATCH_ATTR, 0, 0);
 }
 
-/* What a name that is to go, or to move, stands for; 0: nothing, or nobody cares. Transports change
- * the names of a directory one at a time. */
+/* The inode of a name that is to go, or to move; 0: nothing, or nobody cares. Transports change the
+ * names of a directory one at a time. */
 static uint64_t watched_ino(struct vfs *v, uint64_t parent, const char *name)
 {
 	struct fs_attr attr;

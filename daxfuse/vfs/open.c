@@ -173,6 +173,6 @@ void vfs_orphans_for_each(struct vfs *v, void (*fn)(void *arg, uint64_t ino, uin
 {
 	struct orphan_walk walk = { v, fn, arg };
 
-	/* what is poisoned stays an orphan */
+	/* a poisoned one stays an orphan */
 	fs_for_each_orphan(v->config.fs, visit_orphan, &walk);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a change of a file's bytes takes away from it: suid, sgid, file capabilities. Of writing and
- * truncating the kernel says so to its server; of other means it says nothing, and never whether the
- * caller is in the file's group.
+ * truncating the kernel says so to its server; of other means it says nothing, and never whether
+ * the caller is in the file's group.
  */
 #include <sys/stat.h>
 

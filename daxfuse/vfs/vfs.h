@@ -41,8 +41,8 @@ struct vfs_config {
 	/* Space or quota is short: wait, not for long, for space that is about to be freed. Whether
 	 * anything was. */
 	bool (*reclaim)(void *transport);
-	/* A thread of its own begins to wait for a program to let go, or is done. False: it is not to,
-	 * as too many do. With locks held: must not call us. NULL: it has threads enough. */
+	/* A thread of its own begins to wait for a program to let go, or is done. False: it is not
+	 * to, as too many do. With locks held: must not call us. NULL: it has threads enough. */
 	bool (*waiting)(void *transport, bool begins);
 };
 

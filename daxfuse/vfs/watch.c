@@ -3,21 +3,21 @@
  * Watchers: open files that collect what has changed, until they are read.
  *
  * No change is missed, because
- *   - an operation is noted after it was executed, and before it is answered: who reads
- *     the event reads the change with it, or finds another event the next time;
- *   - a mapping is noted when it becomes writable, before the first store. Reading the event
- *     makes it read-only again, and only then it is handed out: a store before that is in
- *     the memory, one after it faults, and is noted again. What can't be made read-only (a
- *     program that does not answer, a long-term pin) is noted again at once. So an entry of
- *     the engine that is dirty has an event waiting with each watcher, and the engine need
- *     not tell of a second writer;
- *   - an event that finds no room makes another one wider, at worst to "everything". Order
- *     is nothing: an event says where to look, and whoever looks sees what is there now.
- * What a fault has changed of the attributes (mtime) the kernel does not know: it is told so
- * before the event is handed out.
+ *   - an operation is noted after it was executed, and before it is answered: a reader of the event
+ *     reads the change with it, or finds another event the next time;
+ *   - a mapping is noted when it becomes writable, before the first store. Reading the event makes
+ *     it read-only again, and only then it is handed out: a store before that is in the memory, one
+ *     after it faults, and is noted again. A piece that can't be made read-only (of a program that
+ *     does not answer, of a long-term pin) is noted again at once. So an entry of the engine that
+ *     is dirty has an event waiting with each watcher, and the engine need not tell of a second
+ *     writer;
+ *   - an event that finds no room makes another one wider, at worst to "everything". Order is
+ *     nothing: an event says where to look, and a reader that looks sees the present.
+ * The kernel does not know which attributes a fault has changed (mtime): it is told so before the
+ * event is handed out.
  *
- * One round of reading (until .more is 0) hands out what was there when it began. What is
- * noted meanwhile waits for the next one, or there would be no end to it.
+ * One round of reading (until .more is 0) hands out the events that were there when it began. Later
+ * ones wait for the next round, or there would be no end to it.
  *
  * A daemon that is replaced forgets its watchers: reading fails, and everything is to be
  * looked at.
@@ -135,7 +135,7 @@ void watch_first_write(void *arg, void *file, uint64_t offset, uint64_t length)
 	vfs_note(arg, ((struct vfs_file *)file)->ino, DXF_WATCH_DATA, offset, length);
 }
 
-/* Whatever can't be made read-only may be stored to at any time. */
+/* A range that can't be made read-only may be stored to at any time. */
 static void protect_range(struct vfs_file *file, uint64_t offset, uint64_t length)
 {
 	map_writeback(file->map, offset, length);

@@ -287,7 +287,8 @@ struct dxf_xattr {
 
 /* ---- project quotas ---------------------------------------------------- */
 
-/* A hash table of open addressing, never shrunk: slot (project * 0x9e3779b1) & (count - 1), then the next. */
+/* A hash table of open addressing, never shrunk: slot (project * 0x9e3779b1) & (count - 1), then
+ * the next. */
 struct dxf_quota {
 	uint32_t project; /* 0 = slot not used */
 	uint32_t reserved0;

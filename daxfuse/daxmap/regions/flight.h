@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A flight is a question to the daemon whose answer is not mapped yet. The daemon may take back
- * what it has granted before the answer arrives: each piece has a number, and what was
- * taken back up to a number is noted in all flights of that file. Whoever maps a piece does it
- * with the lock, after a look at the note.
+ * what it has granted before the answer arrives: each piece has a number, and a range that was
+ * taken back up to a number is noted in all flights of that file. A thread that maps a piece does
+ * it with the lock, after a look at the note.
  */
 #ifndef DAXFUSE_DAXMAP_FLIGHT_H
 #define DAXFUSE_DAXMAP_FLIGHT_H

@@ -2,8 +2,8 @@
 /*
  * To answer the daemon takes the lock and nothing else, as others wait for the answer.
  *
- * Order: what is on its way is noted as void, then what is mapped is unmapped. Whatever arrives
- * later finds the note.
+ * Order: answers on their way are noted as void, then mapped pieces are unmapped. An answer that
+ * arrives later finds the note.
  */
 #include "revoke.h"
 

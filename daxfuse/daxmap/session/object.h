@@ -39,8 +39,8 @@ struct object {
 	struct object *next; /* in its bucket, or of the free places */
 };
 
-/* The object of a program's descriptor, held; connects to the daemon if need be. Not with the
- * lock. -EOPNOTSUPP and whatever else: this file can't be mapped from here. */
+/* The object of a program's descriptor, held; connects to the daemon if need be. Not with the lock.
+ * -EOPNOTSUPP or any other error: this file can't be mapped from here. */
 int object_get(int fd, bool writable, const struct session_ops *ops, struct object **ret_object);
 void object_put(struct object *object);
 /* Close those that only linger, if that can be now. */

@@ -157,7 +157,7 @@ def _fault_rows(figures):
     fault = figures["fault"]
     rows = [("a unit that is there, to read", fault["unit"]["read"]),
             ("the same, to write, for the first time", fault["unit"]["write"]),
-            ("the same, by who has it for writing", fault["unit"]["again"]),
+            ("the same, by one that has it for writing", fault["unit"]["again"]),
             ("a page that is there, to read", fault["page"]["read"]),
             ("the same, to write", fault["page"]["write"]),
             ("a unit that is a hole, to write", fault["allocate"]),
