@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The supervisor's rules:
+ * The supervisor: the parent of the serving process, which holds its descriptors and its memory,
+ * and starts the next one. It reads no request and maps no byte of the pool. Its rules:
  *
  * - A serving process that ends with status 0 has unmounted: that is the end.
  * - With KEPT_EXIT_RESTART it wants to be replaced by the binary that is installed now.

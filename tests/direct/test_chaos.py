@@ -6,7 +6,7 @@ the daemon is killed, all at random.
 Each page holds its file's number and a counter, over and over, or zeroes. What must hold:
 
 - no byte of one file is seen in another one, in a mapping or by read();
-- what was stored in a file that nobody else cuts is there, whoever died since;
+- all that was stored in a file that nobody else cuts is there, whichever process died since;
 - nothing waits for much longer than the second that a program has for its answer;
 - when all programs have gone no space is held back, and fsck finds nothing.
 
@@ -168,7 +168,7 @@ class Actor:
 
 
 class Changer(Actor):
-    """Whoever uses files without mapping them."""
+    """Processes that use files without mapping them."""
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -271,7 +271,7 @@ class Mapper(Actor):
         return self.rng.choice(self.files)
 
     def connect(self):
-        """The daemon was replaced: who had zeroes may have missed what was written there."""
+        """The daemon was replaced: a program that had zeroes may have missed a write there."""
         with self.program.lock:
             for file, _ in self.files:
                 file.drop_zeroes()

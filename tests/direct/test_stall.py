@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Programs that let nothing go delay who must wait for them, by a second; nobody else. What comes
-first is looked at, and not how long it takes.
+Programs that let nothing go delay those that must wait for them, by a second; nobody else. The
+order of events is looked at, and not how long they take.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ def test_many_are_waited_for_and_others_go_on(make_pool, options):
 
 
 def test_those_behind_hold_up_nobody(make_pool):
-    """Who uses a file that is about to change waits for the program, too."""
+    """A program that uses a file which is about to change waits for the other one, too."""
     pool = make_pool(256 * MIB, THREADS)
     with mute_programs(pool, 1) as ((program, path),):
         busy = Busy()

@@ -92,7 +92,7 @@ def test_immutable_is_not_replaced(mnt, immutable):
 
 
 def test_immutable_while_open(mnt):
-    """As on every filesystem, who has it open already may write on."""
+    """As on every filesystem, a program that has it open already may write on."""
     fd = os.open(mnt / "f", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"one")
     chattr("+i", mnt / "f")

@@ -201,7 +201,7 @@ def reused(mnt, number, kind):
 
 
 def test_unlinked_but_open(mnt, pool):
-    """It has no name any more, so it can't be found; who has it open goes on."""
+    """It has no name any more, so it can't be found; a program that has it open goes on."""
     fd = os.open(mnt / "f", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"still there")
     handle = handle_of(mnt / "f")

@@ -199,7 +199,7 @@ def test_sgid_directory(mnt):
 
 
 def test_sgid_file_in_sgid_directory_needs_the_group(mnt):
-    """Who is not in the directory's group can't make an executable that runs with it."""
+    """A user that is not in the directory's group can't make an executable that runs with it."""
     (mnt / "d").mkdir()
     os.chown(mnt / "d", 0, 777)
     os.chmod(mnt / "d", 0o2777)

@@ -167,7 +167,7 @@ class RestartPool(Pool):
         assert not self.hung, f"{self.hung}\nthe log:\n{self.log_tail()}"
 
     def abort(self):
-        """All requests fail, and whoever serves is shot."""
+        """All requests fail, and the serving process is shot."""
         self.abort_connection()
         for task in self.tasks:
             task.kill()

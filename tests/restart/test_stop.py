@@ -78,7 +78,7 @@ def test_restart_while_pages_are_written_back(dirty, bin_dir):
 
 
 def test_end_while_pages_are_written_back(dirty):
-    """Busy: detached. Whoever still uses it gets an error, soon."""
+    """Busy: detached. A program that still uses it gets an error, soon."""
     pool = dirty
 
     def insert():

@@ -67,7 +67,7 @@ class Watch:
 
 
 def covers(event, ino, offset=0, length=0, what="data"):
-    """Whether whoever looks where the event says sees a change of that range."""
+    """Whether a reader that looks where the event says sees a change of that range."""
     if "all" in event["what"]:
         return True
     if event["ino"] != ino or what not in event["what"]:

@@ -171,7 +171,7 @@ static void *release_handle(void *arg)
 	return NULL;
 }
 
-/* Who closes waits for the socket's thread, and not the other way round. */
+/* A thread that closes waits for the socket's thread, and not the other way round. */
 static void test_a_holder_that_is_busy_is_not_closed(void **state)
 {
 	struct pool *pool = *state;

@@ -111,7 +111,7 @@ static int ignore_entry(const struct fs_dirent *entry, void *arg)
 	return 0;
 }
 
-/* As a transport does: whoever removed the last name says that it forgets. */
+/* As a transport does: the thread that removed the last name says that it forgets. */
 static void forget(struct job *job, const struct fs_attr *attr)
 {
 	if (fs_is_orphan(job->pool->fs, attr->ino))

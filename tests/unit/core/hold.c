@@ -121,7 +121,7 @@ static void test_refused(void **state)
 	pool_mount(pool, false);
 }
 
-/* Nothing is stored by a mount for reading, whoever holds what. */
+/* Nothing is stored by a mount for reading, whatever is held. */
 static void test_read_only(void **state)
 {
 	struct pool *pool = *state;

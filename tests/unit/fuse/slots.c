@@ -126,7 +126,7 @@ static bool is_kept(const struct lives *l, uint64_t unique)
 }
 
 /* More programs than there are slots wait for something that takes long: what is in
- * progress keeps its slot, and whoever has none is served all the same. */
+ * progress keeps its slot, and one that has none is served all the same. */
 static void test_more_than_there_are(void **state)
 {
 	struct lives *l = *state;

@@ -34,7 +34,7 @@ static void test_punch(void **state)
 	assert_int_equal(client->page[3], ZEROES);
 }
 
-/* Who maps a unit of which a part goes, lets go of it all; what is left of it is durable. */
+/* A mapper of a unit of which a part goes lets go of it all; the rest of it is durable. */
 static void test_punch_inside_unit(void **state)
 {
 	struct fixture *f = *state;
@@ -224,7 +224,7 @@ static void test_death_is_an_answer(void **state)
 	waited_for(*state, close_soon);
 }
 
-/* Who was silent once is not waited for again, until it answers. */
+/* A mapper that was silent once is not waited for again, until it answers. */
 static void test_silence_costs_once(void **state)
 {
 	struct fixture *f = *state;
@@ -239,7 +239,7 @@ static void test_silence_costs_once(void **state)
 	assert_int_equal(map_engine_count(f->engine, MAP_COUNT_QUARANTINED), 3);
 }
 
-/* Who says that it will not answer is not waited for, and the others are. */
+/* A mapper that says that it will not answer is not waited for, and the others are. */
 static void test_refusal(void **state)
 {
 	struct fixture *f = *state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Threads take, downgrade, upgrade and remove entries of a few units. Each page has
- * an owner's mark, set by whoever holds its entry: if two ever hold entries over one
+ * an owner's mark, set by the thread that holds its entry: if two ever hold entries over one
  * page, one of them finds the other's mark. The threads come to an end: no wake-up
  * was lost.
  */

@@ -95,7 +95,7 @@ static void test_small_ones_beside(void **state)
 	assert_in_range((most - least) / DXF_UNIT_SIZE, 59, 200);
 }
 
-/* What is taken, held, or no unit of files is not given out, whoever wants it. */
+/* A goal that is taken, held, or no unit of files is not given out. */
 static void test_goal_is_taken(void **state)
 {
 	struct pool *pool = *state;
@@ -145,7 +145,7 @@ static void test_alone(void **state)
 	assert_int_equal(take(pool, 0, 0), top - 2 * DXF_UNIT_SIZE);
 }
 
-/* The last units are found, whoever was expected to want them. */
+/* The last units are found, whichever file was expected to want them. */
 static void test_all_of_them(void **state)
 {
 	static const uint64_t rooms[] = {1, 8, 0, 512};
