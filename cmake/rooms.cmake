@@ -8,8 +8,9 @@
 #   add_room(NAME SOURCES file.c...
 #            [PUBLIC header.h...]      what others may include, as daxfuse/NAME/header.h
 #            [USES room...]            rooms whose headers it sees, and which it links with
-#            [SEES room...]            rooms whose headers it sees; who links decides what
-#                                      stands behind them (the crash tests' recorder)
+#            [SEES room...]            rooms whose headers it sees; each program decides when it
+#                                      is linked what stands behind them (the crash tests'
+#                                      recorder)
 #            [LIBRARIES target...])    packaged libraries
 #
 # A file includes its own room's headers by their bare names.

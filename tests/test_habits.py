@@ -2,7 +2,6 @@
 """Habits of the house that a machine can see."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,9 +32,10 @@ def test_a_file_begins_with_what_it_does(path):
 # ---- what texts say is there, is there ---------------------------------------------------
 
 ROOMS = {path.name for path in (ROOT / "daxfuse").iterdir() if path.is_dir()}
-TREE = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True,
-                      text=True).stdout.split("\n")
-NAMES = {Path(name).name for name in TREE}
+TREE = [path for folder in ("daxfuse", "include", "tests", "contrib", "cmake")
+        for path in (ROOT / folder).glob("**/*") if path.is_file()]
+NAMES = {path.name for path in TREE}
+CODE = {".c", ".h", ".py", ".pml"}
 TEXTS = sorted([Path("README.md")] + [path.relative_to(ROOT) for path in (ROOT / "docs").glob("**/*")
                                       if path.suffix in (".md", ".scd")])
 SOURCES = sorted(path.relative_to(ROOT) for folder in ("daxfuse", "include")
@@ -46,7 +46,8 @@ PATH = re.compile(r"(?<![\w/.-])(?:(?:daxfuse|include|tests|docs|contrib|cmake)/
                   r"(?:" + "|".join(sorted(ROOMS)) + r")/(?:\w+/)*\w+\.[ch])(?![\w/-])")
 FILE = re.compile(r"(?<![\w/.-])(\w+\.[ch])(?!\w)")
 # The kernel's, or the beginning of several.
-ELSEWHERE = {"include/uapi/linux/fuse.h", "i_mmap", "break_layout", "lock_wait"}
+ELSEWHERE = {"include/uapi/linux/fuse.h", "vfs_fileattr_set", "clone", "posix_spawn", "i_mmap",
+             "break_layout", "lock_wait"}
 CALL = re.compile(r"(?<![\w.:>])([a-z_][a-z0-9_]+)\(\)")
 
 
@@ -107,16 +108,35 @@ def test_links_lead_somewhere(path):
 def called():
     """All functions that our code defines, declares or calls."""
     names = set()
-    for name in TREE:
-        if name.endswith((".c", ".h", ".py", ".pml")):
-            names |= set(re.findall(r"\b(\w+)\(", code_of((ROOT / name).read_text())))
+    for path in TREE:
+        if path.suffix in CODE:
+            names |= set(re.findall(r"\b(\w+)\(", code_of(path.read_text())))
     return names
 
 
-@pytest.mark.parametrize("path", [path for path in TEXTS if path.parent.name == "design"], ids=str)
-def test_functions_of_the_design_are_there(path, called):
-    missing = set(CALL.findall((ROOT / path).read_text())) - called
-    assert missing == set()
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.parent.name == "design"] + SOURCES,
+                         ids=str)
+def test_functions_that_are_named_are_there(path, called):
+    text = (ROOT / path).read_text()
+    if path.suffix in (".c", ".h"):
+        text = comments_of(text)
+    assert set(CALL.findall(text)) - called - ELSEWHERE == set()
+
+
+@pytest.fixture(scope="module")
+def words():
+    """All identifiers of our sources."""
+    found = set()
+    for path in TREE:
+        if path.suffix in CODE and path != Path(__file__).resolve():
+            found |= set(re.findall(r"\w+", path.read_text()))
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.suffix == ".md"], ids=str)
+def test_names_in_texts_are_there(path, words):
+    named = set(re.findall(r"`([A-Za-z]\w*_\w+)`", (ROOT / path).read_text()))
+    assert named - words - ELSEWHERE == set()
 
 
 def test_the_order_of_locks_is_explained():
