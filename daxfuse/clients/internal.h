@@ -109,7 +109,7 @@ void holder_leave(struct holder *holder);
 struct holder *holder_owing(struct clients *c, struct session *session);
 /* Of the engine's view: nobody is in one of the mapper's functions any more. */
 void holder_gone(void *mapper);
-/* The holder has let go, by its own account. */
+/* The holder's program says that it has let go. */
 void holder_let_go(struct holder *holder, uint64_t offset, uint64_t length, uint64_t grant);
 
 /* ---- recall.c --------------------------------------------------------------- */

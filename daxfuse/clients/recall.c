@@ -78,7 +78,7 @@ static int64_t now_ns(void)
 }
 
 /* The session's lock is held. A question is put: whether an earlier one has had no answer for so
- * long that nobody need wait, whichever file it was about. */
+ * long that there is no point in waiting, whichever file it was about. */
 static bool is_mute(struct session *session)
 {
 	int64_t at = now_ns();

@@ -7,7 +7,7 @@
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
-/* Numbers are drawn by lot, or come from a program that was there before. */
+/* Numbers are random, or come from a program that was there before. */
 static struct session **session_bucket(struct clients *c, uint64_t id)
 {
 	return &c->sessions[id % SESSION_BUCKETS];

@@ -2,11 +2,10 @@
 /*
  * Rename, in one transaction: the new name, the old name, parents, link counts.
  *
- * The locks: renames between directories are one at a time, so that nobody can
- * move a directory below itself while another checks. So are those of a directory
- * to the name of another one: they lock two that are unrelated, which only one
- * thread may do, or the order of the tree would not be enough for the others.
- * See internal.h for the order of the four inodes.
+ * The locks: renames between directories are one at a time, so that nobody can move a directory
+ * below itself while another checks. The same goes for renames of a directory to the name of
+ * another one: they lock two that are unrelated, which only one thread may do, or the order of the
+ * tree would not be enough for the others. See internal.h for the order of the four inodes.
  */
 #include <dirent.h>
 #include <errno.h>

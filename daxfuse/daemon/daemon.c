@@ -106,7 +106,7 @@ static void *wait_for_signal(void *arg)
 	int number;
 
 	outside_look(transport_place(d->transport), TRANSPORT_IO_MAX);
-	d->ready(); /* not before: a user that unmounts at once shall not find us looking */
+	d->ready(); /* not before: a user that unmounts at once must not find us looking */
 	stop_signals(&set);
 	if (sigwait(&set, &number) || number == SIGUSR1)
 		return NULL;
@@ -534,7 +534,7 @@ static int live_under_systemd(struct daemon *d)
 		return complain_kept(d, err);
 	d->kept->starts++;
 	status = live_kept(d);
-	/* after a failure systemd tries again, and shall find the mount */
+	/* after a failure systemd tries again, and is to find the mount */
 	if (!status || !attach_is_mounted(&d->fds))
 		systemd_forget();
 	return status;

@@ -12,7 +12,7 @@ static void fill_open_reply(const struct vfs_opened *opened, struct fuse_file_in
 	fi->fh = handle_of_file(opened, fi->flags);
 	fi->noflush = 1;
 	fi->direct_io = opened->direct;
-	fi->parallel_direct_writes = opened->direct; /* the core locks */
+	fi->parallel_direct_writes = opened->direct; /* core locks */
 	fi->keep_cache = opened->keep_cache;
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Of the room: what a mount of the kernel consists of, and translations that all requests
- * share. The handlers translate only: decode, one call into the core, reply.
+ * Of the room: what a mount of the kernel consists of, and translations that all requests share.
+ * The handlers translate only: decode, one call of the vfs, reply.
  *
- * Nothing that the kernel holds depends on this process: a node id is the inode
- * number, a file handle is how the file was opened and a number that no other
- * open file of this mount gets, a directory cookie is the core's.
+ * Nothing that the kernel holds depends on this process: a node id is the inode number, a file
+ * handle is how the file was opened and a number that no other open file of this mount gets, a
+ * directory cookie is core's.
  */
 #ifndef DAXFUSE_FUSE_INTERNAL_H
 #define DAXFUSE_FUSE_INTERNAL_H

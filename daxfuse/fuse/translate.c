@@ -93,8 +93,8 @@ static bool is_member(const struct vfs_request *vfs, uint32_t gid)
 	return false;
 }
 
-/* The kernel drops sgid from the mode before it asks, where group membership
- * demands that; so the core may believe the mode. */
+/* The kernel drops sgid from the mode before it asks, where group membership demands that; so core
+ * may believe the mode. */
 struct request request_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);

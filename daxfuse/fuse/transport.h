@@ -61,8 +61,9 @@ int transport_mount(struct transport *t, struct vfs *vfs, struct clients *client
 int transport_serve(struct transport *t);
 /* From any thread: let transport_serve() return, soon. */
 void transport_stop(struct transport *t);
-/* It has: finish what was deferred. unmounted: and so has the mount, the kernel knows nothing any
- * more; else all is left to the next process. Unmounts if no keeper has the mount. NULL is fine. */
+/* transport_serve() has returned: finish the deferred work. unmounted: the mount has ended, too,
+ * and the kernel knows nothing any more; else all is left to the next process. Unmounts if no
+ * keeper has the mount. NULL is fine. */
 void transport_close(struct transport *t, bool unmounted);
 /* When nobody uses the vfs any more. NULL is fine. */
 void transport_free(struct transport *t);

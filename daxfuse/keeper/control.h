@@ -8,9 +8,9 @@
 struct clients_policy;
 
 /*
- * A listening socket (non-blocking, close-on-exec) in /run/daxfuse, or in the folder for
- * that of the user who mounts; ret_path says where ("": nowhere). -1: there is none, as
- * nobody shall have one, or no folder is fit for it; the mount works without.
+ * A listening socket (non-blocking, close-on-exec) in /run/daxfuse, or in the folder for that of
+ * the user who mounts; ret_path says where ("": nowhere). -1: there is none, as nobody is to have
+ * one, or no folder is fit for it; the mount works without.
  */
 int control_open(const struct clients_policy *policy, char *ret_path, size_t size);
 void control_remove(const char *path);

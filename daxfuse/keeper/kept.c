@@ -166,7 +166,7 @@ int kept_export(const struct kept_fds *fds)
 	return setenv(variable, text, 1) ? -ENOMEM : 0;
 }
 
-/* They came through an exec, and shall not go through another. */
+/* They came through an exec, and must not go through another. */
 static void close_on_exec(int fd)
 {
 	if (fd >= 0)

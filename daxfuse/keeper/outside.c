@@ -200,7 +200,7 @@ static int run_fusermount(const char *place, const char *how)
 	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
 }
 
-/* A busy mount can't be unmounted, but nothing of it shall be lost. */
+/* A busy mount can't be unmounted, but nothing of it may be lost. */
 static void write_back(const char *place)
 {
 	CLEANUP_FD int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

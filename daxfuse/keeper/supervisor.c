@@ -112,7 +112,7 @@ static bool is_installed_next(const struct watch *k)
 					k->kept->binary[length] != '/');
 }
 
-/* In the child. A crash shall leave a core, as far as the limits allow. */
+/* In the child. A crash is to leave a core, as far as the limits allow. */
 static void become_server(const struct watch *k, int ready)
 {
 	struct kept_fds fds = k->fds;

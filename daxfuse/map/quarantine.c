@@ -4,7 +4,7 @@
  * of the file and holds them in memory; they are given to the allocator when the last pin
  * goes. The pins follow the piece, as their place in the file may have another one by now.
  *
- * So does a piece that an earlier engine gave, and that its file has lost since.
+ * A piece that an earlier engine gave, and that its file has lost since, is treated likewise.
  */
 #include <stdlib.h>
 

@@ -532,9 +532,9 @@ static int flush_file(struct vfs *v, uint64_t ino)
 }
 
 /*
- * An earlier process knew which ranges were dirty, and a program may have let go of them
- * before it died: lines of theirs may be in the caches still. So the first fsync of a file
- * flushes all of it, and so does one whose place was taken by another file meanwhile.
+ * An earlier process knew which ranges were dirty, and a program may have let go of them before it
+ * died: lines of theirs may be in the caches still. So the first fsync of a file flushes all of it,
+ * and likewise the next one of a file whose place in `flushed` another file has taken meanwhile.
  */
 static int flush_once(struct vfs *v, uint64_t ino)
 {

@@ -93,8 +93,8 @@ struct dxf_ioc_quota {
  * returns, so appends go to the new end. (One exception: a user's mount, and a program that this
  * user may not look at in /proc, as after setuid(). It calls fstat() first.) Offset and length must
  * be multiples of 4 KiB. All of it is one transaction. -EINVAL: they are not, or a collapse reaches
- * the end of the file, or an insertion begins behind it; -EBUSY: a program that has some of the
- * file mapped does not let go; -EFBIG, -ENOSPC, -EDQUOT; -EPERM: immutable, or append-only;
+ * the end of the file, or an insertion does not begin before it; -EBUSY: a program that has some of
+ * the file mapped does not let go; -EFBIG, -ENOSPC, -EDQUOT; -EPERM: immutable, or append-only;
  * -EOPNOTSUPP: another mode.
  */
 struct dxf_ioc_range {

@@ -81,8 +81,8 @@ static bool may_store_locked(const struct flight *flight, const struct region *r
 	       region->prot & PROT_WRITE && !flight_is_protected_locked(flight, piece);
 }
 
-/* All of a piece that lies in the region, but for what has a long-term pin: that stays as it is
- * mapped. */
+/* All of a piece that lies in the region, but for parts that have a long-term pin: these stay as
+ * they are mapped. */
 static int map_piece_locked(struct flight *flight, struct region *region,
 			    const struct dxf_ioc_piece *piece, int flags)
 {

@@ -41,7 +41,7 @@ void flight_start_locked(struct flight *flight, struct object *object);
 bool flight_is_void_locked(const struct flight *flight, const struct dxf_ioc_piece *piece);
 bool flight_is_protected_locked(const struct flight *flight, const struct dxf_ioc_piece *piece);
 
-/* What is on its way of a range of a file, up to the grant, shall not be mapped. */
+/* Pieces of a range of a file that are on their way, up to the grant, must not be mapped. */
 void flights_void_locked(struct object *object, uint64_t offset, uint64_t end, uint64_t grant);
 void flights_protect_locked(struct object *object, uint64_t offset, uint64_t end, uint64_t grant);
 /* Nor anything of its files, whatever its number. */
