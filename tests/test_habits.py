@@ -47,7 +47,7 @@ PATH = re.compile(r"(?<![\w/.-])(?:(?:daxfuse|include|tests|docs|contrib|cmake)/
 FILE = re.compile(r"(?<![\w/.-])(\w+\.[ch])(?!\w)")
 # The kernel's, or the beginning of several.
 ELSEWHERE = {"include/uapi/linux/fuse.h", "vfs_fileattr_set", "clone", "posix_spawn", "i_mmap",
-             "break_layout", "lock_wait"}
+             "xfs_break_layouts", "lock_wait"}
 CALL = re.compile(r"(?<![\w.:>])([a-z_][a-z0-9_]+)\(\)")
 
 
@@ -121,6 +121,14 @@ def test_functions_that_are_named_are_there(path, called):
     if path.suffix in (".c", ".h"):
         text = comments_of(text)
     assert set(CALL.findall(text)) - called - ELSEWHERE == set()
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=str)
+def test_functions_stand_in_the_files_that_are_said(path):
+    """As in "modify.c vfs_write()"."""
+    for file, name in re.findall(r"\b(\w+\.c) +([a-z_]\w+)\(\)", (ROOT / path).read_text()):
+        homes = [source for source in SOURCES if source.name == file]
+        assert any(f"{name}(" in (ROOT / home).read_text() for home in homes), f"{file} {name}()"
 
 
 @pytest.fixture(scope="module")
