@@ -228,7 +228,7 @@ static int look_at_file(struct filling *f)
 	if (err)
 		return err;
 	f->map->size = attr.size;
-	if (!attr.dax)
+	if (!attr.dax && vfs_dax(f->clients->config.vfs) != FS_DAX_AUTO)
 		return -EOPNOTSUPP;
 	return f->map->offset < attr.size ? 0 : -ENXIO;
 }
@@ -301,8 +301,9 @@ static int check_request(struct clients *c, const struct vfs_open_file *file, ui
 	err = fs_getattr(c->fs, file->ino, ret_attr);
 	if (err)
 		return err;
-	if (!S_ISREG(ret_attr->mode) || !ret_attr->dax)
-		return -EOPNOTSUPP;
+	err = vfs_may_map(c->config.vfs, file, ret_attr);
+	if (err)
+		return err;
 	/* as mmap() has it: a store would not append */
 	if (writes && (ret_attr->flags & DXF_FLAG_APPEND))
 		return -EACCES;
