@@ -310,7 +310,7 @@ static int check_request(struct clients *c, const struct vfs_open_file *file, ui
 	return offset < ret_attr->size ? 0 : -ENXIO;
 }
 
-int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
+static int map_file(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
 {
 	struct session *session;
 	struct fs_attr attr;
@@ -333,6 +333,17 @@ int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_
 		err = fill_for(c, h, map, 0);
 	} while (vfs_reclaims(c->config.vfs, err));
 	holder_put(h);
+	return err;
+}
+
+int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
+{
+	int err = map_file(c, file, map);
+
+	if (err == -EOPNOTSUPP)
+		atomic_fetch_add(&c->refused_mode, 1);
+	else if (err == -ETXTBSY)
+		atomic_fetch_add(&c->refused_cached, 1);
 	return err;
 }
 

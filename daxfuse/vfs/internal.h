@@ -87,7 +87,8 @@ void open_enter(struct vfs *v, struct vfs_answer *answer, uint64_t ino, unsigned
 void open_was_in_vain(struct vfs *v, uint64_t handle);
 /* One that is not open any more is fine. */
 void open_leave(struct vfs *v, uint64_t handle);
-bool vfs_has_cached_readers(struct vfs *v, uint64_t ino);
+/* Open files that read it through the transport's cache. */
+unsigned vfs_cached_readers(struct vfs *v, uint64_t ino);
 /* Whether others are kept away from the cache by it, or know that it is one of its readers. */
 bool vfs_is_recorded(struct vfs *v, uint64_t handle);
 

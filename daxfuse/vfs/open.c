@@ -178,11 +178,11 @@ static bool keeps_cached_readers(struct vfs *v, uint64_t ino)
 	const struct timespec pause = { .tv_nsec = 1000000 };
 
 	for (int i = 0; i < RELEASE_MS; i++) {
-		if (!vfs_has_cached_readers(v, ino))
+		if (!vfs_cached_readers(v, ino))
 			return false;
 		nanosleep(&pause, NULL);
 	}
-	return vfs_has_cached_readers(v, ino);
+	return vfs_cached_readers(v, ino);
 }
 
 int vfs_may_map(struct vfs *v, const struct vfs_open_file *file, const struct fs_attr *attr)

@@ -308,17 +308,17 @@ bool vfs_wrote_past_cache(struct vfs *v, uint64_t ino)
 	return cached;
 }
 
-bool vfs_has_cached_readers(struct vfs *v, uint64_t ino)
+unsigned vfs_cached_readers(struct vfs *v, uint64_t ino)
 {
 	struct opens *o = v->opens;
 	struct open_inode *inode;
-	bool cached;
+	unsigned count;
 
 	lock_mutex(LOCK_OPENS, lock_of(o, ino));
 	inode = find_inode_locked(o, ino);
-	cached = inode && inode->cached;
+	count = inode ? inode->cached : 0;
 	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
-	return cached;
+	return count;
 }
 
 bool vfs_is_recorded(struct vfs *v, uint64_t handle)
