@@ -12,7 +12,8 @@
  * Result. 0, or -1 with errno; below, errors are written as -ENAME, and only those that need
  * saying. On failure the struct is as it was. Any call may also fail with -ENOMEM, -EIO (poison),
  * -EROFS if it changes something on a read-only mount, and -ENOTCONN or -ECONNABORTED if the mount
- * has no daemon any more. While a daemon is being replaced calls wait, and are then executed once.
+ * has no daemon any more. While a daemon is being replaced calls wait, and then have their effect
+ * once.
  *
  * Versions. The number of an ioctl contains the length of its struct. The meaning of a number, and
  * the place of its fields, never change; a reserved field may get a meaning, but 0 in it always
@@ -26,7 +27,7 @@
  *     STATUS QUOTA_GET QUOTA_NEXT MAPPED    anybody    anything           as a file
  *     QUOTA_SET SET_LABEL RESTART REMOUNT   root       anything           as a file
  *     RANGE                                 anybody    writing            -EBADF
- *     REALIGN                               root, or with one for writing -EBADF
+ *     REALIGN                               root, or open for writing     -EBADF
  *     DIRECT                                anybody    anything           as a file
  *     MAP                                   anybody    reading            -EOPNOTSUPP
  *     PIN                                   clients    both               -EOPNOTSUPP
