@@ -35,8 +35,8 @@
 
 struct fs;
 
-/* Of which files the memory is mapped: FS_DAX_INODE, those with the flag; FS_DAX_AUTO, all, but only
- * those with the flag are never cached. */
+/* Of which files the memory is mapped: FS_DAX_INODE, those with the flag; FS_DAX_AUTO, all, but
+ * only those with the flag are never cached. */
 enum fs_dax_mode { FS_DAX_AUTO, FS_DAX_INODE, FS_DAX_ALWAYS, FS_DAX_NEVER };
 enum fs_atime_mode { FS_ATIME_RELATIVE, FS_ATIME_STRICT, FS_ATIME_NEVER };
 

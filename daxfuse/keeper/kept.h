@@ -88,7 +88,8 @@ struct kept_config {
 int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct kept **ret_kept);
 /* Map the memory that an earlier process made. -EINVAL: not ours; -EOPNOTSUPP: another version. */
 int kept_map(int fd, struct kept **ret_kept);
-/* What programs have mapped, and which files are open, of the same descriptor. 0 or negative errno. */
+/* What programs have mapped, and which files are open, of the same descriptor. 0 or negative
+ * errno. */
 int kept_map_pins(int fd, struct pin_table **ret_pins);
 int kept_map_opens(int fd, struct vfs_open_table **ret_opens);
 

@@ -83,7 +83,8 @@ struct open_way {
 /* A file is about to be open, until open_leave(). */
 void open_enter(struct vfs *v, struct vfs_answer *answer, uint64_t ino, unsigned how,
 		struct open_way *ret_way);
-/* The transport has not heard that it is open, and so has not dropped anything: before open_leave(). */
+/* The transport has not heard that it is open, and so has not dropped anything: before
+ * open_leave(). */
 void open_was_in_vain(struct vfs *v, uint64_t handle);
 /* One that is not open any more is fine. */
 void open_leave(struct vfs *v, uint64_t handle);

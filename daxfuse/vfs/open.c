@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Open files, and inodes without a name, which live as long as somebody has them open. What comes of
- * several of one inode that are read in different ways is in opens.c.
+ * Open files, and inodes without a name, which live as long as somebody has them open. Several of
+ * one inode that are read in different ways are the matter of opens.c.
  *
  * An O_TMPFILE is an orphan from the start. Until it is open it must not be taken for one to free:
  * making one holds the lock of orphans shared, freeing one exclusively.
@@ -38,10 +38,10 @@ static bool atime_is_due(const struct vfs *v, const struct fs_attr *attr)
 }
 
 /*
- * With dax=auto an open goes past the cache that may be followed by a direct mapping of use: one for
- * reading and writing, of whatever size, as a new file is empty; else of a file of a unit or
- * more. What reads a small file again and again opens it for reading only. A large one that
- * may be executed is read only through the cache, as each mapping of one open past it has the
+ * With dax=auto an open goes past the cache that may be followed by a direct mapping of use: one
+ * for reading and writing, of whatever size, as a new file is empty; else of a file of a unit or
+ * more. A program that reads a small file again and again opens it for reading only. A large one
+ * that may be executed is read only through the cache, as each mapping of one open past it has the
  * kernel drop its pages, which are others' text.
  */
 static bool is_opened_to_map(const struct fs_attr *attr, int flags)
@@ -191,7 +191,8 @@ int vfs_may_map(struct vfs *v, const struct vfs_open_file *file, const struct fs
 		return -EOPNOTSUPP;
 	if (vfs_is_cached(file->handle) || keeps_cached_readers(v, file->ino))
 		return -ETXTBSY;
-	/* it keeps others away from the cache, unless the flag does: that stays while it is mapped */
+	/* it keeps others away from the cache, unless the flag does: that stays while it is
+	 * mapped */
 	return attr->dax || vfs_is_recorded(v, file->handle) ? 0 : -ETXTBSY;
 }
 

@@ -8,10 +8,10 @@
  *
  *     a file is mapped directly, or has readers through the cache; never both.
  *
- * It is decided at open, as the kernel can't be told later. An open that may be followed by a direct
- * mapping goes past the cache; while there is one all others do, too; and a mapping is
- * refused while a reader through the cache is left from before. (fill_opened() in open.c says
- * which opens that are.)
+ * It is decided at open, as the kernel can't be told later. An open that may be followed by a
+ * direct mapping goes past the cache; while there is one all others do, too; and a mapping is
+ * refused while a reader through the cache is left from before. (fill_opened() in open.c says which
+ * opens that are.)
  *
  * Two things are left. Pages of earlier readers stay in the cache when these have closed the file:
  * `trusted` has the inodes of which they are good still, and an open past the cache ends that. It
@@ -22,10 +22,10 @@
  *
  * Each open file that may be read from has a record that outlives us. Its number is part of the
  * handle, and so is whether it is one of the cache: so a release, of whatever life, ends the right
- * one. One that finds no room goes past the cache: that is right without anybody's knowing. An
- * open that is executed again, as its first process died before it could answer, has written
- * its handle down (answer_choose()), which ends first. So does that of one that nobody asks again, as
- * its program was killed; unless it was about to be answered: then it counts until it is released,
+ * one. One that finds no room goes past the cache: that is right without anybody's knowing. An open
+ * that is executed again, as its first process died before it could answer, has written its handle
+ * down (answer_choose()), which ends first. So does that of one that nobody asks again, as its
+ * program was killed; unless it was about to be answered: then it counts until it is released,
  * though in the rarest case nobody has it.
  */
 #include "internal.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which files are open, and whether through the transport's cache of pages or past it, written where
- * it outlives the serving process: the kernel goes on with what it was told at open.
+ * Which files are open, and whether through the transport's cache of pages or past it, written
+ * where it outlives the serving process: the kernel goes on with what it was told at open.
  */
 #ifndef DAXFUSE_VFS_OPENS_H
 #define DAXFUSE_VFS_OPENS_H

@@ -53,8 +53,8 @@ int vfs_open(const struct vfs_config *config, struct vfs **ret_vfs);
 /* Nobody calls anything any more, and nothing is mapped. NULL is fine. */
 void vfs_close(struct vfs *v);
 
-/* What goes past the transport's cache can be mapped through it all the same: else FS_DAX_AUTO is no
- * more than FS_DAX_INODE. Before the first open. */
+/* What goes past the transport's cache can be mapped through it all the same: else FS_DAX_AUTO is
+ * no more than FS_DAX_INODE. Before the first open. */
 void vfs_allow_auto(struct vfs *v);
 /* The mode of the mount, as it is in effect. */
 enum fs_dax_mode vfs_dax(const struct vfs *v);

@@ -243,14 +243,15 @@ struct dxf_ioc_piece {
  *
  * WRITE and EAGER need a descriptor open for writing, too. At least one piece comes, or an error:
  * -EOPNOTSUPP: the file is not to be mapped directly (dax= of the mount, no DAX flag), or is no
- * regular one; or the device is mapped in whole units only (DIRECT_UNITS), and none is free for this
- * part: the kernel maps the file; -ETXTBSY: it is read through the page cache, by this open file or by
- * others that are open since before it: the kernel maps the file (an open file that was given a piece
- * does not get this later); -ENOTCONN: no such session, or it is not connected (8 above); -ENXIO:
- * .offset is behind the end; -EBUSY: another holder of a part of the unit does not let go (again later);
- * -EIO: poison; -EACCES: not open for that, or a store to an append-only file; -ENOSPC, -EDQUOT;
- * -EUSERS: too many pieces are pinned, by all programs; -EINVAL: .offset is no multiple of 4 KiB,
- * .length is 0, .offset is outside of the mapping, or the open file has another session or cookie.
+ * regular one; or the device is mapped in whole units only (DIRECT_UNITS), and none is free for
+ * this part: the kernel maps the file; -ETXTBSY: it is read through the page cache, by this open
+ * file or by others that are open since before it: the kernel maps the file (an open file that was
+ * given a piece does not get this later); -ENOTCONN: no such session, or it is not connected (8
+ * above); -ENXIO: .offset is behind the end; -EBUSY: another holder of a part of the unit does not
+ * let go (again later); -EIO: poison; -EACCES: not open for that, or a store to an append-only
+ * file; -ENOSPC, -EDQUOT; -EUSERS: too many pieces are pinned, by all programs; -EINVAL: .offset is
+ * no multiple of 4 KiB, .length is 0, .offset is outside of the mapping, or the open file has
+ * another session or cookie.
  */
 #define DXF_MAP_PIECES 127
 struct dxf_ioc_map {
