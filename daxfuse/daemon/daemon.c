@@ -397,11 +397,11 @@ static int live_as_server(struct daemon *d)
 	transport_close(d->transport, !err);
 	clients_close(d->clients);
 	vfs_close(d->vfs);
-	transport_free(d->transport);
 	if (!err)
 		control_remove(d->socket);
 	if (d->fs)
 		fs_unmount(d->fs);
+	transport_free(d->transport);
 	device_close(d->dev);
 	if (!d->kept) /* a supervisor asks for the exit status */
 		tell_parent(err ? EXIT_MOUNT : 0);

@@ -282,12 +282,19 @@ static void *run(void *arg)
 	return NULL;
 }
 
+/* Clients that are closed after the loop has ended still find something to tell the kernel. */
 static void push(struct deferred *d, struct job *job)
 {
+	bool late;
+
 	lock_mutex(LOCK_DEFERRED, &d->lock);
-	STAILQ_INSERT_TAIL(&d->jobs, job, link);
+	late = d->stopping;
+	if (!late)
+		STAILQ_INSERT_TAIL(&d->jobs, job, link);
 	pthread_cond_signal(&d->wake);
 	unlock_mutex(LOCK_DEFERRED, &d->lock);
+	if (late)
+		free(job);
 }
 
 void deferred_forget(struct deferred *d, uint64_t ino)
@@ -423,6 +430,18 @@ int deferred_start(struct transport *t, void (*end)(struct transport *t),
 	return 0;
 }
 
+bool deferred_runs(struct deferred *d)
+{
+	bool runs;
+
+	if (!d)
+		return false;
+	lock_mutex(LOCK_DEFERRED, &d->lock);
+	runs = !d->stopping;
+	unlock_mutex(LOCK_DEFERRED, &d->lock);
+	return runs;
+}
+
 void deferred_end(struct deferred *d)
 {
 	lock_mutex(LOCK_DEFERRED, &d->lock);
@@ -441,6 +460,12 @@ void deferred_stop(struct deferred *d, bool unmounted)
 	pthread_cond_signal(&d->wake);
 	unlock_mutex(LOCK_DEFERRED, &d->lock);
 	pthread_join(d->thread, NULL);
+}
+
+void deferred_free(struct deferred *d)
+{
+	if (!d)
+		return;
 	pthread_cond_destroy(&d->wake);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

@@ -20,8 +20,12 @@ int deferred_start(struct transport *t, void (*end)(struct transport *t),
 void deferred_end(struct deferred *d);
 /* Finish the queue and the thread, after the session's loop has ended. If the mount has ended with
  * it, the kernel knows nothing any more, so all that is in the queue is freed; else it is left to
- * the next process. NULL is fine. */
+ * the next process. What comes later is dropped. NULL is fine. */
 void deferred_stop(struct deferred *d, bool unmounted);
+/* When nobody is left who would have work for it. NULL is fine. */
+void deferred_free(struct deferred *d);
+/* Whether the loop may still answer: once it has ended the kernel is told nothing. NULL: no. */
+bool deferred_runs(struct deferred *d);
 
 /* The kernel has let go of ino, in part at least: free it if it is an orphan
  * that nobody can reach. */

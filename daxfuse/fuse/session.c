@@ -220,10 +220,13 @@ void session_stop(struct transport *t)
 
 void session_close(struct transport *t)
 {
-	if (!t->se)
-		return;
-	if (!t->config.kept)
+	if (t->se && !t->config.kept)
 		fuse_session_unmount(t->se);
-	fuse_session_destroy(t->se);
+}
+
+void session_free(struct transport *t)
+{
+	if (t->se)
+		fuse_session_destroy(t->se);
 	t->se = NULL;
 }

@@ -13,7 +13,9 @@ int session_open(struct transport *t);
 int session_serve(struct transport *t);
 /* Let the loop end, soon, from any thread. */
 void session_stop(struct transport *t);
-/* Free what session_open() made; unmounts if no keeper has the mount. */
+/* Unmount if no keeper has the mount. */
 void session_close(struct transport *t);
+/* Free what session_open() made. */
+void session_free(struct transport *t);
 
 #endif

@@ -46,6 +46,10 @@ int transport_new(const struct transport_config *config, struct transport **ret_
 
 void transport_free(struct transport *t)
 {
+	if (!t)
+		return;
+	deferred_free(t->deferred);
+	session_free(t);
 	free(t);
 }
 
@@ -56,6 +60,8 @@ static void forget_cached(void *transport, uint64_t ino, bool data)
 {
 	struct transport *t = transport;
 
+	if (!deferred_runs(t->deferred))
+		return;
 	if (data)
 		deferred_forget_pages(t->deferred, ino);
 	else
@@ -80,7 +86,8 @@ void transport_trimmed(void *transport, uint64_t ino)
 {
 	struct transport *t = transport;
 
-	deferred_forget_attributes(t->deferred, ino);
+	if (t->deferred)
+		deferred_forget_attributes(t->deferred, ino);
 }
 
 void transport_vfs(struct transport *t, struct vfs_config *ret_config)

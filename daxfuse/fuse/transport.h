@@ -65,7 +65,8 @@ void transport_stop(struct transport *t);
  * and the kernel knows nothing any more; else all is left to the next process. Unmounts if no
  * keeper has the mount. NULL is fine. */
 void transport_close(struct transport *t, bool unmounted);
-/* When nobody uses the vfs any more. NULL is fine. */
+/* When nobody uses the vfs and its filesystem any more: they tell it of what changes. NULL is
+ * fine. */
 void transport_free(struct transport *t);
 
 const struct place *transport_place(const struct transport *t);
