@@ -43,6 +43,8 @@ enum lock_rank {
 	LOCK_VIEWS,     /* map/view.c: the list of a file's */
 	LOCK_HOLDER,    /* clients: its records */
 	LOCK_PINS,      /* clients/pins.c: free records */
+	LOCK_OPENS,     /* vfs/opens.c: open files of an inode */
+	LOCK_PLACES,    /* vfs/opens.c: free records */
 	LOCK_WATCH,     /* vfs/watch.c: watchers and their events */
 	LOCK_ANSWERS,   /* vfs/answers.c: slots that are in nobody's use */
 	LOCK_DEFERRED,  /* fuse/deferred.c: the queue */

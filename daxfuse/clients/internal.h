@@ -78,6 +78,9 @@ struct clients {
 	pthread_mutex_t sessions_lock;
 	struct session *sessions[SESSION_BUCKETS];
 	struct server *server;
+	/* Requests that were turned away: by the mount's mode or the lack of a flag; as the page
+	 * cache has the file. */
+	atomic_ulong refused_mode, refused_cached;
 };
 
 /* ---- holders.c -------------------------------------------------------------- */

@@ -229,7 +229,7 @@ static int look_at_file(struct filling *f)
 	if (err)
 		return err;
 	f->map->size = attr.size;
-	if (!attr.dax)
+	if (!attr.dax && vfs_dax(f->clients->config.vfs) != FS_DAX_AUTO)
 		return -EOPNOTSUPP;
 	return f->map->offset < attr.size ? 0 : -ENXIO;
 }
@@ -302,15 +302,16 @@ static int check_request(struct clients *c, const struct vfs_open_file *file, ui
 	err = fs_getattr(c->fs, file->ino, ret_attr);
 	if (err)
 		return err;
-	if (!S_ISREG(ret_attr->mode) || !ret_attr->dax)
-		return -EOPNOTSUPP;
+	err = vfs_may_map(c->config.vfs, file, ret_attr);
+	if (err)
+		return err;
 	/* as mmap() has it: a store would not append */
 	if (writes && (ret_attr->flags & DXF_FLAG_APPEND))
 		return -EACCES;
 	return offset < ret_attr->size ? 0 : -ENXIO;
 }
 
-int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
+static int map_file(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
 {
 	struct session *session;
 	struct fs_attr attr;
@@ -333,6 +334,17 @@ int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_
 		err = fill_for(c, h, map, 0);
 	} while (vfs_reclaims(c->config.vfs, err));
 	holder_put(h);
+	return err;
+}
+
+int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
+{
+	int err = map_file(c, file, map);
+
+	if (err == -EOPNOTSUPP)
+		atomic_fetch_add(&c->refused_mode, 1);
+	else if (err == -ETXTBSY)
+		atomic_fetch_add(&c->refused_cached, 1);
 	return err;
 }
 

@@ -18,6 +18,15 @@ static unsigned connected_sessions(struct clients *c)
 	return count;
 }
 
+static struct json_object *refused_object(struct clients *c)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "mode", json_object_new_uint64(c->refused_mode));
+	json_object_object_add(o, "cached", json_object_new_uint64(c->refused_cached));
+	return o;
+}
+
 struct json_object *clients_report(struct clients *c)
 {
 	static const char *const who[] = {
@@ -32,6 +41,7 @@ struct json_object *clients_report(struct clients *c)
 	json_object_object_add(o, "socket", json_object_new_string(clients_socket(c)));
 	json_object_object_add(o, "programs", json_object_new_uint64(connected_sessions(c)));
 	json_object_object_add(o, "pin_records", json_object_new_uint64(pins_kept_count(&c->pins)));
+	json_object_object_add(o, "refused", refused_object(c));
 	json_object_object_foreach(mount, key, value)
 		json_object_object_add(o, key, json_object_get(value));
 	json_object_put(mount);

@@ -35,7 +35,9 @@
 
 struct fs;
 
-enum fs_dax_mode { FS_DAX_INODE, FS_DAX_ALWAYS, FS_DAX_NEVER };
+/* Of which files the memory is mapped: FS_DAX_INODE, those with the flag; FS_DAX_AUTO, all, but
+ * only those with the flag are never cached. */
+enum fs_dax_mode { FS_DAX_AUTO, FS_DAX_INODE, FS_DAX_ALWAYS, FS_DAX_NEVER };
 enum fs_atime_mode { FS_ATIME_RELATIVE, FS_ATIME_STRICT, FS_ATIME_NEVER };
 
 /* A range of the pool's space, in bytes. */
@@ -108,6 +110,7 @@ void fs_unmount(struct fs *fs);
 int fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime);
 bool fs_is_read_only(const struct fs *fs);
 enum fs_atime_mode fs_atime(const struct fs *fs);
+enum fs_dax_mode fs_dax(const struct fs *fs);
 const struct dxf_super *fs_super(const struct fs *fs);
 const struct pmem *fs_pmem(const struct fs *fs);
 int fs_set_label(struct fs *fs, const char *label);

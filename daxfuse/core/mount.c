@@ -38,6 +38,11 @@ bool fs_is_read_only(const struct fs *fs)
 	return __atomic_load_n(&fs->options.read_only, __ATOMIC_RELAXED);
 }
 
+enum fs_dax_mode fs_dax(const struct fs *fs)
+{
+	return fs->options.dax;
+}
+
 enum fs_atime_mode fs_atime(const struct fs *fs)
 {
 	return __atomic_load_n(&fs->options.atime, __ATOMIC_RELAXED);

@@ -177,6 +177,7 @@ static int open_vfs(struct daemon *d)
 		.probe_lines = device_info(d->dev)->kind == DEVICE_DAX,
 		.life = d->kept ? d->kept->starts : 1,
 		.next_handle = d->pins ? &d->pins->next_handle : NULL,
+		.opens = d->opens,
 	};
 
 	transport_vfs(d->transport, &config);
@@ -460,7 +461,7 @@ static int live_kept(struct daemon *d)
 	d->mountpoint = strdup(d->kept->mountpoint);
 	if (!d->device || !d->mountpoint)
 		return EXIT_MOUNT;
-	if (kept_map_pins(d->fds.memory, &d->pins))
+	if (kept_map_pins(d->fds.memory, &d->pins) || kept_map_opens(d->fds.memory, &d->opens))
 		return EXIT_MOUNT;
 	answers_open(&answers, d->kept->answer, d->kept->starts, d->kept->crashed);
 	d->answers = &answers;

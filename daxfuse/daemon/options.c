@@ -54,7 +54,8 @@ enum { OWNED, SECURED };
 
 static const struct option table[] = {
 	{ "dax=", DAX, FIELD(fs.dax), 0, OPTION_DAX,
-	  "always|inode|never: which files bypass the page cache (inode: those with the flag)" },
+	  "auto|always|inode|never: which files programs may map directly, and which bypass the page "
+	  "cache (auto: all, and those that may be mapped next; inode: those with the flag)" },
 	{ "dax", SET, FIELD(fs.dax), FS_DAX_ALWAYS, OPTION_DAX, NULL },
 	{ "ro", SET, FIELD(fs.read_only), true, OPTION_READ_ONLY,
 	  "read-only; the pool is not written at all" },
@@ -137,7 +138,7 @@ static const struct option table[] = {
 };
 
 static const char *const dax_names[] = {
-	[FS_DAX_ALWAYS] = "always", [FS_DAX_INODE] = "inode", [FS_DAX_NEVER] = "never",
+	[FS_DAX_AUTO] = "auto", [FS_DAX_ALWAYS] = "always", [FS_DAX_INODE] = "inode", [FS_DAX_NEVER] = "never",
 };
 static const char *const keeper_names[] = {
 	[KEEPER_SUPERVISOR] = "supervisor", [KEEPER_SYSTEMD] = "systemd", [KEEPER_NONE] = "none",
@@ -329,7 +330,7 @@ static void set_defaults(struct options *options)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	*options = (struct options){
-		.fs = { .dax = FS_DAX_INODE, .atime = FS_ATIME_RELATIVE },
+		.fs = { .dax = FS_DAX_AUTO, .atime = FS_ATIME_RELATIVE },
 		.allow_other = geteuid() == 0,
 		.max_threads = (unsigned)MIN(MAX(4 * cpus, 8L), 48L),
 	};

@@ -19,6 +19,7 @@ struct daemon {
 	struct kept *kept;
 	struct kept_fds fds;
 	struct pin_table *pins;    /* of the keeper; NULL */
+	struct vfs_open_table *opens; /* likewise */
 	struct vfs_answers *answers;
 	bool adopts;               /* the mount was there before us */
 	/* from the device to the kernel */

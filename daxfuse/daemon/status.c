@@ -151,7 +151,7 @@ static struct json_object *options_array(const struct daemon *d)
 static struct json_object *mount_object(const struct daemon *d)
 {
 	static const char *const dax[] = {
-		[FS_DAX_INODE] = "inode", [FS_DAX_ALWAYS] = "always", [FS_DAX_NEVER] = "never",
+		[FS_DAX_AUTO] = "auto", [FS_DAX_INODE] = "inode", [FS_DAX_ALWAYS] = "always", [FS_DAX_NEVER] = "never",
 	};
 	static const char *const atime[] = {
 		[FS_ATIME_RELATIVE] = "relatime", [FS_ATIME_STRICT] = "strictatime",
@@ -159,7 +159,7 @@ static struct json_object *mount_object(const struct daemon *d)
 	};
 	struct json_object *o = json_object_new_object();
 
-	add_string(o, "dax", dax[d->options->fs.dax]);
+	add_string(o, "dax", dax[vfs_dax(d->vfs)]);
 	add_string(o, "atime", atime[fs_atime(d->fs)]);
 	add_bool(o, "read_only", fs_is_read_only(d->fs));
 	add_string(o, "transport", transport_uses_io_uring(d->transport) ? "io_uring" : d->options->clone_fd ? "clone_fd" : "fuse");

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "deferred.h"
 #include "internal.h"
+#include "requests.h"
 
 struct answer {
 	fuse_req_t req;
@@ -76,6 +78,12 @@ static void reply_count(fuse_req_t req, ssize_t n)
 		fuse_reply_write(req, (size_t)n);
 }
 
+/* O_DIRECT may have been set since the file was opened. */
+static bool goes_past_cache(const struct vfs_open_file *file, const struct fuse_file_info *fi)
+{
+	return !vfs_is_cached(file->handle) || (fi->flags & O_DIRECT);
+}
+
 /* O_APPEND is not passed on: the kernel has computed the offset under its lock,
  * and pieces of one large direct write may come in any order. */
 static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t offset,
@@ -85,12 +93,21 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 	const struct request request = request_of(req);
 	unsigned flags = (libfuse_kills_suidgid(fi) ? VFS_WRITE_KILL_SUIDGID : 0) |
 			 (fi->flags & O_APPEND ? VFS_WRITE_APPENDS : 0);
+	struct transport *t = transport_of(req);
 	ssize_t n = -EINVAL;
 
 	if (offset >= 0)
-		n = vfs_write(transport_of(req)->vfs, &request.vfs, &file, buf, size, (uint64_t)offset,
-			      flags);
-	reply_count(req, n);
+		n = vfs_write(t->vfs, &request.vfs, &file, buf, size, (uint64_t)offset, flags);
+	if (n > 0 && goes_past_cache(&file, fi) && vfs_wrote_past_cache(t->vfs, file.ino))
+		deferred_written(t->deferred, &(struct deferred_write){
+			.req = req,
+			.node = node,
+			.offset = offset,
+			.length = (size_t)n,
+			.answer = requests_detach(),
+		});
+	else
+		reply_count(req, n);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,

@@ -28,8 +28,9 @@ enum { SWEEP_SECONDS = 1 };
 struct job {
 	STAILQ_ENTRY(job) link;
 	enum { JOB_ORPHAN, JOB_RANGE, JOB_SETTLE, JOB_SWEEP, JOB_PAGES,
-	       JOB_ATTRIBUTES } kind;
+	       JOB_ATTRIBUTES, JOB_WRITTEN } kind;
 	struct deferred_range range;
+	struct deferred_write write;
 	uint64_t ino;
 	uint32_t generation;
 };
@@ -102,6 +103,17 @@ static void change_range(struct deferred *d, const struct deferred_range *range)
 		requests_end(t->config.answers);
 }
 
+static void answer_write(struct deferred *d, const struct deferred_write *write)
+{
+	struct transport *t = d->transport;
+
+	requests_attach(write->answer);
+	notifier_invalidate(t->notifier, write->node, write->offset, (int64_t)write->length);
+	fuse_reply_write(write->req, write->length);
+	if (t->config.answers)
+		requests_end(t->config.answers);
+}
+
 /* ---- after taking over ------------------------------------------------------- */
 
 /* Whether it changes files, and no names. */
@@ -120,12 +132,20 @@ static bool changes_file(const struct vfs_answer *request)
 	return false;
 }
 
+static bool opens_file(const struct vfs_answer *request)
+{
+	return request->opcode == FUSE_OPEN || request->opcode == FUSE_CREATE ||
+	       request->opcode == FUSE_TMPFILE;
+}
+
 /* The kernel was not told, so it may believe in names that are gone, or not know new
  * ones; of directories and files it has the old lists, data and times. */
 static void forget_effect(void *arg, const struct vfs_answer *lost)
 {
 	struct deferred *d = arg;
 
+	if (opens_file(lost))
+		vfs_opening_lost(d->transport->vfs, lost);
 	if (!lost->executed && !changes_file(lost))
 		return;
 	if (!changes_file(lost))
@@ -171,6 +191,9 @@ static void do_job(struct deferred *d, const struct job *job)
 	case JOB_RANGE:
 		change_range(d, &job->range);
 		break;
+	case JOB_WRITTEN:
+		answer_write(d, &job->write);
+		break;
 	case JOB_SETTLE:
 		settle(d);
 		break;
@@ -196,8 +219,8 @@ static void do_job(struct deferred *d, const struct job *job)
 static bool is_left(const struct deferred *d, const struct job *job)
 {
 	return d->stopping &&
-	       (!is_unmounted(d) || job->kind == JOB_RANGE || job->kind == JOB_PAGES ||
-		job->kind == JOB_ATTRIBUTES);
+	       (!is_unmounted(d) || job->kind == JOB_RANGE || job->kind == JOB_WRITTEN ||
+		job->kind == JOB_PAGES || job->kind == JOB_ATTRIBUTES);
 }
 
 static bool is_time(const struct timespec *at)
@@ -295,6 +318,20 @@ void deferred_fallocate(struct deferred *d, const struct deferred_range *range)
 	}
 	job->kind = JOB_RANGE;
 	job->range = *range;
+	push(d, job);
+}
+
+void deferred_written(struct deferred *d, const struct deferred_write *write)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job) {
+		fuse_reply_err(write->req, ENOMEM);
+		requests_attach(write->answer); /* ends with our caller */
+		return;
+	}
+	job->kind = JOB_WRITTEN;
+	job->write = *write;
 	push(d, job);
 }
 

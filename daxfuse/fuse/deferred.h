@@ -54,4 +54,15 @@ struct deferred_range {
 };
 void deferred_fallocate(struct deferred *d, const struct deferred_range *range);
 
+/* A write that went past the kernel's cache, while others read through it: the pages are dropped,
+ * then it is answered. Without memory it has failed, as its writer must not rely on it. */
+struct deferred_write {
+	fuse_req_t req;
+	fuse_ino_t node;
+	off_t offset;
+	size_t length; /* > 0 */
+	struct vfs_answer *answer; /* of requests_detach() */
+};
+void deferred_written(struct deferred *d, const struct deferred_write *write);
+
 #endif

@@ -29,14 +29,16 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		return;
 	}
 	fill_open_reply(&opened, fi);
+	vfs_opening_answered(&request.vfs);
 	/* -ENOENT: the open was interrupted, so nobody will release it */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		vfs_release(vfs, opened.attr.ino, opened.handle);
+		vfs_cancel_open(vfs, &opened);
 }
 
-static void reply_created(fuse_req_t req, int err, const struct vfs_opened *opened,
+static void reply_created(const struct request *request, int err, const struct vfs_opened *opened,
 			  struct fuse_file_info *fi)
 {
+	fuse_req_t req = request->req;
 	struct transport *t = transport_of(req);
 	struct fuse_entry_param entry;
 
@@ -46,8 +48,9 @@ static void reply_created(fuse_req_t req, int err, const struct vfs_opened *open
 	}
 	attr_to_entry(&opened->attr, &entry);
 	fill_open_reply(opened, fi);
+	vfs_opening_answered(&request->vfs);
 	if (fuse_reply_create(req, &entry, fi) == -ENOENT) {
-		vfs_release(t->vfs, opened->attr.ino, opened->handle);
+		vfs_cancel_open(t->vfs, opened);
 		deferred_forget(t->deferred, opened->attr.ino);
 	}
 }
@@ -60,7 +63,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	int err = vfs_create(transport_of(req)->vfs, &request.vfs, node_to_ino(parent), name, mode,
 			     fi->flags, &opened);
 
-	reply_created(req, err, &opened, fi);
+	reply_created(&request, err, &opened, fi);
 }
 
 static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
@@ -70,7 +73,7 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fu
 	int err = vfs_tmpfile(transport_of(req)->vfs, &request.vfs, node_to_ino(parent), mode,
 			      fi->flags, &opened);
 
-	reply_created(req, err, &opened, fi);
+	reply_created(&request, err, &opened, fi);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)

@@ -95,6 +95,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
 	conn->no_interrupt = 1;
+	if (conn->want_ext & FUSE_CAP_DIRECT_IO_ALLOW_MMAP) /* since Linux 6.6 */
+		vfs_allow_auto(t->vfs);
 	t->kernel_checks_flags = conn->proto_minor >= FLAGS_CHECKED_SINCE;
 }
 

@@ -15,6 +15,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/clients/pins.h"
 #include "daxfuse/core/fs.h"
+#include "daxfuse/vfs/opens.h"
 #include "control.h"
 
 static const char variable[] = "DAXFUSE_KEPT";
@@ -35,21 +36,45 @@ static off_t pins_offset(void)
 	return (off_t)round_up(sizeof(struct kept), 4096);
 }
 
+static off_t opens_offset(void)
+{
+	return pins_offset() + (off_t)round_up(sizeof(struct pin_table), 4096);
+}
+
 /* A page of it takes memory when it is used. */
 static off_t kept_bytes(void)
 {
-	return pins_offset() + (off_t)sizeof(struct pin_table);
+	return opens_offset() + (off_t)sizeof(struct vfs_open_table);
+}
+
+static int map_table(int fd, off_t offset, size_t size, void **ret_table)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret_table = p;
+	return 0;
 }
 
 int kept_map_pins(int fd, struct pin_table **ret_pins)
 {
-	void *p = mmap(NULL, sizeof(struct pin_table), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-		       pins_offset());
+	void *table = NULL;
+	int err = map_table(fd, pins_offset(), sizeof(struct pin_table), &table);
 
-	if (p == MAP_FAILED)
-		return -errno;
-	*ret_pins = p;
-	return 0;
+	if (!err)
+		*ret_pins = table;
+	return err;
+}
+
+int kept_map_opens(int fd, struct vfs_open_table **ret_opens)
+{
+	void *table = NULL;
+	int err = map_table(fd, opens_offset(), sizeof(struct vfs_open_table), &table);
+
+	if (!err)
+		*ret_opens = table;
+	return err;
 }
 
 static int create_memory(struct kept **ret_kept)

@@ -102,3 +102,11 @@ int ask(int (*fn)(const char *path, char *answer, size_t size), const char *path
 		memcpy(ret_answer, answer->text, sizeof(answer->text));
 	return err;
 }
+
+int open_past_cache(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC | O_DIRECT);
+
+	/* directories, and files of others, may know nothing of it */
+	return fd < 0 && errno == EINVAL ? open(path, flags | O_CLOEXEC) : fd;
+}

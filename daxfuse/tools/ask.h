@@ -16,4 +16,8 @@ enum { ASK_MAX = 16 << 10 }; /* bytes of an answer, with its NUL */
 int ask(int (*fn)(const char *path, char *answer, size_t size), const char *path, unsigned limit_ms,
 	char *ret_answer);
 
+/* open(2), close-on-exec, of a file that is asked about and not read: one that were read through
+ * the page cache could not be mapped by programs meanwhile. */
+int open_past_cache(const char *path, int flags);
+
 #endif

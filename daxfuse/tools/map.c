@@ -15,6 +15,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/format.h"
 #include "daxfuse/ioctl.h"
+#include "ask.h"
 #include "command.h"
 #include "report.h"
 
@@ -28,7 +29,8 @@ static const struct command command = {
 	.usage = "FILE",
 	.summary = "Show where the bytes of a file lie on the device (JSON, in bytes).",
 	.options = options,
-	.details = "\"mapped\": what programs have mapped directly just now (libdaxmap), and why not huge.\n"
+	.details = "\"mapped\": what programs have mapped directly just now (libdaxmap), and why not huge;\n"
+		   "\"direct\" in it: whether they may, or what is in the way.\n"
 		   "\"unit\": the extent consists of whole, aligned 2 MiB units.\n"
 		   "\"unwritten\": it is allocated and reads as zeroes.",
 	.usage_status = 1,
@@ -75,7 +77,7 @@ static int read_mapped(int fd, struct extents *extents)
 static int read_extents(const char *path, struct extents *extents)
 {
 	CLEANUP_FREE struct dxf_ioc_extents *portion = calloc(1, sizeof(*portion));
-	CLEANUP_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	CLEANUP_FD int fd = open_past_cache(path, O_RDONLY | O_NONBLOCK);
 	uint64_t start = 0;
 	struct stat st;
 	int err;
@@ -186,6 +188,27 @@ static uint64_t get(struct json_object *object, const char *key)
 	return json_object_get_uint64(json_object_object_get(object, key));
 }
 
+/* Whether programs may map it directly; if not, what to do. */
+static void print_direct(struct json_object *mapped)
+{
+	static const struct {
+		const char *word, *text;
+	} reasons[] = {
+		{ "never", "the mount has dax=never; mount it with dax=auto" },
+		{ "flag", "the mount has dax=inode, and the file no DAX flag; set it (chattr +x) while the file "
+			  "is open nowhere, or mount with dax=auto" },
+		{ "kernel", "before Linux 6.6 the file needs the DAX flag; set it (chattr +x) while the file is "
+			    "open nowhere, or mount with dax=always" },
+		{ "cached", "others read it through the page cache; it can be mapped when they have closed it" },
+	};
+	const char *word = json_object_get_string(json_object_object_get(mapped, "direct"));
+
+	for (size_t i = 0; word && i < ARRAY_SIZE(reasons); i++) {
+		if (!strcmp(word, reasons[i].word))
+			printf("\nnot mapped directly: %s\n", reasons[i].text);
+	}
+}
+
 /* A line for what is mapped, and one for each reason why it is not huge. */
 static void print_mapped(struct json_object *mapped)
 {
@@ -235,7 +258,6 @@ static void print_human(const char *path, const struct extents *extents)
 		       extent->flags & DXF_EXTENT_UNWRITTEN ? ", unwritten" : "");
 	}
 	draw(extents);
-	print_mapped(extents->mapped);
 }
 
 int map_main(int argc, char **argv)
@@ -253,9 +275,11 @@ int map_main(int argc, char **argv)
 			       err == -ENOTTY || err == -EINVAL ?
 				       "name a regular file on a mount of daxfuse" :
 				       "");
-	else if (human)
+	else if (human) {
 		print_human(argv[optind], &extents);
-	else
+		print_mapped(extents.mapped);
+		print_direct(extents.mapped);
+	} else
 		print_json(&extents);
 	json_object_put(extents.mapped);
 	free(extents.extent);

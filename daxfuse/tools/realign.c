@@ -15,6 +15,7 @@
 
 #include "daxfuse/format.h"
 #include "daxfuse/ioctl.h"
+#include "ask.h"
 #include "command.h"
 #include "report.h"
 
@@ -75,7 +76,7 @@ static void keep_rate(const struct run *run)
 
 static int realign_file(struct run *run, const char *path)
 {
-	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOATIME);
+	CLEANUP_FD int fd = open_past_cache(path, O_RDONLY | O_NOATIME);
 	struct dxf_ioc_realign request = { 0 };
 
 	if (fd < 0)

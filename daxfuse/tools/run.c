@@ -25,8 +25,7 @@ static const struct command command = {
 	.summary = "Run a program whose shared mappings of files on a mount are mappings of the device.",
 	.options = options,
 	.details = "By LD_PRELOAD: programs that are static or set-user-ID are not changed. Files\n"
-		   "without the DAX flag, and whatever else can't be mapped directly, are mapped by\n"
-		   "the kernel, as ever.",
+		   "that can't be mapped directly are mapped by the kernel, as ever; -v says why.",
 	.usage_status = 1,
 };
 

@@ -177,6 +177,26 @@ static void print_bar(struct json_object *space)
 	printf("  █ whole units in use  ▒ broken into 4 KiB blocks  · free\n\n");
 }
 
+/* A line for each thing that has kept programs from mapping files directly, with what to do. */
+static void print_refused(struct json_object *mappings)
+{
+	static const struct {
+		const char *key, *text;
+	} reasons[] = {
+		{ "mode", "requests for files that may not be mapped directly: mount with dax=auto, or set the "
+			  "DAX flag; daxfuse map -u FILE says which" },
+		{ "cached", "requests for files that are read through the page cache: open them for reading and "
+			    "writing, or close them elsewhere; daxfuse map -u FILE" },
+	};
+	struct json_object *refused = json_object_object_get(mappings, "refused");
+
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		if (get(refused, reasons[i].key))
+			printf("not mapped directly: %llu %s\n",
+			       (unsigned long long)get(refused, reasons[i].key), reasons[i].text);
+	}
+}
+
 static void print_human(struct json_object *object)
 {
 	struct json_object *space = json_object_object_get(object, "space");
@@ -193,6 +213,7 @@ static void print_human(struct json_object *object)
 	if (get(space, "units"))
 		print_bar(space);
 	print_object("", object, 0);
+	print_refused(json_object_object_get(object, "mappings"));
 }
 
 static int add_mount(const char *device, const char *mountpoint, void *arg)

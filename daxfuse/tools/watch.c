@@ -25,6 +25,7 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/format.h"
 #include "daxfuse/ioctl.h"
+#include "ask.h"
 #include "command.h"
 #include "report.h"
 
@@ -296,7 +297,7 @@ static int open_place(struct watch *w)
 		return -errno;
 	w->dev = st.st_dev;
 	w->fd = S_ISDIR(st.st_mode) ? open(w->place, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) :
-				      open(w->place, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+				      open_past_cache(w->place, O_RDONLY | O_NONBLOCK);
 	return w->fd < 0 ? -errno : 0;
 }
 

@@ -27,6 +27,8 @@ struct vfs {
 	void (*released)(void *arg, uint64_t handle);
 	void *released_arg;
 	atomic_uint watchers;
+	struct opens *opens;             /* opens.c */
+	bool may_cache;                  /* vfs_allow_auto() */
 	pthread_mutex_t watch_lock;      /* a leaf: watcher_list */
 	struct watcher *watcher_list;
 	struct map_hook hook;
@@ -58,6 +60,38 @@ struct vfs_file *vfs_file_enter(struct vfs *v, uint64_t ino);
 void vfs_file_leave(struct vfs *v, uint64_t ino, struct vfs_file *file);
 /* Call fn for each, referenced. */
 void vfs_files_for_each(struct vfs *v, void (*fn)(struct vfs_file *file, void *arg), void *arg);
+
+/* ---- opens.c ---------------------------------------------------------------- */
+
+int opens_open(struct vfs *v);
+/* Also after opens_open() has failed. */
+void opens_close(struct vfs *v);
+
+enum {
+	OPEN_READS = 1,   /* it may be read from, and mapped */
+	OPEN_DIRECT = 2,  /* past the transport's cache in any case */
+	OPEN_FOLLOWS = 4, /* past it if others are */
+	OPEN_EMPTY = 8,   /* there is nothing to cache yet */
+};
+
+struct open_way {
+	uint64_t handle;
+	bool direct;
+	bool keep_cache; /* if not direct: what the cache has is good still */
+};
+
+/* A file is about to be open, until open_leave(). */
+void open_enter(struct vfs *v, struct vfs_answer *answer, uint64_t ino, unsigned how,
+		struct open_way *ret_way);
+/* The transport has not heard that it is open, and so has not dropped anything: before
+ * open_leave(). */
+void open_was_in_vain(struct vfs *v, uint64_t handle);
+/* One that is not open any more is fine. */
+void open_leave(struct vfs *v, uint64_t handle);
+/* Open files that read it through the transport's cache. */
+unsigned vfs_cached_readers(struct vfs *v, uint64_t ino);
+/* Whether others are kept away from the cache by it, or know that it is one of its readers. */
+bool vfs_is_recorded(struct vfs *v, uint64_t handle);
 
 /* ---- privileges.c ------------------------------------------------------------ */
 

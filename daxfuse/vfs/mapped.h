@@ -39,6 +39,13 @@ bool vfs_is_watched(const struct vfs *v);
 void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data);
 /* Whether a failed operation is worth another try, as space was freed meanwhile. */
 bool vfs_reclaims(const struct vfs *v, ssize_t err);
+/*
+ * Whether the memory of a file may be mapped by this open file, so that nobody gets stale bytes.
+ * -EOPNOTSUPP: by none (the mode of the mount, no DAX flag); -ETXTBSY: not while others that have
+ * had the file open since before read it through the transport's cache, or while this one does. If
+ * it may once it may until it is released.
+ */
+int vfs_may_map(struct vfs *v, const struct vfs_open_file *file, const struct fs_attr *attr);
 struct fs *vfs_fs(const struct vfs *v);
 bool vfs_is_read_only(const struct vfs *v);
 /* As vfs_config.waiting(), for a thread that waits for a program outside of the engine. */

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Open files, and inodes without a name, which live as long as somebody has them open.
+ * Open files, and inodes without a name, which live as long as somebody has them open. Several of
+ * one inode that are read in different ways are the matter of opens.c.
  *
  * An O_TMPFILE is an orphan from the start. Until it is open it must not be taken for one to free:
  * making one holds the lock of orphans shared, freeing one exclusively.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
+
+enum { RELEASE_MS = 10 };
 
 #define DAY (24 * 60 * 60 * INT64_C(1000000000))
 
@@ -33,16 +37,45 @@ static bool atime_is_due(const struct vfs *v, const struct fs_attr *attr)
 	       fs_clock() - attr->atime >= DAY;
 }
 
-static void fill_opened(struct vfs *v, const struct fs_attr *attr, int flags,
+/*
+ * With dax=auto an open goes past the cache that may be followed by a direct mapping of use: one
+ * for reading and writing, of whatever size, as a new file is empty; else of a file of a unit or
+ * more. A program that reads a small file again and again opens it for reading only. A large one
+ * that may be executed is read only through the cache, as each mapping of one open past it has the
+ * kernel drop its pages, which are others' text.
+ */
+static bool is_opened_to_map(const struct fs_attr *attr, int flags)
+{
+	int access = flags & O_ACCMODE;
+
+	if (access == O_RDWR)
+		return true;
+	return attr->size >= MAP_UNIT_SIZE && !(access == O_RDONLY && (attr->mode & 0111));
+}
+
+static unsigned way_to_open(const struct vfs *v, const struct fs_attr *attr, int flags)
+{
+	bool automatic = vfs_dax(v) == FS_DAX_AUTO;
+	unsigned how = (flags & O_ACCMODE) != O_WRONLY ? OPEN_READS : 0;
+
+	/* O_DIRECT asks for just that, and the kernel's own way leaves old pages to others */
+	if (attr->dax || (flags & O_DIRECT) || (automatic && is_opened_to_map(attr, flags)))
+		how |= OPEN_DIRECT;
+	return how | (automatic ? OPEN_FOLLOWS : 0) | (attr->size ? 0 : OPEN_EMPTY);
+}
+
+static void fill_opened(struct vfs *v, struct vfs_answer *answer, const struct fs_attr *attr, int flags,
 			struct vfs_opened *ret_opened)
 {
 	bool touches = (flags & O_ACCMODE) != O_WRONLY && !(flags & O_NOATIME);
+	struct open_way way;
 
+	open_enter(v, answer, attr->ino, way_to_open(v, attr, flags), &way);
 	*ret_opened = (struct vfs_opened){
 		.attr = *attr,
-		.handle = vfs_new_handle(v),
-		.direct = attr->dax,
-		.keep_cache = !attr->dax && !(touches && atime_is_due(v, attr)),
+		.handle = way.handle,
+		.direct = way.direct,
+		.keep_cache = way.keep_cache && !(touches && atime_is_due(v, attr)),
 		.only_appends = attr->flags & DXF_FLAG_APPEND,
 	};
 }
@@ -74,19 +107,19 @@ int vfs_open_inode(struct vfs *v, const struct vfs_request *request, uint64_t in
 			fs_release(v->config.fs, ino);
 	}
 	if (!err)
-		fill_opened(v, &attr, flags, ret_opened);
+		fill_opened(v, request->answer, &attr, flags, ret_opened);
 	return err;
 }
 
 /* One that was just made. */
-static int open_made(struct vfs *v, const struct fs_attr *made, int flags,
-		     struct vfs_opened *ret_opened)
+static int open_made(struct vfs *v, const struct vfs_request *request, const struct fs_attr *made,
+		     int flags, struct vfs_opened *ret_opened)
 {
 	struct fs_attr attr;
 	int err = fs_open(v->config.fs, made->ino, O_RDONLY, &attr);
 
 	if (!err)
-		fill_opened(v, &attr, flags, ret_opened);
+		fill_opened(v, request->answer, &attr, flags, ret_opened);
 	return err;
 }
 
@@ -96,7 +129,7 @@ int vfs_create(struct vfs *v, const struct vfs_request *request, uint64_t parent
 	struct fs_attr attr;
 	int err = vfs_mknod(v, request, parent, name, (mode & 07777) | S_IFREG, 0, &attr);
 
-	return err ? err : open_made(v, &attr, flags, ret_opened);
+	return err ? err : open_made(v, request, &attr, flags, ret_opened);
 }
 
 int vfs_tmpfile(struct vfs *v, const struct vfs_request *request, uint64_t parent, uint32_t mode,
@@ -110,9 +143,15 @@ int vfs_tmpfile(struct vfs *v, const struct vfs_request *request, uint64_t paren
 		err = fs_tmpfile(v->config.fs, &request->who, parent, (mode & 07777) | S_IFREG,
 				 &attr);
 	if (!err)
-		err = open_made(v, &attr, flags, ret_opened);
+		err = open_made(v, request, &attr, flags, ret_opened);
 	unlock_rw(LOCK_ORPHANS, &v->orphans);
 	return err;
+}
+
+void vfs_cancel_open(struct vfs *v, const struct vfs_opened *opened)
+{
+	open_was_in_vain(v, opened->handle);
+	vfs_release(v, opened->attr.ino, opened->handle);
 }
 
 /* Pins end first: the file may be trimmed when nobody maps it. */
@@ -121,6 +160,7 @@ void vfs_release(struct vfs *v, uint64_t ino, uint64_t handle)
 	if (v->released)
 		v->released(v->released_arg, handle);
 	watch_release(v, handle);
+	open_leave(v, handle);
 	fs_release(v->config.fs, ino);
 }
 
@@ -128,6 +168,32 @@ void vfs_on_release(struct vfs *v, void (*fn)(void *arg, uint64_t handle), void 
 {
 	v->released = fn;
 	v->released_arg = arg;
+}
+
+/* ---- mapping -------------------------------------------------------------------------- */
+
+/* One that was closed just now may be on its way still, but not for long. */
+static bool keeps_cached_readers(struct vfs *v, uint64_t ino)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	for (int i = 0; i < RELEASE_MS; i++) {
+		if (!vfs_cached_readers(v, ino))
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return vfs_cached_readers(v, ino);
+}
+
+int vfs_may_map(struct vfs *v, const struct vfs_open_file *file, const struct fs_attr *attr)
+{
+	if (!S_ISREG(attr->mode) || (!attr->dax && vfs_dax(v) != FS_DAX_AUTO))
+		return -EOPNOTSUPP;
+	if (vfs_is_cached(file->handle) || keeps_cached_readers(v, file->ino))
+		return -ETXTBSY;
+	/* it keeps others away from the cache, unless the flag does: that stays while it is
+	 * mapped */
+	return attr->dax || vfs_is_recorded(v, file->handle) ? 0 : -ETXTBSY;
 }
 
 /* ---- orphans ------------------------------------------------------------------------ */

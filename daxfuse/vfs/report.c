@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What is mapped, and how it came to that, as JSON. */
 #include <json-c/json.h>
+#include <sys/stat.h>
 
 #include "internal.h"
 
@@ -47,9 +48,27 @@ static void report_mount(struct vfs *v, struct json_object *o)
 	add_number(o, "quarantined", space.held_blocks * DXF_BLOCK_SIZE);
 }
 
-static void report_file(const struct vfs_file *file, struct json_object *o)
+/* One word: whether a program that opens it now may map it directly, or what is in the way. */
+static const char *direct_word(struct vfs *v, uint64_t ino)
+{
+	struct fs_attr attr;
+
+	if (fs_getattr(v->config.fs, ino, &attr) || !S_ISREG(attr.mode))
+		return "no file";
+	if (vfs_dax(v) == FS_DAX_NEVER)
+		return "never";
+	if (!attr.dax && vfs_dax(v) == FS_DAX_INODE)
+		return fs_dax(v->config.fs) == FS_DAX_AUTO ? "kernel" : "flag";
+	return vfs_cached_readers(v, ino) ? "cached" : "yes";
+}
+
+static void report_file(struct vfs *v, uint64_t ino, const struct vfs_file *file,
+			struct json_object *o)
 {
 	struct map_survey survey = { 0 };
+
+	json_object_object_add(o, "direct", json_object_new_string(direct_word(v, ino)));
+	add_number(o, "cached_readers", vfs_cached_readers(v, ino));
 
 	if (file)
 		map_file_survey(file->map, &survey);
@@ -69,7 +88,7 @@ struct json_object *vfs_report(struct vfs *v, uint64_t ino)
 	struct vfs_file *file = ino ? vfs_file_find(v, ino) : NULL;
 
 	if (ino)
-		report_file(file, o);
+		report_file(v, ino, file, o);
 	else
 		report_mount(v, o);
 	for (unsigned i = 0; i < MAP_COUNTERS; i++) {

@@ -30,8 +30,11 @@ int vfs_open(const struct vfs_config *config, struct vfs **ret_vfs)
 		return -ENOMEM;
 	v->config = *config;
 	init_locks(v);
-	err = map_engine_new(&vfs_backend, v, &v->engine);
+	err = opens_open(v);
+	if (!err)
+		err = map_engine_new(&vfs_backend, v, &v->engine);
 	if (err) {
+		opens_close(v);
 		free(v);
 		return err;
 	}
@@ -49,11 +52,24 @@ void vfs_close(struct vfs *v)
 		return;
 	watch_end(v);
 	map_engine_free(v->engine);
+	opens_close(v);
 	for (unsigned i = 0; i < GATES; i++)
 		pthread_rwlock_destroy(&v->gate[i]);
 	pthread_rwlock_destroy(&v->orphans);
 	pthread_mutex_destroy(&v->watch_lock);
 	free(v);
+}
+
+void vfs_allow_auto(struct vfs *v)
+{
+	v->may_cache = true;
+}
+
+enum fs_dax_mode vfs_dax(const struct vfs *v)
+{
+	enum fs_dax_mode mode = fs_dax(v->config.fs);
+
+	return mode == FS_DAX_AUTO && !v->may_cache ? FS_DAX_INODE : mode;
 }
 
 uint64_t vfs_new_handle(struct vfs *v)

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "answers.h"
+#include "opens.h"
 #include "daxfuse/core/fs.h"
 #include "daxfuse/ioctl.h"
 
@@ -31,6 +32,7 @@ struct vfs_config {
 	bool probe_lines;      /* poison may be in any line (a device), not in known pages only */
 	uint64_t life;         /* of serving processes, counted from 1 */
 	uint64_t *next_handle; /* where it outlives us; NULL: nowhere */
+	struct vfs_open_table *opens; /* likewise */
 	/*
 	 * What the transport is told, and asked. From any thread, also one that serves.
 	 */
@@ -50,6 +52,12 @@ struct vfs_config {
 int vfs_open(const struct vfs_config *config, struct vfs **ret_vfs);
 /* Nobody calls anything any more, and nothing is mapped. NULL is fine. */
 void vfs_close(struct vfs *v);
+
+/* What goes past the transport's cache can be mapped through it all the same: else FS_DAX_AUTO is
+ * no more than FS_DAX_INODE. Before the first open. */
+void vfs_allow_auto(struct vfs *v);
+/* The mode of the mount, as it is in effect. */
+enum fs_dax_mode vfs_dax(const struct vfs *v);
 
 /* ---- requests ---------------------------------------------------------------------- */
 
@@ -115,8 +123,19 @@ int vfs_create(struct vfs *v, const struct vfs_request *request, uint64_t parent
 	       uint32_t mode, int flags, struct vfs_opened *ret_opened);
 int vfs_tmpfile(struct vfs *v, const struct vfs_request *request, uint64_t parent, uint32_t mode,
 		int flags, struct vfs_opened *ret_opened);
-/* It was closed, or never came to be open: its pins and its watcher end. */
+/* Its answer did not reach anybody. */
+void vfs_cancel_open(struct vfs *v, const struct vfs_opened *opened);
+/* It was closed: its pins and its watcher end. */
 void vfs_release(struct vfs *v, uint64_t ino, uint64_t handle);
+/* What has opened a file is about to be answered. */
+void vfs_opening_answered(const struct vfs_request *request);
+/* It is not asked again: unless it was about to be answered, nobody knows of that open file. */
+void vfs_opening_lost(struct vfs *v, const struct vfs_answer *lost);
+/* Whether the transport caches what is read by this open file. */
+bool vfs_is_cached(uint64_t handle);
+/* The file was written to past the transport's cache. True: others read through it, and may have
+ * taken old bytes in meanwhile; they must be dropped before the write is answered. */
+bool vfs_wrote_past_cache(struct vfs *v, uint64_t ino);
 /* fn is told of each handle that is released, before the file is trimmed. Not while in use. */
 void vfs_on_release(struct vfs *v, void (*fn)(void *arg, uint64_t handle), void *arg);
 

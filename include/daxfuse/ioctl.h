@@ -12,7 +12,8 @@
  * Result. 0, or -1 with errno; below, errors are written as -ENAME, and only those that need
  * saying. On failure the struct is as it was. Any call may also fail with -ENOMEM, -EIO (poison),
  * -EROFS if it changes something on a read-only mount, and -ENOTCONN or -ECONNABORTED if the mount
- * has no daemon any more. While a daemon is being replaced calls wait, and are then executed once.
+ * has no daemon any more. While a daemon is being replaced calls wait, and then have their effect
+ * once.
  *
  * Versions. The number of an ioctl contains the length of its struct. The meaning of a number, and
  * the place of its fields, never change; a reserved field may get a meaning, but 0 in it always
@@ -26,7 +27,7 @@
  *     STATUS QUOTA_GET QUOTA_NEXT MAPPED    anybody    anything           as a file
  *     QUOTA_SET SET_LABEL RESTART REMOUNT   root       anything           as a file
  *     RANGE                                 anybody    writing            -EBADF
- *     REALIGN                               root, or with one for writing -EBADF
+ *     REALIGN                               root, or open for writing     -EBADF
  *     DIRECT                                anybody    anything           as a file
  *     MAP                                   anybody    reading            -EOPNOTSUPP
  *     PIN                                   clients    both               -EOPNOTSUPP
@@ -241,13 +242,16 @@ struct dxf_ioc_piece {
  * open file, always the same, and never that of another open file of the session.
  *
  * WRITE and EAGER need a descriptor open for writing, too. At least one piece comes, or an error:
- * -EOPNOTSUPP: the file goes through the page cache (no DAX flag), or is no regular one; or the
- * device is mapped in whole units only (DIRECT_UNITS), and none is free for this part: the kernel
- * maps the file; -ENOTCONN: no such session, or it is not connected (8 above); -ENXIO: .offset
- * is behind the end; -EBUSY: another holder of a part of the unit does not let go (again later);
- * -EIO: poison; -EACCES: not open for that, or a store to an append-only file; -ENOSPC, -EDQUOT;
- * -EUSERS: too many pieces are pinned, by all programs; -EINVAL: .offset is no multiple of 4 KiB,
- * .length is 0, .offset is outside of the mapping, or the open file has another session or cookie.
+ * -EOPNOTSUPP: the file is not to be mapped directly (dax= of the mount, no DAX flag), or is no
+ * regular one; or the device is mapped in whole units only (DIRECT_UNITS), and none is free for
+ * this part: the kernel maps the file; -ETXTBSY: it is read through the page cache, by this open
+ * file or by others that are open since before it: the kernel maps the file (an open file that was
+ * given a piece does not get this later); -ENOTCONN: no such session, or it is not connected (8
+ * above); -ENXIO: .offset is behind the end; -EBUSY: another holder of a part of the unit does not
+ * let go (again later); -EIO: poison; -EACCES: not open for that, or a store to an append-only
+ * file; -ENOSPC, -EDQUOT; -EUSERS: too many pieces are pinned, by all programs; -EINVAL: .offset is
+ * no multiple of 4 KiB, .length is 0, .offset is outside of the mapping, or the open file has
+ * another session or cookie.
  */
 #define DXF_MAP_PIECES 127
 struct dxf_ioc_map {

@@ -301,7 +301,7 @@ def test_each_mount_point_has_its_flags(pool, other):
 
 
 @pytest.mark.parametrize("first, second, words", [
-    ([], ["dax=always"], ["dax=inode", "dax=always"]), ([], ["ro"], ["rw", "ro"]),
+    ([], ["dax=always"], ["dax=auto", "dax=always"]), ([], ["ro"], ["rw", "ro"]),
     (["ro"], [], ["ro", "rw"]), ([], ["noatime"], ["relatime", "noatime"]),
     (["direct=all"], [], ["direct=all", "direct=owner"]), ([], ["max_threads=3"], ["max_threads=3"])])
 def test_other_options_are_refused(pool, other, first, second, words):

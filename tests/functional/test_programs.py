@@ -40,9 +40,9 @@ def tree(tmp_path_factory):
     os.symlink("program", path / "symlink")
     os.link(path / "program", path / "hardlink")
     os.mkfifo(path / "fifo")
-    # rsync does not set the time of a folder that differs by less than a second
-    for folder in (path, *(each for each in path.rglob("*") if each.is_dir())):
-        os.utime(folder, (1_000_000, 1_000_000))
+    # rsync does not set the time of what is no file if it differs by less than a second
+    for old in (path, *(each for each in path.rglob("*") if each.is_symlink() or not each.is_file())):
+        os.utime(old, (1_000_000, 1_000_000), follow_symlinks=False)
     return path
 
 

@@ -44,14 +44,14 @@ def pool(make_pool):
 
 class Held:
     """No answer leaves the serving process: when it is killed, what it did is executed, and not
-    answered."""
+    answered. Or ("delay_exit") it is answered, and the process does not know it yet."""
 
-    def __init__(self, pool):
+    def __init__(self, pool, where="delay_enter"):
         self.pool = pool
         self.pid = pool.wait_for_serving()
         self.tracer = subprocess.Popen(
             ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=writev",
-             "-e", "inject=writev:delay_enter=20000000", "-p", str(self.pid)],
+             "-e", f"inject=writev:{where}=20000000", "-p", str(self.pid)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not self.is_traced():
             time.sleep(0.001)

@@ -357,8 +357,10 @@ static int map_range(const struct map_request *r, uintptr_t *ret_addr)
 	int state, err;
 	bool writable;
 
-	if (!is_candidate(r, &writable))
+	if (!is_candidate(r, &writable)) {
+		report_unsuited(r->fd, r->length);
 		return map_plain(r, ret_addr);
+	}
 	mask = signals_block();
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	err = map_candidate(r, writable, ret_addr);

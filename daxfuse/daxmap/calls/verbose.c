@@ -13,6 +13,7 @@
 #include "daxfuse/daxmap.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/regions/region.h"
+#include "daxfuse/daxmap/session/daemon.h"
 #include "daxfuse/daxmap/session/object.h"
 #include "daxfuse/daxmap/sys.h"
 #include "daxfuse/ioctl.h"
@@ -99,6 +100,30 @@ void report_regions(uintptr_t start, uintptr_t end)
 	}
 }
 
+/* What to do about it; else what the error is called. */
+static const char *advice(int err)
+{
+	switch (err) {
+	case -EOPNOTSUPP:
+		return "this file may not be mapped directly, or no unit is free; daxfuse map -u FILE says why";
+	case -ETXTBSY:
+		return "the page cache has the file; open it for reading and writing, and let nobody have it "
+		       "open for reading from before";
+	case -EACCES:
+	case -EPERM:
+		return "the device is given to others only; see direct= in daxfuse(8)";
+	case -EINVAL:
+		return "private, executable or with flags of the kernel; map it MAP_SHARED";
+	case -EUSERS:
+		return "too many pieces are pinned; unmap some";
+	case -ENOTCONN:
+	case -ECONNREFUSED:
+		return "no daemon answers; daxfuse status -u";
+	default:
+		return strerror(-err);
+	}
+}
+
 void report_kernel(int fd, size_t length, int err)
 {
 	char name[256];
@@ -108,7 +133,15 @@ void report_kernel(int fd, size_t length, int err)
 		return;
 	name_of(fd, name, sizeof(name));
 	dprintf(STDERR_FILENO, "daxmap: %s length %zu: through the kernel (%s)\n", name, length,
-		strerror(-err));
+		advice(err));
+}
+
+void report_unsuited(int fd, size_t length)
+{
+	char path[sizeof(((struct dxf_ioc_direct *)0)->socket)];
+
+	if (fd >= 0 && is_wanted() && daemon_direct(fd, path) != -ENOTTY)
+		report_kernel(fd, length, -EINVAL);
 }
 
 __attribute__((destructor)) static void report_all(void)

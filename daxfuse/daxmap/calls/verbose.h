@@ -10,5 +10,7 @@
 void report_regions(uintptr_t start, uintptr_t end);
 /* The kernel maps a file, which may be one of a daxfuse mount. */
 void report_kernel(int fd, size_t length, int err);
+/* The same, as such a mapping is always the kernel's. */
+void report_unsuited(int fd, size_t length);
 
 #endif

@@ -38,7 +38,7 @@ int daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->soc
 		return err;
 	direct.socket[sizeof(direct.socket) - 1] = '\0';
 	if (!*direct.socket)
-		return -EOPNOTSUPP;
+		return -EACCES;
 	memcpy(ret_path, direct.socket, sizeof(direct.socket));
 	return 0;
 }

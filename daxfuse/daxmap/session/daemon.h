@@ -14,7 +14,7 @@
 #include "daxfuse/direct.h"
 #include "daxfuse/ioctl.h"
 
-/* The path of its mount's socket. -ENOTTY: it is not on a daxfuse mount; -EOPNOTSUPP: that
+/* The path of its mount's socket. -ENOTTY: it is not on a daxfuse mount; -EACCES: that
  * does not give out its device. */
 int daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->socket)]);
 /* Open a file anew, read-write or read-only: its pins are those of this descriptor. */

@@ -147,7 +147,7 @@ static inline void release(struct pool *pool, uint64_t handle)
 static inline struct vfs_open_file open_file(struct pool *pool, uint64_t ino)
 {
 	return (struct vfs_open_file){
-		ino, vfs_new_handle(pool->vfs), VFS_MAY_READ | VFS_MAY_WRITE,
+		ino, vfs_new_handle(pool->vfs) << 1, VFS_MAY_READ | VFS_MAY_WRITE, /* past the cache */
 	};
 }
 

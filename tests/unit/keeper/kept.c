@@ -12,9 +12,10 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/clients/pins.h"
+#include "daxfuse/vfs/opens.h"
 #include "daxfuse/keeper/kept.h"
 
-enum { ENOUGH = sizeof(struct kept) + sizeof(struct pin_table) + 4096 };
+enum { ENOUGH = sizeof(struct kept) + sizeof(struct pin_table) + sizeof(struct vfs_open_table) + 2 * 4096 };
 
 static int map_kept(uint32_t magic, uint32_t version, uint32_t bytes, off_t size)
 {

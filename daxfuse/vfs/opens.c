@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which way reads and writes of an open file take, and why no reader gets stale bytes.
+ *
+ * A file may be read through the transport's cache of pages, or past it. Memory itself is always
+ * current, as writes are written through; pages are not, once somebody stores through a mapping
+ * of the memory, of which the kernel hears nothing. So the rule is
+ *
+ *     a file is mapped directly, or has readers through the cache; never both.
+ *
+ * It is decided at open, as the kernel can't be told later. An open that may be followed by a
+ * direct mapping goes past the cache; while there is one all others do, too; and a mapping is
+ * refused while a reader through the cache is left from before. (fill_opened() in open.c says which
+ * opens that are.)
+ *
+ * Two things are left. Pages of earlier readers stay in the cache when these have closed the file:
+ * `trusted` has the inodes of which they are good still, and an open past the cache ends that. It
+ * begins when a reader closes the file before which the cache was dropped; not when that opens
+ * it, as the transport drops the cache when it gets the answer, and another's may be faster. And a
+ * write past the cache beside readers through it races with their filling of pages:
+ * vfs_wrote_past_cache() tells the transport to drop these once more, before the write is answered.
+ *
+ * Each open file that may be read from has a record that outlives us. Its number is part of the
+ * handle, and so is whether it is one of the cache: so a release, of whatever life, ends the right
+ * one. One that finds no room goes past the cache: that is right without anybody's knowing. An open
+ * that is executed again, as its first process died before it could answer, has written its handle
+ * down (answer_choose()), which ends first. So does that of one that nobody asks again, as its
+ * program was killed; unless it was about to be answered: then it counts until it is released,
+ * though in the rarest case nobody has it.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+
+#include "daxfuse/base/lockrank.h"
+
+enum { BUCKETS = 4096, LOCKS = 256, TRUSTED = 1 << 20 };
+/* A handle: its number, the place of its record counted from 1 (0: none), and: */
+enum { HANDLE_CACHED = 1, PLACE_SHIFT = 1, NUMBER_SHIFT = 18 };
+/* More turns than there are: the cache is not to be trusted afterwards. */
+#define NEVER UINT32_MAX
+/* With the handle in a request's slot: it may have been answered. Higher than any handle. */
+#define CHOICE_ANSWERED (UINT64_C(1) << 63)
+
+_Static_assert(VFS_OPENS < 1 << (NUMBER_SHIFT - PLACE_SHIFT), "a place fits");
+
+struct open_inode {
+	uint64_t ino;
+	uint32_t cached, direct; /* open files that may be read from */
+	uint32_t turns;          /* opens past the cache, while it is here */
+	struct open_inode *next;
+};
+
+struct opens {
+	struct vfs_open_table *table;
+	bool own;                        /* the table is nobody's but ours */
+	pthread_mutex_t places_lock;     /* free_place, table->used */
+	uint32_t free_count;
+	uint32_t free_place[VFS_OPENS];
+	uint32_t turns[VFS_OPENS];       /* of a reader's inode when it was opened, or NEVER */
+	pthread_mutex_t lock[LOCKS];     /* of the buckets of its residue, and of: */
+	struct open_inode *bucket[BUCKETS];
+	uint32_t trusted[TRUSTED];       /* inodes, each at its residue */
+};
+
+/* ---- places ------------------------------------------------------------------------------ */
+
+/* Counted from 1; 0: there is none. */
+static uint32_t take_place(struct opens *o)
+{
+	uint32_t place = 0;
+
+	lock_mutex(LOCK_PLACES, &o->places_lock);
+	if (o->free_count)
+		place = o->free_place[--o->free_count];
+	else if (o->table->used < VFS_OPENS)
+		place = __atomic_add_fetch(&o->table->used, 1, __ATOMIC_RELEASE);
+	unlock_mutex(LOCK_PLACES, &o->places_lock);
+	return place;
+}
+
+static void give_place(struct opens *o, uint32_t place)
+{
+	lock_mutex(LOCK_PLACES, &o->places_lock);
+	o->free_place[o->free_count++] = place;
+	unlock_mutex(LOCK_PLACES, &o->places_lock);
+}
+
+static uint32_t place_of(uint64_t handle)
+{
+	return handle >> PLACE_SHIFT & ((1u << (NUMBER_SHIFT - PLACE_SHIFT)) - 1);
+}
+
+/* Its record; NULL: it has none (any more). */
+static struct vfs_open_record *find_record(struct opens *o, uint64_t handle)
+{
+	uint32_t place = place_of(handle);
+	struct vfs_open_record *record;
+
+	if (!place || place > VFS_OPENS)
+		return NULL;
+	record = &o->table->record[place - 1];
+	return __atomic_load_n(&record->handle, __ATOMIC_ACQUIRE) == handle ? record : NULL;
+}
+
+/* ---- inodes ------------------------------------------------------------------------------ */
+
+static pthread_mutex_t *lock_of(struct opens *o, uint64_t ino)
+{
+	_Static_assert(BUCKETS % LOCKS == 0 && TRUSTED % LOCKS == 0, "one lock for all of an inode");
+	return &o->lock[ino % LOCKS];
+}
+
+static struct open_inode *find_inode_locked(struct opens *o, uint64_t ino)
+{
+	struct open_inode *inode = o->bucket[ino % BUCKETS];
+
+	while (inode && inode->ino != ino)
+		inode = inode->next;
+	return inode;
+}
+
+/* NULL: there is no memory. */
+static struct open_inode *get_inode_locked(struct opens *o, uint64_t ino)
+{
+	struct open_inode *inode = find_inode_locked(o, ino);
+
+	if (inode)
+		return inode;
+	inode = calloc(1, sizeof(*inode));
+	if (inode) {
+		inode->ino = ino;
+		inode->next = o->bucket[ino % BUCKETS];
+		o->bucket[ino % BUCKETS] = inode;
+	}
+	return inode;
+}
+
+static void put_inode_locked(struct opens *o, struct open_inode *inode)
+{
+	struct open_inode **at = &o->bucket[inode->ino % BUCKETS];
+
+	if (inode->cached || inode->direct)
+		return;
+	while (*at != inode)
+		at = &(*at)->next;
+	*at = inode->next;
+	free(inode);
+}
+
+static bool is_trusted_locked(const struct opens *o, uint64_t ino)
+{
+	return o->trusted[ino % TRUSTED] == ino;
+}
+
+static void trust_locked(struct opens *o, uint64_t ino)
+{
+	o->trusted[ino % TRUSTED] = (uint32_t)ino;
+}
+
+static void distrust_locked(struct opens *o, uint64_t ino)
+{
+	if (is_trusted_locked(o, ino))
+		o->trusted[ino % TRUSTED] = 0;
+}
+
+/* ---- opening and releasing ----------------------------------------------------------------- */
+
+static bool goes_direct(const struct open_inode *inode, unsigned how)
+{
+	if (how & OPEN_DIRECT)
+		return true;
+	if ((how & OPEN_READS) && !inode)
+		return true;
+	return (how & OPEN_FOLLOWS) && inode && inode->direct;
+}
+
+/* Whether what the cache has of the file is good; of an empty one it has nothing. */
+static bool look_at_trust_locked(struct opens *o, uint64_t ino, unsigned how, bool direct)
+{
+	if (direct)
+		distrust_locked(o, ino);
+	else if (how & OPEN_EMPTY)
+		trust_locked(o, ino);
+	return is_trusted_locked(o, ino);
+}
+
+/* Order: the choice, so that it ends if we die; the inode; then the handle, which makes it one. */
+static void write_record(struct opens *o, struct vfs_answer *answer, uint64_t ino, uint64_t handle)
+{
+	struct vfs_open_record *record = &o->table->record[place_of(handle) - 1];
+
+	answer_choose(answer, handle);
+	record->ino = ino;
+	__atomic_store_n(&record->handle, handle, __ATOMIC_RELEASE);
+}
+
+static void decide_locked(struct vfs *v, struct vfs_answer *answer, uint64_t ino, unsigned how,
+			  uint32_t place, struct open_way *ret_way)
+{
+	struct opens *o = v->opens;
+	struct open_inode *inode = place ? get_inode_locked(o, ino) : find_inode_locked(o, ino);
+	bool counted = place && inode;
+	bool direct = goes_direct(counted || !(how & OPEN_READS) ? inode : NULL, how);
+
+	ret_way->direct = direct;
+	ret_way->keep_cache = look_at_trust_locked(o, ino, how, direct);
+	ret_way->handle = vfs_new_handle(v) << NUMBER_SHIFT | (direct ? 0 : HANDLE_CACHED) |
+			  (counted ? place << PLACE_SHIFT : 0);
+	if (!counted)
+		return;
+	write_record(o, answer, ino, ret_way->handle);
+	if (direct) {
+		inode->direct++;
+		inode->turns++;
+	} else {
+		inode->cached++;
+		o->turns[place - 1] = inode->turns;
+	}
+}
+
+void open_enter(struct vfs *v, struct vfs_answer *answer, uint64_t ino, unsigned how,
+		struct open_way *ret_way)
+{
+	struct opens *o = v->opens;
+	uint32_t place;
+
+	/* an earlier process has got so far, and was not heard */
+	open_leave(v, answer_choice(answer) & ~CHOICE_ANSWERED);
+	place = how & OPEN_READS ? take_place(o) : 0;
+	lock_mutex(LOCK_OPENS, lock_of(o, ino));
+	decide_locked(v, answer, ino, how, place, ret_way);
+	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
+	if (place && place_of(ret_way->handle) != place)
+		give_place(o, place);
+}
+
+void open_was_in_vain(struct vfs *v, uint64_t handle)
+{
+	if (find_record(v->opens, handle))
+		v->opens->turns[place_of(handle) - 1] = NEVER;
+}
+
+static void leave_inode_locked(struct opens *o, struct open_inode *inode, uint64_t handle)
+{
+	if (!(handle & HANDLE_CACHED)) {
+		inode->direct--;
+	} else {
+		inode->cached--;
+		if (o->turns[place_of(handle) - 1] == inode->turns)
+			trust_locked(o, inode->ino);
+	}
+	put_inode_locked(o, inode);
+}
+
+void open_leave(struct vfs *v, uint64_t handle)
+{
+	struct opens *o = v->opens;
+	struct vfs_open_record *record = find_record(o, handle);
+	struct open_inode *inode;
+	uint64_t ino;
+
+	if (!record)
+		return;
+	ino = record->ino;
+	lock_mutex(LOCK_OPENS, lock_of(o, ino));
+	__atomic_store_n(&record->handle, 0, __ATOMIC_RELEASE);
+	inode = find_inode_locked(o, ino);
+	if (inode)
+		leave_inode_locked(o, inode, handle);
+	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
+	give_place(o, place_of(handle));
+}
+
+void vfs_opening_answered(const struct vfs_request *request)
+{
+	uint64_t handle = answer_choice(request->answer);
+
+	if (handle)
+		answer_choose(request->answer, handle | CHOICE_ANSWERED);
+}
+
+void vfs_opening_lost(struct vfs *v, const struct vfs_answer *lost)
+{
+	if (!(answer_choice(lost) & CHOICE_ANSWERED))
+		open_leave(v, answer_choice(lost));
+}
+
+bool vfs_is_cached(uint64_t handle)
+{
+	return handle & HANDLE_CACHED;
+}
+
+/* ---- what depends on it -------------------------------------------------------------------- */
+
+bool vfs_wrote_past_cache(struct vfs *v, uint64_t ino)
+{
+	struct opens *o = v->opens;
+	struct open_inode *inode;
+	bool cached;
+
+	lock_mutex(LOCK_OPENS, lock_of(o, ino));
+	inode = find_inode_locked(o, ino);
+	cached = inode && inode->cached;
+	if (!cached)
+		distrust_locked(o, ino);
+	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
+	return cached;
+}
+
+unsigned vfs_cached_readers(struct vfs *v, uint64_t ino)
+{
+	struct opens *o = v->opens;
+	struct open_inode *inode;
+	unsigned count;
+
+	lock_mutex(LOCK_OPENS, lock_of(o, ino));
+	inode = find_inode_locked(o, ino);
+	count = inode ? inode->cached : 0;
+	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
+	return count;
+}
+
+bool vfs_is_recorded(struct vfs *v, uint64_t handle)
+{
+	return find_record(v->opens, handle);
+}
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+/* What earlier processes have left; before there are threads. */
+static int take_over_records(struct opens *o)
+{
+	for (uint32_t place = MIN(o->table->used, (uint32_t)VFS_OPENS); place; place--) {
+		const struct vfs_open_record *record = &o->table->record[place - 1];
+		struct open_inode *inode;
+
+		if (place_of(record->handle) != place) {
+			o->free_place[o->free_count++] = place;
+			continue;
+		}
+		inode = get_inode_locked(o, record->ino);
+		if (!inode)
+			return -ENOMEM;
+		o->turns[place - 1] = NEVER; /* it was before our time */
+		if (record->handle & HANDLE_CACHED)
+			inode->cached++;
+		else
+			inode->direct++;
+	}
+	return 0;
+}
+
+int opens_open(struct vfs *v)
+{
+	struct opens *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return -ENOMEM;
+	v->opens = o;
+	pthread_mutex_init(&o->places_lock, NULL);
+	for (unsigned i = 0; i < LOCKS; i++)
+		pthread_mutex_init(&o->lock[i], NULL);
+	o->own = !v->config.opens;
+	o->table = o->own ? calloc(1, sizeof(*o->table)) : v->config.opens;
+	return o->table ? take_over_records(o) : -ENOMEM;
+}
+
+void opens_close(struct vfs *v)
+{
+	struct opens *o = v->opens;
+
+	if (!o)
+		return;
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		while (o->bucket[i]) {
+			struct open_inode *inode = o->bucket[i];
+
+			o->bucket[i] = inode->next;
+			free(inode);
+		}
+	}
+	for (unsigned i = 0; i < LOCKS; i++)
+		pthread_mutex_destroy(&o->lock[i]);
+	pthread_mutex_destroy(&o->places_lock);
+	if (o->own)
+		free(o->table);
+	free(o);
+}
