@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which locks the calling thread holds: debug builds only. */
 #include "lockrank.h"
+#include "daxfuse/base/lockrank.h"
 
 #ifndef NDEBUG
 #include <assert.h>
@@ -42,5 +43,10 @@ void lock_leave(enum lock_rank rank)
 {
 	assert(mine.held[rank]);
 	mine.held[rank]--;
+}
+
+void lock_assert(enum lock_rank rank)
+{
+	assert(mine.held[rank]);
 }
 #endif

@@ -59,11 +59,16 @@ enum lock_rank {
 void lock_enter(enum lock_rank rank, uint64_t key);
 /* The calling thread gives one back. */
 void lock_leave(enum lock_rank rank);
+/* It holds one of that rank, shared or not: what a function ending in _locked relies on. */
+void lock_assert(enum lock_rank rank);
 #else
 static inline void lock_enter(enum lock_rank rank, uint64_t key)
 {
 }
 static inline void lock_leave(enum lock_rank rank)
+{
+}
+static inline void lock_assert(enum lock_rank rank)
 {
 }
 #endif

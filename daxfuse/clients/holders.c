@@ -122,11 +122,12 @@ void holder_put(struct holder *h)
 		close_holder(h);
 }
 
-/* The lock is held, and given back. */
+/* Unlocks. */
 static struct holder *take_out_locked(struct clients *c, struct holder **at)
 {
 	struct holder *h = *at;
 
+	lock_assert(LOCK_HOLDERS);
 	if (h) {
 		*at = h->next;
 		if (h->session)
@@ -195,6 +196,7 @@ static struct holder *find_same_locked(struct clients *c, const struct holder *l
 {
 	struct holder *h = *bucket_of(c, like->handle);
 
+	lock_assert(LOCK_HOLDERS);
 	while (h && !is_same_holder(h, like))
 		h = h->next;
 	if (h)

@@ -66,13 +66,14 @@ static int check_end_is_zero(const struct filling *f, uint64_t end)
 	return err;
 }
 
-/* Step 1; the grow lock is held. */
-static int prepare_end(struct filling *f)
+/* Step 1. */
+static int prepare_end_locked(struct filling *f)
 {
 	uint64_t align = takes_units_only(f->clients) ? MAP_UNIT_SIZE : MAP_PAGE_SIZE;
 	uint64_t size = f->map->size, end = round_up(size, align);
 	struct vfs_file *file = f->h->file;
 
+	lock_assert(LOCK_GROW);
 	if (size == end || f->end <= round_down(size, align))
 		return 0;
 	if (vfs_is_read_only(f->clients->config.vfs))
@@ -243,7 +244,7 @@ static int fill_to_end(struct filling *f, uint32_t flags)
 	err = look_at_file(f);
 	if (!err) {
 		f->end = MIN(f->end, round_up(f->map->size, MAP_UNIT_SIZE));
-		err = prepare_end(f);
+		err = prepare_end_locked(f);
 	}
 	if (!err)
 		err = fill_pieces(f);

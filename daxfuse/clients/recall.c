@@ -29,7 +29,6 @@ struct question {
 	bool answered;
 };
 
-/* The session's lock is held. */
 static int send_locked(const struct session *session, uint32_t kind, uint64_t cookie,
 		       uint64_t offset, uint64_t length, uint64_t grant)
 {
@@ -37,6 +36,7 @@ static int send_locked(const struct session *session, uint32_t kind, uint64_t co
 		.kind = kind, .cookie = cookie, .offset = offset, .length = length, .grant = grant,
 	};
 
+	lock_assert(LOCK_SESSION);
 	return send(session->fd, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ?
 	       -errno : 0;
 }
@@ -77,12 +77,13 @@ static int64_t now_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* The session's lock is held. A question is put: whether an earlier one has had no answer for so
+/* A question is put: whether an earlier one has had no answer for so
  * long that there is no point in waiting, whichever file it was about. */
-static bool is_mute(struct session *session)
+static bool is_mute_locked(struct session *session)
 {
 	int64_t at = now_ns();
 
+	lock_assert(LOCK_SESSION);
 	if (!session->asked)
 		session->asked = at;
 	return at - session->asked > ANSWER_MS * INT64_C(1000000);
@@ -90,6 +91,7 @@ static bool is_mute(struct session *session)
 
 static void owe_locked(struct session *session, struct holder *h)
 {
+	lock_assert(LOCK_SESSION);
 	atomic_store(&h->owed, true);
 	session->owed = true;
 }
@@ -108,7 +110,7 @@ static int client_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t
 		err = send_locked(session, DIRECT_UNMAP, h->cookie, offset, length, grant);
 	if (err)
 		owe_locked(session, h);
-	mute = is_mute(session);
+	mute = is_mute_locked(session);
 	unlock_mutex(LOCK_SESSION, &session->lock);
 	if (err && !expected)
 		return err;
@@ -145,6 +147,7 @@ static void await_locked(struct session *session, const struct question *q)
 	struct timespec until;
 	int err = 0;
 
+	lock_assert(LOCK_SESSION);
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += ANSWER_MS / 1000;
 	while (!q->answered && session->fd >= 0 && !err)

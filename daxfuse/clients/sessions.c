@@ -17,6 +17,7 @@ static struct session *find_session_locked(struct clients *c, uint64_t id)
 {
 	struct session *session = *session_bucket(c, id);
 
+	lock_assert(LOCK_SESSIONS);
 	while (session && session->id != id)
 		session = session->next;
 	if (session)
@@ -40,6 +41,7 @@ static struct session *make_session_locked(struct clients *c, uint64_t id)
 	struct session *session = calloc(1, sizeof(*session));
 	pthread_condattr_t monotonic;
 
+	lock_assert(LOCK_SESSIONS);
 	if (!session)
 		return NULL;
 	session->id = id;

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "internal.h"
+#include "daxfuse/base/lockrank.h"
 #include "daxfuse/media/table.h"
 #include "daxfuse/media/xattr.h"
 
@@ -139,6 +140,7 @@ static int set_locked(struct fs *fs, struct inode *inode, struct tx *tx, struct 
 {
 	int err = 0;
 
+	lock_assert(LOCK_INODE);
 	if (set->valid & FS_SET_UID)
 		di->uid = set->uid;
 	if (set->valid & FS_SET_GID)
@@ -203,6 +205,7 @@ int drop_privileges_locked(struct fs *fs, struct inode *inode, unsigned kill, bo
 	struct tx *tx;
 	int err;
 
+	lock_assert(LOCK_INODE);
 	*ret_dropped = capable || has_bits(inode->media, kill);
 	if (!*ret_dropped)
 		return 0;

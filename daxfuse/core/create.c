@@ -8,6 +8,7 @@
 
 #include "internal.h"
 #include "names.h"
+#include "daxfuse/base/lockrank.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/inode.h"
@@ -129,6 +130,7 @@ static int create_locked(struct fs *fs, const struct fs_request *request, struct
 	uint32_t ino = 0;
 	int err = tx_begin(fs->vol, &tx);
 
+	lock_assert(LOCK_INODE);
 	if (err)
 		return err;
 	err = create_inode(fs, tx, request, dir->media, dir->ino, what, &di);

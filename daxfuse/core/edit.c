@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How an operation's transaction begins and ends. */
 #include "internal.h"
+#include "daxfuse/base/lockrank.h"
 
 int edit_begin(struct fs *fs, struct inode *inode, struct tx **ret_tx, struct dxf_inode **ret_di)
 {
-	int err = tx_begin(fs->vol, ret_tx);
+	int err;
 
+	lock_assert(LOCK_INODE);
+	err = tx_begin(fs->vol, ret_tx);
 	if (!err)
 		*ret_di = tx_edit_inode(*ret_tx, inode->media);
 	return err;

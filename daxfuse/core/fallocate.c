@@ -14,6 +14,7 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "internal.h"
+#include "daxfuse/base/lockrank.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/quota.h"
 #include "daxfuse/media/table.h"
@@ -353,6 +354,7 @@ static int shift_locked(struct fs *fs, const struct fs_request *request, struct 
 	uint64_t size = inode->media->size, from = collapse ? offset + length : offset;
 	int err;
 
+	lock_assert(LOCK_INODE);
 	set.size = collapse ? size - length : size + length;
 	err = copy_shifted(fs, inode, temporary, 0, offset, 0);
 	if (!err)
@@ -405,6 +407,7 @@ static int fallocate_locked(struct fs *fs, struct inode *inode, int mode, uint64
 	uint64_t end = offset + length;
 	int err = 0;
 
+	lock_assert(LOCK_INODE);
 	if (mode & FALLOC_FL_PUNCH_HOLE)
 		return punch(fs, inode, offset, end);
 	/* reserving first: if it fails, nothing has been zeroed */

@@ -368,6 +368,7 @@ int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, 
 	struct run run;
 	int err;
 
+	lock_assert(LOCK_INODE);
 	*ret_iomap = (struct fs_iomap){.file_offset = offset, .length = length};
 	if (inode->data_format == DXF_DATA_INLINE) {
 		if (offset < inode->size) {

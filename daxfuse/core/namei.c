@@ -147,6 +147,7 @@ static int link_locked(struct fs *fs, const struct fs_request *request, struct i
 	struct tx *tx;
 	int err;
 
+	lock_assert(LOCK_INODE);
 	if (inode->media->flags & (DXF_FLAG_IMMUTABLE | DXF_FLAG_APPEND))
 		return -EPERM;
 	if (inode->media->nlink >= DXF_LINK_MAX)
@@ -210,6 +211,7 @@ static int unlink_locked(struct fs *fs, const struct fs_request *request, struct
 	struct tx *tx;
 	int err = edit_begin(fs, dir, &tx, &parent);
 
+	lock_assert(LOCK_INODE);
 	if (err)
 		return err;
 	err = dir_remove(tx, parent, &found->entry, &found->place);

@@ -253,6 +253,7 @@ static int rename_locked(struct rename *r)
 {
 	int err = dir_may_change(r->dir);
 
+	lock_assert(LOCK_INODE);
 	if (!err)
 		err = dir_may_change(r->new_dir);
 	if (!err)

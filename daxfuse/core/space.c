@@ -24,15 +24,17 @@ void fs_get_space(struct fs *fs, struct fs_space *ret_space)
 	ialloc_count(fs->vol, &ret_space->inodes, &ret_space->inodes_max);
 }
 
-/* A mount that may not write gives nothing out, and may not mend units either. */
+/* A device that may not be written gives nothing out, and its units can't be mended either. Not so
+ * the mount: what was held when it became read-only is let go of then, and free when it is writable
+ * again. */
 int fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length)
 {
-	return fs_is_read_only(fs) ? 0 : alloc_hold(fs->vol, device_offset, length);
+	return fs->pm->read_only ? 0 : alloc_hold(fs->vol, device_offset, length);
 }
 
 void fs_unhold(struct fs *fs, uint64_t device_offset, uint64_t length)
 {
-	if (!fs_is_read_only(fs))
+	if (!fs->pm->read_only)
 		alloc_unhold(fs->vol, device_offset, length);
 }
 

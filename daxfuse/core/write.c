@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "internal.h"
+#include "daxfuse/base/lockrank.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/quota.h"
 #include "daxfuse/media/table.h"
@@ -483,6 +484,7 @@ static ssize_t write_locked(struct fs *fs, struct inode *inode, const char *buf,
 	bool dropped;
 	int err = drop_privileges_locked(fs, inode, 0, &dropped);
 
+	lock_assert(LOCK_INODE);
 	/* growth must not bring back blocks that a truncation could not free */
 	if (!err && (inode->media->flags & DXF_FLAG_TRUNCATING))
 		err = truncate_finish(fs, inode);

@@ -78,10 +78,11 @@ static void reply_count(fuse_req_t req, ssize_t n)
 		fuse_reply_write(req, (size_t)n);
 }
 
-/* O_DIRECT may have been set since the file was opened. */
+/* O_DIRECT may have been set since the file was opened. What the kernel writes back comes from the
+ * cache, whatever handle it borrows for it; to drop those pages would wait for their own writing. */
 static bool goes_past_cache(const struct vfs_open_file *file, const struct fuse_file_info *fi)
 {
-	return !vfs_is_cached(file->handle) || (fi->flags & O_DIRECT);
+	return !fi->writepage && (!vfs_is_cached(file->handle) || (fi->flags & O_DIRECT));
 }
 
 /* O_APPEND is not passed on: the kernel has computed the offset under its lock,

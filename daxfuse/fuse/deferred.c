@@ -231,9 +231,10 @@ static bool is_time(const struct timespec *at)
 	return now.tv_sec != at->tv_sec ? now.tv_sec > at->tv_sec : now.tv_nsec >= at->tv_nsec;
 }
 
-/* Wait for the next job; NULL: there is none any more. The lock is held. */
-static struct job *next_job(struct deferred *d)
+/* Wait for the next job; NULL: there is none any more. */
+static struct job *next_job_locked(struct deferred *d)
 {
+	lock_assert(LOCK_DEFERRED);
 	for (;;) {
 		struct job *job = d->later;
 
@@ -265,7 +266,7 @@ static void *run(void *arg)
 	struct job *job;
 
 	lock_mutex(LOCK_DEFERRED, &d->lock);
-	while ((job = next_job(d))) {
+	while ((job = next_job_locked(d))) {
 		bool left = is_left(d, job);
 		bool frees = job->kind == JOB_ORPHAN || job->kind == JOB_SWEEP;
 

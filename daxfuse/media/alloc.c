@@ -60,6 +60,7 @@ static int mend_unit_locked(struct alloc *al, struct arena *a, struct broken *b)
 {
 	int err = store_unit_word(al, b->unit, DXF_UNIT_FREE);
 
+	lock_assert(LOCK_ARENA);
 	if (err)
 		return err;
 	arena_unlist(a, b);
@@ -95,6 +96,7 @@ static bool is_usable_locked(struct alloc *al, struct arena *a, uint64_t unit)
 static bool take_unit_locked(struct alloc *al, struct arena *a, uint64_t room, uint64_t least,
 			     uint64_t *ret_unit)
 {
+	lock_assert(LOCK_ARENA);
 	while (arena_take_unit(al, a, room, least, ret_unit))
 		if (is_usable_locked(al, a, *ret_unit))
 			return true;
@@ -107,6 +109,7 @@ static bool find_unit_locked(struct alloc *al, struct arena *a, uint64_t room, u
 {
 	struct broken *empty;
 
+	lock_assert(LOCK_ARENA);
 	if (take_unit_locked(al, a, room, least, ret_unit))
 		return true;
 	if (least > 1)
@@ -124,6 +127,7 @@ static int break_unit_locked(struct alloc *al, struct arena *a)
 	uint64_t unit;
 	int err;
 
+	lock_assert(LOCK_ARENA);
 	if (!take_unit_locked(al, a, 0, 1, &unit))
 		return -ENOSPC;
 	b = calloc(1, sizeof(*b));
@@ -364,6 +368,7 @@ static void release_block_locked(struct alloc *al, struct arena *a, uint64_t off
 	unsigned block = (unsigned)(offset % DXF_UNIT_SIZE / DXF_BLOCK_SIZE);
 	uint64_t bit = UINT64_C(1) << block % 64;
 
+	lock_assert(LOCK_ARENA);
 	if (!b || !(b->taken[block / 64] & bit))
 		return; /* freed twice: cross-linked on media, a matter for fsck */
 	if (b->bad[block / 64] & bit) {
@@ -386,6 +391,7 @@ static void release_block_locked(struct alloc *al, struct arena *a, uint64_t off
 
 void alloc_reuse_locked(struct alloc *al, struct arena *a, enum tx_space kind, uint64_t offset)
 {
+	lock_assert(LOCK_ARENA);
 	if (kind == TX_UNIT)
 		arena_release_unit(al, a, offset / DXF_UNIT_SIZE);
 	else

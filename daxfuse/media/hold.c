@@ -133,6 +133,7 @@ bool hold_freed_locked(struct arena *a, enum tx_space kind, uint64_t offset)
 	struct hold *h = find(a, offset / DXF_UNIT_SIZE);
 	unsigned block = (unsigned)(offset % DXF_UNIT_SIZE / DXF_BLOCK_SIZE);
 
+	lock_assert(LOCK_ARENA);
 	if (!h)
 		return false;
 	if (kind == TX_UNIT)

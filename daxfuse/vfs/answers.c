@@ -26,6 +26,7 @@ void answers_close(struct vfs_answers *a)
 /* A slot in use belongs to a thread of this process, which has something else in it. */
 static struct vfs_answer *find_slot_locked(struct vfs_answers *a, uint64_t unique)
 {
+	lock_assert(LOCK_ANSWERS);
 	for (unsigned i = 0; i < VFS_ANSWERS; i++) {
 		if (!a->in_use[i] && a->slot[i].unique == unique)
 			return &a->slot[i];

@@ -80,6 +80,7 @@ static void make_room_locked(struct watcher *w)
 {
 	unsigned count = 0;
 
+	lock_assert(LOCK_WATCH);
 	qsort(w->event, w->count, sizeof(w->event[0]), by_ino);
 	for (unsigned i = 0; i < w->count; i++) {
 		if (count && w->event[count - 1].ino == w->event[i].ino)
@@ -153,6 +154,7 @@ static struct watcher *find_watcher_locked(struct vfs *v, uint64_t handle)
 {
 	struct watcher *w = v->watcher_list;
 
+	lock_assert(LOCK_WATCH);
 	while (w && w->handle != handle)
 		w = w->next;
 	return w;
@@ -214,6 +216,7 @@ static void take_some_locked(struct watcher *w, struct dxf_ioc_watch *watch)
 {
 	unsigned count;
 
+	lock_assert(LOCK_WATCH);
 	if (w->all) {
 		w->all = false;
 		watch->count = 1;

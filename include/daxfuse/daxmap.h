@@ -76,7 +76,7 @@ int dxm_populate(void *addr, size_t length, int prot);
  * happens to the file; nobody else gets the space. A part that is cut off of the file is a piece of
  * no file then, for this mapping. Unpin the same range, before it is unmapped; the end of the
  * program unpins all. A fork's child has no pins. EINVAL: part of the range is not a direct
- * mapping, or not pinned.
+ * mapping, or not pinned; EACCES: it can't be accessed (PROT_NONE).
  */
 int dxm_pin(void *addr, size_t length);
 int dxm_unpin(void *addr, size_t length);

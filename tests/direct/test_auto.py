@@ -18,9 +18,9 @@ import threading
 import pytest
 
 from support.direct import EAGER, HUGE, PAGE, UNIT, WRITE, Program, error_of, libc
-from support.pool import MIB
-from support.process import eventually
-from support.syscalls import XFLAG_DAX, set_xflags
+from support.pool import MIB, abort_connection
+from support.process import Child, eventually
+from support.syscalls import FALLOC_COLLAPSE_RANGE, XFLAG_DAX, change_range, set_xflags
 
 from direct.test_mapping import make, pattern, status
 
@@ -123,6 +123,36 @@ def test_a_reader_from_before_is_waited_for(pool, program):
     file.store(0, b"mine")
     with opened(path) as reader:
         assert os.pread(reader, 4, 0) == b"mine"
+
+
+@pytest.mark.parametrize("ends", ["msync", "close", "range", "write"])
+def test_a_plain_mapping_beside_a_reader_is_written_back(pool, ends):
+    """The kernel writes the page back by a handle that goes past the cache, and locks it until it
+    is answered: the daemon must not ask for the page to be dropped first."""
+    path = make(pool.point / "f", 4 * PAGE)
+
+    def work():
+        with opened(path) as reader, opened(path, os.O_RDWR) as writer:
+            os.pread(reader, 4, 0)
+            with mmap.mmap(writer, 4 * PAGE) as mapped:
+                mapped[:4] = b"mine"
+                if ends == "msync":
+                    mapped.flush()
+                elif ends == "range":
+                    change_range(writer, FALLOC_COLLAPSE_RANGE, PAGE, PAGE)
+                elif ends == "write":
+                    os.pwrite(writer, b"more", 4)
+            if ends == "close":
+                os.close(writer)
+            return os.pread(reader, 8, 0)
+
+    connection = os.stat(pool.point).st_dev
+    child = Child(work)
+    over = child.is_over(60)
+    if not over:
+        abort_connection(os.minor(connection))
+    assert over, "it waits for itself"
+    assert child.result() == (b"minemore" if ends == "write" else b"mine" + pattern(8)[4:])
 
 
 def test_a_reader_that_closes_at_the_same_moment(pool, program):

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import pickle
+import select
 import time
 import traceback
 from contextlib import contextmanager
@@ -51,6 +52,10 @@ class Child:
                 pickle.dump(answer, out)
         finally:
             os._exit(0)
+
+    def is_over(self, seconds=0):
+        """Whether there is a result, or is one before so long."""
+        return bool(select.select([self._read], [], [], seconds)[0])
 
     def result(self):
         with open(self._read, "rb") as answer:

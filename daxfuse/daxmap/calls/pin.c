@@ -83,6 +83,9 @@ static int pin_part(const struct walk_part *part, const void *argument)
 
 	if (!part->object)
 		return -EINVAL;
+	/* nothing would be mapped that could be kept */
+	if (part->prot == PROT_NONE)
+		return -EACCES;
 	err = daemon_pin(part->object->fd, part->offset, part->end - part->start);
 	if (err)
 		return err;

@@ -242,6 +242,12 @@ void area_protect(struct area *area, uint64_t offset, uint64_t end)
 	change_state(area, offset, end, PAGE_WRITE, PAGE_DIRTY);
 }
 
+void area_permit(struct area *area, uint64_t offset, uint64_t end)
+{
+	change_state(area, offset, end, PAGE_READ, PAGE_WRITE);
+	change_state(area, offset, end, PAGE_DIRTY, PAGE_WRITE);
+}
+
 void area_clean(struct area *area, uint64_t offset, uint64_t end)
 {
 	change_state(area, offset, end, PAGE_DIRTY, PAGE_READ);

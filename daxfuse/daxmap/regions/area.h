@@ -39,6 +39,8 @@ void area_set(struct area *area, uint64_t offset, uint64_t end, enum page_state 
 	      uint8_t reason);
 /* What may be stored to may be read only, now. */
 void area_protect(struct area *area, uint64_t offset, uint64_t end);
+/* What may be read only may be stored to, now. */
+void area_permit(struct area *area, uint64_t offset, uint64_t end);
 /* What could be read only has been flushed. */
 void area_clean(struct area *area, uint64_t offset, uint64_t end);
 

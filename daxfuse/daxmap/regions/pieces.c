@@ -113,19 +113,85 @@ int pieces_clear_locked(struct region *region, uintptr_t start, uintptr_t end)
 	return 0;
 }
 
-int pieces_protect_locked(struct region *region, int prot)
-{
-	int err;
+/* ---- protection ---- */
 
-	lock_assert_held();
-	prot = prot_with_read(prot);
-	err = sys_mprotect(region->start, region->end - region->start, prot & ~PROT_WRITE);
+/* The pages of the device that are mapped at the beginning of the range, to be read only. */
+static uintptr_t skip_read_only_locked(const struct region *region, uintptr_t at, uintptr_t end)
+{
+	while (at < end) {
+		uint64_t offset = region_offset(region, at);
+		enum page_state state = area_page(region->area, offset);
+
+		if (state != PAGE_READ && state != PAGE_DIRTY)
+			break;
+		at += area_alike(region->area, offset);
+	}
+	return MIN(at, end);
+}
+
+static int permit_stores_locked(struct region *region, uintptr_t start, uintptr_t end)
+{
+	int err = 0;
+
+	while (!err && start < end) {
+		uintptr_t stop = skip_read_only_locked(region, start, end);
+
+		if (stop > start) {
+			err = sys_mprotect(start, stop - start, region->prot);
+			if (!err)
+				area_permit(region->area, region_offset(region, start),
+					    region_offset(region, stop));
+			start = stop;
+		} else {
+			start += area_alike(region->area, region_offset(region, start));
+		}
+	}
+	return err;
+}
+
+/* A pin was granted for writing, and no answer is mapped over it: nobody else would let stores
+ * through again. */
+static int permit_stores_to_pinned_locked(struct region *region)
+{
+	uintptr_t at = region->start, stop;
+	int err = 0;
+
+	while (!err && at < region->end) {
+		uintptr_t start = at;
+
+		if (!pinned_next_other(&at, region->end, false, &stop))
+			at = stop = region->end;
+		err = permit_stores_locked(region, start, at);
+		at = stop;
+	}
+	return err;
+}
+
+static int protect_region_locked(struct region *region, int prot)
+{
+	int err = sys_mprotect(region->start, region->end - region->start, prot & ~PROT_WRITE);
+
 	if (err)
 		return err;
 	generation++;
 	region->prot = prot;
 	area_protect(region->area, region->offset, region_file_end(region));
 	return 0;
+}
+
+int pieces_protect_locked(struct region *region, int prot)
+{
+	int err;
+
+	lock_assert_held();
+	prot = prot_with_read(prot);
+	err = protect_region_locked(region, prot);
+	if (err || !(prot & PROT_WRITE))
+		return err;
+	err = permit_stores_to_pinned_locked(region);
+	if (err)
+		protect_region_locked(region, prot & ~PROT_WRITE);
+	return err;
 }
 
 /* ---- mapping ---- */

@@ -25,7 +25,8 @@ int pieces_background_locked(uintptr_t start, uintptr_t end, int prot);
 int pieces_clear_locked(struct region *region, uintptr_t start, uintptr_t end);
 /* What may have been stored to there is about to be unmapped: the file owes a flush. */
 void pieces_note_stores_locked(const struct region *region, uintptr_t start, uintptr_t end);
-/* A new protection of the whole region; what may be stored to from now on must be asked for. */
+/* A new protection of the whole region. What may be stored to from now on must be asked for, but
+ * for what has a long-term pin. An error with PROT_WRITE: it may be read-only now. */
 int pieces_protect_locked(struct region *region, int prot);
 
 /* A part of a piece, at [offset, end) of the file, which lies in the region. flags: more for mmap,

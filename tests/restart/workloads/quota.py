@@ -32,8 +32,10 @@ class Quota(Workload):
         return used
 
     def settled(self, good):
-        """What is given back is counted a little later: when the kernel has forgotten it."""
-        end = time.monotonic() + 30
+        """What is given back is counted a little later: when the kernel has forgotten it. What it
+        has forgotten in a process that was killed over it is found a second after a process has
+        taken over, and so after the last of many kills."""
+        end = time.monotonic() + 120
         while not good(used := self.used()) and time.monotonic() < end:
             time.sleep(0.01)
         assert good(used), used

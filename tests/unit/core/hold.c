@@ -82,6 +82,23 @@ static void test_removed_file(void **state)
 	assert_int_equal(free_space(pool), left + 1);
 }
 
+/* Remounted, in place: what is let go of while nothing may be written is free afterwards. */
+static void test_let_go_while_read_only(void **state)
+{
+	struct pool *pool = *state;
+	uint64_t ino = write_file(pool, "f", DXF_UNIT_SIZE), unit = lies_at(pool, ino, 0);
+	struct fs_space space;
+
+	assert_int_equal(fs_hold(pool->fs, unit, DXF_UNIT_SIZE), 0);
+	remove_file(pool, ROOT, "f", ino);
+	assert_int_equal(fs_set_mode(pool->fs, true, FS_ATIME_RELATIVE), 0);
+	fs_unhold(pool->fs, unit, DXF_UNIT_SIZE);
+	assert_int_equal(fs_set_mode(pool->fs, false, FS_ATIME_RELATIVE), 0);
+	fs_get_space(pool->fs, &space);
+	assert_int_equal(space.held_blocks, 0);
+	assert_true(filler_gets(pool, unit, DXF_UNIT_SIZE));
+}
+
 /* The daemon dies, its programs live on; what they have mapped was freed, or recovery frees
  * it. */
 static void test_next_mount(void **state)
@@ -140,7 +157,8 @@ static void test_read_only(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_removed_file), TEST(test_next_mount), TEST(test_refused), TEST(test_read_only),
+		TEST(test_removed_file), TEST(test_let_go_while_read_only),
+		TEST(test_next_mount), TEST(test_refused), TEST(test_read_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -142,6 +142,66 @@ static void test_protection(void **state)
 	dxm_unmap(memory, 3 * UNIT_BYTES);
 }
 
+static bool is_writable(const char *page)
+{
+	struct dxm_range range;
+
+	assert_int_equal(dxm_query(page, PAGE_BYTES, &range, 1), 1);
+	return range.writable;
+}
+
+/* A pin was granted for writing: its pages can be stored to whenever the mapping can be. Nothing
+ * that the daemon says later is mapped over them, so a store must not have to ask. */
+static void test_protection_of_pinned(void **state)
+{
+	char *memory = map_file(3 * UNIT_BYTES, PROT_READ | PROT_WRITE);
+	char *page = memory + UNIT_BYTES / 2;
+
+	assert_int_equal(dxm_pin(page, PAGE_BYTES), 0);
+	assert_int_equal(dxm_pin(memory + UNIT_BYTES, UNIT_BYTES), 0);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(dxm_protect(memory, 3 * UNIT_BYTES, PROT_READ), 0);
+		assert_false(is_writable(page));
+		assert_int_equal(touch(page, true), SIGSEGV);
+		/* what has been flushed is as if nobody had ever stored to it */
+		if (round)
+			assert_int_equal(dxm_sync(memory, 3 * UNIT_BYTES, MS_SYNC), 0);
+		assert_int_equal(dxm_protect(memory, 3 * UNIT_BYTES, PROT_READ | PROT_WRITE), 0);
+		assert_true(is_writable(page) && is_writable(page + PAGE_BYTES));
+		assert_string_equal(survey(memory + UNIT_BYTES, 2), "WW");
+		for (char *at = memory; at < memory + 3 * UNIT_BYTES; at += UNIT_BYTES / 2)
+			assert_int_equal(touch(at, true), 0);
+	}
+	assert_int_equal(dxm_unpin(page, PAGE_BYTES), 0);
+	assert_int_equal(dxm_unpin(memory + UNIT_BYTES, UNIT_BYTES), 0);
+	dxm_unmap(memory, 3 * UNIT_BYTES);
+}
+
+/* It was granted for writing all the same. */
+static void test_pinned_while_read_only(void **state)
+{
+	char *memory = map_file(UNIT_BYTES, PROT_READ);
+
+	assert_int_equal(dxm_pin(memory + PAGE_BYTES, PAGE_BYTES), 0);
+	assert_int_equal(touch(memory + PAGE_BYTES, true), SIGSEGV);
+	assert_int_equal(dxm_protect(memory, UNIT_BYTES, PROT_READ | PROT_WRITE), 0);
+	assert_true(is_writable(memory + PAGE_BYTES));
+	assert_int_equal(touch(memory + PAGE_BYTES, true), 0);
+	assert_int_equal(dxm_unpin(memory + PAGE_BYTES, PAGE_BYTES), 0);
+	dxm_unmap(memory, UNIT_BYTES);
+}
+
+/* What can't be accessed is not mapped, so nothing could be kept. */
+static void test_pin_of_no_access(void **state)
+{
+	char *memory = map_file(UNIT_BYTES, PROT_READ);
+
+	assert_int_equal(dxm_protect(memory, UNIT_BYTES, PROT_NONE), 0);
+	assert_int_equal(dxm_pin(memory, PAGE_BYTES), -1);
+	assert_int_equal(errno, EACCES);
+	dxm_unmap(memory, UNIT_BYTES);
+}
+
 static void test_read_only_file(void **state)
 {
 	char path[32], *memory;
@@ -342,6 +402,9 @@ int main(void)
 		cmocka_unit_test_setup(test_hole_is_split, fake_setup),
 		cmocka_unit_test_setup(test_read_first, fake_setup),
 		cmocka_unit_test_setup(test_protection, fake_setup),
+		cmocka_unit_test_setup(test_protection_of_pinned, fake_setup),
+		cmocka_unit_test_setup(test_pinned_while_read_only, fake_setup),
+		cmocka_unit_test_setup(test_pin_of_no_access, fake_setup),
 		cmocka_unit_test_setup(test_read_only_file, fake_setup),
 		cmocka_unit_test_setup(test_end, fake_setup),
 		cmocka_unit_test_setup(test_no_space, fake_setup),
