@@ -11,7 +11,8 @@
  *
  * SIGTERM and SIGINT unmount. Loops keep serving meanwhile, since unmounting writes back all that
  * was stored through mappings; if the mount is busy, it is detached and those who still use it get
- * ENOTCONN.
+ * ENOTCONN. So do those who have it open when it has lost all its places (umount -l). If it was
+ * unmounted, but another namespace has it still, the next signal ends it.
  */
 #include "daemon.h"
 
@@ -108,12 +109,12 @@ static void *wait_for_signal(void *arg)
 	outside_look(transport_place(d->transport), TRANSPORT_IO_MAX);
 	d->ready(); /* not before: a user that unmounts at once must not find us looking */
 	stop_signals(&set);
-	if (sigwait(&set, &number) || number == SIGUSR1)
-		return NULL;
-	if (outside_unmount(transport_place(d->transport))) {
-		outside_detach(transport_place(d->transport));
-		transport_stop(d->transport);
-	}
+	do {
+		if (sigwait(&set, &number) || number == SIGUSR1)
+			return NULL;
+	} while (!outside_unmount(transport_place(d->transport)));
+	outside_detach(transport_place(d->transport));
+	transport_stop(d->transport);
 	return NULL;
 }
 

@@ -243,8 +243,10 @@ static int detach_all(const struct call *c)
 static int run_everywhere(int (*fn)(const struct call *c), unsigned number)
 {
 	char **everywhere = places_all(number);
-	int err = everywhere ? run_outside(fn, &(struct call){ .everywhere = everywhere }) : -ENOMEM;
+	int err = everywhere ? -ENOENT : -ENOMEM;
 
+	if (everywhere && *everywhere)
+		err = run_outside(fn, &(struct call){ .everywhere = everywhere });
 	places_free(everywhere);
 	return err;
 }

@@ -17,7 +17,8 @@ void outside_look(const struct place *place, unsigned read_ahead);
  * open (0: none is known). Waits for an answer of ours.
  */
 int outside_ask(const struct place *place, uint64_t node, uint32_t generation, int pid);
-/* Write back all that was stored through mappings, and unmount, everywhere. -EBUSY. */
+/* Write back all that was stored through mappings, and unmount, everywhere. -EBUSY, also if we see
+ * it nowhere: it goes on for those who have files open, or see it in another namespace. */
 int outside_unmount(const struct place *place);
 /* Take the mount out of the tree; those who still use it get ENOTCONN when we end. */
 void outside_detach(const struct place *place);

@@ -273,6 +273,48 @@ def test_ends_on_a_signal(make_pool, name):
     assert (mnt / "f").read_text() == "kept"
 
 
+KEEPERS = ["keeper=supervisor", "keeper=none"]
+
+
+@needs_root
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_a_signal_ends_what_was_detached(make_pool, keeper):
+    """The mount has no place any more, and a program has a file of it open."""
+    pool = make_pool()
+    mnt = pool.mount(keeper)
+    fd = os.open(mnt / "f", os.O_RDWR | os.O_CREAT)
+    pool.detach()
+    os.write(fd, b"kept")
+    pool.daemon.terminate()
+    assert pool.daemon.wait(60) == 0
+    pool.daemon = None
+    with fails("ENOTCONN"):
+        os.fstat(fd)
+    os.close(fd)
+    pool.mount()
+    assert (mnt / "f").read_text() == "kept"
+
+
+@needs_root
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_signals_end_what_another_namespace_has(make_pool, keeper):
+    """The first one unmounts what we see of it, the next one ends it everywhere."""
+    pool = make_pool()
+    mnt = pool.mount(keeper)
+    elsewhere = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                                  "echo; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        elsewhere.stdout.readline()
+        pool.daemon.terminate()
+        assert eventually(lambda: is_mounted(mnt), False) is False
+        assert pool.is_alive()
+        pool.daemon.terminate()
+        assert pool.daemon.wait(60) == 0
+        pool.daemon = None
+    finally:
+        elsewhere.communicate()
+
+
 def test_busy_umount(make_pool):
     pool = make_pool()
     mnt = pool.mount()
