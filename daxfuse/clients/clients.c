@@ -50,8 +50,9 @@ int clients_open(const struct clients_config *config, struct clients **ret_clien
 	return 0;
 }
 
-int clients_serve(struct clients *c)
+int clients_serve(struct clients *c, unsigned mount)
 {
+	c->mount = mount;
 	if (c->config.listener < 0 || c->config.policy.who == CLIENTS_NOBODY)
 		return 0;
 	return server_start(c);

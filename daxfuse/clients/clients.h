@@ -39,8 +39,9 @@ struct clients_config {
 /* The pool is mounted with what pin_table_held() says. Pins of an earlier process are taken
  * over. -ENOMEM */
 int clients_open(const struct clients_config *config, struct clients **ret_clients);
-/* Begin to answer at the socket: a thread. */
-int clients_serve(struct clients *c);
+/* Begin to answer at the socket: a thread. mount: the device number of the mount, whose major
+ * number is 0; 0: it is not known. */
+int clients_serve(struct clients *c, unsigned mount);
 /* Nobody calls anything any more. Before vfs_close(). NULL is fine. */
 void clients_close(struct clients *c);
 

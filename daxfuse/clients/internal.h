@@ -68,6 +68,7 @@ struct holder {
 
 struct clients {
 	struct clients_config config;
+	unsigned mount;          /* clients_serve() */
 	struct fs *fs;
 	struct mapper_ops client_ops, long_term_ops;
 	struct pins_kept pins;

@@ -93,6 +93,8 @@ static uint32_t welcome_flags(const struct clients *c)
 		flags |= DIRECT_FLUSH;
 	if (device_info(c->config.dev)->kind == DEVICE_IMAGE && strcmp(granularity, "page"))
 		flags |= DIRECT_MAP_SYNC;
+	if (c->mount)
+		flags |= DIRECT_MOUNT;
 	return flags;
 }
 
@@ -114,6 +116,7 @@ static int send_welcome(const struct clients *c, const struct connection *conn)
 		.version = DIRECT_VERSION,
 		.session = conn->session->id,
 		.flags = welcome_flags(c),
+		.cookie = c->mount,
 	};
 	union {
 		char room[CMSG_SPACE(sizeof(int))];

@@ -367,7 +367,7 @@ static int serve_mount(struct daemon *d)
 	signal(SIGPIPE, SIG_IGN);
 	err = mount_transport(d);
 	if (!err)
-		err = clients_serve(d->clients);
+		err = clients_serve(d->clients, transport_place(d->transport)->number);
 	if (err)
 		return err;
 	err = -pthread_create(&signals, NULL, wait_for_signal, d);

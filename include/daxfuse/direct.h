@@ -11,10 +11,16 @@
  * of the peer, and a program should look itself whom it has connected to (SO_PEERCRED: root,
  * itself, or the user_id= of the mount) before it believes pieces that it is told.
  *
+ * Pieces come from the mount that the file is on, the device from the daemon that is connected. Any
+ * user may have a mount whose server names the socket of somebody else's daemon, and pieces of its
+ * choice: so WELCOME says which mount the daemon serves (DIRECT_MOUNT), and a program compares
+ * that with the st_dev of its file. A daemon that does not say it can't be told from another one:
+ * then the mount must be root's, the program's own user's, or the peer's.
+ *
  *     program                                   daemon
  *     HELLO (version, session or 0)      ->
- *                                        <-     WELCOME (version, session, flags), and the device's
- *                                               descriptor (SCM_RIGHTS)
+ *                                        <-     WELCOME (version, session, flags, cookie), and the
+ *                                               device's descriptor (SCM_RIGHTS)
  *                                        <-     or REFUSED (version, error, text), and the end
  *
  *                                        <-     UNMAP (cookie, offset, length, grant)
@@ -78,6 +84,9 @@ enum {
 	/* The device can be mapped in whole units only: addresses, offsets and lengths of its
 	 * mappings are multiples of 2 MiB. */
 	DIRECT_UNITS = 4,
+	/* .cookie is the mount's device number, as statx() has it of the mount's files:
+	 * stx_dev_major << 32 | stx_dev_minor. Without it .cookie is 0. */
+	DIRECT_MOUNT = 8,
 };
 
 struct direct_message {
@@ -85,7 +94,7 @@ struct direct_message {
 	uint32_t version; /* HELLO, WELCOME, REFUSED: DIRECT_VERSION of the sender */
 	uint64_t session; /* HELLO: 0 or an earlier one; WELCOME */
 	/* UNMAP, PROTECT, and their answers: */
-	uint64_t cookie;  /* of struct dxf_ioc_map */
+	uint64_t cookie;  /* of struct dxf_ioc_map; WELCOME: see DIRECT_MOUNT */
 	uint64_t offset;  /* in the file: bytes, as is the */
 	uint64_t length;  /* ~0: to the end */
 	uint64_t grant;   /* of struct dxf_ioc_piece */

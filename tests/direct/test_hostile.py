@@ -14,8 +14,8 @@ import time
 
 import pytest
 
-from support.direct import (EAGER, HELLO, LET_GO, MAP, PAGE, PIECES, PIN, PROMOTE, READ, TO_END, UNIT,
-                            UNMAP_RANGE, UNPIN, VERSION, WRITE, Map, Message, Program, error_of)
+from support.direct import (EAGER, HELLO, LET_GO, MAP, PAGE, PIECES, PIN, PROMOTE, READ, SAYS_MOUNT, TO_END,
+                            UNIT, UNMAP_RANGE, UNPIN, VERSION, WRITE, Map, Message, Program, error_of)
 from support.pool import MIB
 from support.process import USER, Child, eventually, fails, run_as
 
@@ -32,6 +32,20 @@ def make_scattered(path, pages):
         os.pwrite(fd, pattern(PAGE, at // PAGE), at)
     os.close(fd)
     return places
+
+
+# ---- whom a program has connected to
+
+def test_the_daemon_says_which_mount_it_serves(pool):
+    """Another server may have sent the program there. All places of the mount have its number."""
+    number = os.stat(pool.point).st_dev
+    with Program(pool.point) as program:
+        assert program.welcome.flags & SAYS_MOUNT
+        assert program.welcome.cookie == os.major(number) << 32 | os.minor(number)
+        restart(pool)
+        clear_log(pool)
+        program.connect(program.session)
+        assert program.welcome.cookie == os.major(number) << 32 | os.minor(number)
 
 
 # ---- answers

@@ -109,20 +109,34 @@ int daemon_flush(int fd)
 
 /* ---- the control socket ---- */
 
+/*
+ * A user who mounts chooses paths and sources, which may look like options: what counts is the
+ * third word, and the last one, of a line that is all there. No word has a blank inside.
+ */
+static long owner_in_line(const char *line, dev_t dev)
+{
+	const char *options = strrchr(line, ' ');
+	unsigned dev_major, dev_minor;
+	long owner;
+
+	options = options ? strstr(options, ",user_id=") : NULL;
+	if (!options || !strchr(options, '\n') ||
+	    sscanf(line, "%*u %*u %u:%u", &dev_major, &dev_minor) != 2 ||
+	    dev_major != major(dev) || dev_minor != minor(dev) ||
+	    sscanf(options, ",user_id=%ld", &owner) != 1)
+		return -1;
+	return owner;
+}
+
 /* The user that has mounted it, from the mount's user_id=; -1: not seen. */
 static long mount_owner(dev_t dev)
 {
 	FILE *table = fopen("/proc/self/mountinfo", "re");
-	char line[4096], wanted[32];
+	char line[4096];
 	long owner = -1;
 
-	snprintf(wanted, sizeof(wanted), " %u:%u ", major(dev), minor(dev));
-	while (table && owner < 0 && fgets(line, sizeof(line), table)) {
-		const char *option = strstr(line, "user_id=");
-
-		if (strstr(line, wanted) && option)
-			sscanf(option, "user_id=%ld", &owner);
-	}
+	while (table && owner < 0 && fgets(line, sizeof(line), table))
+		owner = owner_in_line(line, dev);
 	if (table)
 		fclose(table);
 	return owner;
@@ -138,6 +152,22 @@ static int check_peer(int sock, dev_t dev)
 	if (peer.uid == 0 || peer.uid == geteuid())
 		return 0;
 	return (long)peer.uid == mount_owner(dev) ? 0 : -EPERM;
+}
+
+/* The files, and with them all pieces, may be another server's, which has only named this socket.
+ * A daemon of before DIRECT_MOUNT does not say what it serves. */
+static bool serves_mount(int sock, dev_t dev, const struct direct_message *welcome)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+	long owner;
+
+	if (welcome->flags & DIRECT_MOUNT)
+		return welcome->cookie == ((uint64_t)major(dev) << 32 | minor(dev));
+	owner = mount_owner(dev);
+	if (owner == 0 || owner == (long)geteuid())
+		return true;
+	return !getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &size) && owner == (long)peer.uid;
 }
 
 static int connect_to(const char *path, int *ret_socket)
@@ -207,7 +237,7 @@ int daemon_receive(int sock, int timeout_ms, struct direct_message *ret_message)
 	return err;
 }
 
-static int say_hello(int sock, uint64_t session, struct welcome *ret_welcome)
+static int say_hello(int sock, dev_t dev, uint64_t session, struct welcome *ret_welcome)
 {
 	struct direct_message message = { .kind = DIRECT_HELLO, .version = DIRECT_VERSION,
 					  .session = session };
@@ -223,6 +253,10 @@ static int say_hello(int sock, uint64_t session, struct welcome *ret_welcome)
 			return -message.error;
 		return -EPROTO;
 	}
+	if (!serves_mount(sock, dev, &message)) {
+		sys_close(fd);
+		return -EPERM;
+	}
 	*ret_welcome = (struct welcome){ .session = message.session, .flags = message.flags,
 					 .device = descriptor_own(fd) };
 	return 0;
@@ -237,7 +271,7 @@ int daemon_connect(const char *path, dev_t dev, uint64_t session, struct welcome
 		return err;
 	err = check_peer(sock, dev);
 	if (!err)
-		err = say_hello(sock, session, ret_welcome);
+		err = say_hello(sock, dev, session, ret_welcome);
 	if (err)
 		descriptor_close(sock);
 	else

@@ -34,8 +34,9 @@ struct welcome {
 	uint32_t flags; /* DIRECT_* */
 	int device;     /* its descriptor */
 };
-/* Connect and say HELLO. The other side must be root, the mount's owner or us: -EPERM. dev:
- * of the files. The descriptors are close-on-exec and out of the program's way. */
+/* Connect and say HELLO. The other side must be root, the mount's owner or us, and serve the mount
+ * whose files have this dev: -EPERM. The descriptors are close-on-exec and out of the program's
+ * way. */
 int daemon_connect(const char *path, dev_t dev, uint64_t session, struct welcome *ret_welcome,
 		   int *ret_socket);
 /* One message. -EAGAIN: none came in this time; else the connection has ended. */

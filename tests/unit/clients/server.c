@@ -7,6 +7,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+enum { MOUNT = 77 };
+
 struct served {
 	struct pool pool;
 	struct sockaddr_un address;
@@ -27,7 +29,7 @@ static int setup(void **state)
 	pool_open(&served->pool, (struct clients_config){
 		.listener = served->listener, .socket = "",
 	});
-	assert_int_equal(clients_serve(served->pool.clients), 0);
+	assert_int_equal(clients_serve(served->pool.clients, MOUNT), 0);
 	*state = served;
 	return 0;
 }
@@ -55,6 +57,8 @@ static int connect_client(const struct served *served)
 	assert_int_equal(poll(&ready, 1, 10000), 1);
 	assert_int_equal(recv(fd, &message, sizeof(message), 0), sizeof(message));
 	assert_int_equal(message.kind, DIRECT_WELCOME);
+	assert_true(message.flags & DIRECT_MOUNT);
+	assert_int_equal(message.cookie, MOUNT);
 	return fd;
 }
 
