@@ -176,7 +176,7 @@ struct remount {
 
 static bool is_at(struct mounted *m, unsigned number)
 {
-	return number && places_each(number, is_same, m->place) == 1 &&
+	return places_is_trusted(number) && places_each(number, is_same, m->place) == 1 &&
 	       ask_mounted(m->place, &m->status) == 0 && running_word(m, WORD_READ_ONLY);
 }
 

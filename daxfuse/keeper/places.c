@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
 
@@ -152,17 +153,42 @@ char **places_all(unsigned number)
 	return list.places;
 }
 
+/* With fusermount3 users may choose the type and the source of a mount, but not user_id=. */
+static bool is_trusted(struct libmnt_fs *fs)
+{
+	const char *options = mnt_fs_get_fs_options(fs);
+	char *value = NULL, word[16];
+	size_t size = 0;
+	unsigned long user;
+
+	if (!options || mnt_optstr_get_option(options, "user_id", &value, &size) || !value ||
+	    !size || size >= sizeof(word))
+		return false;
+	memcpy(word, value, size);
+	word[size] = '\0';
+	user = strtoul(word, NULL, 10);
+	return user == 0 || user == geteuid();
+}
+
 static bool has_device(struct libmnt_fs *fs, const void *arg)
 {
 	const char *type = mnt_fs_get_fstype(fs), *source = mnt_fs_get_srcpath(fs);
 
-	return type && source && !strcmp(type, "fuse.daxfuse") && !strcmp(source, arg);
+	return type && source && !strcmp(type, "fuse.daxfuse") && !strcmp(source, arg) &&
+	       is_trusted(fs);
 }
 
 static int take_number(struct libmnt_fs *fs, void *arg)
 {
 	*(unsigned *)arg = minor(mnt_fs_get_devno(fs));
 	return 1;
+}
+
+static bool has_trusted_number(struct libmnt_fs *fs, const void *arg)
+{
+	const char *type = mnt_fs_get_fstype(fs);
+
+	return has_number(fs, arg) && type && !strcmp(type, "fuse.daxfuse") && is_trusted(fs);
 }
 
 unsigned places_of_device(const char *device)
@@ -172,4 +198,12 @@ unsigned places_of_device(const char *device)
 
 	each_match(&search);
 	return number;
+}
+
+bool places_is_trusted(unsigned number)
+{
+	unsigned found = 0;
+	const struct search search = { has_trusted_number, &number, take_number, &found };
+
+	return number && each_match(&search) == 1;
 }

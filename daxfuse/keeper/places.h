@@ -27,7 +27,11 @@ char *places_find(unsigned number, const char *wanted);
  * NULL. */
 char **places_all(unsigned number);
 void places_free(char **places);
-/* The number of a mount of daxfuse whose source is `device`; 0: there is none. */
+/* The number of a mount of daxfuse whose source is `device`, and that is trusted; 0: there is
+ * none. */
 unsigned places_of_device(const char *device);
+/* Whether a mount of daxfuse was made by root or by our own user. Others may serve what they like,
+ * and call it what they like: they must not be asked. */
+bool places_is_trusted(unsigned number);
 
 #endif

@@ -10,7 +10,7 @@ import pytest
 
 from support import syscalls
 from support.pool import is_mounted
-from support.process import eventually, fails
+from support.process import USER, eventually, fails
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -388,6 +388,32 @@ def test_remount_is_of_all(pool, other):
                 (mnt / "f").touch()
         else:
             (mnt / "f").touch()
+
+
+@pytest.fixture
+def users_mount(pool, shell):
+    """A folder where a user has put a mount that looks like one of the pool; nobody answers there."""
+    place = pool.folder / "users"
+    place.mkdir()
+    fuse = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={fuse},rootmode=40000,user_id={USER},group_id={USER},allow_other"
+    os.set_inheritable(fuse, True)
+    subprocess.run(["nsenter", f"--mount=/proc/{shell.process.pid}/ns/mnt", "mount", "-i", "-t",
+                    "fuse.daxfuse", "-o", options, pool.image, place], check=True, close_fds=False)
+    yield place
+    os.close(fuse)
+    shell.run(f"umount -l {place}")
+
+
+def test_a_users_mount_is_not_the_pools(pool, shell, users_mount):
+    """Users choose the type and the source of their mounts: root must not copy them, and lose
+    nosuid on the way, nor ask whoever serves them."""
+    daxfuse = f"{pool.bin_dir}/daxfuse"
+    shell.run(f"{daxfuse} {pool.image} {pool.point}")
+    own, = (mount for mount in shell.mounts() if mount.point == str(pool.point))
+    assert "user_id=0" in own.super_options
+    assert "not mounted" in shell.run(f"{daxfuse} {pool.image} {users_mount} -o remount,ro", code=32)
+    shell.run(f"{daxfuse} umount --wait {pool.point}")
 
 
 def test_by_mount(pool, shell):
