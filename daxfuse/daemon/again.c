@@ -9,12 +9,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +41,7 @@
 enum {
 	EXIT_MOUNT = 32,
 	WAIT_TRIES = 2000,
+	ANSWER_MS = 5000,
 	NOSYMFOLLOW_SHOWN = 0x2000, /* by statfs(2); linux/statfs.h */
 };
 
@@ -63,20 +69,61 @@ static const char *running_word(const struct mounted *m, enum option_word word)
 	return json_object_get_string(json_object_array_get_idx(options, word));
 }
 
+static int read_status(const char *place, struct dxf_ioc_status *status)
+{
+	CLEANUP_FD int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || ioctl(fd, DXF_IOC_STATUS, status) < 0 ? -errno : 0;
+}
+
+/* The child's answer; if it is late, the child is left behind. */
+static int wait_for_answer(pid_t child)
+{
+	CLEANUP_FD int fd = pidfd_open(child, 0);
+	struct pollfd ended = { .fd = fd, .events = POLLIN };
+	int status;
+
+	if (fd < 0 || poll(&ended, 1, ANSWER_MS) <= 0) {
+		kill(child, SIGKILL);
+		waitpid(child, NULL, WNOHANG);
+		return -ETIMEDOUT;
+	}
+	if (waitpid(child, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+/* In a child: a mount whose daemon hangs may never answer. It must not hold descriptors that our
+ * caller waits to be closed. */
+static int read_status_in_time(const char *place, struct dxf_ioc_status *shared)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		return -errno;
+	if (child == 0) {
+		close_range(0, ~0U, 0);
+		_exit(-read_status(place, shared));
+	}
+	return wait_for_answer(child);
+}
+
 /* Ask the mount at a place. */
 static int ask_mounted(const char *place, struct json_object **ret_status)
 {
-	CLEANUP_FD int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP_FREE struct dxf_ioc_status *status = calloc(1, sizeof(*status));
+	struct dxf_ioc_status *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+					     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int err;
 
-	if (fd < 0)
+	if (shared == MAP_FAILED)
 		return -errno;
-	if (!status)
-		return -ENOMEM;
-	if (ioctl(fd, DXF_IOC_STATUS, status) < 0)
-		return -errno;
-	*ret_status = json_tokener_parse(status->json);
-	return *ret_status ? 0 : -EPROTO;
+	err = read_status_in_time(place, shared);
+	if (!err) {
+		*ret_status = json_tokener_parse(shared->json);
+		err = *ret_status ? 0 : -EPROTO;
+	}
+	munmap(shared, sizeof(*shared));
+	return err;
 }
 
 /* An image may have been replaced by another one of the same name. */

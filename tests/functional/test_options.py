@@ -390,13 +390,13 @@ def test_remount_is_of_all(pool, other):
             (mnt / "f").touch()
 
 
-@pytest.fixture
-def users_mount(pool, shell):
+@pytest.fixture(params=[USER])
+def silent_mount(request, pool, shell):
     """A folder where a user has put a mount that looks like one of the pool; nobody answers there."""
-    place = pool.folder / "users"
+    place = pool.folder / "silent"
     place.mkdir()
     fuse = os.open("/dev/fuse", os.O_RDWR)
-    options = f"fd={fuse},rootmode=40000,user_id={USER},group_id={USER},allow_other"
+    options = f"fd={fuse},rootmode=40000,user_id={request.param},group_id=0,allow_other"
     os.set_inheritable(fuse, True)
     subprocess.run(["nsenter", f"--mount=/proc/{shell.process.pid}/ns/mnt", "mount", "-i", "-t",
                     "fuse.daxfuse", "-o", options, pool.image, place], check=True, close_fds=False)
@@ -405,15 +405,23 @@ def users_mount(pool, shell):
     shell.run(f"umount -l {place}")
 
 
-def test_a_users_mount_is_not_the_pools(pool, shell, users_mount):
+def test_a_users_mount_is_not_the_pools(pool, shell, silent_mount):
     """Users choose the type and the source of their mounts: root must not copy them, and lose
     nosuid on the way, nor ask whoever serves them."""
     daxfuse = f"{pool.bin_dir}/daxfuse"
     shell.run(f"{daxfuse} {pool.image} {pool.point}")
     own, = (mount for mount in shell.mounts() if mount.point == str(pool.point))
     assert "user_id=0" in own.super_options
-    assert "not mounted" in shell.run(f"{daxfuse} {pool.image} {users_mount} -o remount,ro", code=32)
+    assert "not mounted" in shell.run(f"{daxfuse} {pool.image} {silent_mount} -o remount,ro", code=32)
     shell.run(f"{daxfuse} umount --wait {pool.point}")
+
+
+@pytest.mark.parametrize("silent_mount", [0], indirect=True)
+def test_a_daemon_that_hangs_is_not_waited_for(pool, shell, silent_mount):
+    """One of root's own is asked, for some seconds."""
+    shell.run(f"{pool.bin_dir}/daxfuse {pool.image} {pool.point}")
+    assert any(mount.point == str(pool.point) for mount in shell.mounts())
+    shell.run(f"{pool.bin_dir}/daxfuse umount --wait {pool.point}")
 
 
 def test_by_mount(pool, shell):
