@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/queue.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -98,17 +99,26 @@ static uint32_t welcome_flags(const struct clients *c)
 	return flags;
 }
 
-/* Ours may be open for writing, as the mount may be made writable. */
-static int reopen_to_read(const struct clients *c)
+/* Ours may be open for writing, as the mount may be made writable. The new description has a lock
+ * of its own, beside ours, which is shared while we only read. -ENOLCK: it is exclusive still. */
+static int reopen_to_read(const struct clients *c, int *ret_fd)
 {
+	CLEANUP_FD int fd = -1;
 	char path[32];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", device_fd(c->config.dev));
-	return open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_SH | LOCK_NB))
+		return errno == EWOULDBLOCK ? -ENOLCK : -errno;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
 }
 
-/* The device goes along as the very description that carries our lock: it stays locked as
- * long as anybody maps it, so that no other daemon, mkfs or fsck writes beneath them. */
+/* The device goes along as the very description that carries our lock, or one with a lock for
+ * reading: it stays locked as long as anybody maps it, so that no other daemon, mkfs or fsck
+ * writes beneath them. */
 static int send_welcome(const struct clients *c, const struct connection *conn)
 {
 	struct direct_message message = {
@@ -128,11 +138,12 @@ static int send_welcome(const struct clients *c, const struct connection *conn)
 		.msg_control = &control, .msg_controllen = sizeof(control),
 	};
 	bool reads = vfs_is_read_only(c->config.vfs);
-	CLEANUP_FD int own = reads ? reopen_to_read(c) : -1;
+	CLEANUP_FD int own = -1;
+	int err = reads ? reopen_to_read(c, &own) : 0;
 	int fd = reads ? own : device_fd(c->config.dev);
 
-	if (fd < 0)
-		return -errno;
+	if (err)
+		return err;
 	control.header = (struct cmsghdr){
 		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(fd)),
 	};

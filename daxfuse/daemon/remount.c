@@ -32,16 +32,28 @@ static int refuse_change(struct dxf_ioc_remount *change, int err, const char *re
 	return err;
 }
 
+static bool is_open_for_writing(int device)
+{
+	return (fcntl(device, F_GETFL) & O_ACCMODE) == O_RDWR;
+}
+
+/* Programs that were given the device to read have locks of their own (clients/server.c). */
+static int lock_for_writing(int device, struct dxf_ioc_remount *change)
+{
+	if (flock(device, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	/* one that can't be turned into an exclusive one is lost */
+	flock(device, LOCK_SH | LOCK_NB);
+	return refuse_change(change, -EBUSY, "its device is read by others: programs that map its "
+			     "files directly, a check, or another mount");
+}
+
 /* The next process gets this descriptor and its lock: it must not find out that it can't. */
 static int prepare_writing(const struct daemon *d, struct dxf_ioc_remount *change)
 {
-	if ((fcntl(d->fds.device, F_GETFL) & O_ACCMODE) != O_RDWR)
+	if (!is_open_for_writing(d->fds.device))
 		return refuse_change(change, -EROFS, "its device could be opened for reading only");
-	if (flock(d->fds.device, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	/* one that can't be turned into an exclusive one is lost */
-	flock(d->fds.device, LOCK_SH | LOCK_NB);
-	return refuse_change(change, -EBUSY, "its device is in use by others, too");
+	return lock_for_writing(d->fds.device, change);
 }
 
 static int change_by_next(struct daemon *d, const struct fs_options *wanted,
@@ -62,8 +74,15 @@ static int change_by_next(struct daemon *d, const struct fs_options *wanted,
 static int change_here(struct daemon *d, const struct fs_options *wanted,
 		       struct dxf_ioc_remount *change)
 {
-	int err = fs_set_mode(d->fs, wanted->read_only, wanted->atime);
+	int device = device_fd(d->dev), err = 0;
 
+	if (!wanted->read_only && is_open_for_writing(device))
+		err = lock_for_writing(device, change);
+	if (err)
+		return err;
+	err = fs_set_mode(d->fs, wanted->read_only, wanted->atime);
+	if (fs_is_read_only(d->fs))
+		flock(device, LOCK_SH | LOCK_NB);
 	return err ? refuse_change(change, err, "it has its device for reading only, and no keeper: "
 					 "unmount it, and mount it again") : 0;
 }

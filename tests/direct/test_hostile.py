@@ -2,7 +2,9 @@
 """Programs that ask for what makes no sense, for too much, at the wrong time, or not at all; and
 files that change while they are asked for."""
 
+import errno
 import fcntl
+import json
 import os
 import random
 import resource
@@ -19,6 +21,7 @@ from support.direct import (EAGER, HELLO, LET_GO, MAP, PAGE, PIECES, PIN, PROMOT
 from support.pool import MIB
 from support.process import USER, Child, eventually, fails, run_as
 
+from restart.test_remount import remount
 from direct.test_mapping import make, pattern, status
 from direct.test_revocation import (COLLAPSE, INSERT, clear_log, fallocate, fill, mute, waits,  # noqa: F401
                                     restart)
@@ -263,6 +266,52 @@ def test_a_read_only_mount(pool):
         file.map()
         assert file.load(0, 4 * MIB) == pattern(4 * MIB)
     clear_log(pool)
+
+
+KEEPERS = pytest.mark.parametrize("options", [(), ("keeper=none",)], ids=["kept", "alone"])
+
+
+@KEEPERS
+def test_what_is_mapped_of_a_read_only_mount_stays_locked(pool, options):
+    """Nobody may write beneath it, when there is no daemon any more."""
+    path = make(pool.point / "f", 4 * MIB)
+    pool.remount("dax=always", "ro", *options)
+    with Program(pool.point) as program:
+        file = program.open(path, os.O_RDONLY)
+        file.map()
+        pool.kill()
+        for tool in (("mkfs.daxfuse", "-f", pool.image), ("fsck.daxfuse", "-y", pool.image),
+                     ("daxfuse", pool.image, pool.point)):
+            done = subprocess.run([pool.bin_dir / tool[0], *tool[1:]], capture_output=True, text=True,
+                                  timeout=60)
+            assert done.returncode and f"(pid {os.getpid()})" in done.stderr
+        pool.fsck()
+        assert file.load(0, 4 * MIB) == pattern(4 * MIB)
+    pool.mount("dax=always")
+    clear_log(pool)
+
+
+@KEEPERS
+def test_a_mount_is_not_made_writable_beneath_what_reads(pool, options):
+    pool.remount("dax=always", *options)
+    path = make(pool.point / "f", 4 * MIB)
+    before = pool.serving()
+    assert remount(pool.point, True)[0] == 0
+    if not options:
+        assert eventually(lambda: pool.serving() not in (before, pool.daemon.pid), True) is True
+    with Program(pool.point) as program:
+        file = program.open(path, os.O_RDONLY)
+        file.map()
+        error, why = remount(pool.point, False)
+        assert error == -errno.EBUSY and "programs" in why
+        assert file.load(0, 4 * MIB) == pattern(4 * MIB)
+        Program(pool.point).close()  # the daemon has kept its own lock
+    assert eventually(lambda: remount(pool.point, False), (0, "")) == (0, "")
+
+    def is_read_only():
+        return json.loads(pool.run("daxfuse", "status", pool.point))["mount"]["read_only"]
+    assert eventually(is_read_only, False) is False
+    (pool.point / "g").touch()
 
 
 def test_a_mount_without_a_keeper(pool):
