@@ -11,8 +11,9 @@
  *
  * SIGTERM and SIGINT unmount. Loops keep serving meanwhile, since unmounting writes back all that
  * was stored through mappings; if the mount is busy, it is detached and those who still use it get
- * ENOTCONN. So do those who have it open when it has lost all its places (umount -l). If it was
- * unmounted, but another namespace has it still, the next signal ends it.
+ * ENOTCONN. So do those who have it open when it has lost all its places (umount -l): it can't be
+ * reached to be written back then, so stores through the kernel's mappings that nobody has synced
+ * are lost. If it was unmounted, but another namespace has it still, the next signal ends it.
  */
 #include "daemon.h"
 
