@@ -2,9 +2,12 @@
 """Habits of the house that a machine can see."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+
+from errint import Analysis
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "daxfuse").glob("**/*.c"))
@@ -156,3 +159,37 @@ def test_the_order_of_locks_is_explained():
     rows = [line.split("|")[1] for line in page.split("\n") if line.startswith("| ")]
     explained = [name for row in rows for name in re.findall(r"\b[A-Z][A-Z_]+\b", row)]
     assert explained == ranks
+
+
+# ---- the code's own types and form --------------------------------------------------------
+
+def test_0_or_a_negative_errno_has_its_type():
+    """errint_t where nothing else is returned, and nowhere else (daxfuse/base/errint.h)."""
+    texts = {str(path): (ROOT / path).read_text() for path in SOURCES}
+    analysis = Analysis(texts)
+    assert len(analysis.pure) > 500
+    wrong = [f"{function.path}: {function.name}()" for key, function in analysis.functions.items()
+             if (function.type == "errint_t") != (key in analysis.pure)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("body, pure", [
+    ("return -EINVAL;", True),
+    ("return 0;", False),
+    ("return -1;", False),
+    ("return a ? -EIO : 1;", False),
+    ("int err = other(a);\n\n\tif (err)\n\t\treturn err;\n\treturn -EIO;", True),
+    ("int n = read(a);\n\n\treturn n < 0 ? -errno : n;", False),
+    ("int err = other(a);\n\n\terr++;\n\treturn err;", False),
+])
+def test_errors_are_known_from_counts(body, pure):
+    text = "static int f(int a)\n{\n\t%s\n}\n\nint other(int a)\n{\n\treturn a ? -EPERM : 0;\n}\n" % body
+    assert (("a.c", "f") in Analysis({"a.c": text}).pure) == pure
+
+
+def test_the_code_has_one_form():
+    """.clang-format's. Mended by: git ls-files '*.[ch]' | xargs clang-format -i"""
+    files = [path for path in TREE if path.suffix in (".c", ".h")]
+    found = subprocess.run(["clang-format", "--dry-run", "-Werror", *files], cwd=ROOT,
+                           capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr[:2000]

@@ -9,22 +9,21 @@
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
-#define MIN(a, b)                           \
-	({                                  \
-		__typeof__(a) min_a_ = (a); \
-		__typeof__(b) min_b_ = (b); \
+#define MIN(a, b)                                  \
+	({                                         \
+		__typeof__(a) min_a_ = (a);        \
+		__typeof__(b) min_b_ = (b);        \
 		min_a_ < min_b_ ? min_a_ : min_b_; \
 	})
-#define MAX(a, b)                           \
-	({                                  \
-		__typeof__(a) max_a_ = (a); \
-		__typeof__(b) max_b_ = (b); \
+#define MAX(a, b)                                  \
+	({                                         \
+		__typeof__(a) max_a_ = (a);        \
+		__typeof__(b) max_b_ = (b);        \
 		max_a_ > max_b_ ? max_a_ : max_b_; \
 	})
 
 /* clang-format off: it takes the minus for a sign */
-#define container_of(pointer, type, member) \
-	((type *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 /* clang-format on */
 
 static inline bool is_power_of_two(uint64_t value)

@@ -58,11 +58,11 @@ static inline void cleanup_dir(DIR **dir)
 		(pointer) = NULL;                       \
 		taken_;                                 \
 	})
-#define TAKE_FD(fd)                  \
-	({                           \
-		int taken_ = (fd);   \
-		(fd) = -1;           \
-		taken_;              \
+#define TAKE_FD(fd)                \
+	({                         \
+		int taken_ = (fd); \
+		(fd) = -1;         \
+		taken_;            \
 	})
 
 #endif

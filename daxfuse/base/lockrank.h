@@ -39,18 +39,18 @@ enum lock_rank {
 	LOCK_SESSIONS,  /* clients/sessions.c: the table, and references */
 	LOCK_SESSION,   /* clients: one program's connection */
 	/* leaves, but for a holder's records */
-	LOCK_VIEW,      /* map/view.c: pins of one view */
-	LOCK_VIEWS,     /* map/view.c: the list of a file's */
-	LOCK_HOLDER,    /* clients: its records */
-	LOCK_PINS,      /* clients/pins.c: free records */
-	LOCK_OPENS,     /* vfs/opens.c: open files of an inode */
-	LOCK_PLACES,    /* vfs/opens.c: free records */
-	LOCK_WATCH,     /* vfs/watch.c: watchers and their events */
-	LOCK_ANSWERS,   /* vfs/answers.c: slots that are in nobody's use */
-	LOCK_DEFERRED,  /* fuse/deferred.c: the queue */
-	LOCK_WAIT,      /* map/wait.c: sleepers on an entry */
-	LOCK_CREW,      /* fuse/loop.c: its threads; one is started by a thread that holds any of these */
-	LOCK_POISON,    /* pmem/poison.c */
+	LOCK_VIEW,     /* map/view.c: pins of one view */
+	LOCK_VIEWS,    /* map/view.c: the list of a file's */
+	LOCK_HOLDER,   /* clients: its records */
+	LOCK_PINS,     /* clients/pins.c: free records */
+	LOCK_OPENS,    /* vfs/opens.c: open files of an inode */
+	LOCK_PLACES,   /* vfs/opens.c: free records */
+	LOCK_WATCH,    /* vfs/watch.c: watchers and their events */
+	LOCK_ANSWERS,  /* vfs/answers.c: slots that are in nobody's use */
+	LOCK_DEFERRED, /* fuse/deferred.c: the queue */
+	LOCK_WAIT,     /* map/wait.c: sleepers on an entry */
+	LOCK_CREW, /* fuse/loop.c: its threads; one is started by a thread that holds any of these */
+	LOCK_POISON, /* pmem/poison.c */
 	LOCK_RANKS,
 };
 

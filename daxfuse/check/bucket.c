@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 #define ALL_SLOTS ((UINT64_C(1) << DXF_BUCKET_SLOTS) - 1)
 #define KEY_PROBE ((uint64_t)DXF_KEY_PROBES - 1)
@@ -65,7 +66,7 @@ struct dir *ck_dir_find(struct check *c, uint32_t ino)
 	return low < c->dirs.count && c->dirs.item[low].ino == ino ? &c->dirs.item[low] : NULL;
 }
 
-int ck_dir_add_block(struct check *c, struct dir *dir, uint64_t index, uint64_t offset)
+errint_t ck_dir_add_block(struct check *c, struct dir *dir, uint64_t index, uint64_t offset)
 {
 	struct dir_block *block = VECTOR_ADD(&c->dir_block);
 
@@ -77,7 +78,7 @@ int ck_dir_add_block(struct check *c, struct dir *dir, uint64_t index, uint64_t 
 	return 0;
 }
 
-int ck_dir_claim_chain(struct subject *s, uint64_t index, uint64_t offset)
+errint_t ck_dir_claim_chain(struct subject *s, uint64_t index, uint64_t offset)
 {
 	struct check *c = s->c;
 
@@ -129,7 +130,8 @@ static void malformed(struct chain *chain, enum check_problem problem, const cha
 	if (!chain->loud)
 		return;
 	chain->dir->rebuild = true;
-	check_found(chain->c, problem, chain->dir->ino, "bucket %" PRIu64 ": %s", chain->index, what);
+	check_found(chain->c, problem, chain->dir->ino, "bucket %" PRIu64 ": %s", chain->index,
+		    what);
 }
 
 static bool text_is_name(const char *text, size_t length)
@@ -138,7 +140,7 @@ static bool text_is_name(const char *text, size_t length)
 	       !(length == 1 && text[0] == '.') && !(length == 2 && memcmp(text, "..", 2) == 0);
 }
 
-static int take_name(struct chain *chain, const struct dxf_bucket *bucket, unsigned i)
+static errint_t take_name(struct chain *chain, const struct dxf_bucket *bucket, unsigned i)
 {
 	const struct dxf_slot *slot = &bucket->slot[i];
 	const char *text = (const char *)slot + offsetof(struct dxf_slot, name);
@@ -164,7 +166,7 @@ static int take_name(struct chain *chain, const struct dxf_bucket *bucket, unsig
 	return 0;
 }
 
-static int take_block(struct chain *chain, uint64_t offset)
+static errint_t take_block(struct chain *chain, uint64_t offset)
 {
 	struct dxf_bucket bucket;
 	uint64_t covered = 0;
@@ -226,7 +228,7 @@ static bool is_duplicate(const struct chain *chain, size_t at)
 }
 
 /* Hand on the names of the chain, and empty it. */
-static int end_chain(struct chain *chain, name_fn fn, void *arg)
+static errint_t end_chain(struct chain *chain, name_fn fn, void *arg)
 {
 	int err = 0;
 
@@ -246,13 +248,14 @@ static int end_chain(struct chain *chain, name_fn fn, void *arg)
 		if (is_duplicate(chain, i))
 			malformed(chain, CHECK_DUPLICATE, "a name or key that is there twice");
 		else
-			err = fn(chain->c, chain->dir, &chain->name.item[chain->order.item[i].name], arg);
+			err = fn(chain->c, chain->dir, &chain->name.item[chain->order.item[i].name],
+				 arg);
 	}
 	chain->name.count = 0;
 	return err;
 }
 
-static int walk_chains(struct chain *chain, name_fn fn, void *arg)
+static errint_t walk_chains(struct chain *chain, name_fn fn, void *arg)
 {
 	struct dir *dir = chain->dir;
 	uint64_t heads = 0;
@@ -278,10 +281,10 @@ static int walk_chains(struct chain *chain, name_fn fn, void *arg)
 	return err;
 }
 
-int ck_dir_for_each(struct check *c, struct dir *dir, bool loud, uint64_t *ret_slots, name_fn fn,
-		 void *arg)
+errint_t ck_dir_for_each(struct check *c, struct dir *dir, bool loud, uint64_t *ret_slots,
+			 name_fn fn, void *arg)
 {
-	struct chain chain = {.c = c, .dir = dir, .loud = loud};
+	struct chain chain = { .c = c, .dir = dir, .loud = loud };
 	int err = walk_chains(&chain, fn, arg);
 
 	free(chain.name.item);

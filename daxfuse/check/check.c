@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/journal.h"
 
 void *ck_vector_add(void **item, size_t *count, size_t *room, size_t size)
@@ -35,7 +36,7 @@ bool check_may_repair(const struct check *c)
 
 bool check_found(struct check *c, enum check_problem problem, uint64_t ino, const char *format, ...)
 {
-	struct check_finding finding = {.problem = problem, .ino = ino};
+	struct check_finding finding = { .problem = problem, .ino = ino };
 	char text[512];
 	va_list args;
 
@@ -67,7 +68,7 @@ void check_progress(const struct check *c, const char *what, uint64_t done, uint
 
 /* ---- media ---------------------------------------------------------------- */
 
-int check_read(struct check *c, void *dst, uint64_t offset, size_t length)
+errint_t check_read(struct check *c, void *dst, uint64_t offset, size_t length)
 {
 	int err = pmem_read(c->pm, dst, pmem_at(c->pm, offset), length);
 
@@ -91,11 +92,12 @@ void check_store64(struct check *c, uint64_t offset, uint64_t value)
 
 /* The sectors that [offset, offset + length) touches; the other bytes of bad ones can't be read
  * either, and are looked at as zeroes from now on. */
-static int clear_sectors(struct check *c, uint64_t offset, size_t length)
+static errint_t clear_sectors(struct check *c, uint64_t offset, size_t length)
 {
 	uint64_t from = round_down(offset, PMEM_SECTOR);
 
-	return pmem_clear_bad(c->pm, pmem_at(c->pm, from), round_up(offset + length, PMEM_SECTOR) - from);
+	return pmem_clear_bad(c->pm, pmem_at(c->pm, from),
+			      round_up(offset + length, PMEM_SECTOR) - from);
 }
 
 void check_overwrite(struct check *c, uint64_t offset, const void *src, size_t length)
@@ -110,10 +112,10 @@ void check_overwrite(struct check *c, uint64_t offset, const void *src, size_t l
 	pmem_fence(c->pm);
 }
 
-int check_commit(struct check *c, uint64_t offset, const void *src, size_t length)
+errint_t check_commit(struct check *c, uint64_t offset, const void *src, size_t length)
 {
 	struct journal_record *record = malloc(sizeof(*record));
-	struct dxf_journal_op op = {offset, (uint32_t)length, DXF_JOURNAL_WRITE};
+	struct dxf_journal_op op = { offset, (uint32_t)length, DXF_JOURNAL_WRITE };
 
 	if (!record)
 		return -ENOMEM;
@@ -128,15 +130,19 @@ int check_commit(struct check *c, uint64_t offset, const void *src, size_t lengt
 
 /* ---- passes --------------------------------------------------------------- */
 
-typedef int check_pass(struct check *c);
+typedef errint_t check_pass(struct check *c);
 
 static int run_passes(struct check *c)
 {
 	static check_pass *const passes[] = {
-		ck_journal_pass, ck_space_open, ck_chunk_pass, ck_inode_pass,
+		ck_journal_pass,
+		ck_space_open,
+		ck_chunk_pass,
+		ck_inode_pass,
 	};
 	static check_pass *const later[] = {
-		ck_walk_shared_pass, ck_name_pass, ck_connect_pass, ck_rebuild_pass, ck_count_pass, ck_quota_pass,
+		ck_walk_shared_pass, ck_name_pass,  ck_connect_pass,
+		ck_rebuild_pass,     ck_count_pass, ck_quota_pass,
 	};
 	int err = ck_super_pass(c);
 
@@ -170,7 +176,7 @@ static void free_state(struct check *c)
 int check_pool(const struct pmem *pm, const struct check_options *options,
 	       struct check_result *ret_result)
 {
-	struct check c = {.pm = pm, .options = options};
+	struct check c = { .pm = pm, .options = options };
 	int err;
 
 	if (options->repair && pm->read_only)

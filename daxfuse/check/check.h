@@ -26,7 +26,8 @@ struct check_options {
 	bool preen;   /* repair only what loses nothing, stop repairing at anything else */
 	bool settled; /* nothing may be left for a mount: no live records, no orphans */
 	void (*found)(const struct check_finding *finding, void *arg); /* may be NULL */
-	void (*progress)(const char *what, uint64_t done, uint64_t total, void *arg); /* may be NULL */
+	void (*progress)(const char *what, uint64_t done, uint64_t total,
+			 void *arg); /* may be NULL */
 	void *arg;
 };
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 #define MAP_AT_ONCE 512
 
@@ -55,7 +56,7 @@ static uint64_t unit_word(struct check *c, uint64_t offset)
 	return check_read(c, &word, at, sizeof(word)) == 0 ? word : DXF_UNIT_FREE;
 }
 
-static int accept_chunk(struct check *c, uint32_t index, uint64_t offset)
+static errint_t accept_chunk(struct check *c, uint32_t index, uint64_t offset)
 {
 	c->chunk[index] = calloc(1, sizeof(*c->chunk[index]));
 	if (!c->chunk[index])
@@ -67,7 +68,7 @@ static int accept_chunk(struct check *c, uint32_t index, uint64_t offset)
 /* Order: the whole first line, non-temporal, which heals poison; fence. */
 static void write_header(struct check *c, uint64_t offset, uint32_t index)
 {
-	uint32_t line[16] = {DXF_CHUNK_MAGIC, index};
+	uint32_t line[16] = { DXF_CHUNK_MAGIC, index };
 
 	check_overwrite(c, offset, line, sizeof(line));
 }
@@ -99,23 +100,23 @@ static bool chunk_can_be(struct check *c, uint32_t index, uint64_t offset, bool 
 	return ck_space_claim_unit(c, offset, DXF_UNIT_INODES) == CLAIM_OK;
 }
 
-static int check_map_word(struct check *c, uint32_t index, uint64_t offset)
+static errint_t check_map_word(struct check *c, uint32_t index, uint64_t offset)
 {
 	bool named;
 
 	if (!chunk_can_be(c, index, offset, &named)) {
-		if (check_found(c, CHECK_CHUNK_MAP, 0, "inode chunk %" PRIu32
-				" can't be at %" PRIu64, index, offset))
+		if (check_found(c, CHECK_CHUNK_MAP, 0,
+				"inode chunk %" PRIu32 " can't be at %" PRIu64, index, offset))
 			check_store64(c, map_offset(c, index), 0);
 		return 0;
 	}
-	if (!named && check_found(c, CHECK_CHUNK_HEADER, 0, "inode chunk %" PRIu32
-				  " has a wrong header", index))
+	if (!named && check_found(c, CHECK_CHUNK_HEADER, 0,
+				  "inode chunk %" PRIu32 " has a wrong header", index))
 		write_header(c, offset, index);
 	return accept_chunk(c, index, offset);
 }
 
-static int check_map(struct check *c)
+static errint_t check_map(struct check *c)
 {
 	uint64_t words[MAP_AT_ONCE];
 	int err = 0;
@@ -125,8 +126,8 @@ static int check_map(struct check *c)
 
 		if (check_read(c, words, map_offset(c, index), count * 8) != 0) {
 			memset(words, 0, sizeof(words));
-			if (check_found(c, CHECK_POISON, 0, "inode map from %" PRIu32
-					" on: poisoned", index))
+			if (check_found(c, CHECK_POISON, 0,
+					"inode map from %" PRIu32 " on: poisoned", index))
 				check_overwrite(c, map_offset(c, index), words, count * 8);
 		}
 		for (uint32_t i = 0; !err && i < count; i++)
@@ -137,7 +138,7 @@ static int check_map(struct check *c)
 }
 
 /* A unit that says it holds inodes, but the map doesn't know it. */
-static int check_stray(struct check *c, uint64_t unit)
+static errint_t check_stray(struct check *c, uint64_t unit)
 {
 	uint64_t offset = unit * DXF_UNIT_SIZE;
 	uint32_t index;
@@ -145,13 +146,14 @@ static int check_stray(struct check *c, uint64_t unit)
 	if (!header_says(c, offset, &index) || index >= c->chunks || c->chunk[index] ||
 	    ck_space_claim_unit(c, offset, DXF_UNIT_INODES) != CLAIM_OK)
 		return 0;
-	if (check_found(c, CHECK_CHUNK_LOST, 0, "inode chunk %" PRIu32 " is at %" PRIu64
-			", the inode map does not say so", index, offset))
+	if (check_found(c, CHECK_CHUNK_LOST, 0,
+			"inode chunk %" PRIu32 " is at %" PRIu64 ", the inode map does not say so",
+			index, offset))
 		check_store64(c, map_offset(c, index), offset);
 	return accept_chunk(c, index, offset);
 }
 
-static int find_strays(struct check *c)
+static errint_t find_strays(struct check *c)
 {
 	uint64_t words[MAP_AT_ONCE];
 	int err = 0;
@@ -168,7 +170,7 @@ static int find_strays(struct check *c)
 	return err;
 }
 
-int ck_chunk_pass(struct check *c)
+errint_t ck_chunk_pass(struct check *c)
 {
 	int err;
 
@@ -210,7 +212,7 @@ void ck_inode_mark_orphan(struct check *c, uint32_t ino, bool orphan)
 	set_bit(c, ino, offsetof(struct dxf_chunk, orphan), orphan);
 }
 
-static int free_slot_of(struct check *c, uint32_t index, uint32_t *ret_ino)
+static errint_t free_slot_of(struct check *c, uint32_t index, uint32_t *ret_ino)
 {
 	uint64_t used[DXF_CHUNK_INODES / 64];
 
@@ -226,7 +228,7 @@ static int free_slot_of(struct check *c, uint32_t index, uint32_t *ret_ino)
 	return -ENOSPC;
 }
 
-int ck_inode_free_slot(struct check *c, uint32_t *ret_ino)
+errint_t ck_inode_free_slot(struct check *c, uint32_t *ret_ino)
 {
 	for (uint32_t index = 0; index < c->chunks; index++)
 		if (c->chunk[index] && free_slot_of(c, index, ret_ino) == 0)
@@ -258,16 +260,16 @@ void ck_chunk_bitmaps(struct check *c, uint32_t index, uint64_t *ret_used, uint6
 	if (check_read(c, ret_used, offset + offsetof(struct dxf_chunk, used),
 		       DXF_CHUNK_INODES / 8) != 0) {
 		rebuild_used(c, index, ret_used);
-		if (check_found(c, CHECK_POISON, 0, "inode chunk %" PRIu32
-				": poisoned bitmap of inodes in use", index))
+		if (check_found(c, CHECK_POISON, 0,
+				"inode chunk %" PRIu32 ": poisoned bitmap of inodes in use", index))
 			check_overwrite(c, offset + offsetof(struct dxf_chunk, used), ret_used,
 					DXF_CHUNK_INODES / 8);
 	}
 	if (check_read(c, ret_orphan, offset + offsetof(struct dxf_chunk, orphan),
 		       DXF_CHUNK_INODES / 8) != 0) {
 		memset(ret_orphan, 0, DXF_CHUNK_INODES / 8);
-		if (check_found(c, CHECK_POISON, 0, "inode chunk %" PRIu32
-				": poisoned bitmap of orphans", index))
+		if (check_found(c, CHECK_POISON, 0,
+				"inode chunk %" PRIu32 ": poisoned bitmap of orphans", index))
 			check_overwrite(c, offset + offsetof(struct dxf_chunk, orphan), ret_orphan,
 					DXF_CHUNK_INODES / 8);
 	}

@@ -8,8 +8,9 @@
 #include <sys/stat.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
-static int make_lost_found(struct check *c)
+static errint_t make_lost_found(struct check *c)
 {
 	uint32_t ino;
 	int err = ck_inode_free_slot(c, &ino);
@@ -39,7 +40,7 @@ static bool have_lost_found(struct check *c)
 	return make_lost_found(c) == 0;
 }
 
-static int connect(struct check *c, uint32_t ino, const char *what)
+static errint_t connect(struct check *c, uint32_t ino, const char *what)
 {
 	bool is_dir = (*ck_inode_state(c, ino) & INODE_TYPE) == DT_DIR;
 	bool repair = check_found(c, CHECK_LOST, ino, "%s", what);
@@ -69,7 +70,7 @@ static int connect(struct check *c, uint32_t ino, const char *what)
 }
 
 /* A directory of a circle: its name goes when its parent is written anew. */
-static int connect_circle(struct check *c, uint32_t ino)
+static errint_t connect_circle(struct check *c, uint32_t ino)
 {
 	uint32_t parent = ck_dir_find(c, ino)->parent;
 	int err = connect(c, ino, "a directory in a circle");
@@ -122,7 +123,7 @@ static void mark_reached(struct check *c, uint32_t ino)
 	}
 }
 
-static int reach(struct check *c, size_t i)
+static errint_t reach(struct check *c, size_t i)
 {
 	uint32_t ino = c->dirs.item[i].ino, top = climb(c, ino);
 	uint8_t state = top ? *ck_inode_state(c, top) : 0;
@@ -138,7 +139,7 @@ static int reach(struct check *c, size_t i)
 	return err;
 }
 
-static int connect_files(struct check *c, uint32_t index)
+static errint_t connect_files(struct check *c, uint32_t index)
 {
 	int err = 0;
 
@@ -152,7 +153,7 @@ static int connect_files(struct check *c, uint32_t index)
 	return err;
 }
 
-int ck_connect_pass(struct check *c)
+errint_t ck_connect_pass(struct check *c)
 {
 	size_t count = c->dirs.count;
 	int err = 0;

@@ -3,8 +3,9 @@
 #include <sys/stat.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
-static int check_links(struct check *c, uint32_t ino, uint32_t missing)
+static errint_t check_links(struct check *c, uint32_t ino, uint32_t missing)
 {
 	struct dxf_inode inode;
 	int err = ck_inode_load(c, ino, &inode);
@@ -21,14 +22,15 @@ static int check_links(struct check *c, uint32_t ino, uint32_t missing)
 	return err;
 }
 
-int ck_count_pass(struct check *c)
+errint_t ck_count_pass(struct check *c)
 {
 	int err = 0;
 
 	for (uint32_t index = 0; !err && index < c->chunks; index++) {
 		const struct chunk_state *chunk = c->chunk[index];
 
-		for (unsigned slot = DXF_CHUNK_FIRST; chunk && !err && slot < DXF_CHUNK_INODES; slot++)
+		for (unsigned slot = DXF_CHUNK_FIRST; chunk && !err && slot < DXF_CHUNK_INODES;
+		     slot++)
 			if (chunk->state[slot] & INODE_NAMED && chunk->links[slot])
 				err = check_links(c, index * (uint32_t)DXF_CHUNK_INODES + slot,
 						  chunk->links[slot]);

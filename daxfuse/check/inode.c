@@ -13,6 +13,7 @@
 
 #include "daxfuse/base/crc.h"
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 uint32_t ck_inode_crc_of(const struct dxf_inode *inode)
 {
@@ -26,18 +27,18 @@ uint32_t ck_inode_crc_of(const struct dxf_inode *inode)
 	return crc32c(crc, &copy.btime, sizeof(copy) - offsetof(struct dxf_inode, btime));
 }
 
-int ck_inode_load(struct check *c, uint32_t ino, struct dxf_inode *ret_inode)
+errint_t ck_inode_load(struct check *c, uint32_t ino, struct dxf_inode *ret_inode)
 {
 	return check_read(c, ret_inode, ck_inode_offset(c, ino), sizeof(*ret_inode));
 }
 
-int ck_inode_store(struct check *c, struct dxf_inode *inode)
+errint_t ck_inode_store(struct check *c, struct dxf_inode *inode)
 {
 	inode->crc = ck_inode_crc_of(inode);
 	return check_commit(c, ck_inode_offset(c, inode->ino), inode, sizeof(*inode));
 }
 
-int ck_inode_set_parent(struct check *c, uint32_t ino, uint32_t parent)
+errint_t ck_inode_set_parent(struct check *c, uint32_t ino, uint32_t parent)
 {
 	struct dxf_inode inode;
 	int err = ck_inode_load(c, ino, &inode);
@@ -46,7 +47,7 @@ int ck_inode_set_parent(struct check *c, uint32_t ino, uint32_t parent)
 	return err ? err : ck_inode_store(c, &inode);
 }
 
-int ck_inode_add_links(struct check *c, uint32_t ino, int32_t links)
+errint_t ck_inode_add_links(struct check *c, uint32_t ino, int32_t links)
 {
 	struct dxf_inode inode;
 	int err = ck_inode_load(c, ino, &inode);
@@ -134,15 +135,16 @@ static void check_orphan(struct subject *s, bool orphan)
 	bool should = s->inode.nlink == 0 || s->truncating;
 
 	if (orphan != should &&
-	    check_found(c, CHECK_ORPHAN_BIT, s->ino, should ? "should be an orphan" :
-			"an orphan with links and nothing to truncate"))
+	    check_found(c, CHECK_ORPHAN_BIT, s->ino,
+			should ? "should be an orphan"
+			       : "an orphan with links and nothing to truncate"))
 		ck_inode_mark_orphan(c, s->ino, should);
 	if (should && c->options->settled)
 		check_found(c, CHECK_ORPHAN, s->ino, "an orphan was left behind");
 	c->result.orphans += should;
 }
 
-static int open_directory(struct subject *s)
+static errint_t open_directory(struct subject *s)
 {
 	struct dir *dir = ck_dir_add(s->c, s->ino);
 
@@ -196,9 +198,9 @@ static void reject_inode(struct check *c, uint32_t ino, bool poisoned, const cha
 		wipe(c, ino);
 }
 
-static int check_inode(struct check *c, uint32_t ino, bool orphan)
+static errint_t check_inode(struct check *c, uint32_t ino, bool orphan)
 {
-	struct subject s = {.c = c, .ino = ino};
+	struct subject s = { .c = c, .ino = ino };
 	int err = ck_inode_load(c, ino, &s.inode);
 	const char *why = err ? "poisoned" : reject(&s);
 
@@ -228,7 +230,7 @@ static int check_inode(struct check *c, uint32_t ino, bool orphan)
 	return err;
 }
 
-static int check_chunk(struct check *c, uint32_t index)
+static errint_t check_chunk(struct check *c, uint32_t index)
 {
 	uint64_t used[DXF_CHUNK_INODES / 64], orphan[DXF_CHUNK_INODES / 64];
 	uint32_t first = index * (uint32_t)DXF_CHUNK_INODES;
@@ -256,7 +258,7 @@ static int check_chunk(struct check *c, uint32_t index)
 
 static bool is_root(struct check *c, const uint64_t *used)
 {
-	struct subject s = {.c = c, .ino = DXF_ROOT_INO};
+	struct subject s = { .c = c, .ino = DXF_ROOT_INO };
 
 	return used[0] >> DXF_ROOT_INO & 1 && ck_inode_load(c, DXF_ROOT_INO, &s.inode) == 0 &&
 	       !reject(&s) && S_ISDIR(s.inode.mode);
@@ -264,7 +266,7 @@ static bool is_root(struct check *c, const uint64_t *used)
 
 /* Without a root nothing can be reached: an empty one, so that the files below the old one are
  * found in lost+found. */
-static int check_root(struct check *c)
+static errint_t check_root(struct check *c)
 {
 	uint64_t used[DXF_CHUNK_INODES / 64], orphan[DXF_CHUNK_INODES / 64];
 
@@ -281,12 +283,16 @@ static int check_root(struct check *c)
 	return ck_inode_make_directory(c, DXF_ROOT_INO, S_IFDIR | 0755);
 }
 
-int ck_inode_make_directory(struct check *c, uint32_t ino, uint32_t mode)
+errint_t ck_inode_make_directory(struct check *c, uint32_t ino, uint32_t mode)
 {
-	struct dxf_inode old = {0};
+	struct dxf_inode old = { 0 };
 	struct timespec now;
 	struct dxf_inode inode = {
-		.magic = DXF_INODE_MAGIC, .ino = ino, .mode = mode, .nlink = 2, .parent = DXF_ROOT_INO,
+		.magic = DXF_INODE_MAGIC,
+		.ino = ino,
+		.mode = mode,
+		.nlink = 2,
+		.parent = DXF_ROOT_INO,
 	};
 	int err;
 
@@ -306,7 +312,7 @@ int ck_inode_make_directory(struct check *c, uint32_t ino, uint32_t mode)
 	return err;
 }
 
-int ck_inode_pass(struct check *c)
+errint_t ck_inode_pass(struct check *c)
 {
 	int err = check_root(c);
 

@@ -9,6 +9,7 @@
 
 #include "daxfuse/base/crc.h"
 #include "state.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/journal.h"
 
 struct journal_view {
@@ -73,7 +74,7 @@ static void erase(struct check *c, uint32_t i)
 	check_overwrite(c, c->vol.super.journal_offset + i * DXF_JOURNAL_SIZE, &none, sizeof(none));
 }
 
-static int add_to_view(struct check *c, struct journal_record *record)
+static errint_t add_to_view(struct check *c, struct journal_record *record)
 {
 	size_t count = c->view ? c->view->count : 0;
 	struct journal_view *view = realloc(c->view, sizeof(*view) + (count + 1) * sizeof(record));
@@ -86,14 +87,15 @@ static int add_to_view(struct check *c, struct journal_record *record)
 	return 0;
 }
 
-static int check_journal(struct check *c, uint32_t i, struct journal_record **record)
+static errint_t check_journal(struct check *c, uint32_t i, struct journal_record **record)
 {
 	int live = read_record(c, i, *record), err;
 
 	if (live < 0) {
 		if (check_found(c, live == -EIO ? CHECK_POISON : CHECK_JOURNAL_BAD, 0,
-				"journal %u: %s", i, live == -EIO ? "poisoned" :
-				"the record would change what no record may change"))
+				"journal %u: %s", i,
+				live == -EIO ? "poisoned"
+					     : "the record would change what no record may change"))
 			erase(c, i);
 		return 0;
 	}
@@ -110,7 +112,7 @@ static int check_journal(struct check *c, uint32_t i, struct journal_record **re
 	return err ? err : *record ? 0 : -ENOMEM;
 }
 
-int ck_journal_pass(struct check *c)
+errint_t ck_journal_pass(struct check *c)
 {
 	struct journal_record *record = malloc(sizeof(*record));
 	unsigned replayed;
@@ -148,7 +150,8 @@ static void apply_op(const struct dxf_journal_op *op, const char *bytes, uint64_
 	}
 }
 
-void ck_journal_view_apply(const struct journal_view *view, uint64_t offset, void *dst, size_t length)
+void ck_journal_view_apply(const struct journal_view *view, uint64_t offset, void *dst,
+			   size_t length)
 {
 	struct dxf_journal_op op;
 

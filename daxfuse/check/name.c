@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 static void wrong_name(struct check *c, struct dir *dir, const struct name *name,
 		       enum check_problem problem, const char *what)
@@ -25,7 +26,7 @@ static void count_directory(struct check *c, uint32_t parent, uint32_t ino)
 	*ck_inode_links(c, parent) += 1;
 }
 
-static int look_at_directory(struct check *c, struct dir *dir, const struct name *name)
+static errint_t look_at_directory(struct check *c, struct dir *dir, const struct name *name)
 {
 	struct dir *child = ck_dir_find(c, name->ino);
 	struct misplaced *misplaced;
@@ -46,7 +47,7 @@ static int look_at_directory(struct check *c, struct dir *dir, const struct name
 	return 0;
 }
 
-static int look_at(struct check *c, struct dir *dir, const struct name *name, void *arg)
+static errint_t look_at(struct check *c, struct dir *dir, const struct name *name, void *arg)
 {
 	uint8_t *state = ck_inode_state(c, name->ino), type = state ? *state & INODE_TYPE : 0;
 
@@ -56,7 +57,8 @@ static int look_at(struct check *c, struct dir *dir, const struct name *name, vo
 	}
 	if (name->type != type)
 		wrong_name(c, dir, name, CHECK_TYPE, "of another file type");
-	if (dir->ino == DXF_ROOT_INO && type == DT_DIR && name->length == sizeof("lost+found") - 1 &&
+	if (dir->ino == DXF_ROOT_INO && type == DT_DIR &&
+	    name->length == sizeof("lost+found") - 1 &&
 	    memcmp(name->text, "lost+found", name->length) == 0)
 		c->lost_found = name->ino;
 	if (type == DT_DIR)
@@ -66,7 +68,7 @@ static int look_at(struct check *c, struct dir *dir, const struct name *name, vo
 	return 0;
 }
 
-static int check_directory(struct check *c, struct dir *dir)
+static errint_t check_directory(struct check *c, struct dir *dir)
 {
 	struct dxf_inode inode;
 	uint64_t slots;
@@ -75,8 +77,8 @@ static int check_directory(struct check *c, struct dir *dir)
 	if (err)
 		return err;
 	if (!dir->rebuild && slots != dir->entries &&
-	    check_found(c, CHECK_ENTRIES, dir->ino, "%" PRIu64 " slots in use, says %" PRIu64, slots,
-			dir->entries)) {
+	    check_found(c, CHECK_ENTRIES, dir->ino, "%" PRIu64 " slots in use, says %" PRIu64,
+			slots, dir->entries)) {
 		err = ck_inode_load(c, dir->ino, &inode);
 		inode.entries = slots;
 		if (!err)
@@ -87,7 +89,7 @@ static int check_directory(struct check *c, struct dir *dir)
 }
 
 /* All other names are known now. */
-static int place(struct check *c, const struct misplaced *misplaced)
+static errint_t place(struct check *c, const struct misplaced *misplaced)
 {
 	struct dir *child = ck_dir_find(c, misplaced->ino);
 
@@ -99,8 +101,9 @@ static int place(struct check *c, const struct misplaced *misplaced)
 		return 0;
 	}
 	count_directory(c, misplaced->found_in, misplaced->ino);
-	if (check_found(c, CHECK_PARENT, misplaced->ino, "\"..\" is %" PRIu32 ", should be %" PRIu32,
-			child->parent, misplaced->found_in)) {
+	if (check_found(c, CHECK_PARENT, misplaced->ino,
+			"\"..\" is %" PRIu32 ", should be %" PRIu32, child->parent,
+			misplaced->found_in)) {
 		int err = ck_inode_set_parent(c, misplaced->ino, misplaced->found_in);
 
 		if (err)
@@ -110,7 +113,7 @@ static int place(struct check *c, const struct misplaced *misplaced)
 	return 0;
 }
 
-int ck_name_pass(struct check *c)
+errint_t ck_name_pass(struct check *c)
 {
 	struct dir *root = ck_dir_find(c, DXF_ROOT_INO);
 	int err = 0;
@@ -119,7 +122,8 @@ int ck_name_pass(struct check *c)
 		*ck_inode_state(c, DXF_ROOT_INO) |= INODE_NAMED | INODE_REACHED;
 		*ck_inode_links(c, DXF_ROOT_INO) += 2;
 		if (root->parent != DXF_ROOT_INO &&
-		    check_found(c, CHECK_PARENT, DXF_ROOT_INO, "\"..\" of the root is not the root"))
+		    check_found(c, CHECK_PARENT, DXF_ROOT_INO,
+				"\"..\" of the root is not the root"))
 			err = ck_inode_set_parent(c, DXF_ROOT_INO, DXF_ROOT_INO);
 	}
 	for (size_t i = 0; !err && i < c->dirs.count; i++) {

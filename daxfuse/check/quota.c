@@ -8,6 +8,7 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 static size_t usage_slot(const struct usage *table, size_t room, uint32_t project)
 {
@@ -18,7 +19,7 @@ static size_t usage_slot(const struct usage *table, size_t room, uint32_t projec
 	return at;
 }
 
-static int grow(struct check *c)
+static errint_t grow(struct check *c)
 {
 	size_t room = c->usage_room ? c->usage_room * 2 : 64;
 	struct usage *table = calloc(room, sizeof(*table));
@@ -34,7 +35,7 @@ static int grow(struct check *c)
 	return 0;
 }
 
-int ck_usage_add(struct check *c, uint32_t project, int64_t blocks, int64_t inodes)
+errint_t ck_usage_add(struct check *c, uint32_t project, int64_t blocks, int64_t inodes)
 {
 	struct usage *usage;
 
@@ -52,7 +53,7 @@ int ck_usage_add(struct check *c, uint32_t project, int64_t blocks, int64_t inod
 
 static struct usage usage_of(const struct check *c, uint32_t project)
 {
-	struct usage none = {.project = project};
+	struct usage none = { .project = project };
 
 	if (!c->usage_room)
 		return none;
@@ -89,9 +90,10 @@ static void check_counts(struct check *c, struct dxf_quota *record, uint32_t slo
 
 	if (record->blocks == use.blocks && record->inodes == use.inodes)
 		return;
-	if (!check_found(c, CHECK_QUOTA, 0, "project %" PRIu32 " holds %" PRIu64 " blocks and %" PRIu64
-			 " inodes, its record says %" PRIu64 " and %" PRIu64, record->project,
-			 use.blocks, use.inodes, record->blocks, record->inodes))
+	if (!check_found(c, CHECK_QUOTA, 0,
+			 "project %" PRIu32 " holds %" PRIu64 " blocks and %" PRIu64
+			 " inodes, its record says %" PRIu64 " and %" PRIu64,
+			 record->project, use.blocks, use.inodes, record->blocks, record->inodes))
 		return;
 	record->blocks = use.blocks;
 	record->inodes = use.inodes;
@@ -104,8 +106,10 @@ static void check_places(struct check *c, const struct dxf_quota *table, uint32_
 {
 	for (uint32_t slot = 0; slot < count; slot++)
 		if (table[slot].project && lookup(table, count, table[slot].project) != slot)
-			*ret_wrong |= check_found(c, CHECK_QUOTA, 0, "the record of project %" PRIu32
-						  " is not where it is looked for", table[slot].project);
+			*ret_wrong |= check_found(c, CHECK_QUOTA, 0,
+						  "the record of project %" PRIu32
+						  " is not where it is looked for",
+						  table[slot].project);
 	for (size_t i = 0; i < c->usage_room; i++) {
 		uint32_t project = c->usage[i].project, slot;
 
@@ -113,12 +117,13 @@ static void check_places(struct check *c, const struct dxf_quota *table, uint32_
 			continue;
 		slot = lookup(table, count, project);
 		if (slot == count || !table[slot].project)
-			*ret_wrong |= check_found(c, CHECK_QUOTA, 0, "project %" PRIu32
-						  " has no record", project);
+			*ret_wrong |= check_found(c, CHECK_QUOTA, 0,
+						  "project %" PRIu32 " has no record", project);
 	}
 }
 
-static void insert(struct check *c, struct dxf_quota *table, uint32_t count, struct dxf_quota record)
+static void insert(struct check *c, struct dxf_quota *table, uint32_t count,
+		   struct dxf_quota record)
 {
 	uint32_t slot = lookup(table, count, record.project);
 
@@ -128,7 +133,7 @@ static void insert(struct check *c, struct dxf_quota *table, uint32_t count, str
 		table[slot] = record;
 }
 
-static int write_anew(struct check *c, const struct dxf_quota *table, uint32_t count)
+static errint_t write_anew(struct check *c, const struct dxf_quota *table, uint32_t count)
 {
 	CLEANUP_FREE struct dxf_quota *fresh = calloc(count, sizeof(*fresh));
 
@@ -139,9 +144,10 @@ static int write_anew(struct check *c, const struct dxf_quota *table, uint32_t c
 			insert(c, fresh, count, table[slot]);
 	for (size_t i = 0; i < c->usage_room; i++)
 		if (c->usage[i].blocks || c->usage[i].inodes)
-			insert(c, fresh, count, (struct dxf_quota){
-				.project = c->usage[i].project, .blocks = c->usage[i].blocks,
-				.inodes = c->usage[i].inodes});
+			insert(c, fresh, count,
+			       (struct dxf_quota){ .project = c->usage[i].project,
+						   .blocks = c->usage[i].blocks,
+						   .inodes = c->usage[i].inodes });
 	check_overwrite(c, record_offset(c, 0), fresh, count * sizeof(*fresh));
 	return 0;
 }
@@ -159,7 +165,7 @@ static void read_table(struct check *c, struct dxf_quota *table, uint32_t count)
 	}
 }
 
-int ck_quota_pass(struct check *c)
+errint_t ck_quota_pass(struct check *c)
 {
 	uint32_t count = c->vol.super.quota_count;
 	CLEANUP_FREE struct dxf_quota *table = malloc(count * sizeof(*table));

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 enum { FILL = 40 }; /* slots of a bucket, of 62, that are filled on average */
 
@@ -21,13 +22,13 @@ struct rebuild {
 	VECTOR(struct name) name;
 	uint64_t buckets, slots;
 	uint64_t *entry; /* of buckets, then of the tables above */
-	uint64_t held; /* blocks */
+	uint64_t held;   /* blocks */
 	unsigned renamed;
 };
 
 /* ---- which names ---------------------------------------------------------- */
 
-static int keep(struct check *c, struct dir *dir, const struct name *name, void *arg)
+static errint_t keep(struct check *c, struct dir *dir, const struct name *name, void *arg)
 {
 	struct rebuild *r = arg;
 	uint8_t *state = ck_inode_state(c, name->ino);
@@ -49,15 +50,15 @@ static int keep(struct check *c, struct dir *dir, const struct name *name, void 
 	return 0;
 }
 
-static int keep_text(struct rebuild *r, uint32_t ino, const char *text)
+static errint_t keep_text(struct rebuild *r, uint32_t ino, const char *text)
 {
-	struct name name = {.ino = ino, .length = (uint8_t)strlen(text)};
+	struct name name = { .ino = ino, .length = (uint8_t)strlen(text) };
 
 	memcpy(name.text, text, name.length);
 	return keep(r->c, r->dir, &name, r);
 }
 
-static int collect(struct rebuild *r)
+static errint_t collect(struct rebuild *r)
 {
 	struct check *c = r->c;
 	uint64_t slots;
@@ -135,7 +136,7 @@ static void assign_keys(struct rebuild *r)
 
 /* ---- blocks --------------------------------------------------------------- */
 
-static int new_block(struct rebuild *r, uint64_t index, uint64_t *ret_offset)
+static errint_t new_block(struct rebuild *r, uint64_t index, uint64_t *ret_offset)
 {
 	int err = ck_space_take_block(r->c, ret_offset);
 
@@ -162,7 +163,8 @@ static void fill_slot(struct dxf_bucket *bucket, unsigned at, const struct name 
 }
 
 /* One block with as many of the names [from, to) as fit; where it stopped. */
-static size_t fill_bucket(const struct rebuild *r, struct dxf_bucket *bucket, size_t from, size_t to)
+static size_t fill_bucket(const struct rebuild *r, struct dxf_bucket *bucket, size_t from,
+			  size_t to)
 {
 	unsigned at = 0;
 
@@ -178,12 +180,13 @@ static size_t fill_bucket(const struct rebuild *r, struct dxf_bucket *bucket, si
 }
 
 /* Names [from, to) of a bucket, in the block at offset and others behind it. */
-static int write_chain(struct rebuild *r, uint64_t index, size_t from, size_t to, uint64_t offset)
+static errint_t write_chain(struct rebuild *r, uint64_t index, size_t from, size_t to,
+			    uint64_t offset)
 {
 	int err = 0;
 
 	while (!err && offset) {
-		struct dxf_bucket bucket = {.magic = DXF_BUCKET_MAGIC};
+		struct dxf_bucket bucket = { .magic = DXF_BUCKET_MAGIC };
 
 		from = fill_bucket(r, &bucket, from, to);
 		if (from < to)
@@ -199,14 +202,15 @@ static int compare_bucket(const void *a, const void *b, void *arg)
 {
 	const struct name *x = a, *y = b;
 	const struct rebuild *r = arg;
-	uint64_t in_x = ck_name_bucket(x->key, r->buckets), in_y = ck_name_bucket(y->key, r->buckets);
+	uint64_t in_x = ck_name_bucket(x->key, r->buckets),
+		 in_y = ck_name_bucket(y->key, r->buckets);
 
 	if (in_x != in_y)
 		return in_x < in_y ? -1 : 1;
 	return x->key < y->key ? -1 : x->key > y->key;
 }
 
-static int write_buckets(struct rebuild *r)
+static errint_t write_buckets(struct rebuild *r)
 {
 	size_t from = 0, to;
 	int err = 0;
@@ -232,14 +236,15 @@ static int write_buckets(struct rebuild *r)
 }
 
 /* One level of tables over count entries: entry[] becomes that of the tables. */
-static int write_tables(struct rebuild *r, uint64_t *count)
+static errint_t write_tables(struct rebuild *r, uint64_t *count)
 {
 	uint64_t tables = div_round_up(*count, DXF_TABLE_COUNT);
 	int err = 0;
 
 	for (uint64_t t = 0; !err && t < tables; t++) {
-		uint64_t table[DXF_TABLE_COUNT] = {0}, offset = 0;
-		uint64_t first = t * DXF_TABLE_COUNT, n = MIN(*count - first, (uint64_t)DXF_TABLE_COUNT);
+		uint64_t table[DXF_TABLE_COUNT] = { 0 }, offset = 0;
+		uint64_t first = t * DXF_TABLE_COUNT,
+			 n = MIN(*count - first, (uint64_t)DXF_TABLE_COUNT);
 
 		memcpy(table, &r->entry[first], n * sizeof(table[0]));
 		err = new_block(r, DIR_BLOCK_TABLE, &offset);
@@ -251,7 +256,7 @@ static int write_tables(struct rebuild *r, uint64_t *count)
 	return err;
 }
 
-static int write_map(struct rebuild *r, struct dxf_inode *inode)
+static errint_t write_map(struct rebuild *r, struct dxf_inode *inode)
 {
 	uint64_t count = r->buckets;
 	uint8_t levels = 0;
@@ -286,7 +291,7 @@ static void release(struct check *c, size_t first, size_t count)
 	}
 }
 
-static int switch_over(struct rebuild *r)
+static errint_t switch_over(struct rebuild *r)
 {
 	struct dxf_inode inode;
 	int err = ck_inode_load(r->c, r->dir->ino, &inode);
@@ -302,9 +307,9 @@ static int switch_over(struct rebuild *r)
 }
 
 /* The old blocks are not released yet: another directory may read them, too. */
-static int rebuild(struct check *c, struct dir *dir)
+static errint_t rebuild(struct check *c, struct dir *dir)
 {
-	struct rebuild r = {.c = c, .dir = dir};
+	struct rebuild r = { .c = c, .dir = dir };
 	int err = collect(&r);
 
 	dir->old_first = dir->first;
@@ -330,7 +335,7 @@ static int rebuild(struct check *c, struct dir *dir)
 	return err;
 }
 
-int ck_rebuild_pass(struct check *c)
+errint_t ck_rebuild_pass(struct check *c)
 {
 	int err = 0;
 

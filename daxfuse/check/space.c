@@ -11,10 +11,11 @@
 #include <string.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 #define WORDS_AT_ONCE 512
 
-int ck_space_open(struct check *c)
+errint_t ck_space_open(struct check *c)
 {
 	uint64_t first = c->vol.super.data_offset / DXF_UNIT_SIZE;
 
@@ -115,7 +116,7 @@ static unsigned count_bits(const uint64_t *have, const uint64_t *without)
 static void check_bitmap(struct check *c, uint64_t unit, bool quiet)
 {
 	const uint64_t *use = c->block_use[unit];
-	uint64_t media[8] = {0};
+	uint64_t media[8] = { 0 };
 	unsigned lost, free;
 	bool repair;
 
@@ -128,11 +129,13 @@ static void check_bitmap(struct check *c, uint64_t unit, bool quiet)
 			return;
 		repair = quiet;
 		if (!quiet && lost)
-			repair = check_found(c, CHECK_BLOCK_LOST, 0, "unit %" PRIu64
-					     ": %u blocks are taken, but not used", unit, lost);
+			repair = check_found(c, CHECK_BLOCK_LOST, 0,
+					     "unit %" PRIu64 ": %u blocks are taken, but not used",
+					     unit, lost);
 		if (!quiet && free)
-			repair = check_found(c, CHECK_BLOCK_FREE, 0, "unit %" PRIu64
-					     ": %u blocks are used, but not taken", unit, free);
+			repair = check_found(c, CHECK_BLOCK_FREE, 0,
+					     "unit %" PRIu64 ": %u blocks are used, but not taken",
+					     unit, free);
 	}
 	if (repair)
 		check_overwrite(c, bitmap_offset(c, unit), use, sizeof(c->block_use[0]));
@@ -149,7 +152,7 @@ static void set_state(struct check *c, uint64_t unit)
 
 static void check_unit(struct check *c, uint64_t unit, uint64_t word, bool quiet)
 {
-	static const char *const name[] = {"free", "data", "broken", "inodes", "system"};
+	static const char *const name[] = { "free", "data", "broken", "inodes", "system" };
 	enum dxf_unit_state use = c->unit_use[unit];
 	const char *says = word < ARRAY_SIZE(name) ? name[word] : "nonsense";
 	bool repair = quiet;
@@ -161,11 +164,12 @@ static void check_unit(struct check *c, uint64_t unit, uint64_t word, bool quiet
 	if (word == use)
 		return;
 	if (!quiet && use == DXF_UNIT_FREE)
-		repair = check_found(c, CHECK_UNIT_LOST, 0, "unit %" PRIu64
-				     " is not used, its word says %s", unit, says);
+		repair = check_found(c, CHECK_UNIT_LOST, 0,
+				     "unit %" PRIu64 " is not used, its word says %s", unit, says);
 	else if (!quiet)
-		repair = check_found(c, CHECK_UNIT_STATE, 0, "unit %" PRIu64
-				     " is used as %s, its word says %s", unit, name[use], says);
+		repair = check_found(c, CHECK_UNIT_STATE, 0,
+				     "unit %" PRIu64 " is used as %s, its word says %s", unit,
+				     name[use], says);
 	if (repair)
 		set_state(c, unit);
 }
@@ -196,8 +200,8 @@ int ck_space_pass(struct check *c, bool quiet)
 
 		check_progress(c, "units", unit, c->units);
 		if (check_read(c, words, word_offset(c, unit), count * 8) != 0) {
-			if (!check_found(c, CHECK_POISON, 0, "units from %" PRIu64
-					 " on: poisoned words", unit))
+			if (!check_found(c, CHECK_POISON, 0,
+					 "units from %" PRIu64 " on: poisoned words", unit))
 				continue;
 			memset(words, 0, sizeof(words));
 			check_overwrite(c, word_offset(c, unit), words, count * 8);
@@ -222,7 +226,7 @@ static bool is_bad(const struct check *c, uint64_t offset, uint64_t length)
 	return false;
 }
 
-static int take_block_of(struct check *c, uint64_t unit, uint64_t *ret_offset)
+static errint_t take_block_of(struct check *c, uint64_t unit, uint64_t *ret_offset)
 {
 	uint64_t offset = unit * DXF_UNIT_SIZE;
 
@@ -245,7 +249,7 @@ static int take_block_of(struct check *c, uint64_t unit, uint64_t *ret_offset)
 }
 
 /* A free unit may be marked as broken on media: set_state() makes no difference. */
-int ck_space_take_block(struct check *c, uint64_t *ret_offset)
+errint_t ck_space_take_block(struct check *c, uint64_t *ret_offset)
 {
 	for (; c->cursor < c->units; c->cursor++) {
 		uint8_t use = c->unit_use[c->cursor];
@@ -257,7 +261,7 @@ int ck_space_take_block(struct check *c, uint64_t *ret_offset)
 	return -ENOSPC;
 }
 
-int ck_space_take_unit(struct check *c, enum dxf_unit_state state, uint64_t *ret_offset)
+errint_t ck_space_take_unit(struct check *c, enum dxf_unit_state state, uint64_t *ret_offset)
 {
 	for (uint64_t unit = c->units - 1; unit > 0; unit--) {
 		uint64_t offset = unit * DXF_UNIT_SIZE;

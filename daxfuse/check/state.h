@@ -23,6 +23,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "check.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/format.h"
 #include "daxfuse/media/volume.h"
 
@@ -52,13 +53,13 @@ struct dir_block {
 
 struct dir {
 	uint32_t ino;
-	uint32_t parent;  /* as far as is known the right one */
+	uint32_t parent; /* as far as is known the right one */
 	uint32_t project;
 	bool rebuild;
-	uint64_t buckets; /* that it should have */
-	uint64_t entries; /* slots that it says it has */
-	uint64_t held;    /* blocks it holds, without xattrs */
-	size_t first, count; /* of check.dir_block */
+	uint64_t buckets;            /* that it should have */
+	uint64_t entries;            /* slots that it says it has */
+	uint64_t held;               /* blocks it holds, without xattrs */
+	size_t first, count;         /* of check.dir_block */
 	size_t old_first, old_count; /* what it lay in before rebuild.c */
 };
 
@@ -84,9 +85,9 @@ struct usage { /* of a project */
 		type *item;         \
 		size_t count, room; \
 	}
-#define VECTOR_ADD(vector) \
+#define VECTOR_ADD(vector)                                                                     \
 	((__typeof__((vector)->item))ck_vector_add((void **)&(vector)->item, &(vector)->count, \
-						&(vector)->room, sizeof(*(vector)->item)))
+						   &(vector)->room, sizeof(*(vector)->item)))
 
 struct journal_view; /* what live records would change */
 
@@ -109,10 +110,10 @@ struct check {
 	VECTOR(struct dir_block) dir_block;
 	VECTOR(struct shared_space) shared;
 	VECTOR(struct misplaced) misplaced;
-	VECTOR(uint32_t) lost;      /* inodes for lost+found */
-	uint32_t lost_found;        /* inode, 0 = none yet */
-	bool lost_found_made;       /* by this check, the root has no name for it yet */
-	struct usage *usage;        /* a hash table */
+	VECTOR(uint32_t) lost; /* inodes for lost+found */
+	uint32_t lost_found;   /* inode, 0 = none yet */
+	bool lost_found_made;  /* by this check, the root has no name for it yet */
+	struct usage *usage;   /* a hash table */
 	size_t usage_room, usage_count;
 };
 
@@ -133,21 +134,22 @@ void check_progress(const struct check *c, const char *what, uint64_t done, uint
 /* ---- media ------------------------------------------------------------- */
 
 /* Read the pool as it would be after replay. -EIO: poison. */
-int check_read(struct check *c, void *dst, uint64_t offset, size_t length);
+errint_t check_read(struct check *c, void *dst, uint64_t offset, size_t length);
 /* Durable when it returns; an aligned word. */
 void check_store64(struct check *c, uint64_t offset, uint64_t value);
 /* Durable when it returns; torn by a crash. Whole lines heal poison, where the
  * media can. */
 void check_overwrite(struct check *c, uint64_t offset, const void *src, size_t length);
 /* Durable when it returns, all or nothing; lengths and offsets are multiples of 8. */
-int check_commit(struct check *c, uint64_t offset, const void *src, size_t length);
+errint_t check_commit(struct check *c, uint64_t offset, const void *src, size_t length);
 
 /* super.c, journal.c */
-int ck_super_pass(struct check *c);
-int ck_journal_pass(struct check *c);
+errint_t ck_super_pass(struct check *c);
+errint_t ck_journal_pass(struct check *c);
 void ck_journal_view_free(struct journal_view *view);
 /* Change bytes that were read at offset to those after replay. */
-void ck_journal_view_apply(const struct journal_view *view, uint64_t offset, void *dst, size_t length);
+void ck_journal_view_apply(const struct journal_view *view, uint64_t offset, void *dst,
+			   size_t length);
 
 /* ---- space ------------------------------------------------------------- */
 
@@ -156,7 +158,7 @@ enum claim {
 	CLAIM_SHARED, /* another claimed it before */
 	CLAIM_WRONG,  /* not a place for data */
 };
-int ck_space_open(struct check *c);
+errint_t ck_space_open(struct check *c);
 void ck_space_close(struct check *c);
 enum claim ck_space_claim_block(struct check *c, uint64_t offset);
 enum claim ck_space_claim_unit(struct check *c, uint64_t offset, enum dxf_unit_state state);
@@ -165,34 +167,34 @@ void ck_space_release_unit(struct check *c, uint64_t offset);
 /* Unit words and bitmaps against the claims. quiet: only follow repairs. */
 int ck_space_pass(struct check *c, bool quiet);
 /* Claimed and marked on media. -ENOSPC. */
-int ck_space_take_block(struct check *c, uint64_t *ret_offset);
-int ck_space_take_unit(struct check *c, enum dxf_unit_state state, uint64_t *ret_offset);
+errint_t ck_space_take_block(struct check *c, uint64_t *ret_offset);
+errint_t ck_space_take_unit(struct check *c, enum dxf_unit_state state, uint64_t *ret_offset);
 
 /* ---- inodes ------------------------------------------------------------ */
 
-int ck_chunk_pass(struct check *c); /* finds the chunks */
+errint_t ck_chunk_pass(struct check *c); /* finds the chunks */
 /* A chunk's bitmaps, DXF_CHUNK_INODES / 64 words each; healed if poisoned. */
 void ck_chunk_bitmaps(struct check *c, uint32_t index, uint64_t *ret_used, uint64_t *ret_orphan);
-int ck_inode_pass(struct check *c); /* checks what is in them */
+errint_t ck_inode_pass(struct check *c);                /* checks what is in them */
 uint8_t *ck_inode_state(struct check *c, uint64_t ino); /* NULL: no such slot */
 uint32_t *ck_inode_links(struct check *c, uint32_t ino);
 uint64_t ck_inode_offset(struct check *c, uint32_t ino);
 uint32_t ck_inode_crc_of(const struct dxf_inode *inode);
-int ck_inode_load(struct check *c, uint32_t ino, struct dxf_inode *ret_inode);
+errint_t ck_inode_load(struct check *c, uint32_t ino, struct dxf_inode *ret_inode);
 /* With a new CRC, all or nothing. */
-int ck_inode_store(struct check *c, struct dxf_inode *inode);
+errint_t ck_inode_store(struct check *c, struct dxf_inode *inode);
 /* Take a slot out of use; its inode is not one. */
 void ck_inode_clear(struct check *c, uint32_t ino);
 /* Mark a slot in use; the inode in it is ready. */
 void ck_inode_mark_used(struct check *c, uint32_t ino);
 void ck_inode_mark_orphan(struct check *c, uint32_t ino, bool orphan);
-int ck_inode_free_slot(struct check *c, uint32_t *ret_ino);
+errint_t ck_inode_free_slot(struct check *c, uint32_t *ret_ino);
 /* An empty directory in that slot, below the root. */
-int ck_inode_make_directory(struct check *c, uint32_t ino, uint32_t mode);
+errint_t ck_inode_make_directory(struct check *c, uint32_t ino, uint32_t mode);
 /* Set a directory's parent on media. */
-int ck_inode_set_parent(struct check *c, uint32_t ino, uint32_t parent);
+errint_t ck_inode_set_parent(struct check *c, uint32_t ino, uint32_t parent);
 /* A repair gives a directory so many more children: change its links on media. */
-int ck_inode_add_links(struct check *c, uint32_t ino, int32_t links);
+errint_t ck_inode_add_links(struct check *c, uint32_t ino, int32_t links);
 
 /* An inode under inspection: a copy, changed by repairs and stored at the end. */
 struct subject {
@@ -200,23 +202,23 @@ struct subject {
 	struct dxf_inode inode;
 	uint32_t ino;
 	bool changed;
-	uint64_t blocks;  /* held, as counted */
-	uint64_t end;     /* blocks up to the end of file */
+	uint64_t blocks; /* held, as counted */
+	uint64_t end;    /* blocks up to the end of file */
 	bool truncating;
-	struct dir *dir;  /* a directory's record; its damage is left to rebuild.c */
+	struct dir *dir; /* a directory's record; its damage is left to rebuild.c */
 };
 
-int ck_walk_data(struct subject *s);
-int ck_walk_shared_pass(struct check *c);
-int ck_xattr_check(struct subject *s);
+errint_t ck_walk_data(struct subject *s);
+errint_t ck_walk_shared_pass(struct check *c);
+errint_t ck_xattr_check(struct subject *s);
 
 /* ---- names ------------------------------------------------------------- */
 
 struct dir *ck_dir_find(struct check *c, uint32_t ino);
 struct dir *ck_dir_add(struct check *c, uint32_t ino);
-int ck_dir_add_block(struct check *c, struct dir *dir, uint64_t index, uint64_t offset);
+errint_t ck_dir_add_block(struct check *c, struct dir *dir, uint64_t index, uint64_t offset);
 /* Follow the blocks that continue a bucket and claim them. */
-int ck_dir_claim_chain(struct subject *s, uint64_t index, uint64_t offset);
+errint_t ck_dir_claim_chain(struct subject *s, uint64_t index, uint64_t offset);
 
 /* The key that a name wants. */
 uint64_t ck_name_hash(const struct check *c, const char *name, size_t length);
@@ -236,23 +238,24 @@ struct name {
  * Call fn for every name of dir that could be one, in the order of buckets, until it returns
  * non-zero. loud: report malformed names, and mark dir for rebuilding. *ret_slots: slots in use.
  */
-typedef int (*name_fn)(struct check *c, struct dir *dir, const struct name *name, void *arg);
-int ck_dir_for_each(struct check *c, struct dir *dir, bool loud, uint64_t *ret_slots, name_fn fn,
-		 void *arg);
-int ck_name_pass(struct check *c);
-int ck_connect_pass(struct check *c);
-int ck_rebuild_pass(struct check *c);
+typedef errint_t (*name_fn)(struct check *c, struct dir *dir, const struct name *name, void *arg);
+errint_t ck_dir_for_each(struct check *c, struct dir *dir, bool loud, uint64_t *ret_slots,
+			 name_fn fn, void *arg);
+errint_t ck_name_pass(struct check *c);
+errint_t ck_connect_pass(struct check *c);
+errint_t ck_rebuild_pass(struct check *c);
 /* How many slots a name takes. */
 static inline unsigned ck_name_slots(unsigned length)
 {
-	return length <= DXF_SLOT_NAME ? 1 :
-	       1 + (unsigned)div_round_up(length - DXF_SLOT_NAME, sizeof(struct dxf_slot));
+	return length <= DXF_SLOT_NAME ? 1
+				       : 1 + (unsigned)div_round_up(length - DXF_SLOT_NAME,
+								    sizeof(struct dxf_slot));
 }
 
 /* ---- counts ------------------------------------------------------------ */
 
-int ck_count_pass(struct check *c);
-int ck_quota_pass(struct check *c);
-int ck_usage_add(struct check *c, uint32_t project, int64_t blocks, int64_t inodes);
+errint_t ck_count_pass(struct check *c);
+errint_t ck_quota_pass(struct check *c);
+errint_t ck_usage_add(struct check *c, uint32_t project, int64_t blocks, int64_t inodes);
 
 #endif

@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
-static const char *const copy_name[2] = {"first", "second"};
+static const char *const copy_name[2] = { "first", "second" };
 
 static void check_copy(struct check *c, int copy, uint64_t offset)
 {
@@ -17,12 +18,13 @@ static void check_copy(struct check *c, int copy, uint64_t offset)
 	if (!err && memcmp(&there, &c->vol.super, sizeof(there)) == 0)
 		return;
 	if (check_found(c, CHECK_SUPER, 0, "the %s superblock is %s", copy_name[copy],
-			err ? "poisoned" :
-			super_check(&there, c->pm->size) ? "damaged" : "not the current one"))
+			err                                ? "poisoned"
+			: super_check(&there, c->pm->size) ? "damaged"
+							   : "not the current one"))
 		check_overwrite(c, offset, &c->vol.super, sizeof(c->vol.super));
 }
 
-int ck_super_pass(struct check *c)
+errint_t ck_super_pass(struct check *c)
 {
 	struct dxf_super *super = &c->vol.super;
 	bool spare;

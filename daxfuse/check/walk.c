@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 #define BLOCK_END (DXF_FILE_MAX / DXF_BLOCK_SIZE)
 
@@ -64,18 +65,19 @@ static uint64_t check_written(struct subject *s, uint64_t entry, uint64_t block)
 
 	if (s->truncating || written_of(entry) <= allowed)
 		return entry;
-	if (check_found(s->c, CHECK_WRITTEN, s->ino, "block %" PRIu64
-			": written past the end of the file", block))
+	if (check_found(s->c, CHECK_WRITTEN, s->ino,
+			"block %" PRIu64 ": written past the end of the file", block))
 		return (entry & ~DXF_ENTRY_WRITTEN) | allowed;
 	return entry;
 }
 
 /* Note that the word at `at` must point to a copy. */
-static int share(struct subject *s, uint64_t at, uint64_t entry, uint64_t block)
+static errint_t share(struct subject *s, uint64_t at, uint64_t entry, uint64_t block)
 {
 	struct shared_space *shared;
-	bool repair = check_found(s->c, CHECK_SHARED, s->ino, "block %" PRIu64 " (at %" PRIu64
-				  ") is used by another, too", block, offset_of(entry));
+	bool repair = check_found(s->c, CHECK_SHARED, s->ino,
+				  "block %" PRIu64 " (at %" PRIu64 ") is used by another, too",
+				  block, offset_of(entry));
 
 	if (s->dir) {
 		s->dir->rebuild = true;
@@ -92,7 +94,7 @@ static int share(struct subject *s, uint64_t at, uint64_t entry, uint64_t block)
 }
 
 /* Hand a directory's buckets on, and all else that it holds. */
-static int note_buckets(struct subject *s, uint64_t entry, uint64_t block, uint64_t flags)
+static errint_t note_buckets(struct subject *s, uint64_t entry, uint64_t block, uint64_t flags)
 {
 	uint64_t count = block < s->end ? MIN(written_of(entry), s->end - block) : 0;
 	int err = 0;
@@ -110,11 +112,11 @@ static int note_buckets(struct subject *s, uint64_t entry, uint64_t block, uint6
 }
 
 /* A block or a unit. *entry gets its right value. */
-static int walk_leaf(struct subject *s, uint64_t at, uint64_t *entry, uint64_t block)
+static errint_t walk_leaf(struct subject *s, uint64_t at, uint64_t *entry, uint64_t block)
 {
 	bool unit = *entry & DXF_ENTRY_UNIT;
-	enum claim claim = unit ? ck_space_claim_unit(s->c, offset_of(*entry), DXF_UNIT_DATA) :
-				  ck_space_claim_block(s->c, offset_of(*entry));
+	enum claim claim = unit ? ck_space_claim_unit(s->c, offset_of(*entry), DXF_UNIT_DATA)
+				: ck_space_claim_block(s->c, offset_of(*entry));
 	uint64_t flags = unit ? DIR_BLOCK_UNIT : 0;
 	int err = 0;
 
@@ -131,18 +133,20 @@ static int walk_leaf(struct subject *s, uint64_t at, uint64_t *entry, uint64_t b
 	return !err && s->dir ? note_buckets(s, *entry, block, flags) : err;
 }
 
-static int walk_entry(struct subject *s, uint64_t at, uint64_t *entry, int level, uint64_t block);
+static errint_t walk_entry(struct subject *s, uint64_t at, uint64_t *entry, int level,
+			   uint64_t block);
 
-static int walk_table(struct subject *s, uint64_t *entry, int level, uint64_t block)
+static errint_t walk_table(struct subject *s, uint64_t *entry, int level, uint64_t block)
 {
 	uint64_t word[DXF_TABLE_COUNT], offset = offset_of(*entry);
 	enum claim claim = ck_space_claim_block(s->c, offset);
 	int err = 0;
 
 	if (claim != CLAIM_OK) {
-		*entry = damaged(s, claim == CLAIM_WRONG ? CHECK_ENTRY : CHECK_SHARED, *entry, block,
-				 claim == CLAIM_WRONG ? "no place for a table" :
-				 "a table that another uses");
+		*entry = damaged(s, claim == CLAIM_WRONG ? CHECK_ENTRY : CHECK_SHARED, *entry,
+				 block,
+				 claim == CLAIM_WRONG ? "no place for a table"
+						      : "a table that another uses");
 		return 0;
 	}
 	s->blocks++;
@@ -167,7 +171,8 @@ static int walk_table(struct subject *s, uint64_t *entry, int level, uint64_t bl
 }
 
 /* The entry, of a table of that level, that maps the file from block on. */
-static int walk_entry(struct subject *s, uint64_t at, uint64_t *entry, int level, uint64_t block)
+static errint_t walk_entry(struct subject *s, uint64_t at, uint64_t *entry, int level,
+			   uint64_t block)
 {
 	if (!*entry)
 		return 0;
@@ -180,7 +185,7 @@ static int walk_entry(struct subject *s, uint64_t at, uint64_t *entry, int level
 	return walk_leaf(s, at, entry, block);
 }
 
-static int walk_word(struct subject *s, unsigned i, int level, uint64_t block)
+static errint_t walk_word(struct subject *s, unsigned i, int level, uint64_t block)
 {
 	uint64_t entry, old, at;
 	int err;
@@ -196,20 +201,21 @@ static int walk_word(struct subject *s, unsigned i, int level, uint64_t block)
 	return err;
 }
 
-int ck_walk_data(struct subject *s)
+errint_t ck_walk_data(struct subject *s)
 {
 	int err = 0;
 
 	if (s->inode.data_format == DXF_DATA_TABLE)
 		return walk_word(s, 0, s->inode.table_level + 1, 0);
-	for (unsigned i = 0; s->inode.data_format == DXF_DATA_DIRECT && !err && i < DXF_DIRECT_COUNT; i++)
+	for (unsigned i = 0;
+	     s->inode.data_format == DXF_DATA_DIRECT && !err && i < DXF_DIRECT_COUNT; i++)
 		err = walk_word(s, i, 0, i);
 	return err;
 }
 
 /* ---- copies --------------------------------------------------------------- */
 
-static int copy(struct check *c, uint64_t entry, uint64_t *ret_entry)
+static errint_t copy(struct check *c, uint64_t entry, uint64_t *ret_entry)
 {
 	bool unit = entry & DXF_ENTRY_UNIT;
 	size_t bytes = unit ? DXF_UNIT_SIZE : DXF_BLOCK_SIZE;
@@ -218,7 +224,8 @@ static int copy(struct check *c, uint64_t entry, uint64_t *ret_entry)
 	int err = pmem_probe(c->pm, from, bytes);
 
 	if (!err)
-		err = unit ? ck_space_take_unit(c, DXF_UNIT_DATA, &to) : ck_space_take_block(c, &to);
+		err = unit ? ck_space_take_unit(c, DXF_UNIT_DATA, &to)
+			   : ck_space_take_block(c, &to);
 	if (err)
 		return err;
 	check_overwrite(c, to, from, bytes);
@@ -227,7 +234,7 @@ static int copy(struct check *c, uint64_t entry, uint64_t *ret_entry)
 }
 
 /* A word in an inode changes with the inode's checksum. */
-static int store_word(struct check *c, struct dxf_inode *inode, uint64_t at, uint64_t entry)
+static errint_t store_word(struct check *c, struct dxf_inode *inode, uint64_t at, uint64_t entry)
 {
 	uint64_t from = ck_inode_offset(c, inode->ino);
 
@@ -238,7 +245,7 @@ static int store_word(struct check *c, struct dxf_inode *inode, uint64_t at, uin
 	return ck_inode_store(c, inode);
 }
 
-static int end_sharing(struct check *c, const struct shared_space *shared)
+static errint_t end_sharing(struct check *c, const struct shared_space *shared)
 {
 	struct dxf_inode inode;
 	uint64_t entry, fresh = 0, lost;
@@ -256,7 +263,7 @@ static int end_sharing(struct check *c, const struct shared_space *shared)
 	return err ? err : store_word(c, &inode, shared->at, fresh);
 }
 
-int ck_walk_shared_pass(struct check *c)
+errint_t ck_walk_shared_pass(struct check *c)
 {
 	int err = 0;
 

@@ -10,6 +10,7 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/crc.h"
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 /* One entry at p; its length with padding, or 0. */
 static size_t entry_length(const char *p, size_t room)
@@ -30,7 +31,8 @@ static size_t entry_length(const char *p, size_t room)
 static bool same_name(const char *a, const char *b)
 {
 	return (uint8_t)a[0] == (uint8_t)b[0] &&
-	       memcmp(a + sizeof(struct dxf_xattr), b + sizeof(struct dxf_xattr), (uint8_t)a[0]) == 0;
+	       memcmp(a + sizeof(struct dxf_xattr), b + sizeof(struct dxf_xattr), (uint8_t)a[0]) ==
+		       0;
 }
 
 static const char *reject_blob(const char *blob, size_t bytes)
@@ -68,7 +70,8 @@ static const char *read_block(struct subject *s, unsigned i, char *block)
 	if (claim != CLAIM_OK)
 		return claim == CLAIM_SHARED ? "a block that another uses" : "no place for a block";
 	s->blocks++;
-	return check_read(s->c, block, entry & DXF_ENTRY_OFFSET, DXF_BLOCK_SIZE) == 0 ? NULL : "poisoned";
+	return check_read(s->c, block, entry & DXF_ENTRY_OFFSET, DXF_BLOCK_SIZE) == 0 ? NULL
+										      : "poisoned";
 }
 
 static const char *read_blocks(struct subject *s, char *blob, unsigned count, unsigned *ret_claimed)
@@ -99,11 +102,12 @@ static void drop(struct subject *s, unsigned claimed)
 	s->changed = true;
 }
 
-int ck_xattr_check(struct subject *s)
+errint_t ck_xattr_check(struct subject *s)
 {
 	CLEANUP_FREE char *blob = NULL;
 	size_t bytes = s->inode.xattr_bytes;
-	unsigned count = bytes > DXF_XATTR_INLINE ? (unsigned)div_round_up(bytes, DXF_BLOCK_SIZE) : 0;
+	unsigned count = bytes > DXF_XATTR_INLINE ? (unsigned)div_round_up(bytes, DXF_BLOCK_SIZE)
+						  : 0;
 	unsigned claimed = 0;
 	const char *why = NULL;
 

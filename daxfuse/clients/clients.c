@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 /* Programs on a device that can't be mapped in smaller pieces get whole units only. */
 static unsigned smallest_order(const struct device *dev)
@@ -28,7 +29,7 @@ static void release_handle(void *arg, uint64_t handle)
 		holder_put(h);
 }
 
-int clients_open(const struct clients_config *config, struct clients **ret_clients)
+errint_t clients_open(const struct clients_config *config, struct clients **ret_clients)
 {
 	struct clients *c = calloc(1, sizeof(*c));
 	int err;
@@ -50,7 +51,7 @@ int clients_open(const struct clients_config *config, struct clients **ret_clien
 	return 0;
 }
 
-int clients_serve(struct clients *c, unsigned mount)
+errint_t clients_serve(struct clients *c, unsigned mount)
 {
 	c->mount = mount;
 	if (c->config.listener < 0 || c->config.policy.who == CLIENTS_NOBODY)

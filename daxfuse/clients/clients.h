@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/ioctl.h"
 #include "daxfuse/pmem/device.h"
 #include "daxfuse/vfs/vfs.h"
@@ -29,19 +30,19 @@ struct clients_policy {
 
 struct clients_config {
 	struct vfs *vfs;
-	struct device *dev;           /* mapped; programs get its descriptor */
+	struct device *dev; /* mapped; programs get its descriptor */
 	struct clients_policy policy;
-	const char *socket;           /* path; of a listening socket: */
-	int listener;                 /* stays its owner's; -1: nobody can connect */
-	struct pin_table *kept;       /* of an earlier process, or new; NULL: none */
+	const char *socket;     /* path; of a listening socket: */
+	int listener;           /* stays its owner's; -1: nobody can connect */
+	struct pin_table *kept; /* of an earlier process, or new; NULL: none */
 };
 
 /* The pool is mounted with what pin_table_held() says. Pins of an earlier process are taken
  * over. -ENOMEM */
-int clients_open(const struct clients_config *config, struct clients **ret_clients);
+errint_t clients_open(const struct clients_config *config, struct clients **ret_clients);
 /* Begin to answer at the socket: a thread. mount: the device number of the mount, whose major
  * number is 0; 0: it is not known. */
-int clients_serve(struct clients *c, unsigned mount);
+errint_t clients_serve(struct clients *c, unsigned mount);
 /* Nobody calls anything any more. Before vfs_close(). NULL is fine. */
 void clients_close(struct clients *c);
 
@@ -52,15 +53,15 @@ const char *clients_socket(const struct clients *c);
 bool clients_may_pin(const struct clients *c, const struct vfs_request *request);
 
 /* DXF_IOC_MAP and the others; errors as there. */
-int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map);
+errint_t clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map);
 int clients_unmap(struct clients *c, const struct vfs_open_file *file,
 		  const struct dxf_ioc_unmap *unmap);
-int clients_pin(struct clients *c, const struct vfs_request *request, const struct vfs_open_file *file,
-		const struct dxf_ioc_pin *pin);
-int clients_unpin(struct clients *c, const struct vfs_request *request,
-		  const struct vfs_open_file *file, const struct dxf_ioc_pin *pin);
-int clients_promote(struct clients *c, const struct vfs_open_file *file,
-		    const struct dxf_ioc_promote *promote);
+errint_t clients_pin(struct clients *c, const struct vfs_request *request,
+		     const struct vfs_open_file *file, const struct dxf_ioc_pin *pin);
+errint_t clients_unpin(struct clients *c, const struct vfs_request *request,
+		       const struct vfs_open_file *file, const struct dxf_ioc_pin *pin);
+errint_t clients_promote(struct clients *c, const struct vfs_open_file *file,
+			 const struct dxf_ioc_promote *promote);
 
 /* vfs_report() of the mount, and what is known of programs. */
 struct json_object *clients_report(struct clients *c);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 
 #include "internal.h"
@@ -154,8 +155,8 @@ struct holder *holder_remove(struct clients *c, uint64_t handle)
 /* ---- its beginning ------------------------------------------------------------------ */
 
 /* A holder with what makes it one, in no table; the engine's view of it is open. */
-static int make_holder(struct clients *c, const struct vfs_open_file *file, const struct holder *like,
-		struct holder **ret_holder)
+static errint_t make_holder(struct clients *c, const struct vfs_open_file *file,
+			    const struct holder *like, struct holder **ret_holder)
 {
 	const struct mapper_ops *ops = like->session ? &c->client_ops : &c->long_term_ops;
 	struct holder *h = malloc(sizeof(*h));
@@ -228,8 +229,8 @@ static struct holder *insert_holder(struct clients *c, struct holder *new)
 }
 
 /* The one that is there, or a new one. */
-static int get_holder(struct clients *c, const struct vfs_open_file *file, struct holder *like,
-	       struct holder **ret_holder)
+static errint_t get_holder(struct clients *c, const struct vfs_open_file *file, struct holder *like,
+			   struct holder **ret_holder)
 {
 	struct holder *h;
 	int err;
@@ -248,8 +249,8 @@ static int get_holder(struct clients *c, const struct vfs_open_file *file, struc
 	return 0;
 }
 
-int holder_get(struct clients *c, const struct vfs_open_file *file, struct session *session,
-	       uint64_t cookie, struct holder **ret_holder)
+errint_t holder_get(struct clients *c, const struct vfs_open_file *file, struct session *session,
+		    uint64_t cookie, struct holder **ret_holder)
 {
 	struct holder like = { .session = session, .cookie = cookie }, *h;
 	int err = get_holder(c, file, &like, &h);
@@ -266,8 +267,8 @@ int holder_get(struct clients *c, const struct vfs_open_file *file, struct sessi
 
 /* ---- long-term pins -------------------------------------------------------------------- */
 
-int holder_get_pin(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin,
-		   uint32_t serial, struct holder **ret_holder)
+errint_t holder_get_pin(struct clients *c, const struct vfs_open_file *file,
+			const struct dxf_ioc_pin *pin, uint32_t serial, struct holder **ret_holder)
 {
 	struct holder like = { .pin = *pin, .serial = serial };
 

@@ -23,6 +23,7 @@
 #include <sys/queue.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/vfs/mapped.h"
 #include "clients.h"
 #include "pins.h"
@@ -32,43 +33,43 @@ enum { HOLDER_BUCKETS = 1024, SESSION_BUCKETS = 256 };
 struct session {
 	struct session *next;
 	uint64_t id;
-	unsigned refs;           /* sessions_lock */
-	pthread_mutex_t lock;    /* of all below */
+	unsigned refs;        /* sessions_lock */
+	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t answered;
 	LIST_HEAD(, holder) holders; /* holders_lock */
-	int fd;                  /* -1: not connected (any more) */
-	int pid;                 /* of the peer */
-	bool expected;           /* an earlier process knew it, so it will connect again */
-	bool silent;             /* did not answer a PROTECT in time, nor since */
-	int64_t asked;           /* ns: since when a question has no answer; 0: all have */
-	bool owed;               /* a holder may owe a question */
+	int fd;                      /* -1: not connected (any more) */
+	int pid;                     /* of the peer */
+	bool expected;               /* an earlier process knew it, so it will connect again */
+	bool silent;                 /* did not answer a PROTECT in time, nor since */
+	int64_t asked;               /* ns: since when a question has no answer; 0: all have */
+	bool owed;                   /* a holder may owe a question */
 	struct question *questions;
 };
 
 /* A view of a file, for one open file of a program. */
 struct holder {
-	struct holder *next;     /* in its bucket */
+	struct holder *next; /* in its bucket */
 	struct clients *clients;
-	struct vfs_file *file;       /* referenced */
+	struct vfs_file *file; /* referenced */
 	struct map_view *view;
 	struct session *session; /* referenced; NULL: long-term */
 	uint64_t handle;
 	uint64_t cookie;
-	struct dxf_ioc_pin pin;  /* long-term: what was asked for */
-	uint32_t serial;         /* and a number that others of the handle have not; else 0 */
-	bool ending;             /* chosen by holder_choose_pin(); holders_lock */
+	struct dxf_ioc_pin pin;        /* long-term: what was asked for */
+	uint32_t serial;               /* and a number that others of the handle have not; else 0 */
+	bool ending;                   /* chosen by holder_choose_pin(); holders_lock */
 	LIST_ENTRY(holder) of_session; /* holders_lock, as are */
-	unsigned refs;           /* the last one closes the view */
-	unsigned busy;           /* the socket's thread works with it */
-	atomic_bool owed;        /* a question could not be put; it is put at the next chance */
-	bool wrote;              /* has, or had, pieces to write to */
-	pthread_mutex_t lock;    /* of slots */
+	unsigned refs;                 /* the last one closes the view */
+	unsigned busy;                 /* the socket's thread works with it */
+	atomic_bool owed;     /* a question could not be put; it is put at the next chance */
+	bool wrote;           /* has, or had, pieces to write to */
+	pthread_mutex_t lock; /* of slots */
 	struct pin_slots slots;
 };
 
 struct clients {
 	struct clients_config config;
-	unsigned mount;          /* clients_serve() */
+	unsigned mount; /* clients_serve() */
 	struct fs *fs;
 	struct mapper_ops client_ops, long_term_ops;
 	struct pins_kept pins;
@@ -88,11 +89,11 @@ struct clients {
 
 /* The holder of a program's handle, made if need be; referenced. -EINVAL: another
  * session's. */
-int holder_get(struct clients *c, const struct vfs_open_file *file, struct session *session,
-	       uint64_t cookie, struct holder **ret_holder);
+errint_t holder_get(struct clients *c, const struct vfs_open_file *file, struct session *session,
+		    uint64_t cookie, struct holder **ret_holder);
 /* The one of a long-term pin. */
-int holder_get_pin(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_pin *pin,
-		   uint32_t serial, struct holder **ret_holder);
+errint_t holder_get_pin(struct clients *c, const struct vfs_open_file *file,
+			const struct dxf_ioc_pin *pin, uint32_t serial, struct holder **ret_holder);
 /* The ones that are there, or NULL; referenced. */
 struct holder *holder_of_handle(struct clients *c, uint64_t handle);
 struct holder *holder_of_pin(struct clients *c, uint64_t handle, uint32_t serial);
@@ -130,13 +131,13 @@ void client_spoke(struct clients *c, struct session *session);
 /* By its number, referenced; NULL: there is none. */
 struct session *session_find(struct clients *c, uint64_t id);
 /* The same, made if there is none. -ENOMEM */
-int session_get(struct clients *c, uint64_t id, struct session **ret_session);
+errint_t session_get(struct clients *c, uint64_t id, struct session **ret_session);
 void session_put(struct clients *c, struct session *session);
 bool session_is_connected(struct session *session);
 
 /* ---- server.c --------------------------------------------------------------- */
 
-int server_start(struct clients *c);
+errint_t server_start(struct clients *c);
 void server_stop(struct clients *c);
 
 /* ---- restore.c -------------------------------------------------------------- */

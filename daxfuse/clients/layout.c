@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
@@ -45,7 +46,7 @@ static bool takes_units_only(const struct clients *c)
 
 /* Of a read-only mount: bytes behind the end that are not zero stay unseen, in the kernel's
  * mapping. */
-static int check_end_is_zero(const struct filling *f, uint64_t end)
+static errint_t check_end_is_zero(const struct filling *f, uint64_t end)
 {
 	const struct pmem *pm = fs_pmem(f->clients->fs);
 	uint64_t at = f->map->size;
@@ -59,7 +60,8 @@ static int check_end_is_zero(const struct filling *f, uint64_t end)
 		err = fs_iomap(f->clients->fs, f->h->file->ino, at, length, &map);
 		if (!err && map.kind != FS_IOMAP_HOLE)
 			err = pmem_read(pm, page, pmem_at(pm, map.device_offset), length);
-		if (!err && map.kind != FS_IOMAP_HOLE && (page[0] || memcmp(page, page + 1, length - 1)))
+		if (!err && map.kind != FS_IOMAP_HOLE &&
+		    (page[0] || memcmp(page, page + 1, length - 1)))
 			err = -EOPNOTSUPP;
 		at += length;
 	}
@@ -67,7 +69,7 @@ static int check_end_is_zero(const struct filling *f, uint64_t end)
 }
 
 /* Step 1. */
-static int prepare_end_locked(struct filling *f)
+static errint_t prepare_end_locked(struct filling *f)
 {
 	uint64_t align = takes_units_only(f->clients) ? MAP_UNIT_SIZE : MAP_PAGE_SIZE;
 	uint64_t size = f->map->size, end = round_up(size, align);
@@ -106,7 +108,7 @@ static bool is_hole(const struct filling *f, uint64_t offset)
  * Where only units can be mapped and none is free, the kernel's mapping is content with blocks. It
  * would find out too late that there is none for a store, so that gets one here.
  */
-static int leave_to_kernel(const struct filling *f, int err)
+static errint_t leave_to_kernel(const struct filling *f, int err)
 {
 	uint64_t offset = round_down(f->map->offset, MAP_PAGE_SIZE);
 	enum map_access access = access_of(f);
@@ -121,8 +123,9 @@ static int leave_to_kernel(const struct filling *f, int err)
 
 static struct dxf_ioc_piece piece_of(const struct filling *f, const struct map_piece *from)
 {
-	uint32_t reason = from->order ? DXF_REASON_NONE :
-			  f->map->pages ? DXF_REASON_ADDRESS : (uint32_t)from->reason;
+	uint32_t reason = from->order     ? DXF_REASON_NONE
+			  : f->map->pages ? DXF_REASON_ADDRESS
+					  : (uint32_t)from->reason;
 
 	return (struct dxf_ioc_piece){
 		.file_offset = from->file_offset,
@@ -138,7 +141,7 @@ static struct dxf_ioc_piece piece_of(const struct filling *f, const struct map_p
 	};
 }
 
-static int fill_pieces(struct filling *f)
+static errint_t fill_pieces(struct filling *f)
 {
 	struct dxf_ioc_map *map = f->map;
 	const struct map_request request = {
@@ -163,7 +166,7 @@ static int fill_pieces(struct filling *f)
 
 /* ---- the answer ---------------------------------------------------------------------- */
 
-static int write_piece_down(struct filling *f, unsigned i, uint32_t flags)
+static errint_t write_piece_down(struct filling *f, unsigned i, uint32_t flags)
 {
 	const struct dxf_ioc_piece *piece = &f->map->piece[i];
 	struct holder *h = f->h;
@@ -192,7 +195,7 @@ static int write_piece_down(struct filling *f, unsigned i, uint32_t flags)
 
 /* Step 3. A piece that can't be written down is not told, but stays pinned: the program may have it
  * mapped since it asked for it before, and that pin is this one now. */
-static int write_all_down(struct filling *f, uint32_t flags)
+static errint_t write_all_down(struct filling *f, uint32_t flags)
 {
 	struct dxf_ioc_map *map = f->map;
 	int err = 0;
@@ -221,7 +224,7 @@ static void note_writable(struct filling *f)
 }
 
 /* The file as it is now that it is mapped: all changes from here on go through the engine. */
-static int look_at_file(struct filling *f)
+static errint_t look_at_file(struct filling *f)
 {
 	struct fs_attr attr;
 	int err = fs_getattr(f->clients->fs, f->h->file->ino, &attr);
@@ -235,7 +238,7 @@ static int look_at_file(struct filling *f)
 }
 
 /* The end of the file is in the range: the size is held still. */
-static int fill_to_end(struct filling *f, uint32_t flags)
+static errint_t fill_to_end(struct filling *f, uint32_t flags)
 {
 	struct vfs_file *file = f->h->file;
 	int err;
@@ -254,7 +257,7 @@ static int fill_to_end(struct filling *f, uint32_t flags)
 	return err;
 }
 
-static int fill_range(struct filling *f, uint32_t flags)
+static errint_t fill_range(struct filling *f, uint32_t flags)
 {
 	int err = look_at_file(f);
 
@@ -266,7 +269,8 @@ static int fill_range(struct filling *f, uint32_t flags)
 }
 
 /* All of a request; the holder is referenced. */
-static int fill_for(struct clients *c, struct holder *h, struct dxf_ioc_map *map, uint32_t flags)
+static errint_t fill_for(struct clients *c, struct holder *h, struct dxf_ioc_map *map,
+			 uint32_t flags)
 {
 	struct filling *f = malloc(sizeof(*f));
 	int err;
@@ -288,8 +292,8 @@ static int fill_for(struct clients *c, struct holder *h, struct dxf_ioc_map *map
 }
 
 /* Checks for every request. */
-static int check_request(struct clients *c, const struct vfs_open_file *file, uint64_t offset, uint64_t length,
-		 bool writes, struct fs_attr *ret_attr)
+static errint_t check_request(struct clients *c, const struct vfs_open_file *file, uint64_t offset,
+			      uint64_t length, bool writes, struct fs_attr *ret_attr)
 {
 	int err;
 
@@ -311,12 +315,14 @@ static int check_request(struct clients *c, const struct vfs_open_file *file, ui
 	return offset < ret_attr->size ? 0 : -ENXIO;
 }
 
-static int map_file(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
+static errint_t map_file(struct clients *c, const struct vfs_open_file *file,
+			 struct dxf_ioc_map *map)
 {
 	struct session *session;
 	struct fs_attr attr;
 	struct holder *h;
-	int err = check_request(c, file, map->offset, map->length, map->access != DXF_ACCESS_READ, &attr);
+	int err = check_request(c, file, map->offset, map->length, map->access != DXF_ACCESS_READ,
+				&attr);
 
 	if (err)
 		return err;
@@ -325,8 +331,8 @@ static int map_file(struct clients *c, const struct vfs_open_file *file, struct 
 	session = session_find(c, map->session);
 	if (!session)
 		return -ENOTCONN;
-	err = session_is_connected(session) ?
-		      holder_get(c, file, session, map->cookie, &h) : -ENOTCONN;
+	err = session_is_connected(session) ? holder_get(c, file, session, map->cookie, &h)
+					    : -ENOTCONN;
 	session_put(c, session);
 	if (err)
 		return err;
@@ -337,7 +343,7 @@ static int map_file(struct clients *c, const struct vfs_open_file *file, struct 
 	return err;
 }
 
-int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
+errint_t clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_ioc_map *map)
 {
 	int err = map_file(c, file, map);
 
@@ -348,7 +354,8 @@ int clients_map(struct clients *c, const struct vfs_open_file *file, struct dxf_
 	return err;
 }
 
-int clients_unmap(struct clients *c, const struct vfs_open_file *file, const struct dxf_ioc_unmap *unmap)
+int clients_unmap(struct clients *c, const struct vfs_open_file *file,
+		  const struct dxf_ioc_unmap *unmap)
 {
 	struct holder *h = holder_of_handle(c, file->handle);
 
@@ -372,7 +379,7 @@ static bool has_room(struct clients *c, const struct fs_attr *attr, uint64_t len
 				 space.free_units * (DXF_UNIT_SIZE / DXF_BLOCK_SIZE);
 }
 
-static int pin_all(struct clients *c, struct holder *h, const struct dxf_ioc_pin *pin)
+static errint_t pin_all(struct clients *c, struct holder *h, const struct dxf_ioc_pin *pin)
 {
 	struct dxf_ioc_map *map = calloc(1, sizeof(*map));
 	uint64_t at = pin->offset, end = pin->offset + pin->length;
@@ -380,7 +387,9 @@ static int pin_all(struct clients *c, struct holder *h, const struct dxf_ioc_pin
 
 	while (!err && at < end) {
 		*map = (struct dxf_ioc_map){
-			.offset = at, .length = end - at, .end = UINT64_MAX,
+			.offset = at,
+			.length = end - at,
+			.end = UINT64_MAX,
 			.access = DXF_ACCESS_WRITE,
 		};
 		err = fill_for(c, h, map, PIN_LONG_TERM);
@@ -392,8 +401,8 @@ static int pin_all(struct clients *c, struct holder *h, const struct dxf_ioc_pin
 	return err;
 }
 
-static int check_pin(struct clients *c, const struct vfs_open_file *file,
-		     const struct dxf_ioc_pin *pin)
+static errint_t check_pin(struct clients *c, const struct vfs_open_file *file,
+			  const struct dxf_ioc_pin *pin)
 {
 	struct fs_attr attr;
 	int err = check_request(c, file, pin->offset, pin->length, true, &attr);
@@ -420,8 +429,8 @@ static void end_pin(struct clients *c, const struct vfs_open_file *file, uint32_
  * is, is written down before anything is done: executed once more, neither of these two makes
  * another pin, nor ends one.
  */
-int clients_pin(struct clients *c, const struct vfs_request *request, const struct vfs_open_file *file,
-		const struct dxf_ioc_pin *pin)
+errint_t clients_pin(struct clients *c, const struct vfs_request *request,
+		     const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
 {
 	uint32_t number = (uint32_t)answer_choice(request->answer);
 	struct holder *h = NULL;
@@ -442,8 +451,8 @@ int clients_pin(struct clients *c, const struct vfs_request *request, const stru
 	return err;
 }
 
-int clients_unpin(struct clients *c, const struct vfs_request *request,
-		  const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
+errint_t clients_unpin(struct clients *c, const struct vfs_request *request,
+		       const struct vfs_open_file *file, const struct dxf_ioc_pin *pin)
 {
 	uint32_t number = (uint32_t)answer_choice(request->answer);
 	struct holder *h;
@@ -466,7 +475,7 @@ int clients_unpin(struct clients *c, const struct vfs_request *request,
 
 /* A unit that somebody does not let go of is passed over, for there may be better ones; any other
  * failure would come again, in a sparse file for very long. */
-static int promote_units(struct clients *c, uint64_t ino, uint64_t from, uint64_t end)
+static errint_t promote_units(struct clients *c, uint64_t ino, uint64_t from, uint64_t end)
 {
 	int failed = 0, err = 0;
 
@@ -477,8 +486,8 @@ static int promote_units(struct clients *c, uint64_t ino, uint64_t from, uint64_
 	return failed;
 }
 
-int clients_promote(struct clients *c, const struct vfs_open_file *file,
-		   const struct dxf_ioc_promote *promote)
+errint_t clients_promote(struct clients *c, const struct vfs_open_file *file,
+			 const struct dxf_ioc_promote *promote)
 {
 	uint64_t first = unit_of(promote->offset), end;
 	struct fs_attr attr;
@@ -486,8 +495,8 @@ int clients_promote(struct clients *c, const struct vfs_open_file *file,
 
 	if (err)
 		return err;
-	end = promote->length > attr.size ? attr.size :
-					    MIN(attr.size, promote->offset + promote->length);
+	end = promote->length > attr.size ? attr.size
+					  : MIN(attr.size, promote->offset + promote->length);
 	if (end > first && !has_room(c, &attr, round_down(end - first, MAP_UNIT_SIZE)))
 		return -ENOSPC;
 	return promote_units(c, file->ino, first, end);

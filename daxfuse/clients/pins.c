@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/core/fs.h"
 
@@ -37,7 +38,8 @@ static uint64_t handle_of(const struct pin_record *record)
 	return __atomic_load_n(&record->handle, __ATOMIC_ACQUIRE);
 }
 
-int pin_table_held(const struct pin_table *table, struct fs_held **ret_held, unsigned *ret_count)
+errint_t pin_table_held(const struct pin_table *table, struct fs_held **ret_held,
+			unsigned *ret_count)
 {
 	uint32_t used = used_records(table);
 	struct fs_held *held = calloc((size_t)used + 1, sizeof(*held));
@@ -56,7 +58,7 @@ int pin_table_held(const struct pin_table *table, struct fs_held **ret_held, uns
 	return 0;
 }
 
-int pins_kept_open(struct pins_kept *kept, struct pin_table *table)
+errint_t pins_kept_open(struct pins_kept *kept, struct pin_table *table)
 {
 	*kept = (struct pins_kept){ .table = table };
 	pthread_mutex_init(&kept->lock, NULL);
@@ -79,7 +81,7 @@ void pins_kept_close(struct pins_kept *kept)
 	pthread_mutex_destroy(&kept->lock);
 }
 
-static int take_slot(struct pins_kept *kept, uint32_t *ret_slot)
+static errint_t take_slot(struct pins_kept *kept, uint32_t *ret_slot)
 {
 	int err = 0;
 
@@ -140,7 +142,7 @@ static bool begins_before(const struct pins_kept *kept, const struct pin_slots *
 	return index < slots->count && record_at(kept, slots, index)->file_offset < offset;
 }
 
-static int make_room(struct pin_slots *slots)
+static errint_t make_room(struct pin_slots *slots)
 {
 	uint32_t room = MAX(2 * slots->room, UINT32_C(4));
 	uint32_t *more;
@@ -175,7 +177,7 @@ static void close_gap(struct pin_slots *slots, uint32_t left, uint32_t next)
 	slots->count -= next - left;
 }
 
-int pins_kept_adopt(const struct pins_kept *kept, struct pin_slots *slots, uint32_t slot)
+errint_t pins_kept_adopt(const struct pins_kept *kept, struct pin_slots *slots, uint32_t slot)
 {
 	int err = make_room(slots);
 
@@ -238,7 +240,7 @@ static void erase_covered(struct pins_kept *kept, struct pin_slots *slots,
 	for (; begins_before(kept, slots, i, end); i++) {
 		const struct pin_record *record = record_at(kept, slots, i);
 
-		if (record != new && covers(new, record))
+		if (record != new &&covers(new, record))
 			give_slot(kept, slots->slot[i]);
 		else
 			slots->slot[left++] = slots->slot[i];
@@ -247,8 +249,8 @@ static void erase_covered(struct pins_kept *kept, struct pin_slots *slots,
 }
 
 /* In a slot of its own. */
-static int add_record(struct pins_kept *kept, struct pin_slots *slots,
-		      const struct pin_record *record, const struct pin_record **ret_record)
+static errint_t add_record(struct pins_kept *kept, struct pin_slots *slots,
+			   const struct pin_record *record, const struct pin_record **ret_record)
 {
 	uint32_t slot;
 	int err = make_room(slots);
@@ -264,7 +266,8 @@ static int add_record(struct pins_kept *kept, struct pin_slots *slots,
 }
 
 /* Order: the new record, then the end of those that it replaces. */
-int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record)
+errint_t pins_kept_add(struct pins_kept *kept, struct pin_slots *slots,
+		       const struct pin_record *record)
 {
 	struct pin_record new = *record;
 	const struct pin_record *added;

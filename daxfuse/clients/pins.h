@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 struct fs_held;
 
 #define PIN_RECORDS UINT32_C(65536)
@@ -45,17 +47,18 @@ struct pin_table {
 };
 
 /* The device ranges of all records, to be freed; for struct fs_options. -ENOMEM */
-int pin_table_held(const struct pin_table *table, struct fs_held **ret_held, unsigned *ret_count);
+errint_t pin_table_held(const struct pin_table *table, struct fs_held **ret_held,
+			unsigned *ret_count);
 
 /* This process's view of a table. */
 struct pins_kept {
 	struct pin_table *table; /* NULL: nothing is kept, and all succeeds */
 	pthread_mutex_t lock;
-	uint32_t *free_slots;    /* below table->used */
+	uint32_t *free_slots; /* below table->used */
 	uint32_t free_count;
 };
 
-int pins_kept_open(struct pins_kept *kept, struct pin_table *table);
+errint_t pins_kept_open(struct pins_kept *kept, struct pin_table *table);
 void pins_kept_close(struct pins_kept *kept);
 
 /* The records of one holder, by their offset in the file: it may have thousands. All zeroes: none.
@@ -68,9 +71,10 @@ struct pin_slots {
 
 /* A record that the holder had there of the same piece is replaced by the new one. -EUSERS: the
  * table is full; -ENOMEM. */
-int pins_kept_add(struct pins_kept *kept, struct pin_slots *slots, const struct pin_record *record);
+errint_t pins_kept_add(struct pins_kept *kept, struct pin_slots *slots,
+		       const struct pin_record *record);
 /* A record that is there already belongs to these. -ENOMEM */
-int pins_kept_adopt(const struct pins_kept *kept, struct pin_slots *slots, uint32_t slot);
+errint_t pins_kept_adopt(const struct pins_kept *kept, struct pin_slots *slots, uint32_t slot);
 /* Of a file range, all that was granted up to that number. A record that is cut in the middle
  * becomes two, or stays as it is when the table is full. */
 void pins_kept_erase(struct pins_kept *kept, struct pin_slots *slots, uint64_t offset,

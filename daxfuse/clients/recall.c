@@ -10,6 +10,7 @@
  * A program that can't answer is not waited for: one that is stopped, or has not been connected for
  * long. It keeps its pins, and only the space stays busy.
  */
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/direct.h"
 
@@ -29,16 +30,21 @@ struct question {
 	bool answered;
 };
 
-static int send_locked(const struct session *session, uint32_t kind, uint64_t cookie,
-		       uint64_t offset, uint64_t length, uint64_t grant)
+static errint_t send_locked(const struct session *session, uint32_t kind, uint64_t cookie,
+			    uint64_t offset, uint64_t length, uint64_t grant)
 {
 	const struct direct_message message = {
-		.kind = kind, .cookie = cookie, .offset = offset, .length = length, .grant = grant,
+		.kind = kind,
+		.cookie = cookie,
+		.offset = offset,
+		.length = length,
+		.grant = grant,
 	};
 
 	lock_assert(LOCK_SESSION);
-	return send(session->fd, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ?
-	       -errno : 0;
+	return send(session->fd, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0
+		       ? -errno
+		       : 0;
 }
 
 /* By a debugger or a signal: it can't answer before somebody lets it. */
@@ -96,7 +102,7 @@ static void owe_locked(struct session *session, struct holder *h)
 	session->owed = true;
 }
 
-static int client_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
+static errint_t client_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	struct holder *h = mapper;
 	struct session *session = h->session;
@@ -117,15 +123,15 @@ static int client_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t
 	return mute || (!err && is_stopped(pid)) ? -EAGAIN : -EINPROGRESS;
 }
 
-static int long_term_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
+static errint_t long_term_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	return -EBUSY;
 }
 
 /* ---- write protection ------------------------------------------------------------ */
 
-static bool is_same_question(const struct question *a, uint64_t cookie, uint64_t offset, uint64_t length,
-		    uint64_t grant)
+static bool is_same_question(const struct question *a, uint64_t cookie, uint64_t offset,
+			     uint64_t length, uint64_t grant)
 {
 	return a->cookie == cookie && a->offset == offset && a->length == length &&
 	       a->grant == grant;
@@ -160,7 +166,7 @@ static void await_locked(struct session *session, const struct question *q)
  * is not asked again before it has answered, or each of its pieces would cost a
  * second.
  */
-static int client_write_protect(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
+static errint_t client_write_protect(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	struct holder *h = mapper;
 	struct session *session = h->session;

@@ -30,14 +30,16 @@ static struct json_object *refused_object(struct clients *c)
 struct json_object *clients_report(struct clients *c)
 {
 	static const char *const who[] = {
-		[CLIENTS_OWNER] = "owner", [CLIENTS_NOBODY] = "off", [CLIENTS_GROUP] = "group",
+		[CLIENTS_OWNER] = "owner",
+		[CLIENTS_NOBODY] = "off",
+		[CLIENTS_GROUP] = "group",
 		[CLIENTS_EVERYBODY] = "all",
 	};
 	struct json_object *o = json_object_new_object(), *mount = vfs_report(c->config.vfs, 0);
 
-	json_object_object_add(o, "direct",
-			       json_object_new_string(c->config.listener < 0 ? "off" :
-						      who[c->config.policy.who]));
+	json_object_object_add(
+		o, "direct",
+		json_object_new_string(c->config.listener < 0 ? "off" : who[c->config.policy.who]));
 	json_object_object_add(o, "socket", json_object_new_string(clients_socket(c)));
 	json_object_object_add(o, "programs", json_object_new_uint64(connected_sessions(c)));
 	json_object_object_add(o, "pin_records", json_object_new_uint64(pins_kept_count(&c->pins)));

@@ -9,6 +9,7 @@
  * as far as they can't do harm: a hold too much, a pin too much.
  */
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 static bool is_sane(const struct clients *c, const struct pin_record *record)
 {
@@ -18,8 +19,8 @@ static bool is_sane(const struct clients *c, const struct pin_record *record)
 	       pmem_contains(fs_pmem(c->fs), record->device_offset, record->length);
 }
 
-static int get_program(struct clients *c, const struct vfs_open_file *file,
-		       const struct pin_record *record, struct holder **ret_holder)
+static errint_t get_program(struct clients *c, const struct vfs_open_file *file,
+			    const struct pin_record *record, struct holder **ret_holder)
 {
 	struct session *session;
 	int err = session_get(c, record->session, &session);
@@ -33,8 +34,8 @@ static int get_program(struct clients *c, const struct vfs_open_file *file,
 	return err;
 }
 
-static int get_pin(struct clients *c, const struct vfs_open_file *file,
-		   const struct pin_record *record, struct holder **ret_holder)
+static errint_t get_pin(struct clients *c, const struct vfs_open_file *file,
+			const struct pin_record *record, struct holder **ret_holder)
 {
 	const struct dxf_ioc_pin pin = { record->pin_offset, record->pin_length };
 

@@ -22,6 +22,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/direct.h"
 #include "internal.h"
@@ -78,7 +79,9 @@ static bool is_allowed(const struct clients *c, const struct connection *conn)
 static void refuse_hello(const struct connection *conn, int err, const char *text)
 {
 	struct direct_message message = {
-		.kind = DIRECT_REFUSED, .version = DIRECT_VERSION, .error = -err,
+		.kind = DIRECT_REFUSED,
+		.version = DIRECT_VERSION,
+		.error = -err,
 	};
 
 	strncpy(message.text, text, sizeof(message.text) - 1);
@@ -101,7 +104,7 @@ static uint32_t welcome_flags(const struct clients *c)
 
 /* Ours may be open for writing, as the mount may be made writable. The new description has a lock
  * of its own, beside ours, which is shared while we only read. -ENOLCK: it is exclusive still. */
-static int reopen_to_read(const struct clients *c, int *ret_fd)
+static errint_t reopen_to_read(const struct clients *c, int *ret_fd)
 {
 	CLEANUP_FD int fd = -1;
 	char path[32];
@@ -119,7 +122,7 @@ static int reopen_to_read(const struct clients *c, int *ret_fd)
 /* The device goes along as the very description that carries our lock, or one with a lock for
  * reading: it stays locked as long as anybody maps it, so that no other daemon, mkfs or fsck
  * writes beneath them. */
-static int send_welcome(const struct clients *c, const struct connection *conn)
+static errint_t send_welcome(const struct clients *c, const struct connection *conn)
 {
 	struct direct_message message = {
 		.kind = DIRECT_WELCOME,
@@ -134,8 +137,10 @@ static int send_welcome(const struct clients *c, const struct connection *conn)
 	} control = { .room = { 0 } };
 	struct iovec iov = { &message, sizeof(message) };
 	struct msghdr header = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
 	};
 	bool reads = vfs_is_read_only(c->config.vfs);
 	CLEANUP_FD int own = -1;
@@ -145,13 +150,15 @@ static int send_welcome(const struct clients *c, const struct connection *conn)
 	if (err)
 		return err;
 	control.header = (struct cmsghdr){
-		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(fd)),
+		.cmsg_level = SOL_SOCKET,
+		.cmsg_type = SCM_RIGHTS,
+		.cmsg_len = CMSG_LEN(sizeof(fd)),
 	};
 	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
 	return sendmsg(conn->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static int new_id(uint64_t *ret_id)
+static errint_t new_id(uint64_t *ret_id)
 {
 	do {
 		if (getrandom(ret_id, sizeof(*ret_id), 0) != sizeof(*ret_id))
@@ -162,7 +169,7 @@ static int new_id(uint64_t *ret_id)
 
 /* WELCOME is the first message: nobody puts a question before. -EBUSY: it belongs to another
  * program that is connected. */
-static int connect_session(const struct clients *c, const struct connection *conn)
+static errint_t connect_session(const struct clients *c, const struct connection *conn)
 {
 	struct session *session = conn->session;
 	int err = 0;
@@ -182,19 +189,22 @@ static int connect_session(const struct clients *c, const struct connection *con
 	return err;
 }
 
-static int take_hello(struct clients *c, struct connection *conn, const struct direct_message *message)
+static errint_t take_hello(struct clients *c, struct connection *conn,
+			   const struct direct_message *message)
 {
 	uint64_t id = message->session;
 	int err = 0;
 
 	if (message->version != DIRECT_VERSION) {
-		refuse_hello(conn, -EPROTONOSUPPORT, "another version of the protocol: use the libdaxmap of "
-		       "the daemon's release");
+		refuse_hello(conn, -EPROTONOSUPPORT,
+			     "another version of the protocol: use the libdaxmap of "
+			     "the daemon's release");
 		return -EPROTONOSUPPORT;
 	}
 	if (!is_allowed(c, conn)) {
-		refuse_hello(conn, -EACCES, "this mount gives its device to others only: see direct= in "
-		       "daxfuse(8), and what it means");
+		refuse_hello(conn, -EACCES,
+			     "this mount gives its device to others only: see direct= in "
+			     "daxfuse(8), and what it means");
 		return -EACCES;
 	}
 	if (!id)
@@ -207,12 +217,14 @@ static int take_hello(struct clients *c, struct connection *conn, const struct d
 			session_put(c, TAKE_POINTER(conn->session));
 	}
 	if (err)
-		refuse_hello(conn, err, err == -EBUSY ? "the session belongs to another program" :
-					       "the daemon lacks something");
+		refuse_hello(conn, err,
+			     err == -EBUSY ? "the session belongs to another program"
+					   : "the daemon lacks something");
 	return err;
 }
 
-static void take_let_go(struct clients *c, struct session *session, const struct direct_message *message)
+static void take_let_go(struct clients *c, struct session *session,
+			const struct direct_message *message)
 {
 	struct holder *h = holder_of_session(c, session, message->cookie);
 
@@ -222,7 +234,8 @@ static void take_let_go(struct clients *c, struct session *session, const struct
 	holder_leave(h);
 }
 
-static int take_message(struct clients *c, struct connection *conn, const struct direct_message *message)
+static errint_t take_message(struct clients *c, struct connection *conn,
+			     const struct direct_message *message)
 {
 	if (!conn->session) {
 		int err = message->kind == DIRECT_HELLO ? take_hello(c, conn, message) : -EPROTO;
@@ -252,8 +265,8 @@ static void listen_again(struct server *server, bool on)
 {
 	struct epoll_event event = { .events = on ? EPOLLIN : 0, .data.ptr = server };
 
-	if (server->paused == on && !epoll_ctl(server->epoll, EPOLL_CTL_MOD,
-					       server->clients->config.listener, &event))
+	if (server->paused == on &&
+	    !epoll_ctl(server->epoll, EPOLL_CTL_MOD, server->clients->config.listener, &event))
 		server->paused = !on;
 }
 
@@ -342,7 +355,7 @@ static void *run_server(void *arg)
 	return NULL;
 }
 
-static int add_to_epoll(const struct server *server, int fd, void *tag)
+static errint_t add_to_epoll(const struct server *server, int fd, void *tag)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = tag };
 
@@ -361,7 +374,7 @@ static unsigned raise_limit(void)
 	return (unsigned)MIN(limit.rlim_max / 2, (rlim_t)CONNECTIONS_MAX);
 }
 
-int server_start(struct clients *c)
+errint_t server_start(struct clients *c)
 {
 	struct server *server = calloc(1, sizeof(*server));
 	int err;

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
@@ -58,7 +59,7 @@ static struct session *make_session_locked(struct clients *c, uint64_t id)
 	return session;
 }
 
-int session_get(struct clients *c, uint64_t id, struct session **ret_session)
+errint_t session_get(struct clients *c, uint64_t id, struct session **ret_session)
 {
 	struct session *session;
 

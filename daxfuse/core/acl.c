@@ -14,6 +14,7 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/xattr.h"
 
 #define ACCESS "system.posix_acl_access"
@@ -26,7 +27,8 @@ struct acl {
 
 static size_t acl_count(size_t size)
 {
-	return (size - sizeof(struct posix_acl_xattr_header)) / sizeof(struct posix_acl_xattr_entry);
+	return (size - sizeof(struct posix_acl_xattr_header)) /
+	       sizeof(struct posix_acl_xattr_entry);
 }
 
 static struct posix_acl_xattr_entry *find_tag(struct acl *acl, size_t count, unsigned tag)
@@ -40,7 +42,7 @@ static struct posix_acl_xattr_entry *find_tag(struct acl *acl, size_t count, uns
 /* One owner, group and other; a mask where there are named ones; in order. */
 static bool is_valid(const struct acl *acl, size_t size)
 {
-	size_t count, seen[6] = {0};
+	size_t count, seen[6] = { 0 };
 	unsigned last = 0;
 
 	if (size < sizeof(acl->header) || (size - sizeof(acl->header)) % sizeof(acl->entry[0]) ||
@@ -50,7 +52,8 @@ static bool is_valid(const struct acl *acl, size_t size)
 	for (size_t i = 0; i < count; i++) {
 		unsigned tag = acl->entry[i].e_tag;
 
-		if (!is_power_of_two(tag) || tag > ACL_OTHER || tag < last || acl->entry[i].e_perm > 7)
+		if (!is_power_of_two(tag) || tag > ACL_OTHER || tag < last ||
+		    acl->entry[i].e_perm > 7)
 			return false;
 		last = tag;
 		seen[bits_first(tag)]++;
@@ -76,7 +79,8 @@ static uint32_t acl_mode(struct acl *acl, size_t count)
 	       (uint32_t)find_tag(acl, count, ACL_OTHER)->e_perm;
 }
 
-int acl_set(const void *value, size_t size, bool access, struct dxf_inode *inode, bool *ret_minimal)
+errint_t acl_set(const void *value, size_t size, bool access, struct dxf_inode *inode,
+		 bool *ret_minimal)
 {
 	CLEANUP_FREE struct acl *acl = NULL;
 	size_t count;
@@ -108,7 +112,8 @@ int acl_set(const void *value, size_t size, bool access, struct dxf_inode *inode
 }
 
 /* An ACL xattr of the inode in *acl; its size, 0 if there is none. */
-static ssize_t read_acl(struct fs *fs, const struct dxf_inode *inode, const char *name, struct acl **acl)
+static ssize_t read_acl(struct fs *fs, const struct dxf_inode *inode, const char *name,
+			struct acl **acl)
 {
 	ssize_t size = inode->xattr_bytes ? xattr_get(fs->vol, inode, name, NULL, 0) : -ENODATA;
 
@@ -130,7 +135,7 @@ static ssize_t read_acl(struct fs *fs, const struct dxf_inode *inode, const char
 	return size;
 }
 
-int acl_chmod(struct fs *fs, struct tx *tx, struct dxf_inode *inode)
+errint_t acl_chmod(struct fs *fs, struct tx *tx, struct dxf_inode *inode)
 {
 	struct acl *acl;
 	ssize_t size = read_acl(fs, inode, ACCESS, &acl);
@@ -161,8 +166,8 @@ static void mask_by_mode(struct acl *acl, size_t count, struct dxf_inode *inode)
 	inode->mode = (inode->mode & ~(uint32_t)0777) | acl_mode(acl, count);
 }
 
-int acl_inherit(struct fs *fs, struct tx *tx, const struct dxf_inode *dir, struct dxf_inode *inode,
-		uint32_t umask)
+errint_t acl_inherit(struct fs *fs, struct tx *tx, const struct dxf_inode *dir,
+		     struct dxf_inode *inode, uint32_t umask)
 {
 	struct acl *acl;
 	ssize_t size;

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/media/table.h"
 #include "daxfuse/media/xattr.h"
@@ -71,7 +72,7 @@ void touch_in_place(struct fs *fs, struct inode *inode)
 	pmem_flush(fs->pm, &inode->media->mtime, 16);
 }
 
-int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr)
+errint_t fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr)
 {
 	struct inode *inode;
 	int err = inode_lock(fs, ino, false, &inode);
@@ -94,7 +95,7 @@ static bool is_touch(const struct fs_setattr *set)
 	       (!(set->valid & (FS_SET_ATIME | FS_SET_MTIME)) || (set->valid & FS_SET_TOUCH));
 }
 
-static int may_set(const struct dxf_inode *inode, const struct fs_setattr *set)
+static errint_t may_set(const struct dxf_inode *inode, const struct fs_setattr *set)
 {
 	if (inode->flags & DXF_FLAG_IMMUTABLE)
 		return -EPERM;
@@ -111,7 +112,7 @@ static int may_set(const struct dxf_inode *inode, const struct fs_setattr *set)
 	return 0;
 }
 
-int fs_may_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set)
+errint_t fs_may_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set)
 {
 	struct inode *inode;
 	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, false, &inode);
@@ -135,8 +136,8 @@ static void set_times(struct dxf_inode *di, const struct fs_setattr *set, int64_
 }
 
 /* Edits di, ends tx. */
-static int set_locked(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
-		      const struct fs_setattr *set)
+static errint_t set_locked(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+			   const struct fs_setattr *set)
 {
 	int err = 0;
 
@@ -157,7 +158,8 @@ static int set_locked(struct fs *fs, struct inode *inode, struct tx *tx, struct 
 	return edit_end(tx, err);
 }
 
-int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr)
+errint_t fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set,
+		    struct fs_attr *ret_attr)
 {
 	struct dxf_inode *di;
 	struct inode *inode;
@@ -193,12 +195,13 @@ static bool has_capability(struct fs *fs, const struct dxf_inode *inode)
 
 static bool has_bits(const struct dxf_inode *inode, unsigned kill)
 {
-	struct dxf_inode copy = {.mode = inode->mode};
+	struct dxf_inode copy = { .mode = inode->mode };
 
 	return (kill & FS_WRITE_KILL_SUIDGID) && kill_suidgid(&copy, kill & FS_WRITE_KILL_SGID);
 }
 
-int drop_privileges_locked(struct fs *fs, struct inode *inode, unsigned kill, bool *ret_dropped)
+errint_t drop_privileges_locked(struct fs *fs, struct inode *inode, unsigned kill,
+				bool *ret_dropped)
 {
 	bool capable = has_capability(fs, inode->media);
 	struct dxf_inode *di;
@@ -220,7 +223,7 @@ int drop_privileges_locked(struct fs *fs, struct inode *inode, unsigned kill, bo
 	return edit_end(tx, err);
 }
 
-int fs_drop_privileges(struct fs *fs, uint64_t ino, unsigned kill, bool *ret_dropped)
+errint_t fs_drop_privileges(struct fs *fs, uint64_t ino, unsigned kill, bool *ret_dropped)
 {
 	struct inode *inode;
 	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
@@ -228,15 +231,16 @@ int fs_drop_privileges(struct fs *fs, uint64_t ino, unsigned kill, bool *ret_dro
 	*ret_dropped = false;
 	if (err)
 		return err;
-	err = inode->media->flags & DXF_FLAG_IMMUTABLE ? -EPERM :
-	      drop_privileges_locked(fs, inode, kill, ret_dropped);
+	err = inode->media->flags & DXF_FLAG_IMMUTABLE
+		      ? -EPERM
+		      : drop_privileges_locked(fs, inode, kill, ret_dropped);
 	inode_unlock(fs, inode);
 	return err;
 }
 
 /* ---- flags ---------------------------------------------------------------- */
 
-int fs_get_xflags(struct fs *fs, uint64_t ino, struct fs_xflags *ret_xflags)
+errint_t fs_get_xflags(struct fs *fs, uint64_t ino, struct fs_xflags *ret_xflags)
 {
 	struct inode *inode;
 	uint32_t extents = 0;
@@ -257,7 +261,7 @@ int fs_get_xflags(struct fs *fs, uint64_t ino, struct fs_xflags *ret_xflags)
 	return err;
 }
 
-static int check_xflags(const struct dxf_inode *inode, const struct fs_xflags *x)
+static errint_t check_xflags(const struct dxf_inode *inode, const struct fs_xflags *x)
 {
 	uint32_t only_dirs = DXF_FLAG_PROJINHERIT | DXF_FLAG_EXTSZINHERIT;
 
@@ -272,7 +276,7 @@ static int check_xflags(const struct dxf_inode *inode, const struct fs_xflags *x
 	return 0;
 }
 
-int fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags)
+errint_t fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags)
 {
 	struct dxf_inode *di;
 	struct inode *inode;

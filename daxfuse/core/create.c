@@ -8,6 +8,7 @@
 
 #include "internal.h"
 #include "names.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/ialloc.h"
@@ -16,7 +17,8 @@
 /* What a child inherits of its directory's flags. */
 static uint32_t inherited_flags(const struct dxf_inode *dir, uint32_t mode)
 {
-	uint32_t flags = dir->flags & (DXF_FLAG_DAX | DXF_FLAG_NODUMP | DXF_FLAG_NOATIME | DXF_FLAG_SYNC);
+	uint32_t flags = dir->flags &
+			 (DXF_FLAG_DAX | DXF_FLAG_NODUMP | DXF_FLAG_NOATIME | DXF_FLAG_SYNC);
 
 	if (S_ISDIR(mode))
 		flags |= dir->flags & (DXF_FLAG_PROJINHERIT | DXF_FLAG_EXTSZINHERIT);
@@ -41,7 +43,8 @@ static uint32_t next_generation(const struct dxf_inode *slot)
 	return next ? next : 1;
 }
 
-static void set_owner(struct dxf_inode *di, const struct fs_request *request, const struct dxf_inode *dir)
+static void set_owner(struct dxf_inode *di, const struct fs_request *request,
+		      const struct dxf_inode *dir)
 {
 	di->uid = request->uid;
 	di->gid = request->gid;
@@ -49,14 +52,14 @@ static void set_owner(struct dxf_inode *di, const struct fs_request *request, co
 		di->gid = dir->gid;
 		if (S_ISDIR(di->mode))
 			di->mode |= S_ISGID;
-		else if ((di->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && !request->in_group &&
-			 request->uid && request->gid != dir->gid)
+		else if ((di->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) &&
+			 !request->in_group && request->uid && request->gid != dir->gid)
 			di->mode &= ~(uint32_t)S_ISGID;
 	}
 }
 
 /* Order: the target into its block (it is fenced before the record). */
-static int store_target(struct fs *fs, struct tx *tx, struct dxf_inode *di, const char *target)
+static errint_t store_target(struct fs *fs, struct tx *tx, struct dxf_inode *di, const char *target)
 {
 	size_t length = strlen(target);
 	uint64_t offset;
@@ -82,9 +85,9 @@ static int store_target(struct fs *fs, struct tx *tx, struct dxf_inode *di, cons
 	return 0;
 }
 
-int create_inode(struct fs *fs, struct tx *tx, const struct fs_request *request,
-		 const struct dxf_inode *dir, uint32_t dir_ino, const struct new_inode *what,
-		 struct dxf_inode **ret_shadow)
+errint_t create_inode(struct fs *fs, struct tx *tx, const struct fs_request *request,
+		      const struct dxf_inode *dir, uint32_t dir_ino, const struct new_inode *what,
+		      struct dxf_inode **ret_shadow)
 {
 	struct dxf_inode *slot, *di;
 	uint32_t ino, generation;
@@ -101,12 +104,19 @@ int create_inode(struct fs *fs, struct tx *tx, const struct fs_request *request,
 	di = tx_edit_inode(tx, slot);
 	memset(di, 0, sizeof(*di));
 	*di = (struct dxf_inode){
-		.magic = DXF_INODE_MAGIC, .ino = ino, .generation = generation,
-		.mode = what->mode, .rdev = what->rdev, .nlink = what->orphan ? 0 : 1,
+		.magic = DXF_INODE_MAGIC,
+		.ino = ino,
+		.generation = generation,
+		.mode = what->mode,
+		.rdev = what->rdev,
+		.nlink = what->orphan ? 0 : 1,
 		.flags = inherited_flags(dir, what->mode),
 		.project = dir->flags & DXF_FLAG_PROJINHERIT ? dir->project : 0,
 		.extsize = dir->flags & DXF_FLAG_EXTSZINHERIT ? dir->extsize : 0,
-		.atime = now, .mtime = now, .ctime = now, .btime = now,
+		.atime = now,
+		.mtime = now,
+		.ctime = now,
+		.btime = now,
 	};
 	if (S_ISDIR(di->mode)) {
 		di->nlink = 2;
@@ -122,8 +132,9 @@ int create_inode(struct fs *fs, struct tx *tx, const struct fs_request *request,
 }
 
 /* dir is locked and may get names. Ends the transaction. */
-static int create_locked(struct fs *fs, const struct fs_request *request, struct inode *dir,
-			 const char *name, const struct new_inode *what, struct fs_attr *ret_attr)
+static errint_t create_locked(struct fs *fs, const struct fs_request *request, struct inode *dir,
+			      const char *name, const struct new_inode *what,
+			      struct fs_attr *ret_attr)
 {
 	struct dxf_inode *di, *parent = NULL;
 	struct tx *tx;
@@ -137,7 +148,8 @@ static int create_locked(struct fs *fs, const struct fs_request *request, struct
 	if (!err && name) {
 		ino = di->ino;
 		parent = tx_edit_inode(tx, dir->media);
-		err = dir_add(tx, parent, name, (unsigned)strlen(name), ino, (uint8_t)IFTODT(what->mode));
+		err = dir_add(tx, parent, name, (unsigned)strlen(name), ino,
+			      (uint8_t)IFTODT(what->mode));
 	}
 	if (err) {
 		tx_abort(tx);
@@ -156,8 +168,8 @@ static int create_locked(struct fs *fs, const struct fs_request *request, struct
 	return err;
 }
 
-static int create(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
-		  const struct new_inode *what, struct fs_attr *ret_attr)
+static errint_t create(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		       const char *name, const struct new_inode *what, struct fs_attr *ret_attr)
 {
 	struct inode *dir;
 	struct found found;
@@ -171,16 +183,17 @@ static int create(struct fs *fs, const struct fs_request *request, uint64_t pare
 	if (!err)
 		err = -EEXIST;
 	else if (err == -ENOENT)
-		err = S_ISDIR(what->mode) && dir->media->nlink >= DXF_LINK_MAX ? -EMLINK :
-		      create_locked(fs, request, dir, name, what, ret_attr);
+		err = S_ISDIR(what->mode) && dir->media->nlink >= DXF_LINK_MAX
+			      ? -EMLINK
+			      : create_locked(fs, request, dir, name, what, ret_attr);
 	inode_unlock(fs, dir);
 	return err;
 }
 
-int fs_mknod(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
-	     uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr)
+errint_t fs_mknod(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		  const char *name, uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr)
 {
-	struct new_inode what = {.mode = mode & (S_IFMT | 07777), .rdev = rdev};
+	struct new_inode what = { .mode = mode & (S_IFMT | 07777), .rdev = rdev };
 
 	if (!(mode & S_IFMT))
 		what.mode |= S_IFREG;
@@ -199,18 +212,18 @@ int fs_mknod(struct fs *fs, const struct fs_request *request, uint64_t parent, c
 	return create(fs, request, parent, name, &what, ret_attr);
 }
 
-int fs_mkdir(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
-	     uint32_t mode, struct fs_attr *ret_attr)
+errint_t fs_mkdir(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		  const char *name, uint32_t mode, struct fs_attr *ret_attr)
 {
-	struct new_inode what = {.mode = S_IFDIR | (mode & 07777)};
+	struct new_inode what = { .mode = S_IFDIR | (mode & 07777) };
 
 	return create(fs, request, parent, name, &what, ret_attr);
 }
 
-int fs_symlink(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
-	       const char *target, struct fs_attr *ret_attr)
+errint_t fs_symlink(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		    const char *name, const char *target, struct fs_attr *ret_attr)
 {
-	struct new_inode what = {.mode = S_IFLNK | 0777, .target = target};
+	struct new_inode what = { .mode = S_IFLNK | 0777, .target = target };
 
 	if (!*target)
 		return -ENOENT;
@@ -219,8 +232,8 @@ int fs_symlink(struct fs *fs, const struct fs_request *request, uint64_t parent,
 	return create(fs, request, parent, name, &what, ret_attr);
 }
 
-static int create_nameless(struct fs *fs, const struct fs_request *request, uint64_t parent,
-			   const struct new_inode *what, struct fs_attr *ret_attr)
+static errint_t create_nameless(struct fs *fs, const struct fs_request *request, uint64_t parent,
+				const struct new_inode *what, struct fs_attr *ret_attr)
 {
 	struct inode *dir;
 	int err = dir_lock(fs, parent, &dir);
@@ -232,18 +245,18 @@ static int create_nameless(struct fs *fs, const struct fs_request *request, uint
 	return err;
 }
 
-int fs_tmpfile(struct fs *fs, const struct fs_request *request, uint64_t parent, uint32_t mode,
-	       struct fs_attr *ret_attr)
+errint_t fs_tmpfile(struct fs *fs, const struct fs_request *request, uint64_t parent, uint32_t mode,
+		    struct fs_attr *ret_attr)
 {
-	struct new_inode what = {.mode = S_IFREG | (mode & 07777), .orphan = true};
+	struct new_inode what = { .mode = S_IFREG | (mode & 07777), .orphan = true };
 
 	return create_nameless(fs, request, parent, &what, ret_attr);
 }
 
-int create_scratch(struct fs *fs, struct fs_attr *ret_attr)
+errint_t create_scratch(struct fs *fs, struct fs_attr *ret_attr)
 {
-	struct new_inode what = {.mode = S_IFREG, .orphan = true};
-	struct fs_request nobody = {0};
+	struct new_inode what = { .mode = S_IFREG, .orphan = true };
+	struct fs_request nobody = { 0 };
 
 	return create_nameless(fs, &nobody, fs->vol->super.root_ino, &what, ret_attr);
 }

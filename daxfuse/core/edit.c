@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How an operation's transaction begins and ends. */
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 
-int edit_begin(struct fs *fs, struct inode *inode, struct tx **ret_tx, struct dxf_inode **ret_di)
+errint_t edit_begin(struct fs *fs, struct inode *inode, struct tx **ret_tx,
+		    struct dxf_inode **ret_di)
 {
 	int err;
 
@@ -14,7 +16,7 @@ int edit_begin(struct fs *fs, struct inode *inode, struct tx **ret_tx, struct dx
 	return err;
 }
 
-int edit_end(struct tx *tx, int err)
+errint_t edit_end(struct tx *tx, int err)
 {
 	if (!err)
 		return tx_commit(tx);

@@ -14,6 +14,7 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/quota.h"
@@ -24,7 +25,7 @@ enum { SHIFTS = FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE };
 
 /* ---- reserve -------------------------------------------------------------- */
 
-static int reserve_blocks(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end)
+static errint_t reserve_blocks(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end)
 {
 	uint64_t *word, offsets[DXF_UNIT_BLOCKS];
 	unsigned holes = 0, next = 0;
@@ -47,8 +48,8 @@ static int reserve_blocks(struct tx *tx, struct dxf_inode *di, uint64_t first, u
 }
 
 /* Blocks [first, end) of one region. */
-static int reserve_region(struct fs *fs, const struct inode *inode, struct tx *tx,
-			  struct dxf_inode *di, uint64_t first, uint64_t end)
+static errint_t reserve_region(struct fs *fs, const struct inode *inode, struct tx *tx,
+			       struct dxf_inode *di, uint64_t first, uint64_t end)
 {
 	uint64_t entry, entries[DXF_TABLE_COUNT], *word = NULL;
 	int err = table_region(fs->vol, tx, di, first, &entry);
@@ -67,7 +68,7 @@ static int reserve_region(struct fs *fs, const struct inode *inode, struct tx *t
 }
 
 /* If there is no way to find that many blocks none is taken. -ENOSPC, -EDQUOT. */
-static int check_room(struct fs *fs, const struct dxf_inode *di, uint64_t blocks)
+static errint_t check_room(struct fs *fs, const struct dxf_inode *di, uint64_t blocks)
 {
 	struct dxf_quota quota;
 	struct fs_space space;
@@ -81,7 +82,7 @@ static int check_room(struct fs *fs, const struct dxf_inode *di, uint64_t blocks
 	return 0;
 }
 
-static int reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t length)
+static errint_t reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t length)
 {
 	uint64_t block = offset / DXF_BLOCK_SIZE, end = blocks_of(offset + length);
 	int err = check_room(fs, inode->media, end - block);
@@ -107,14 +108,16 @@ static int reserve(struct fs *fs, struct inode *inode, uint64_t offset, uint64_t
 /* ---- punch and zero ------------------------------------------------------- */
 
 /* Zero the written parts of [from, to), in place. */
-static int zero_written(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t from, uint64_t to)
+static errint_t zero_written(struct fs *fs, struct tx *tx, const struct dxf_inode *di,
+			     uint64_t from, uint64_t to)
 {
 	uint64_t steps = table_steps_max(fs->vol, di);
 
 	while (from < to) {
 		uint64_t block = from / DXF_BLOCK_SIZE, in = from % DXF_BLOCK_SIZE, n;
 		struct run run;
-		int err = steps-- ? table_find(fs->vol, tx, di, block, blocks_of(to) - block, &run) : -EUCLEAN;
+		int err = steps-- ? table_find(fs->vol, tx, di, block, blocks_of(to) - block, &run)
+				  : -EUCLEAN;
 
 		if (err)
 			return err;
@@ -135,8 +138,9 @@ static int zero_written(struct fs *fs, struct tx *tx, const struct dxf_inode *di
 /* Whether punching leaves the region's unit in place, with zeroes in it. Up to its end, it
  * could count as unwritten as well; but not if somebody may have it mapped, and store to
  * it. */
-static int zero_in_unit(struct fs *fs, const struct inode *inode, struct tx *tx,
-			const struct dxf_inode *di, uint64_t first, uint64_t end, bool *ret_stays)
+static errint_t zero_in_unit(struct fs *fs, const struct inode *inode, struct tx *tx,
+			     const struct dxf_inode *di, uint64_t first, uint64_t end,
+			     bool *ret_stays)
 {
 	uint64_t entry;
 	int err = table_region(fs->vol, tx, di, first, &entry);
@@ -150,7 +154,7 @@ static int zero_in_unit(struct fs *fs, const struct inode *inode, struct tx *tx,
 }
 
 /* Whole blocks [first, end) of one region: freed, or zeroed within a unit. */
-static int punch_region(struct fs *fs, struct inode *inode, uint64_t first, uint64_t end)
+static errint_t punch_region(struct fs *fs, struct inode *inode, uint64_t first, uint64_t end)
 {
 	bool done = false;
 	int err = 0;
@@ -171,7 +175,7 @@ static int punch_region(struct fs *fs, struct inode *inode, uint64_t first, uint
 	return err;
 }
 
-static int zero_inline(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
+static errint_t zero_inline(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
 {
 	struct dxf_inode *di;
 	struct tx *tx;
@@ -186,7 +190,7 @@ static int zero_inline(struct fs *fs, struct inode *inode, uint64_t from, uint64
 }
 
 /* Zero [from, to) in place and move the times. */
-static int zero_range(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
+static errint_t zero_range(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
 {
 	struct dxf_inode *di;
 	struct tx *tx;
@@ -199,7 +203,7 @@ static int zero_range(struct fs *fs, struct inode *inode, uint64_t from, uint64_
 	return edit_end(tx, err);
 }
 
-static int punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
+static errint_t punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
 {
 	uint64_t first = blocks_of(from), end = to / DXF_BLOCK_SIZE;
 	uint64_t steps = table_steps_max(fs->vol, inode->media);
@@ -218,7 +222,8 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
 		struct run run;
 
 		/* skip a hole, it may be large */
-		err = steps-- ? table_find(fs->vol, NULL, inode->media, first, end - first, &run) : -EUCLEAN;
+		err = steps-- ? table_find(fs->vol, NULL, inode->media, first, end - first, &run)
+			      : -EUCLEAN;
 		if (!err && !run.offset) {
 			first += run.count;
 			continue;
@@ -232,7 +237,7 @@ static int punch(struct fs *fs, struct inode *inode, uint64_t from, uint64_t to)
 
 /* ---- collapse and insert -------------------------------------------------- */
 
-static int may_allocate(const struct dxf_inode *inode, int mode)
+static errint_t may_allocate(const struct dxf_inode *inode, int mode)
 {
 	if (!S_ISREG(inode->mode))
 		return S_ISDIR(inode->mode) ? -EISDIR : -ENODEV;
@@ -242,7 +247,7 @@ static int may_allocate(const struct dxf_inode *inode, int mode)
 	return 0;
 }
 
-static int may_shift(const struct dxf_inode *inode, int mode, uint64_t offset, uint64_t length)
+static errint_t may_shift(const struct dxf_inode *inode, int mode, uint64_t offset, uint64_t length)
 {
 	bool collapse = mode == FALLOC_FL_COLLAPSE_RANGE;
 
@@ -252,7 +257,8 @@ static int may_shift(const struct dxf_inode *inode, int mode, uint64_t offset, u
 	return !collapse && length > DXF_FILE_MAX - inode->size ? -EFBIG : 0;
 }
 
-static int may_change(const struct dxf_inode *inode, int mode, uint64_t offset, uint64_t length)
+static errint_t may_change(const struct dxf_inode *inode, int mode, uint64_t offset,
+			   uint64_t length)
 {
 	int err = may_allocate(inode, mode);
 
@@ -263,8 +269,8 @@ static int may_change(const struct dxf_inode *inode, int mode, uint64_t offset, 
 
 /* Copy [from, to) of in, which is locked, to out at `at`; holes stay holes. out is
  * nobody else's. */
-static int copy_shifted(struct fs *fs, const struct inode *in, uint64_t out, uint64_t from, uint64_t to,
-			uint64_t at)
+static errint_t copy_shifted(struct fs *fs, const struct inode *in, uint64_t out, uint64_t from,
+			     uint64_t to, uint64_t at)
 {
 	CLEANUP_FREE char *buf = malloc(COPY_BYTES);
 	uint64_t steps = table_steps_max(fs->vol, in->media) + (to - from) / COPY_BYTES;
@@ -278,7 +284,8 @@ static int copy_shifted(struct fs *fs, const struct inode *in, uint64_t out, uin
 		err = steps-- ? iomap_locked(fs, in->media, from, to - from, &map) : -EUCLEAN;
 		if (!err && map.kind == FS_IOMAP_MAPPED) {
 			map.length = MIN(map.length, (uint64_t)COPY_BYTES);
-			err = pmem_read(fs->pm, buf, pmem_at(fs->pm, map.device_offset), map.length);
+			err = pmem_read(fs->pm, buf, pmem_at(fs->pm, map.device_offset),
+					map.length);
 			n = err ? err : fs_write(fs, NULL, out, buf, map.length, at, 0);
 			if (n < 0 || (uint64_t)n < map.length)
 				err = n < 0 ? (int)n : -ENOSPC;
@@ -309,8 +316,8 @@ static uint64_t xattr_blocks(const struct dxf_inode *di)
 }
 
 /* The two files exchange data, size and blocks (but not xattrs). */
-static int exchange_data(struct fs *fs, const struct fs_request *request, struct inode *inode,
-			 struct inode *other)
+static errint_t exchange_data(struct fs *fs, const struct fs_request *request, struct inode *inode,
+			      struct inode *other)
 {
 	uint64_t own = xattr_blocks(inode->media), others = xattr_blocks(other->media);
 	struct dxf_inode *a, *b;
@@ -332,8 +339,8 @@ static int exchange_data(struct fs *fs, const struct fs_request *request, struct
 }
 
 /* Replace the data of the inode, which is locked, by that of a nameless one. */
-static int adopt_data(struct fs *fs, const struct fs_request *request, struct inode *inode,
-		      uint64_t with)
+static errint_t adopt_data(struct fs *fs, const struct fs_request *request, struct inode *inode,
+			   uint64_t with)
 {
 	struct inode *other;
 	int err = inode_lock(fs, with, true, &other);
@@ -347,10 +354,10 @@ static int adopt_data(struct fs *fs, const struct fs_request *request, struct in
 
 /* The inode stays locked from the first byte copied to the exchange. The nameless
  * one is locked inside, in no order: nobody else knows it. */
-static int shift_locked(struct fs *fs, const struct fs_request *request, struct inode *inode,
-			bool collapse, uint64_t offset, uint64_t length, uint64_t temporary)
+static errint_t shift_locked(struct fs *fs, const struct fs_request *request, struct inode *inode,
+			     bool collapse, uint64_t offset, uint64_t length, uint64_t temporary)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
 	uint64_t size = inode->media->size, from = collapse ? offset + length : offset;
 	int err;
 
@@ -358,13 +365,15 @@ static int shift_locked(struct fs *fs, const struct fs_request *request, struct 
 	set.size = collapse ? size - length : size + length;
 	err = copy_shifted(fs, inode, temporary, 0, offset, 0);
 	if (!err)
-		err = copy_shifted(fs, inode, temporary, from, size, collapse ? offset : offset + length);
+		err = copy_shifted(fs, inode, temporary, from, size,
+				   collapse ? offset : offset + length);
 	if (!err)
 		err = fs_setattr(fs, temporary, &set, NULL);
 	return err ? err : adopt_data(fs, request, inode, temporary);
 }
 
-static int shift(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode, uint64_t offset, uint64_t length)
+static errint_t shift(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
+		      uint64_t offset, uint64_t length)
 {
 	struct fs_attr temporary;
 	struct inode *inode;
@@ -380,8 +389,8 @@ static int shift(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 	if (!err) {
 		err = may_change(inode->media, mode, offset, length);
 		if (!err)
-			err = shift_locked(fs, request, inode, mode == FALLOC_FL_COLLAPSE_RANGE, offset, length,
-					   temporary.ino);
+			err = shift_locked(fs, request, inode, mode == FALLOC_FL_COLLAPSE_RANGE,
+					   offset, length, temporary.ino);
 		inode_unlock(fs, inode);
 	}
 	fs_forget(fs, temporary.ino);
@@ -390,7 +399,7 @@ static int shift(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 
 /* ---- the call ------------------------------------------------------------- */
 
-static int set_size(struct fs *fs, struct inode *inode, uint64_t size)
+static errint_t set_size(struct fs *fs, struct inode *inode, uint64_t size)
 {
 	struct dxf_inode *di;
 	struct tx *tx;
@@ -402,7 +411,8 @@ static int set_size(struct fs *fs, struct inode *inode, uint64_t size)
 	return truncate_commit(fs, inode, tx, di, size);
 }
 
-static int fallocate_locked(struct fs *fs, struct inode *inode, int mode, uint64_t offset, uint64_t length)
+static errint_t fallocate_locked(struct fs *fs, struct inode *inode, int mode, uint64_t offset,
+				 uint64_t length)
 {
 	uint64_t end = offset + length;
 	int err = 0;
@@ -414,9 +424,10 @@ static int fallocate_locked(struct fs *fs, struct inode *inode, int mode, uint64
 	if (!(inode->media->data_format == DXF_DATA_INLINE && end <= DXF_INLINE_MAX))
 		err = reserve(fs, inode, offset, length);
 	if (!err && (mode & FALLOC_FL_ZERO_RANGE))
-		err = inode->media->data_format == DXF_DATA_INLINE ?
-		      zero_inline(fs, inode, offset, end) :
-		      zero_range(fs, inode, offset, MIN(end, MAX(inode->media->size, offset)));
+		err = inode->media->data_format == DXF_DATA_INLINE
+			      ? zero_inline(fs, inode, offset, end)
+			      : zero_range(fs, inode, offset,
+					   MIN(end, MAX(inode->media->size, offset)));
 	if (!err && !(mode & FALLOC_FL_KEEP_SIZE) && end > inode->media->size)
 		err = set_size(fs, inode, end);
 	return err;
@@ -437,7 +448,7 @@ static bool mode_is_known(int mode)
 	return false;
 }
 
-static int check_arguments(const struct fs *fs, int mode, uint64_t offset, uint64_t length)
+static errint_t check_arguments(const struct fs *fs, int mode, uint64_t offset, uint64_t length)
 {
 	if (!mode_is_known(mode))
 		return -EOPNOTSUPP;
@@ -448,7 +459,7 @@ static int check_arguments(const struct fs *fs, int mode, uint64_t offset, uint6
 	return fs_is_read_only(fs) ? -EROFS : 0;
 }
 
-int fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
+errint_t fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length)
 {
 	struct inode *inode;
 	int err = check_arguments(fs, mode, offset, length);
@@ -462,8 +473,8 @@ int fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uin
 	return err;
 }
 
-int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
-		 uint64_t offset, uint64_t length)
+errint_t fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
+		      uint64_t offset, uint64_t length)
 {
 	struct inode *inode;
 	int err = check_arguments(fs, mode, offset, length);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "daxfuse/media/ialloc.h"
@@ -18,7 +19,7 @@ static const char zeroes[64 << 10];
 
 /* ---- open, release, forget ------------------------------------------------ */
 
-static int may_open(const struct fs *fs, const struct dxf_inode *inode, int flags)
+static errint_t may_open(const struct fs *fs, const struct dxf_inode *inode, int flags)
 {
 	bool writes = (flags & O_ACCMODE) != O_RDONLY;
 
@@ -33,7 +34,7 @@ static int may_open(const struct fs *fs, const struct dxf_inode *inode, int flag
 	return 0;
 }
 
-int fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr)
+errint_t fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr)
 {
 	struct inode *inode;
 	int err = inode_lock(fs, ino, false, &inode);
@@ -83,7 +84,7 @@ static void last_close(struct fs *fs, struct inode *inode)
 	unlock_rw(LOCK_INODE, &inode->lock);
 }
 
-int fs_keep_layout(struct fs *fs, uint64_t ino, bool on)
+errint_t fs_keep_layout(struct fs *fs, uint64_t ino, bool on)
 {
 	struct inode *inode;
 	int err = inode_lock(fs, ino, true, &inode);
@@ -137,21 +138,21 @@ bool fs_is_orphan(struct fs *fs, uint64_t ino)
 
 struct orphans {
 	struct fs *fs;
-	int (*fn)(uint64_t ino, void *arg);
+	errint_t (*fn)(uint64_t ino, void *arg);
 	void *arg;
 };
 
 /* An inode that waits for the rest of a truncation has the same mark on media. */
-static int emit_orphan(uint32_t ino, void *arg)
+static errint_t emit_orphan(uint32_t ino, void *arg)
 {
 	const struct orphans *o = arg;
 
 	return fs_is_orphan(o->fs, ino) ? o->fn(ino, o->arg) : 0;
 }
 
-int fs_for_each_orphan(struct fs *fs, int (*fn)(uint64_t ino, void *arg), void *arg)
+errint_t fs_for_each_orphan(struct fs *fs, errint_t (*fn)(uint64_t ino, void *arg), void *arg)
 {
-	struct orphans orphans = {fs, fn, arg};
+	struct orphans orphans = { fs, fn, arg };
 
 	return ialloc_for_each_orphan(fs->vol, emit_orphan, &orphans);
 }
@@ -205,7 +206,7 @@ static bool add_piece(struct pieces *p, const void *base, size_t length)
 	} else {
 		if (p->count == IOV_COUNT)
 			return false;
-		p->iov[p->count++] = (struct iovec){(void *)base, length};
+		p->iov[p->count++] = (struct iovec){ (void *)base, length };
 	}
 	p->bytes += length;
 	return true;
@@ -218,7 +219,7 @@ static bool add_zeroes(struct pieces *p, size_t length)
 
 		if (p->count == IOV_COUNT)
 			return false;
-		p->iov[p->count++] = (struct iovec){(void *)zeroes, n};
+		p->iov[p->count++] = (struct iovec){ (void *)zeroes, n };
 		p->bytes += n;
 		length -= n;
 	}
@@ -226,8 +227,8 @@ static bool add_zeroes(struct pieces *p, size_t length)
 }
 
 /* Collect the pieces of [offset, end); stops early when there are too many. */
-static int collect(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, uint64_t end,
-		   struct pieces *p)
+static errint_t collect(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, uint64_t end,
+			struct pieces *p)
 {
 	if (inode->data_format == DXF_DATA_INLINE) {
 		add_piece(p, inode->data + offset, end - offset);
@@ -244,14 +245,15 @@ static int collect(struct fs *fs, const struct dxf_inode *inode, uint64_t offset
 		err = run.written ? probe_range(fs->pm, pmem_at(fs->pm, run.offset + in), n) : 0;
 		if (err)
 			return err;
-		if (run.written ? !add_piece(p, pmem_at(fs->pm, run.offset + in), n) : !add_zeroes(p, n))
+		if (run.written ? !add_piece(p, pmem_at(fs->pm, run.offset + in), n)
+				: !add_zeroes(p, n))
 			return 0;
 		offset += n;
 	}
 	return 0;
 }
 
-static int read_check(const struct dxf_inode *inode)
+static errint_t read_check(const struct dxf_inode *inode)
 {
 	return S_ISREG(inode->mode) ? 0 : S_ISDIR(inode->mode) ? -EISDIR : -EINVAL;
 }
@@ -282,7 +284,8 @@ static ssize_t read_pieces(struct fs *fs, uint64_t ino, uint64_t offset, size_t 
 	return n;
 }
 
-ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit, void *arg)
+ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit,
+		void *arg)
 {
 	return read_pieces(fs, ino, offset, length, true, emit, arg);
 }
@@ -321,7 +324,7 @@ ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t
 	size_t done = 0;
 
 	while (done < length) {
-		struct target target = {fs, (char *)buf + done};
+		struct target target = { fs, (char *)buf + done };
 		ssize_t n = fs_read(fs, ino, offset + done, length - done, copy_out, &target);
 
 		if (n < 0)
@@ -346,8 +349,8 @@ static bool is_continued(const struct run *run, const struct run *next)
 
 /* The run at block, also over the ends of tables and units. Blocks behind its beginning that can't
  * be read are for a look-up there to say. */
-static int find_run(struct fs *fs, const struct dxf_inode *inode, uint64_t block, uint64_t max,
-		    struct run *run)
+static errint_t find_run(struct fs *fs, const struct dxf_inode *inode, uint64_t block, uint64_t max,
+			 struct run *run)
 {
 	struct run next;
 	int err = table_find(fs->vol, NULL, inode, block, max, run);
@@ -361,15 +364,15 @@ static int find_run(struct fs *fs, const struct dxf_inode *inode, uint64_t block
 	return err;
 }
 
-int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, uint64_t length,
-		 struct fs_iomap *ret_iomap)
+errint_t iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset,
+		      uint64_t length, struct fs_iomap *ret_iomap)
 {
 	uint64_t block = offset / DXF_BLOCK_SIZE, in = offset % DXF_BLOCK_SIZE;
 	struct run run;
 	int err;
 
 	lock_assert(LOCK_INODE);
-	*ret_iomap = (struct fs_iomap){.file_offset = offset, .length = length};
+	*ret_iomap = (struct fs_iomap){ .file_offset = offset, .length = length };
 	if (inode->data_format == DXF_DATA_INLINE) {
 		if (offset < inode->size) {
 			ret_iomap->kind = FS_IOMAP_MAPPED;
@@ -390,7 +393,8 @@ int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, 
 	return 0;
 }
 
-int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, struct fs_iomap *ret_iomap)
+errint_t fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length,
+		  struct fs_iomap *ret_iomap)
 {
 	struct inode *inode;
 	int err;
@@ -407,7 +411,7 @@ int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, stru
 	return err;
 }
 
-int fs_iomap_steps(struct fs *fs, uint64_t ino, uint64_t *ret_steps)
+errint_t fs_iomap_steps(struct fs *fs, uint64_t ino, uint64_t *ret_steps)
 {
 	struct inode *inode;
 	int err = inode_lock(fs, ino, false, &inode);
@@ -434,7 +438,8 @@ off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence)
 	while (!err && offset < size) {
 		struct fs_iomap map;
 
-		err = steps-- ? iomap_locked(fs, inode->media, offset, size - offset, &map) : -EUCLEAN;
+		err = steps-- ? iomap_locked(fs, inode->media, offset, size - offset, &map)
+			      : -EUCLEAN;
 		if (!err && (map.kind == FS_IOMAP_MAPPED) == (whence == SEEK_DATA)) {
 			result = (off_t)offset;
 			break;

@@ -29,6 +29,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/format.h"
 #include "daxfuse/media/request.h"
 #include "daxfuse/pmem/pmem.h"
@@ -71,28 +72,28 @@ struct fs_options {
 
 /* What mkfs may choose. Zeroes mean: defaults. */
 struct fs_format {
-	uint8_t uuid[16];       /* all 0: a random one */
+	uint8_t uuid[16]; /* all 0: a random one */
 	char label[64];
-	uint64_t hash_seed;     /* 0: a random one */
-	bool dax;               /* the root has DXF_FLAG_DAX, all below inherit it */
+	uint64_t hash_seed; /* 0: a random one */
+	bool dax;           /* the root has DXF_FLAG_DAX, all below inherit it */
 	uint32_t root_uid, root_gid;
-	int64_t now;            /* ns; 0: the clock's */
-	bool fill_free;         /* fill free space with 0xDB (crash tests) */
+	int64_t now;    /* ns; 0: the clock's */
+	bool fill_free; /* fill free space with 0xDB (crash tests) */
 	void (*progress)(uint64_t done, uint64_t total, void *arg); /* bytes; may be NULL */
 	void *progress_arg;
 };
 
 /* Make an empty pool. -EINVAL: size out of range. Both superblocks are written
  * last, the first one last of all. */
-int fs_mkfs(const struct pmem *pm, const struct fs_format *format);
+errint_t fs_mkfs(const struct pmem *pm, const struct fs_format *format);
 
 /* Why a mount was refused or what it repaired, for people. */
 struct fs_report {
-	char what[256];         /* on error: what is wrong, one line */
-	char advice[256];       /* on error: what to do, one line */
-	unsigned replayed;      /* journal records */
-	uint64_t orphans;       /* inodes freed or truncations completed */
-	bool spare_super;       /* the first superblock is damaged */
+	char what[256];    /* on error: what is wrong, one line */
+	char advice[256];  /* on error: what to do, one line */
+	unsigned replayed; /* journal records */
+	uint64_t orphans;  /* inodes freed or truncations completed */
+	bool spare_super;  /* the first superblock is damaged */
 };
 
 /*
@@ -101,19 +102,19 @@ struct fs_report {
  * -EUCLEAN: damaged; -EOPNOTSUPP: newer format; -EFBIG: pool larger than the
  * device. ret_report may be NULL and is always filled. pm must outlive the fs.
  */
-int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs **ret_fs,
-	     struct fs_report *ret_report);
+errint_t fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs **ret_fs,
+		  struct fs_report *ret_report);
 /* Frees memory. Orphans that are still open wait for the next mount. */
 void fs_unmount(struct fs *fs);
 /* Of a mount that goes on. Nobody writes while it is made read-only: the kernel sees to that.
  * -EROFS: the pool was mapped for reading. */
-int fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime);
+errint_t fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime);
 bool fs_is_read_only(const struct fs *fs);
 enum fs_atime_mode fs_atime(const struct fs *fs);
 enum fs_dax_mode fs_dax(const struct fs *fs);
 const struct dxf_super *fs_super(const struct fs *fs);
 const struct pmem *fs_pmem(const struct fs *fs);
-int fs_set_label(struct fs *fs, const char *label);
+errint_t fs_set_label(struct fs *fs, const char *label);
 
 /* ---- who and what ------------------------------------------------------ */
 
@@ -130,8 +131,8 @@ int fs_set_label(struct fs *fs, const char *label);
 struct fs_request {
 	uint32_t uid;
 	uint32_t gid;
-	uint32_t umask;         /* applied where there is no default ACL */
-	bool in_group;          /* may keep sgid on a file of another group */
+	uint32_t umask; /* applied where there is no default ACL */
+	bool in_group;  /* may keep sgid on a file of another group */
 	struct tx_request once;
 };
 #define FS_RESULT(ino, generation) ((int64_t)((uint64_t)(generation) << 32 | (uint32_t)(ino)))
@@ -140,18 +141,18 @@ struct fs_request {
 
 struct fs_attr {
 	uint64_t ino;
-	uint64_t size;          /* bytes */
-	uint64_t blocks;        /* of 512 bytes, as st_blocks */
+	uint64_t size;                      /* bytes */
+	uint64_t blocks;                    /* of 512 bytes, as st_blocks */
 	int64_t atime, mtime, ctime, btime; /* ns since the epoch */
 	uint32_t generation;
 	uint32_t mode;
 	uint32_t nlink;
 	uint32_t uid, gid;
-	uint32_t rdev;          /* (major << 20) | minor */
-	uint32_t flags;         /* DXF_FLAG_* */
+	uint32_t rdev;  /* (major << 20) | minor */
+	uint32_t flags; /* DXF_FLAG_* */
 	uint32_t project;
 	uint32_t extsize;
-	bool dax;               /* reads and writes go past the page cache */
+	bool dax; /* reads and writes go past the page cache */
 };
 
 enum {
@@ -164,12 +165,12 @@ enum {
 	FS_SET_CTIME = 64,
 	FS_SET_KILL_SUIDGID = 128, /* drop suid, and sgid if group-executable */
 	FS_SET_KILL_SGID = 256,    /* with it: sgid in any case, the caller is not in the group */
-	FS_SET_TOUCH = 512,        /* both times are now, as by utime(NULL): append-only files, too */
+	FS_SET_TOUCH = 512, /* both times are now, as by utime(NULL): append-only files, too */
 };
 
 struct fs_setattr {
-	unsigned valid;         /* FS_SET_* */
-	uint32_t mode;          /* permission bits */
+	unsigned valid; /* FS_SET_* */
+	uint32_t mode;  /* permission bits */
 	uint32_t uid, gid;
 	uint64_t size;
 	int64_t atime, mtime, ctime;
@@ -180,37 +181,40 @@ struct fs_setattr {
 /* ".." is looked up, too, and "." of any parent, also of one that is no directory: so the kernel
  * finds an inode by its number, for file handles and NFS. -ESTALE: there is no such parent;
  * -ENOENT, -ENOTDIR, -ENAMETOOLONG. */
-int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr);
-int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
-int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *ret_attr);
+errint_t fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr);
+errint_t fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
+errint_t fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set,
+		    struct fs_attr *ret_attr);
 /* The error with which fs_setattr() would refuse now; does nothing else. */
-int fs_may_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set);
+errint_t fs_may_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set);
 
 /* Regular files, fifos, sockets, devices: mode says which. */
-int fs_mknod(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
-	     uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr);
-int fs_mkdir(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
-	     uint32_t mode, struct fs_attr *ret_attr);
-int fs_symlink(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
-	       const char *target, struct fs_attr *ret_attr);
+errint_t fs_mknod(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		  const char *name, uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr);
+errint_t fs_mkdir(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		  const char *name, uint32_t mode, struct fs_attr *ret_attr);
+errint_t fs_symlink(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		    const char *name, const char *target, struct fs_attr *ret_attr);
 /* A regular file without a name, as open(O_TMPFILE); fs_link() may name it. */
-int fs_tmpfile(struct fs *fs, const struct fs_request *request, uint64_t parent, uint32_t mode,
-	       struct fs_attr *ret_attr);
-int fs_link(struct fs *fs, const struct fs_request *request, uint64_t ino, uint64_t parent,
-	    const char *name, struct fs_attr *ret_attr);
-int fs_unlink(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name);
-int fs_rmdir(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name);
+errint_t fs_tmpfile(struct fs *fs, const struct fs_request *request, uint64_t parent, uint32_t mode,
+		    struct fs_attr *ret_attr);
+errint_t fs_link(struct fs *fs, const struct fs_request *request, uint64_t ino, uint64_t parent,
+		 const char *name, struct fs_attr *ret_attr);
+errint_t fs_unlink(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		   const char *name);
+errint_t fs_rmdir(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		  const char *name);
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT of <linux/fs.h>. */
-int fs_rename(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
-	      uint64_t new_parent, const char *new_name, unsigned flags);
+errint_t fs_rename(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		   const char *name, uint64_t new_parent, const char *new_name, unsigned flags);
 /* Up to size bytes of the target, without NUL; returns the count. */
 ssize_t fs_readlink(struct fs *fs, uint64_t ino, char *buf, size_t size);
 
 struct fs_dirent {
-	const char *name;       /* NUL-terminated, valid during the call */
+	const char *name; /* NUL-terminated, valid during the call */
 	uint64_t ino;
-	uint64_t next;          /* cookie that continues behind this entry */
-	uint8_t type;           /* DT_* */
+	uint64_t next; /* cookie that continues behind this entry */
+	uint8_t type;  /* DT_* */
 };
 /*
  * Call emit for "." , ".." and each entry from cookie on (0 = start), until it
@@ -224,7 +228,7 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie,
 
 /* Counts an open description; open_flags as in open(2) (O_TRUNC is the
  * caller's). Only says no for immutable, append-only, read-only. */
-int fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr);
+errint_t fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr);
 /* The last one trims what growth reserved. */
 void fs_release(struct fs *fs, uint64_t ino);
 /* Nobody can reach ino but by its names: free it if it has none, now or when the
@@ -232,7 +236,7 @@ void fs_release(struct fs *fs, uint64_t ino);
 void fs_forget(struct fs *fs, uint64_t ino);
 /* Call fn for each inode without a name, until it returns non-zero. It may free
  * it. -EIO: poison, some were not found. */
-int fs_for_each_orphan(struct fs *fs, int (*fn)(uint64_t ino, void *arg), void *arg);
+errint_t fs_for_each_orphan(struct fs *fs, errint_t (*fn)(uint64_t ino, void *arg), void *arg);
 /* Whether ino has no name left and waits for fs_forget(). */
 bool fs_is_orphan(struct fs *fs, uint64_t ino);
 
@@ -244,7 +248,8 @@ bool fs_is_orphan(struct fs *fs, uint64_t ino);
  * against change, and its result is returned. Poison anywhere: -EIO, no emit.
  */
 typedef ssize_t (*fs_emit)(const struct iovec *iov, int count, size_t bytes, void *arg);
-ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit, void *arg);
+ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit,
+		void *arg);
 /* The same, but as of a reader with O_NOATIME. */
 ssize_t fs_read_noatime(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit,
 			void *arg);
@@ -262,32 +267,33 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 		 size_t length, uint64_t offset, unsigned flags);
 /* Before a file's bytes are changed by any other means: file capabilities go, and the bits that
  * kill says (FS_WRITE_KILL_*). *ret_dropped: there was something. */
-int fs_drop_privileges(struct fs *fs, uint64_t ino, unsigned kill, bool *ret_dropped);
+errint_t fs_drop_privileges(struct fs *fs, uint64_t ino, unsigned kill, bool *ret_dropped);
 /* mode: FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE,
  * ZERO_RANGE, COLLAPSE_RANGE, INSERT_RANGE. */
-int fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
-		 uint64_t offset, uint64_t length);
+errint_t fs_fallocate(struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
+		      uint64_t offset, uint64_t length);
 /* The error with which fs_fallocate() would refuse now; does nothing else. */
-int fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length);
+errint_t fs_may_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset, uint64_t length);
 /* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */
 off_t fs_seek(struct fs *fs, uint64_t ino, uint64_t offset, int whence);
-ssize_t fs_copy_range(struct fs *fs, const struct fs_request *request, uint64_t in, uint64_t in_offset, uint64_t out,
-		      uint64_t out_offset, size_t length);
+ssize_t fs_copy_range(struct fs *fs, const struct fs_request *request, uint64_t in,
+		      uint64_t in_offset, uint64_t out, uint64_t out_offset, size_t length);
 
 /* Where a file range lies. */
 enum fs_iomap_kind { FS_IOMAP_HOLE, FS_IOMAP_UNWRITTEN, FS_IOMAP_MAPPED };
 struct fs_iomap {
 	enum fs_iomap_kind kind;
-	bool unit;                 /* part of a whole 2 MiB unit */
-	uint64_t file_offset;      /* bytes, as asked */
-	uint64_t length;           /* bytes, contiguous on the device */
-	uint64_t device_offset;    /* 0 for a hole */
+	bool unit;              /* part of a whole 2 MiB unit */
+	uint64_t file_offset;   /* bytes, as asked */
+	uint64_t length;        /* bytes, contiguous on the device */
+	uint64_t device_offset; /* 0 for a hole */
 };
 /* The iomap at offset, at most length bytes of it (more than 0). */
-int fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, struct fs_iomap *ret_iomap);
+errint_t fs_iomap(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length,
+		  struct fs_iomap *ret_iomap);
 /* How many calls a walk over all of a file takes at most: one that takes more goes round in a
  * damaged table. */
-int fs_iomap_steps(struct fs *fs, uint64_t ino, uint64_t *ret_steps);
+errint_t fs_iomap_steps(struct fs *fs, uint64_t ino, uint64_t *ret_steps);
 
 /* ---- what a mapping needs ---------------------------------------------- */
 
@@ -298,19 +304,19 @@ int fs_iomap_steps(struct fs *fs, uint64_t ino, uint64_t *ret_steps);
  * the end of the file. -ENXIO: it begins behind the end; -ENODEV: no regular file;
  * -EINVAL, -ENOSPC, -EDQUOT.
  */
-int fs_map_allocate(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
+errint_t fs_map_allocate(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
 /* The same for the unit around offset; -ENOSPC if it can't be a whole one. */
-int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset);
+errint_t fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset);
 /*
  * Go through a file's 2 MiB regions from *offset on, until one that is held as blocks,
  * and used enough to be a unit, has been made one (*ret_moved), or for a while.
  * *offset: where to go on, UINT64_MAX at the end. -ENOSPC, -EDQUOT: that region could
  * not be moved, the next ones may. A file of less than a unit is left as it is.
  */
-int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved);
+errint_t fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved);
 /* The first half of it: from *offset on, the next region that should be a unit and is not
  * (*ret_found: *offset is its), looked for only so far; or where to go on. */
-int fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_found);
+errint_t fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_found);
 /*
  * While this is on, the file's extents stay where they are, as programs may have them mapped: none
  * is moved, none is freed but by a caller that names its range (truncating, punching, collapsing,
@@ -320,19 +326,19 @@ int fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_f
  * seen), and punching a part of it stores zeroes. Counted; the inode is not freed meanwhile.
  * -ENODEV: no regular file.
  */
-int fs_keep_layout(struct fs *fs, uint64_t ino, bool on);
+errint_t fs_keep_layout(struct fs *fs, uint64_t ino, bool on);
 /* Zero in place all that lies beneath a range, also behind the end of the file; holes stay.
  * UINT64_MAX: to the end of all that there is. */
-int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
+errint_t fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length);
 /*
  * The file has grown from old_size, over a unit that is mapped: the part of it that is in the file
  * now counts as written, as it is, for mappers may have stored there since. The caller has zeroed
  * all behind old_size before the file grew (fs_map_zero()). Nothing is left to do if the layout was
  * kept when it grew, or where there is no unit.
  */
-int fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size);
+errint_t fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size);
 /* Its data is about to be changed through a mapping: mtime and ctime. */
-int fs_map_touch(struct fs *fs, uint64_t ino);
+errint_t fs_map_touch(struct fs *fs, uint64_t ino);
 
 /* ---- attributes -------------------------------------------------------- */
 
@@ -341,30 +347,31 @@ ssize_t fs_getxattr(struct fs *fs, uint64_t ino, const char *name, void *value, 
 ssize_t fs_listxattr(struct fs *fs, uint64_t ino, char *list, size_t size);
 /* flags: XATTR_CREATE, XATTR_REPLACE. Setting system.posix_acl_access moves the
  * mode's group bits; an ACL that the mode expresses is stored as the mode. */
-int fs_setxattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name,
-		const void *value, size_t size, int flags);
-int fs_removexattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name);
+errint_t fs_setxattr(struct fs *fs, const struct fs_request *request, uint64_t ino,
+		     const char *name, const void *value, size_t size, int flags);
+errint_t fs_removexattr(struct fs *fs, const struct fs_request *request, uint64_t ino,
+			const char *name);
 
 /* The user's part of flags, with project and extsize (as FS_IOC_FSSETXATTR). */
 struct fs_xflags {
-	uint32_t flags;         /* DXF_FLAG_*, without TRUNCATING */
+	uint32_t flags; /* DXF_FLAG_*, without TRUNCATING */
 	uint32_t project;
-	uint32_t extsize;       /* bytes */
-	uint32_t extents;       /* fs_get_xflags only */
+	uint32_t extsize; /* bytes */
+	uint32_t extents; /* fs_get_xflags only */
 };
-int fs_get_xflags(struct fs *fs, uint64_t ino, struct fs_xflags *ret_xflags);
-int fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags);
+errint_t fs_get_xflags(struct fs *fs, uint64_t ino, struct fs_xflags *ret_xflags);
+errint_t fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags);
 
 /* ---- space ------------------------------------------------------------- */
 
 struct fs_space {
-	uint64_t units;            /* for data and inodes */
-	uint64_t free_units;       /* whole ones */
+	uint64_t units;      /* for data and inodes */
+	uint64_t free_units; /* whole ones */
 	uint64_t broken_units;
-	uint64_t free_blocks;      /* 4 KiB, in broken units only */
-	uint64_t bad_blocks;       /* free but never allocated */
-	uint64_t held_blocks;      /* free on media, but mapped still: fs_hold() */
-	uint64_t inodes;           /* in use */
+	uint64_t free_blocks; /* 4 KiB, in broken units only */
+	uint64_t bad_blocks;  /* free but never allocated */
+	uint64_t held_blocks; /* free on media, but mapped still: fs_hold() */
+	uint64_t inodes;      /* in use */
 	uint64_t inodes_max;
 };
 void fs_get_space(struct fs *fs, struct fs_space *ret_space);
@@ -375,32 +382,33 @@ void fs_get_space(struct fs *fs, struct fs_space *ret_space);
  * a crash of the machine ends the programs that map it. -EINVAL: not of the data area, or no whole
  * blocks; -ENOMEM. Both take no lock that their caller could hold but an allocator's.
  */
-int fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length);
+errint_t fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length);
 void fs_unhold(struct fs *fs, uint64_t device_offset, uint64_t length);
 
 struct fs_statfs {
-	uint64_t blocks, free_blocks;  /* 4 KiB */
+	uint64_t blocks, free_blocks; /* 4 KiB */
 	uint64_t inodes, free_inodes;
 };
 /* Of the project's limits if ino belongs to one that has them. */
-int fs_statfs(struct fs *fs, uint64_t ino, struct fs_statfs *ret_statfs);
+errint_t fs_statfs(struct fs *fs, uint64_t ino, struct fs_statfs *ret_statfs);
 
 struct fs_quota {
 	uint32_t project;
 	uint64_t block_limit, inode_limit; /* 4 KiB blocks; 0 = none */
 	uint64_t blocks, inodes;           /* in use */
 };
-int fs_quota_set(struct fs *fs, uint32_t project, uint64_t block_limit, uint64_t inode_limit);
-int fs_quota_get(struct fs *fs, uint32_t project, struct fs_quota *ret_quota);
+errint_t fs_quota_set(struct fs *fs, uint32_t project, uint64_t block_limit, uint64_t inode_limit);
+errint_t fs_quota_get(struct fs *fs, uint32_t project, struct fs_quota *ret_quota);
 /* Call fn for each project known, until it returns non-zero. */
-int fs_quota_list(struct fs *fs, int (*fn)(const struct fs_quota *quota, void *arg), void *arg);
+errint_t fs_quota_list(struct fs *fs, errint_t (*fn)(const struct fs_quota *quota, void *arg),
+		       void *arg);
 
 /* Since the mount, for tests and status. */
 struct fs_counters {
 	uint64_t transactions;
 	uint64_t transaction_bytes;
-	uint64_t units_promoted;   /* blocks gathered into a unit */
-	uint64_t units_trimmed;    /* a unit given back for blocks */
+	uint64_t units_promoted; /* blocks gathered into a unit */
+	uint64_t units_trimmed;  /* a unit given back for blocks */
 };
 void fs_get_counters(struct fs *fs, struct fs_counters *ret_counters);
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "daxfuse/media/ialloc.h"
@@ -37,7 +38,7 @@ static struct shard *shard_of(struct fs *fs, uint64_t ino)
 	return &fs->icache->shard[(chunk * UINT64_C(0x9e3779b97f4a7c15) >> 60 << 6) | (ino & 63)];
 }
 
-int icache_open(struct fs *fs)
+errint_t icache_open(struct fs *fs)
 {
 	fs->icache = aligned_alloc(64, sizeof(*fs->icache));
 	if (!fs->icache)
@@ -70,7 +71,7 @@ void icache_close(struct fs *fs)
 	free(fs->icache);
 }
 
-static int make_inode(struct fs *fs, uint32_t ino, struct inode **ret_inode)
+static errint_t make_inode(struct fs *fs, uint32_t ino, struct inode **ret_inode)
 {
 	struct dxf_inode *media, *again, copy;
 	struct inode *inode;
@@ -99,7 +100,7 @@ static int make_inode(struct fs *fs, uint32_t ino, struct inode **ret_inode)
 	return 0;
 }
 
-int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
+errint_t inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode)
 {
 	struct shard *s = shard_of(fs, ino);
 	struct inode *inode;
@@ -193,7 +194,7 @@ void inode_forget(struct fs *fs, struct inode *inode)
 	unlock_mutex(LOCK_ICACHE, &s->lock);
 }
 
-int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode)
+errint_t inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode)
 {
 	struct inode *inode;
 	int err;

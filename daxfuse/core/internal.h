@@ -18,6 +18,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "fs.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/dir.h"
 #include "daxfuse/media/tx.h"
 #include "daxfuse/media/volume.h"
@@ -37,31 +38,31 @@ struct fs {
 
 /* An inode in memory: a lock, and what the mount knows beyond the media. */
 struct inode {
-	struct inode *next;      /* in its shard */
+	struct inode *next; /* in its shard */
 	uint32_t ino;
 	uint32_t refs;           /* under the shard's lock */
 	struct dxf_inode *media; /* verified when this object was made */
 	pthread_rwlock_t lock;
-	uint32_t opens;          /* atomic */
-	uint32_t kept;           /* fs_keep_layout(); each has a reference */
-	bool forgotten;          /* an orphan that goes when the last one closes it */
-	bool gone;               /* freed on media */
-	bool trim;               /* may hold a unit that growth reserved */
+	uint32_t opens; /* atomic */
+	uint32_t kept;  /* fs_keep_layout(); each has a reference */
+	bool forgotten; /* an orphan that goes when the last one closes it */
+	bool gone;      /* freed on media */
+	bool trim;      /* may hold a unit that growth reserved */
 };
 
 /* ---- icache.c ------------------------------------------------------------- */
 
-int icache_open(struct fs *fs);
+errint_t icache_open(struct fs *fs);
 void icache_close(struct fs *fs);
 /* The inode, referenced, not locked. -ESTALE, -EUCLEAN, -EIO, -ENOMEM. */
-int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode);
+errint_t inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode);
 void inode_ref(struct fs *fs, struct inode *inode);
 /* NULL is fine. */
 void inode_put(struct fs *fs, struct inode *inode);
 /* It was freed: nobody finds it any more. */
 void inode_forget(struct fs *fs, struct inode *inode);
 /* The inode, locked; -ESTALE if it is gone. */
-int inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode);
+errint_t inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode);
 /* Unlock and put. */
 void inode_unlock(struct fs *fs, struct inode *inode);
 /* Whether it is a directory; needs no lock, as that never changes. */
@@ -77,10 +78,11 @@ void inode_unlock_two(struct inode *a, struct inode *b);
 
 /* Begin a transaction that changes an inode, which is locked exclusively, and
  * perhaps more; *ret_di is its shadow. Nothing has begun on error. */
-int edit_begin(struct fs *fs, struct inode *inode, struct tx **ret_tx, struct dxf_inode **ret_di);
+errint_t edit_begin(struct fs *fs, struct inode *inode, struct tx **ret_tx,
+		    struct dxf_inode **ret_di);
 /* End a transaction whose edits went as err says: commit it, or abort it and
  * return err. */
-int edit_end(struct tx *tx, int err);
+errint_t edit_end(struct tx *tx, int err);
 
 /* ---- create.c ------------------------------------------------------------- */
 
@@ -93,23 +95,24 @@ struct new_inode {
 
 /* In tx, make an inode as a child of the directory dir (a view; its rules for
  * group, flags, project and ACL apply). */
-int create_inode(struct fs *fs, struct tx *tx, const struct fs_request *request,
-		 const struct dxf_inode *dir, uint32_t dir_ino, const struct new_inode *what,
-		 struct dxf_inode **ret_shadow);
+errint_t create_inode(struct fs *fs, struct tx *tx, const struct fs_request *request,
+		      const struct dxf_inode *dir, uint32_t dir_ino, const struct new_inode *what,
+		      struct dxf_inode **ret_shadow);
 
 /* A file without a name for a moment; fs_forget() frees it. */
-int create_scratch(struct fs *fs, struct fs_attr *ret_attr);
+errint_t create_scratch(struct fs *fs, struct fs_attr *ret_attr);
 
 /* ---- acl.c ---------------------------------------------------------------- */
 
 /* Give a new inode the ACLs that dir's default ACL implies, or apply umask. */
-int acl_inherit(struct fs *fs, struct tx *tx, const struct dxf_inode *dir, struct dxf_inode *inode,
-		uint32_t umask);
+errint_t acl_inherit(struct fs *fs, struct tx *tx, const struct dxf_inode *dir,
+		     struct dxf_inode *inode, uint32_t umask);
 /* The mode's permissions were changed: so must be the access ACL. */
-int acl_chmod(struct fs *fs, struct tx *tx, struct dxf_inode *inode);
+errint_t acl_chmod(struct fs *fs, struct tx *tx, struct dxf_inode *inode);
 /* Check an ACL; for access ACLs also set the mode. *ret_minimal: the mode says
  * it all. -EINVAL. */
-int acl_set(const void *value, size_t size, bool access, struct dxf_inode *inode, bool *ret_minimal);
+errint_t acl_set(const void *value, size_t size, bool access, struct dxf_inode *inode,
+		 bool *ret_minimal);
 
 /* ---- truncate.c ----------------------------------------------------------- */
 
@@ -117,17 +120,17 @@ enum { PRUNE_BUDGET = 1024 };
 
 /* Set the size; ends tx. inode is locked exclusively, di its shadow. If one transaction can't hold
  * all of it more follow, and a crash between them is completed by the next mount. */
-int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
-		    uint64_t size);
+errint_t truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+			 uint64_t size);
 /* Free all that lies past the end, as often as needed, and clear TRUNCATING. */
-int truncate_finish(struct fs *fs, struct inode *inode);
+errint_t truncate_finish(struct fs *fs, struct inode *inode);
 /* The file is about to grow to upto: zero from its end to the end of its block, or upto, in place:
  * nobody sees it yet. In a unit that may be mapped, also the rest of the unit, and it counts as
  * written. Fenced with the transaction's data. */
-int zero_tail(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
-	      uint64_t upto);
+errint_t zero_tail(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		   uint64_t upto);
 /* Free all that an orphan holds and the inode itself; locked exclusively. */
-int orphan_free(struct fs *fs, struct inode *inode);
+errint_t orphan_free(struct fs *fs, struct inode *inode);
 
 /* ---- write.c -------------------------------------------------------------- */
 
@@ -137,16 +140,17 @@ ssize_t write_part(struct fs *fs, const struct fs_request *request, uint64_t ino
 		   size_t length, uint64_t offset, unsigned flags, size_t before);
 
 /* An INLINE inode gets blocks. */
-int leave_inline(struct fs *fs, struct tx *tx, struct dxf_inode *di);
+errint_t leave_inline(struct fs *fs, struct tx *tx, struct dxf_inode *di);
 /* The entries of blocks [first, end), all of one region, as consecutive words of one
  * shadow. */
-int block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end,
-		uint64_t **ret_words);
+errint_t block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end,
+		     uint64_t **ret_words);
 /* Gather a region's blocks into a whole unit that reads the same; the blocks
  * [skip_from, skip_to) of the region are left for the caller to write. The word
  * of the region afterwards. NULL: there is no unit for it, nothing has changed. */
-int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
-		   const uint64_t *entries, unsigned skip_from, unsigned skip_to, uint64_t **ret_word);
+errint_t promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
+			const uint64_t *entries, unsigned skip_from, unsigned skip_to,
+			uint64_t **ret_word);
 /* Whether a region with these entries should be a whole unit, once its blocks
  * [first, end) are in use, too. */
 bool region_wants_unit(const struct dxf_inode *di, const uint64_t *entries, unsigned first,
@@ -162,8 +166,8 @@ void trim_inode(struct fs *fs, struct inode *inode);
 /* ---- file.c --------------------------------------------------------------- */
 
 /* As fs_iomap(), the inode being locked. */
-int iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset, uint64_t length,
-		 struct fs_iomap *ret_iomap);
+errint_t iomap_locked(struct fs *fs, const struct dxf_inode *inode, uint64_t offset,
+		      uint64_t length, struct fs_iomap *ret_iomap);
 
 /* ---- small ones ----------------------------------------------------------- */
 
@@ -183,21 +187,22 @@ static inline uint64_t blocks_of(uint64_t bytes)
  * byte a page is enough: a page that the kernel knows to be poisoned is not mapped at all. The last
  * line is looked at, too, as the CPU reads it when it is stored in part.
  */
-int probe_range(const struct pmem *pm, const void *dst, uint64_t n);
+errint_t probe_range(const struct pmem *pm, const void *dst, uint64_t n);
 /*
  * Store over data that is there, or will be, non-temporally; the caller fences. Poison
  * in sectors that are overwritten as a whole is cleared where the device can do that,
  * any other is -EIO; then part of it may be stored.
  */
-int store_over(const struct pmem *pm, void *dst, const void *src, uint64_t n);
-int zero_over(const struct pmem *pm, void *dst, uint64_t n);
+errint_t store_over(const struct pmem *pm, void *dst, const void *src, uint64_t n);
+errint_t zero_over(const struct pmem *pm, void *dst, uint64_t n);
 
 /* attr.c */
 void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_attr *ret_attr);
 /* Drop suid, and sgid if group-executable or any_sgid; whether that changed the mode. */
 bool kill_suidgid(struct dxf_inode *di, bool any_sgid);
 /* As fs_drop_privileges(), the inode being locked exclusively. */
-int drop_privileges_locked(struct fs *fs, struct inode *inode, unsigned kill, bool *ret_dropped);
+errint_t drop_privileges_locked(struct fs *fs, struct inode *inode, unsigned kill,
+				bool *ret_dropped);
 /* Store mtime and ctime in place and flush; the caller fences. */
 void touch_in_place(struct fs *fs, struct inode *inode);
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/table.h"
 
@@ -28,7 +29,7 @@ static uint64_t blocks_in_file(const struct dxf_inode *di, uint64_t base)
 /* Zeroes from the written part of a unit to its end, also behind the end of the last block's data;
  * all that is in the file counts as written then. Order: zeroes, fence (mapping_end()), the written
  * count. */
-static int fill_unit(struct fs *fs, struct dxf_inode *di, uint64_t base, uint64_t *word)
+static errint_t fill_unit(struct fs *fs, struct dxf_inode *di, uint64_t base, uint64_t *word)
 {
 	char *unit = pmem_at(fs->pm, *word & DXF_ENTRY_OFFSET);
 	uint64_t written = *word & DXF_ENTRY_WRITTEN, in_file = blocks_in_file(di, base);
@@ -45,8 +46,8 @@ static int fill_unit(struct fs *fs, struct dxf_inode *di, uint64_t base, uint64_
 
 /* The entry of the region of block `base`, which gets a whole unit if it has none. NULL: there
  * is no unit for it. */
-static int unit_word(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t base,
-		     uint64_t **ret_word)
+static errint_t unit_word(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t base,
+			  uint64_t **ret_word)
 {
 	uint64_t entry, entries[DXF_TABLE_COUNT];
 	int err = table_region(fs->vol, tx, di, base, &entry);
@@ -62,8 +63,8 @@ static int unit_word(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_
 
 /* Blocks [first, end) of one region: holes and unwritten blocks become zeroes. Order: zeroes, fence
  * (mapping_end()), entries. */
-static int fill_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t first,
-		       uint64_t end)
+static errint_t fill_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t first,
+			    uint64_t end)
 {
 	uint64_t offsets[DXF_UNIT_BLOCKS], *word;
 	unsigned holes = 0, next = 0;
@@ -83,7 +84,8 @@ static int fill_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint6
 			word[i] = offsets[next++];
 			di->blocks++;
 		}
-		err = zero_over(fs->pm, pmem_at(fs->pm, word[i] & DXF_ENTRY_OFFSET), DXF_BLOCK_SIZE);
+		err = zero_over(fs->pm, pmem_at(fs->pm, word[i] & DXF_ENTRY_OFFSET),
+				DXF_BLOCK_SIZE);
 		word[i] |= 1;
 	}
 	return err;
@@ -91,7 +93,7 @@ static int fill_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint6
 
 /* ---- allocate ----------------------------------------------------------------- */
 
-static int edit_page(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block)
+static errint_t edit_page(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block)
 {
 	uint64_t entry, *word;
 	int err = table_region(fs->vol, tx, di, block, &entry);
@@ -104,7 +106,7 @@ static int edit_page(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_
 	return err ? err : fill_unit(fs, di, round_down(block, DXF_UNIT_BLOCKS), word);
 }
 
-static int edit_unit(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t base)
+static errint_t edit_unit(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t base)
 {
 	uint64_t *word;
 	int err = unit_word(fs, tx, di, base, &word);
@@ -118,8 +120,9 @@ static int edit_unit(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_
 
 /* Begin with the inode locked, its data outside of the inode, offset in the file. Order,
  * until mapping_end(): data and zeroes, fence, the record. */
-static int mapping_begin(struct fs *fs, uint64_t ino, uint64_t offset, struct inode **ret_inode,
-			 struct tx **ret_tx, struct dxf_inode **ret_di)
+static errint_t mapping_begin(struct fs *fs, uint64_t ino, uint64_t offset,
+			      struct inode **ret_inode, struct tx **ret_tx,
+			      struct dxf_inode **ret_di)
 {
 	struct inode *inode;
 	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
@@ -147,7 +150,7 @@ static int mapping_begin(struct fs *fs, uint64_t ino, uint64_t offset, struct in
 	return 0;
 }
 
-static int mapping_end(struct fs *fs, struct inode *inode, struct tx *tx, int err)
+static errint_t mapping_end(struct fs *fs, struct inode *inode, struct tx *tx, int err)
 {
 	tx_wrote_data(tx);
 	err = edit_end(tx, err);
@@ -155,7 +158,7 @@ static int mapping_end(struct fs *fs, struct inode *inode, struct tx *tx, int er
 	return err;
 }
 
-int fs_map_allocate(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
+errint_t fs_map_allocate(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
 {
 	uint64_t block = offset / DXF_BLOCK_SIZE;
 	struct dxf_inode *di;
@@ -172,7 +175,7 @@ int fs_map_allocate(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t lengt
 	return mapping_end(fs, inode, tx, err);
 }
 
-int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset)
+errint_t fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset)
 {
 	uint64_t base = round_down(offset, DXF_UNIT_SIZE) / DXF_BLOCK_SIZE, *word;
 	struct dxf_inode *di;
@@ -193,8 +196,8 @@ int fs_map_promote(struct fs *fs, uint64_t ino, uint64_t offset)
 enum { REGIONS_AT_ONCE = 4096 };
 
 /* Whether the region of block `base` is held as blocks, and should not be. */
-static int is_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t base,
-			bool *ret_scattered)
+static errint_t is_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t base,
+			     bool *ret_scattered)
 {
 	uint64_t entry, entries[DXF_TABLE_COUNT];
 	int err = table_region(fs->vol, NULL, media, base, &entry);
@@ -210,8 +213,8 @@ static int is_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t b
 
 /* The next region from *block on, up to `end`, that is scattered; end if there is none. Each
  * step goes on by a region at least, whatever the tables say: REGIONS_AT_ONCE are all. */
-static int find_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t *block,
-			  uint64_t end)
+static errint_t find_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t *block,
+			       uint64_t end)
 {
 	bool scattered = false;
 	int err = 0;
@@ -221,7 +224,8 @@ static int find_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t
 
 		err = table_find(fs->vol, NULL, media, *block, end - *block, &run);
 		if (!err && !run.offset && run.count >= DXF_UNIT_BLOCKS) {
-			*block = round_up(*block + run.count - DXF_UNIT_BLOCKS + 1, DXF_UNIT_BLOCKS);
+			*block = round_up(*block + run.count - DXF_UNIT_BLOCKS + 1,
+					  DXF_UNIT_BLOCKS);
 			continue;
 		}
 		if (!err)
@@ -233,7 +237,7 @@ static int find_scattered(struct fs *fs, const struct dxf_inode *media, uint64_t
 	return err;
 }
 
-int fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_found)
+errint_t fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_found)
 {
 	uint64_t block = *offset / DXF_UNIT_SIZE * DXF_UNIT_BLOCKS, end = 0;
 	struct inode *inode;
@@ -257,7 +261,7 @@ int fs_find_scattered(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_f
 	return err;
 }
 
-int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
+errint_t fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
 {
 	bool found = false;
 	int err = fs_find_scattered(fs, ino, offset, &found);
@@ -276,19 +280,21 @@ int fs_realign(struct fs *fs, uint64_t ino, uint64_t *offset, bool *ret_moved)
 
 /* The rest of what is in the file of its unit counts as written; zeroes only into parts that were
  * not written before it grew. */
-static int grow_unit(struct fs *fs, struct dxf_inode *di, uint64_t old_size, uint64_t *word)
+static errint_t grow_unit(struct fs *fs, struct dxf_inode *di, uint64_t old_size, uint64_t *word)
 {
 	uint64_t start = round_down(old_size, DXF_UNIT_SIZE), was = old_size - start;
 	uint64_t written = *word & DXF_ENTRY_WRITTEN, from = written * DXF_BLOCK_SIZE;
 	uint64_t in_file = blocks_in_file(di, start / DXF_BLOCK_SIZE);
 
 	*word = (*word & ~DXF_ENTRY_WRITTEN) | MAX(written, in_file);
-	return from < was ? zero_over(fs->pm, (char *)pmem_at(fs->pm, *word & DXF_ENTRY_OFFSET) + from,
-				      was - from) : 0;
+	return from < was
+		       ? zero_over(fs->pm, (char *)pmem_at(fs->pm, *word & DXF_ENTRY_OFFSET) + from,
+				   was - from)
+		       : 0;
 }
 
 /* Order: zeroes, fence, the written count. */
-static int edit_grown(struct fs *fs, struct inode *inode, uint64_t old_size)
+static errint_t edit_grown(struct fs *fs, struct inode *inode, uint64_t old_size)
 {
 	uint64_t entry, block = old_size / DXF_BLOCK_SIZE, *word;
 	struct dxf_inode *di;
@@ -309,7 +315,7 @@ static int edit_grown(struct fs *fs, struct inode *inode, uint64_t old_size)
 	return edit_end(tx, err);
 }
 
-int fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size)
+errint_t fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size)
 {
 	struct inode *inode;
 	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);
@@ -326,7 +332,7 @@ int fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size)
 }
 
 /* Order: zeroes, fence. */
-int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
+errint_t fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
 {
 	uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length, steps;
 	struct inode *inode;
@@ -341,7 +347,8 @@ int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
 		struct run run;
 
 		err = steps-- ? table_find(fs->vol, NULL, inode->media, offset / DXF_BLOCK_SIZE,
-					   blocks_of(in + end - offset), &run) : -EUCLEAN;
+					   blocks_of(in + end - offset), &run)
+			      : -EUCLEAN;
 		if (err)
 			break;
 		n = MIN(run.count * DXF_BLOCK_SIZE - in, end - offset);
@@ -355,7 +362,7 @@ int fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length)
 }
 
 /* Order: both times, flush, fence. */
-int fs_map_touch(struct fs *fs, uint64_t ino)
+errint_t fs_map_touch(struct fs *fs, uint64_t ino)
 {
 	struct inode *inode;
 	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &inode);

@@ -12,6 +12,7 @@
 #include <uuid/uuid.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/inode.h"
 
@@ -46,11 +47,13 @@ static void fill(const struct pmem *pm, const struct dxf_super *super)
 	char block[DXF_BLOCK_SIZE];
 
 	memset(block, FILL_BYTE, sizeof(block));
-	for (uint64_t at = super->data_offset; at < super->pool_size - DXF_UNIT_SIZE; at += sizeof(block))
+	for (uint64_t at = super->data_offset; at < super->pool_size - DXF_UNIT_SIZE;
+	     at += sizeof(block))
 		pmem_copy_nt(pm, pmem_at(pm, at), block, sizeof(block));
 }
 
-static int choose(struct dxf_super *super, const struct pmem *pm, const struct fs_format *format)
+static errint_t choose(struct dxf_super *super, const struct pmem *pm,
+		       const struct fs_format *format)
 {
 	static const uint8_t none[16];
 
@@ -89,12 +92,20 @@ static void store_words(const struct pmem *pm, const struct dxf_super *super, ui
 static void store_root(const struct pmem *pm, const struct dxf_super *super,
 		       const struct fs_format *format, uint64_t chunk)
 {
-	struct dxf_chunk header = {.magic = DXF_CHUNK_MAGIC};
+	struct dxf_chunk header = { .magic = DXF_CHUNK_MAGIC };
 	struct dxf_inode root = {
-		.magic = DXF_INODE_MAGIC, .ino = DXF_ROOT_INO, .generation = 1,
-		.mode = S_IFDIR | 0755, .uid = format->root_uid, .gid = format->root_gid, .nlink = 2,
-		.flags = format->dax ? DXF_FLAG_DAX : 0, .parent = DXF_ROOT_INO,
-		.atime = super->created, .mtime = super->created, .ctime = super->created,
+		.magic = DXF_INODE_MAGIC,
+		.ino = DXF_ROOT_INO,
+		.generation = 1,
+		.mode = S_IFDIR | 0755,
+		.uid = format->root_uid,
+		.gid = format->root_gid,
+		.nlink = 2,
+		.flags = format->dax ? DXF_FLAG_DAX : 0,
+		.parent = DXF_ROOT_INO,
+		.atime = super->created,
+		.mtime = super->created,
+		.ctime = super->created,
 		.btime = super->created,
 	};
 
@@ -104,10 +115,10 @@ static void store_root(const struct pmem *pm, const struct dxf_super *super,
 	pmem_copy_nt(pm, pmem_at(pm, chunk + DXF_ROOT_INO * DXF_INODE_SIZE), &root, sizeof(root));
 }
 
-int fs_mkfs(const struct pmem *pm, const struct fs_format *format)
+errint_t fs_mkfs(const struct pmem *pm, const struct fs_format *format)
 {
 	static const struct fs_format defaults;
-	struct progress progress = {.format = format ? format : &defaults};
+	struct progress progress = { .format = format ? format : &defaults };
 	struct dxf_super super;
 	uint64_t meta, maps;
 	int err;

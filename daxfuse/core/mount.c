@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "daxfuse/media/ialloc.h"
@@ -48,7 +49,7 @@ enum fs_atime_mode fs_atime(const struct fs *fs)
 	return __atomic_load_n(&fs->options.atime, __ATOMIC_RELAXED);
 }
 
-int fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime)
+errint_t fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime)
 {
 	if (!read_only && fs->pm->read_only)
 		return -EROFS;
@@ -57,7 +58,7 @@ int fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime)
 	return 0;
 }
 
-int fs_set_label(struct fs *fs, const char *label)
+errint_t fs_set_label(struct fs *fs, const char *label)
 {
 	struct dxf_super *super = &fs->vol->super;
 	size_t length = strlen(label);
@@ -81,15 +82,16 @@ static void explain(struct fs_report *report, int err)
 		int err;
 		const char *what, *advice;
 	} table[] = {
-		{EINVAL, "there is no daxfuse pool on it", "make one with mkfs.daxfuse"},
-		{EUCLEAN, "the pool is damaged", "check it with fsck.daxfuse -n, repair it with -y"},
-		{EOPNOTSUPP, "the pool has a newer format", "use a newer daxfuse"},
-		{EFBIG, "the device is shorter than the pool on it",
-		 "give it the whole device or image that mkfs.daxfuse was run on"},
-		{EROFS, "the pool can't be mounted this way",
-		 "if it needs recovery mount it writable once; if it has newer features mount it -o ro"},
-		{EIO, "the media is poisoned where the pool's metadata lies",
-		 "see which parts with fsck.daxfuse -n"},
+		{ EINVAL, "there is no daxfuse pool on it", "make one with mkfs.daxfuse" },
+		{ EUCLEAN, "the pool is damaged",
+		  "check it with fsck.daxfuse -n, repair it with -y" },
+		{ EOPNOTSUPP, "the pool has a newer format", "use a newer daxfuse" },
+		{ EFBIG, "the device is shorter than the pool on it",
+		  "give it the whole device or image that mkfs.daxfuse was run on" },
+		{ EROFS, "the pool can't be mounted this way",
+		  "if it needs recovery mount it writable once; if it has newer features mount it -o ro" },
+		{ EIO, "the media is poisoned where the pool's metadata lies",
+		  "see which parts with fsck.daxfuse -n" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -108,7 +110,7 @@ struct recovery {
 };
 
 /* An orphan that can't be read stays: it is fsck's, and harms nobody. */
-static int recover_orphan(uint32_t ino, void *arg)
+static errint_t recover_orphan(uint32_t ino, void *arg)
 {
 	struct recovery *r = arg;
 	struct inode *inode;
@@ -128,7 +130,7 @@ static int recover_orphan(uint32_t ino, void *arg)
 	return err == -EUCLEAN || err == -EIO || err == -ESTALE ? 0 : err;
 }
 
-static int check_root(struct fs *fs)
+static errint_t check_root(struct fs *fs)
 {
 	struct inode *root;
 	int err = inode_get(fs, fs->vol->super.root_ino, &root);
@@ -141,7 +143,7 @@ static int check_root(struct fs *fs)
 	return err;
 }
 
-static int hold_all(struct fs *fs, struct fs_report *report)
+static errint_t hold_all(struct fs *fs, struct fs_report *report)
 {
 	for (unsigned i = 0; i < fs->options.held_count; i++) {
 		const struct fs_held *held = &fs->options.held[i];
@@ -161,9 +163,9 @@ static int hold_all(struct fs *fs, struct fs_report *report)
 	return 0;
 }
 
-static int mount_parts(struct fs *fs, struct fs_report *report)
+static errint_t mount_parts(struct fs *fs, struct fs_report *report)
 {
-	struct recovery recovery = {fs, 0};
+	struct recovery recovery = { fs, 0 };
 	const struct volume_options options = {
 		.read_only = fs->options.read_only,
 		.replayed = fs->options.replayed,
@@ -191,8 +193,8 @@ static int mount_parts(struct fs *fs, struct fs_report *report)
 	return err;
 }
 
-int fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs **ret_fs,
-	     struct fs_report *ret_report)
+errint_t fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs **ret_fs,
+		  struct fs_report *ret_report)
 {
 	struct fs_report unused, *report = ret_report ? ret_report : &unused;
 	struct fs *fs = calloc(1, sizeof(*fs));

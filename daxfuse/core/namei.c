@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "names.h"
@@ -18,7 +19,7 @@ static bool is_dot(const char *name)
 	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-int name_check(const char *name)
+errint_t name_check(const char *name)
 {
 	size_t length = strlen(name);
 
@@ -29,7 +30,7 @@ int name_check(const char *name)
 	return is_dot(name) ? -EEXIST : 0;
 }
 
-int dir_may_change(const struct inode *dir)
+errint_t dir_may_change(const struct inode *dir)
 {
 	if (!S_ISDIR(dir->media->mode))
 		return -ENOTDIR;
@@ -38,7 +39,7 @@ int dir_may_change(const struct inode *dir)
 	return dir->media->flags & DXF_FLAG_IMMUTABLE ? -EPERM : 0;
 }
 
-int dir_lock(struct fs *fs, uint64_t ino, struct inode **ret_dir)
+errint_t dir_lock(struct fs *fs, uint64_t ino, struct inode **ret_dir)
 {
 	struct inode *dir;
 	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, true, &dir);
@@ -53,13 +54,14 @@ int dir_lock(struct fs *fs, uint64_t ino, struct inode **ret_dir)
 	return err;
 }
 
-int name_find(struct fs *fs, const struct inode *dir, const char *name, struct found *ret_found)
+errint_t name_find(struct fs *fs, const struct inode *dir, const char *name,
+		   struct found *ret_found)
 {
 	return dir_find(fs->vol, NULL, dir->media, name, (unsigned)strlen(name), &ret_found->place,
 			&ret_found->entry);
 }
 
-int name_may_go(const struct inode *dir, const struct inode *child)
+errint_t name_may_go(const struct inode *dir, const struct inode *child)
 {
 	uint32_t keep = DXF_FLAG_IMMUTABLE | DXF_FLAG_APPEND;
 
@@ -80,7 +82,7 @@ void name_drop(struct tx *tx, const struct inode *child, int64_t now)
 
 /* ---- lookup --------------------------------------------------------------- */
 
-int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr)
+errint_t fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr)
 {
 	struct inode *dir, *inode;
 	struct found found;
@@ -133,15 +135,16 @@ ssize_t fs_readlink(struct fs *fs, uint64_t ino, char *buf, size_t size)
 	else
 		err = table_find(fs->vol, NULL, inode->media, 0, 1, &run);
 	if (!err && inode->media->data_format != DXF_DATA_INLINE)
-		err = run.written ? pmem_read(fs->pm, buf, pmem_at(fs->pm, run.offset), (size_t)n) : -EUCLEAN;
+		err = run.written ? pmem_read(fs->pm, buf, pmem_at(fs->pm, run.offset), (size_t)n)
+				  : -EUCLEAN;
 	inode_unlock(fs, inode);
 	return err ? err : n;
 }
 
 /* ---- link and unlink ------------------------------------------------------ */
 
-static int link_locked(struct fs *fs, const struct fs_request *request, struct inode *dir,
-		       struct inode *inode, const char *name)
+static errint_t link_locked(struct fs *fs, const struct fs_request *request, struct inode *dir,
+			    struct inode *inode, const char *name)
 {
 	struct dxf_inode *di, *parent;
 	struct tx *tx;
@@ -152,7 +155,8 @@ static int link_locked(struct fs *fs, const struct fs_request *request, struct i
 		return -EPERM;
 	if (inode->media->nlink >= DXF_LINK_MAX)
 		return -EMLINK;
-	if ((dir->media->flags & DXF_FLAG_PROJINHERIT) && dir->media->project != inode->media->project)
+	if ((dir->media->flags & DXF_FLAG_PROJINHERIT) &&
+	    dir->media->project != inode->media->project)
 		return -EXDEV;
 	err = edit_begin(fs, dir, &tx, &parent);
 	if (err)
@@ -167,8 +171,8 @@ static int link_locked(struct fs *fs, const struct fs_request *request, struct i
 	return edit_end(tx, err);
 }
 
-int fs_link(struct fs *fs, const struct fs_request *request, uint64_t ino, uint64_t parent,
-	    const char *name, struct fs_attr *ret_attr)
+errint_t fs_link(struct fs *fs, const struct fs_request *request, uint64_t ino, uint64_t parent,
+		 const char *name, struct fs_attr *ret_attr)
 {
 	struct inode *dir, *inode;
 	struct found found;
@@ -203,8 +207,8 @@ int fs_link(struct fs *fs, const struct fs_request *request, uint64_t ino, uint6
 	return err;
 }
 
-static int unlink_locked(struct fs *fs, const struct fs_request *request, struct inode *dir,
-			 struct inode *child, const struct found *found)
+static errint_t unlink_locked(struct fs *fs, const struct fs_request *request, struct inode *dir,
+			      struct inode *child, const struct found *found)
 {
 	struct dxf_inode *parent;
 	int64_t now = fs_clock();
@@ -223,8 +227,8 @@ static int unlink_locked(struct fs *fs, const struct fs_request *request, struct
 	return edit_end(tx, err);
 }
 
-static int remove_name(struct fs *fs, const struct fs_request *request, uint64_t parent,
-		       const char *name, bool directory)
+static errint_t remove_name(struct fs *fs, const struct fs_request *request, uint64_t parent,
+			    const char *name, bool directory)
 {
 	struct inode *dir, *child = NULL;
 	struct found found;
@@ -234,7 +238,8 @@ static int remove_name(struct fs *fs, const struct fs_request *request, uint64_t
 		return err;
 	err = name_find(fs, dir, name, &found);
 	if (!err)
-		err = found.entry.ino == dir->ino ? -EUCLEAN : inode_lock(fs, found.entry.ino, true, &child);
+		err = found.entry.ino == dir->ino ? -EUCLEAN
+						  : inode_lock(fs, found.entry.ino, true, &child);
 	if (err) {
 		inode_unlock(fs, dir);
 		return err == -ESTALE ? -EUCLEAN : err;
@@ -252,12 +257,14 @@ static int remove_name(struct fs *fs, const struct fs_request *request, uint64_t
 	return err;
 }
 
-int fs_unlink(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name)
+errint_t fs_unlink(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		   const char *name)
 {
 	return remove_name(fs, request, parent, name, false);
 }
 
-int fs_rmdir(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name)
+errint_t fs_rmdir(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		  const char *name)
 {
 	if (strcmp(name, ".") == 0)
 		return -EINVAL;
@@ -272,10 +279,11 @@ enum { LIST_MAX = 64 };
 
 /* "." has cookie 0, ".." has 1; keys begin at DXF_KEY_MIN. */
 static int emit_dots(struct fs *fs, uint64_t ino, uint64_t cookie,
-		     int (*emit)(const struct fs_dirent *entry, void *arg), void *arg, uint64_t parent)
+		     int (*emit)(const struct fs_dirent *entry, void *arg), void *arg,
+		     uint64_t parent)
 {
-	struct fs_dirent dot = {.name = ".", .ino = ino, .next = 1, .type = DT_DIR};
-	struct fs_dirent dotdot = {.name = "..", .ino = parent, .next = 2, .type = DT_DIR};
+	struct fs_dirent dot = { .name = ".", .ino = ino, .next = 1, .type = DT_DIR };
+	struct fs_dirent dotdot = { .name = "..", .ino = parent, .next = 2, .type = DT_DIR };
 	int stop = 0;
 
 	if (cookie < 1)
@@ -289,8 +297,10 @@ static int emit_entries(const struct bucket_entry *entries, int count,
 			int (*emit)(const struct fs_dirent *entry, void *arg), void *arg)
 {
 	for (int i = 0; i < count; i++) {
-		struct fs_dirent dirent = {.name = entries[i].name, .ino = entries[i].ino,
-					   .next = entries[i].key + 1, .type = entries[i].type};
+		struct fs_dirent dirent = { .name = entries[i].name,
+					    .ino = entries[i].ino,
+					    .next = entries[i].key + 1,
+					    .type = entries[i].type };
 
 		if (emit(&dirent, arg))
 			return 1;
@@ -316,8 +326,9 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie,
 		if (err)
 			break;
 		parent = dir->media->parent;
-		count = !S_ISDIR(dir->media->mode) ? -ENOTDIR :
-			dir_list(fs->vol, dir->media, from, entries, LIST_MAX, &next);
+		count = !S_ISDIR(dir->media->mode)
+				? -ENOTDIR
+				: dir_list(fs->vol, dir->media, from, entries, LIST_MAX, &next);
 		inode_unlock(fs, dir);
 		if (count < 0)
 			err = count;

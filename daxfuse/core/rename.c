@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/fs.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "names.h"
@@ -21,16 +22,16 @@ struct rename {
 	const struct fs_request *request;
 	const char *name, *new_name;
 	unsigned flags;
-	bool cross;             /* from one directory to another */
-	bool serial;            /* rename_lock is held */
+	bool cross;  /* from one directory to another */
+	bool serial; /* rename_lock is held */
 	struct inode *dir, *new_dir;
-	struct inode *source;   /* the inode that moves */
-	struct inode *target;   /* the one that has the new name now, or NULL */
+	struct inode *source; /* the inode that moves */
+	struct inode *target; /* the one that has the new name now, or NULL */
 	struct found from, to;
 };
 
 /* Whether a is b or above b. Directories only move under rename_lock, held. */
-static int is_above(struct fs *fs, uint32_t a, uint32_t b, bool *ret_above)
+static errint_t is_above(struct fs *fs, uint32_t a, uint32_t b, bool *ret_above)
 {
 	uint32_t root = fs->vol->super.root_ino;
 	uint64_t left, max;
@@ -56,7 +57,7 @@ static bool is_dir(const struct inode *inode)
 }
 
 /* Whether new_dir must be locked before dir: an ancestor first, else by number. */
-static int new_dir_first(struct rename *r, bool *ret_first)
+static errint_t new_dir_first(struct rename *r, bool *ret_first)
 {
 	bool above = false;
 	int err = is_above(r->fs, r->dir->ino, r->new_dir->ino, &above);
@@ -71,7 +72,7 @@ static int new_dir_first(struct rename *r, bool *ret_first)
 }
 
 /* Reference and lock both directories; on error neither is locked. */
-static int lock_dirs(struct rename *r, uint64_t parent, uint64_t new_parent)
+static errint_t lock_dirs(struct rename *r, uint64_t parent, uint64_t new_parent)
 {
 	bool new_first = false;
 	int err = inode_get(r->fs, parent, &r->dir);
@@ -98,7 +99,7 @@ static void unlock_dirs(struct rename *r)
 }
 
 /* Both names, and the inodes behind them, referenced. */
-static int find_both(struct rename *r)
+static errint_t find_both(struct rename *r)
 {
 	int err = name_find(r->fs, r->dir, r->name, &r->from);
 
@@ -116,7 +117,7 @@ static int find_both(struct rename *r)
 
 /* No directory may come to lie below itself, and none that is above the source
  * can be replaced. Before the inodes are locked, as it decides the order. */
-static int check_topology(struct rename *r)
+static errint_t check_topology(struct rename *r)
 {
 	bool above = false;
 	int err = 0;
@@ -140,7 +141,7 @@ static bool crosses_project(const struct inode *dir, const struct inode *inode)
 	       dir->media->project != inode->media->project;
 }
 
-static int check_rules(const struct rename *r)
+static errint_t check_rules(const struct rename *r)
 {
 	bool exchange = r->flags & RENAME_EXCHANGE;
 	int err = name_may_go(r->dir, r->source);
@@ -181,7 +182,7 @@ static void move_parent(struct tx *tx, struct inode *child, struct inode *from, 
 	tx_edit_inode(tx, to->media)->nlink++;
 }
 
-static int exchange(struct rename *r, struct tx *tx, int64_t now)
+static errint_t exchange(struct rename *r, struct tx *tx, int64_t now)
 {
 	int err = bucket_set(tx, &r->from.place, r->target->ino, type_of(r->target));
 
@@ -194,7 +195,7 @@ static int exchange(struct rename *r, struct tx *tx, int64_t now)
 }
 
 /* The new name: the inode that had it loses it, or it is added. */
-static int take_name(struct rename *r, struct tx *tx, int64_t now)
+static errint_t take_name(struct rename *r, struct tx *tx, int64_t now)
 {
 	if (!r->target)
 		return dir_add(tx, tx_edit_inode(tx, r->new_dir->media), r->new_name,
@@ -206,9 +207,9 @@ static int take_name(struct rename *r, struct tx *tx, int64_t now)
 }
 
 /* The old name: it goes, or a whiteout takes it. The addition may have moved it. */
-static int leave_name(struct rename *r, struct tx *tx)
+static errint_t leave_name(struct rename *r, struct tx *tx)
 {
-	struct new_inode what = {.mode = S_IFCHR};
+	struct new_inode what = { .mode = S_IFCHR };
 	struct dxf_inode *dir = tx_edit_inode(tx, r->dir->media), *whiteout;
 	struct found found;
 	int err = dir_find(r->fs->vol, tx, dir, r->name, (unsigned)strlen(r->name), &found.place,
@@ -222,7 +223,7 @@ static int leave_name(struct rename *r, struct tx *tx)
 	return err ? err : bucket_set(tx, &found.place, whiteout->ino, DT_CHR);
 }
 
-static int rename_commit(struct rename *r)
+static errint_t rename_commit(struct rename *r)
 {
 	int64_t now = fs_clock();
 	struct dxf_inode *di;
@@ -249,7 +250,7 @@ static int rename_commit(struct rename *r)
 }
 
 /* The directories are locked. -EAGAIN: it takes rename_lock, see `serial`. */
-static int rename_locked(struct rename *r)
+static errint_t rename_locked(struct rename *r)
 {
 	int err = dir_may_change(r->dir);
 
@@ -290,7 +291,7 @@ static void put_all(struct rename *r)
 	r->source = r->target = r->dir = r->new_dir = NULL;
 }
 
-static int try_rename(struct rename *r, uint64_t parent, uint64_t new_parent)
+static errint_t try_rename(struct rename *r, uint64_t parent, uint64_t new_parent)
 {
 	int err;
 
@@ -307,12 +308,17 @@ static int try_rename(struct rename *r, uint64_t parent, uint64_t new_parent)
 	return err;
 }
 
-int fs_rename(struct fs *fs, const struct fs_request *request, uint64_t parent, const char *name,
-	      uint64_t new_parent, const char *new_name, unsigned flags)
+errint_t fs_rename(struct fs *fs, const struct fs_request *request, uint64_t parent,
+		   const char *name, uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	bool cross = parent != new_parent;
-	struct rename r = {.fs = fs, .request = request, .name = name, .new_name = new_name,
-			   .flags = flags, .cross = cross, .serial = cross};
+	struct rename r = { .fs = fs,
+			    .request = request,
+			    .name = name,
+			    .new_name = new_name,
+			    .flags = flags,
+			    .cross = cross,
+			    .serial = cross };
 	int err = name_check(name);
 
 	if (!err)

@@ -2,6 +2,7 @@
 /* How much there is: statfs, quotas, counters. */
 #include <errno.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 #include "daxfuse/media/alloc.h"
@@ -27,7 +28,7 @@ void fs_get_space(struct fs *fs, struct fs_space *ret_space)
 /* A device that may not be written gives nothing out, and its units can't be mended either. Not so
  * the mount: what was held when it became read-only is let go of then, and free when it is writable
  * again. */
-int fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length)
+errint_t fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length)
 {
 	return fs->pm->read_only ? 0 : alloc_hold(fs->vol, device_offset, length);
 }
@@ -55,7 +56,7 @@ static void limit(struct fs_statfs *s, const struct dxf_quota *quota)
 	}
 }
 
-int fs_statfs(struct fs *fs, uint64_t ino, struct fs_statfs *ret_statfs)
+errint_t fs_statfs(struct fs *fs, uint64_t ino, struct fs_statfs *ret_statfs)
 {
 	struct fs_space space;
 	struct fs_statfs s;
@@ -78,7 +79,7 @@ int fs_statfs(struct fs *fs, uint64_t ino, struct fs_statfs *ret_statfs)
 	return 0;
 }
 
-int fs_quota_set(struct fs *fs, uint32_t project, uint64_t block_limit, uint64_t inode_limit)
+errint_t fs_quota_set(struct fs *fs, uint32_t project, uint64_t block_limit, uint64_t inode_limit)
 {
 	if (fs_is_read_only(fs))
 		return -EROFS;
@@ -96,7 +97,7 @@ static void show_quota(const struct dxf_quota *record, struct fs_quota *ret_quot
 	};
 }
 
-int fs_quota_get(struct fs *fs, uint32_t project, struct fs_quota *ret_quota)
+errint_t fs_quota_get(struct fs *fs, uint32_t project, struct fs_quota *ret_quota)
 {
 	struct dxf_quota record;
 	int err = quota_read(fs->vol, project, &record);
@@ -106,10 +107,12 @@ int fs_quota_get(struct fs *fs, uint32_t project, struct fs_quota *ret_quota)
 	return err;
 }
 
-int fs_quota_list(struct fs *fs, int (*fn)(const struct fs_quota *quota, void *arg), void *arg)
+errint_t fs_quota_list(struct fs *fs, errint_t (*fn)(const struct fs_quota *quota, void *arg),
+		       void *arg)
 {
 	for (uint32_t i = 0; i < fs->vol->super.quota_count; i++) {
-		const uint64_t *record = (const void *)&fs->vol->quota[i]; /* project: the low half */
+		const uint64_t *record =
+			(const void *)&fs->vol->quota[i]; /* project: the low half */
 		struct fs_quota quota;
 		uint64_t word;
 		int err;

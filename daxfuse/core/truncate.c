@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/ialloc.h"
 #include "daxfuse/media/table.h"
 #include "daxfuse/media/xattr.h"
@@ -21,8 +22,8 @@
  * store to it without asking, and nobody may take it for unwritten and zero it. False: the file's
  * end lies in no unit.
  */
-static int zero_unit_tail(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t upto,
-			  bool *ret_done)
+static errint_t zero_unit_tail(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t upto,
+			       bool *ret_done)
 {
 	uint64_t start = round_down(di->size, DXF_UNIT_SIZE), entry, *word, written, blocks, from;
 	int err = table_region(fs->vol, tx, di, start / DXF_BLOCK_SIZE, &entry);
@@ -42,7 +43,8 @@ static int zero_unit_tail(struct fs *fs, struct tx *tx, struct dxf_inode *di, ui
 			 blocks * DXF_BLOCK_SIZE - from);
 }
 
-static int zero_block_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di, uint64_t upto)
+static errint_t zero_block_tail(struct fs *fs, struct tx *tx, const struct dxf_inode *di,
+				uint64_t upto)
 {
 	uint64_t size = di->size, in = size % DXF_BLOCK_SIZE, end;
 	struct run run;
@@ -60,8 +62,8 @@ static int zero_block_tail(struct fs *fs, struct tx *tx, const struct dxf_inode 
 	return zero_over(fs->pm, tail, end - size);
 }
 
-int zero_tail(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
-	      uint64_t upto)
+errint_t zero_tail(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		   uint64_t upto)
 {
 	bool done = false;
 	int err = 0;
@@ -71,8 +73,8 @@ int zero_tail(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inod
 	return err || done ? err : zero_block_tail(fs, tx, di, upto);
 }
 
-static int grow(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
-		uint64_t size)
+static errint_t grow(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		     uint64_t size)
 {
 	int err;
 
@@ -85,7 +87,8 @@ static int grow(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_in
 	return err;
 }
 
-static int shrink(struct inode *inode, struct tx *tx, struct dxf_inode *di, uint64_t size, bool *ret_done)
+static errint_t shrink(struct inode *inode, struct tx *tx, struct dxf_inode *di, uint64_t size,
+		       bool *ret_done)
 {
 	int err;
 
@@ -107,8 +110,8 @@ static int shrink(struct inode *inode, struct tx *tx, struct dxf_inode *di, uint
 	return err;
 }
 
-int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
-		    uint64_t size)
+errint_t truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+			 uint64_t size)
 {
 	bool done = true;
 	int err;
@@ -117,13 +120,14 @@ int truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, struct dx
 	if (di->flags & DXF_FLAG_TRUNCATING)
 		err = -EIO;
 	else
-		err = size > di->size ? grow(fs, inode, tx, di, size) : shrink(inode, tx, di, size, &done);
+		err = size > di->size ? grow(fs, inode, tx, di, size)
+				      : shrink(inode, tx, di, size, &done);
 	err = edit_end(tx, err);
 	return err || done ? err : truncate_finish(fs, inode);
 }
 
 /* One transaction of freeing past the end; *ret_done: nothing is left. */
-static int free_some(struct fs *fs, struct inode *inode, uint64_t from, bool *ret_done)
+static errint_t free_some(struct fs *fs, struct inode *inode, uint64_t from, bool *ret_done)
 {
 	struct dxf_inode *di;
 	struct tx *tx;
@@ -144,7 +148,7 @@ static int free_some(struct fs *fs, struct inode *inode, uint64_t from, bool *re
 	return edit_end(tx, err);
 }
 
-int truncate_finish(struct fs *fs, struct inode *inode)
+errint_t truncate_finish(struct fs *fs, struct inode *inode)
 {
 	bool done = false;
 	int err = 0;
@@ -156,7 +160,7 @@ int truncate_finish(struct fs *fs, struct inode *inode)
 
 /* Order: the data, in as many transactions as it takes, with the inode still an
  * orphan; then xattrs, inode and both bits in one. */
-int orphan_free(struct fs *fs, struct inode *inode)
+errint_t orphan_free(struct fs *fs, struct inode *inode)
 {
 	struct dxf_inode *di;
 	bool done = false;

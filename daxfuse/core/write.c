@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/media/alloc.h"
 #include "daxfuse/media/quota.h"
@@ -38,12 +39,12 @@ struct writing {
 	struct tx *tx;
 	struct dxf_inode *di; /* shadow */
 	const char *buf;
-	uint64_t from, to;    /* of the file, bytes */
+	uint64_t from, to; /* of the file, bytes */
 };
 
 /* ---- stores --------------------------------------------------------------- */
 
-int probe_range(const struct pmem *pm, const void *dst, uint64_t n)
+errint_t probe_range(const struct pmem *pm, const void *dst, uint64_t n)
 {
 	const char *p = dst, *end = p + n;
 	int err = 0;
@@ -59,7 +60,7 @@ int probe_range(const struct pmem *pm, const void *dst, uint64_t n)
 
 /* Lines that are written in part are read by the CPU, so poison is looked for first;
  * whole ones overwrite it, if they can. src NULL: zeroes. */
-static int try_store(const struct pmem *pm, char *dst, const void *src, uint64_t n)
+static errint_t try_store(const struct pmem *pm, char *dst, const void *src, uint64_t n)
 {
 	int err = n && (uintptr_t)dst % LINE ? pmem_probe(pm, dst, 1) : 0;
 
@@ -71,7 +72,7 @@ static int try_store(const struct pmem *pm, char *dst, const void *src, uint64_t
 }
 
 /* Nothing of a sector that is overwritten as a whole is needed any more. */
-static int clear_covered(const struct pmem *pm, const char *dst, uint64_t n)
+static errint_t clear_covered(const struct pmem *pm, const char *dst, uint64_t n)
 {
 	uint64_t from = round_up(pmem_offset(pm, dst), PMEM_SECTOR);
 	uint64_t to = round_down(pmem_offset(pm, dst) + n, PMEM_SECTOR);
@@ -79,7 +80,7 @@ static int clear_covered(const struct pmem *pm, const char *dst, uint64_t n)
 	return from < to ? pmem_clear_bad(pm, pmem_at(pm, from), to - from) : -EIO;
 }
 
-int store_over(const struct pmem *pm, void *dst, const void *src, uint64_t n)
+errint_t store_over(const struct pmem *pm, void *dst, const void *src, uint64_t n)
 {
 	int err = try_store(pm, dst, src, n);
 
@@ -88,7 +89,7 @@ int store_over(const struct pmem *pm, void *dst, const void *src, uint64_t n)
 	return err;
 }
 
-int zero_over(const struct pmem *pm, void *dst, uint64_t n)
+errint_t zero_over(const struct pmem *pm, void *dst, uint64_t n)
 {
 	return store_over(pm, dst, NULL, n);
 }
@@ -99,7 +100,7 @@ static const char *source(const struct writing *w, uint64_t at)
 }
 
 /* A new block: the write's part of it, zeroes before and behind. */
-static int fill_block(const struct writing *w, uint64_t offset, uint64_t block)
+static errint_t fill_block(const struct writing *w, uint64_t offset, uint64_t block)
 {
 	const struct pmem *pm = w->fs->pm;
 	uint64_t start = block * DXF_BLOCK_SIZE, from = MAX(w->from, start);
@@ -116,7 +117,7 @@ static int fill_block(const struct writing *w, uint64_t offset, uint64_t block)
 	return err;
 }
 
-static int fill_part(const struct writing *w, uint64_t offset, uint64_t block)
+static errint_t fill_part(const struct writing *w, uint64_t offset, uint64_t block)
 {
 	uint64_t start = block * DXF_BLOCK_SIZE, from = MAX(w->from, start);
 	uint64_t to = MIN(w->to, start + DXF_BLOCK_SIZE);
@@ -129,15 +130,15 @@ static int fill_part(const struct writing *w, uint64_t offset, uint64_t block)
 
 /* The last block is asked for first: it may turn a direct inode into one with a
  * table. */
-int block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end,
-		uint64_t **ret_words)
+errint_t block_words(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end,
+		     uint64_t **ret_words)
 {
 	int err = table_word(tx, di, 0, end - 1, ret_words);
 
 	return err ? err : table_word(tx, di, 0, first, ret_words);
 }
 
-static int write_blocks(struct writing *w, uint64_t first, uint64_t end)
+static errint_t write_blocks(struct writing *w, uint64_t first, uint64_t end)
 {
 	uint64_t *word, offsets[DXF_UNIT_BLOCKS];
 	unsigned holes = 0, next = 0;
@@ -168,7 +169,7 @@ static int write_blocks(struct writing *w, uint64_t first, uint64_t end)
 /* ---- units ---------------------------------------------------------------- */
 
 /* The blocks [first, end) of the region that begins at block base. */
-static int write_unit(struct writing *w, uint64_t *word, uint64_t first, uint64_t end)
+static errint_t write_unit(struct writing *w, uint64_t *word, uint64_t first, uint64_t end)
 {
 	uint64_t base = first / DXF_UNIT_BLOCKS * DXF_UNIT_BLOCKS;
 	uint64_t had = *word & DXF_ENTRY_WRITTEN, start = base * DXF_BLOCK_SIZE;
@@ -200,8 +201,8 @@ bool quota_has_unit(struct fs *fs, const struct dxf_inode *di)
 }
 
 /* Copy the contents of the blocks into the unit; zeroes for holes below the last one. */
-static int gather(struct fs *fs, uint64_t unit, const uint64_t *entries, unsigned skip_from,
-		  unsigned skip_to, unsigned *ret_written)
+static errint_t gather(struct fs *fs, uint64_t unit, const uint64_t *entries, unsigned skip_from,
+		       unsigned skip_to, unsigned *ret_written)
 {
 	unsigned last = 0;
 	int err = 0;
@@ -228,8 +229,8 @@ static int gather(struct fs *fs, uint64_t unit, const uint64_t *entries, unsigne
 }
 
 /* The region's blocks go, and its table; the word is empty afterwards. */
-static int drop_blocks(struct tx *tx, struct dxf_inode *di, uint64_t block, const uint64_t *entries,
-		       uint64_t **ret_word)
+static errint_t drop_blocks(struct tx *tx, struct dxf_inode *di, uint64_t block,
+			    const uint64_t *entries, uint64_t **ret_word)
 {
 	bool direct = di->data_format == DXF_DATA_DIRECT;
 	int err;
@@ -279,15 +280,16 @@ static uint64_t unit_room(const struct dxf_inode *di, uint64_t block)
 }
 
 /* Order: the blocks' copies, fence; then the caller's transaction switches and frees. */
-int promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
-		   const uint64_t *entries, unsigned skip_from, unsigned skip_to, uint64_t **ret_word)
+errint_t promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t block,
+			const uint64_t *entries, unsigned skip_from, unsigned skip_to,
+			uint64_t **ret_word)
 {
 	unsigned written = 0;
 	uint64_t unit;
 	int err;
 
-	if (!quota_has_unit(fs, di) ||
-	    alloc_unit(tx, DXF_UNIT_DATA, unit_goal(fs, tx, di, block), unit_room(di, block), &unit)) {
+	if (!quota_has_unit(fs, di) || alloc_unit(tx, DXF_UNIT_DATA, unit_goal(fs, tx, di, block),
+						  unit_room(di, block), &unit)) {
 		*ret_word = NULL;
 		return 0;
 	}
@@ -325,7 +327,7 @@ bool region_may_move(const struct inode *inode, const uint64_t *entries)
 }
 
 /* Blocks [first, end), all of one region. */
-static int write_region(struct writing *w, uint64_t first, uint64_t end)
+static errint_t write_region(struct writing *w, uint64_t first, uint64_t end)
 {
 	uint64_t entry, entries[DXF_TABLE_COUNT], *word;
 	unsigned at = first % DXF_UNIT_BLOCKS, stop = at + (unsigned)(end - first);
@@ -358,9 +360,9 @@ static int write_region(struct writing *w, uint64_t first, uint64_t end)
 
 /* ---- inline --------------------------------------------------------------- */
 
-int leave_inline(struct fs *fs, struct tx *tx, struct dxf_inode *di)
+errint_t leave_inline(struct fs *fs, struct tx *tx, struct dxf_inode *di)
 {
-	char old[DXF_BLOCK_SIZE] = {0};
+	char old[DXF_BLOCK_SIZE] = { 0 };
 	uint64_t offset;
 	int err;
 
@@ -385,8 +387,8 @@ int leave_inline(struct fs *fs, struct tx *tx, struct dxf_inode *di)
 /* ---- a chunk -------------------------------------------------------------- */
 
 /* Whether all of it lies on written blocks; then it is stored if `store`. */
-static int overwrite(struct fs *fs, const struct dxf_inode *media, const char *buf, uint64_t from,
-		     uint64_t to, bool store, bool *ret_all)
+static errint_t overwrite(struct fs *fs, const struct dxf_inode *media, const char *buf,
+			  uint64_t from, uint64_t to, bool store, bool *ret_all)
 {
 	*ret_all = false;
 	for (uint64_t at = from; at < to;) {
@@ -398,7 +400,8 @@ static int overwrite(struct fs *fs, const struct dxf_inode *media, const char *b
 			return err;
 		n = MIN(run.count * DXF_BLOCK_SIZE - in, to - at);
 		if (store)
-			err = store_over(fs->pm, pmem_at(fs->pm, run.offset + in), buf + (at - from), n);
+			err = store_over(fs->pm, pmem_at(fs->pm, run.offset + in),
+					 buf + (at - from), n);
 		if (err)
 			return err;
 		at += n;
@@ -407,7 +410,7 @@ static int overwrite(struct fs *fs, const struct dxf_inode *media, const char *b
 	return 0;
 }
 
-static int edit_chunk(struct writing *w)
+static errint_t edit_chunk(struct writing *w)
 {
 	int err = 0;
 
@@ -421,7 +424,8 @@ static int edit_chunk(struct writing *w)
 	if (!err && w->from > w->di->size)
 		err = zero_tail(w->fs, w->inode, w->tx, w->di, w->from);
 	tx_wrote_data(w->tx);
-	for (uint64_t block = w->from / DXF_BLOCK_SIZE, end = blocks_of(w->to); !err && block < end;) {
+	for (uint64_t block = w->from / DXF_BLOCK_SIZE, end = blocks_of(w->to);
+	     !err && block < end;) {
 		uint64_t stop = MIN(end, (block / DXF_UNIT_BLOCKS + 1) * DXF_UNIT_BLOCKS);
 
 		err = write_region(w, block, stop);
@@ -430,11 +434,11 @@ static int edit_chunk(struct writing *w)
 	return err;
 }
 
-static int write_chunk(struct fs *fs, struct inode *inode, const char *buf, uint64_t from,
-		       uint64_t to, unsigned kill)
+static errint_t write_chunk(struct fs *fs, struct inode *inode, const char *buf, uint64_t from,
+			    uint64_t to, unsigned kill)
 {
 	struct dxf_inode *media = inode->media;
-	struct writing w = {.fs = fs, .inode = inode, .buf = buf, .from = from, .to = to};
+	struct writing w = { .fs = fs, .inode = inode, .buf = buf, .from = from, .to = to };
 	bool in_place = false;
 	int err = 0;
 
@@ -462,10 +466,11 @@ static int write_chunk(struct fs *fs, struct inode *inode, const char *buf, uint
 /* flags, if there is something that they take away; else 0. */
 static unsigned must_kill(const struct dxf_inode *media, unsigned flags)
 {
-	struct dxf_inode copy = {.mode = media->mode};
+	struct dxf_inode copy = { .mode = media->mode };
 
-	return (flags & FS_WRITE_KILL_SUIDGID) && kill_suidgid(&copy, flags & FS_WRITE_KILL_SGID) ?
-	       flags : 0;
+	return (flags & FS_WRITE_KILL_SUIDGID) && kill_suidgid(&copy, flags & FS_WRITE_KILL_SGID)
+		       ? flags
+		       : 0;
 }
 
 /* The length to try when n bytes at offset do not fit: about half, to the end of a block; 0: there
@@ -542,8 +547,8 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 /* ---- trim ----------------------------------------------------------------- */
 
 /* Order: the blocks' copies, fence; then one transaction switches and frees. */
-static int unit_to_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t unit,
-			  uint64_t blocks)
+static errint_t unit_to_blocks(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint64_t unit,
+			       uint64_t blocks)
 {
 	uint64_t offsets[DXF_UNIT_BLOCKS], *word;
 	int err = alloc_blocks(tx, (unsigned)blocks, offsets);
@@ -579,8 +584,9 @@ void trim_inode(struct fs *fs, struct inode *inode)
 
 	inode->trim = false;
 	memcpy(&root, media->data, 8);
-	if (media->data_format != DXF_DATA_TABLE || media->table_level || !(root & DXF_ENTRY_UNIT) ||
-	    !blocks || blocks >= TRIM_BELOW || (root & DXF_ENTRY_WRITTEN) != blocks ||
+	if (media->data_format != DXF_DATA_TABLE || media->table_level ||
+	    !(root & DXF_ENTRY_UNIT) || !blocks || blocks >= TRIM_BELOW ||
+	    (root & DXF_ENTRY_WRITTEN) != blocks ||
 	    ((media->flags & DXF_FLAG_EXTSIZE) && media->extsize >= DXF_UNIT_SIZE))
 		return;
 	/* A file of some size goes into holes that there are, and not into the last ones: a

@@ -4,13 +4,14 @@
 #include <sys/xattr.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/xattr.h"
 
 enum name_class { NAME_PLAIN, NAME_ACL_ACCESS, NAME_ACL_DEFAULT };
 
-static int classify(const char *name, enum name_class *ret_class)
+static errint_t classify(const char *name, enum name_class *ret_class)
 {
-	static const char *const prefixes[] = {"user.", "trusted.", "security."};
+	static const char *const prefixes[] = { "user.", "trusted.", "security." };
 
 	if (strcmp(name, "system.posix_acl_access") == 0) {
 		*ret_class = NAME_ACL_ACCESS;
@@ -57,7 +58,7 @@ ssize_t fs_listxattr(struct fs *fs, uint64_t ino, char *list, size_t size)
 	return n;
 }
 
-static int may_change(const struct dxf_inode *inode, const char *name)
+static errint_t may_change(const struct dxf_inode *inode, const char *name)
 {
 	if (inode->flags & (DXF_FLAG_IMMUTABLE | DXF_FLAG_APPEND))
 		return -EPERM;
@@ -68,8 +69,8 @@ static int may_change(const struct dxf_inode *inode, const char *name)
 }
 
 /* value NULL removes. */
-static int change(struct fs *fs, struct tx *tx, struct dxf_inode *di, const char *name,
-		  enum name_class class, const void *value, size_t size, int flags)
+static errint_t change(struct fs *fs, struct tx *tx, struct dxf_inode *di, const char *name,
+		       enum name_class class, const void *value, size_t size, int flags)
 {
 	bool minimal = false;
 	int err;
@@ -87,8 +88,8 @@ static int change(struct fs *fs, struct tx *tx, struct dxf_inode *di, const char
 	return err == -ENODATA && class != NAME_PLAIN && !(flags & XATTR_REPLACE) ? 0 : err;
 }
 
-static int change_xattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name, const void *value,
-			size_t size, int flags)
+static errint_t change_xattr(struct fs *fs, const struct fs_request *request, uint64_t ino,
+			     const char *name, const void *value, size_t size, int flags)
 {
 	enum name_class class;
 	struct dxf_inode *di;
@@ -113,13 +114,14 @@ static int change_xattr(struct fs *fs, const struct fs_request *request, uint64_
 	return err;
 }
 
-int fs_setxattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name,
-		const void *value, size_t size, int flags)
+errint_t fs_setxattr(struct fs *fs, const struct fs_request *request, uint64_t ino,
+		     const char *name, const void *value, size_t size, int flags)
 {
 	return change_xattr(fs, request, ino, name, value ? value : "", size, flags);
 }
 
-int fs_removexattr(struct fs *fs, const struct fs_request *request, uint64_t ino, const char *name)
+errint_t fs_removexattr(struct fs *fs, const struct fs_request *request, uint64_t ino,
+			const char *name)
 {
 	return change_xattr(fs, request, ino, name, NULL, 0, 0);
 }

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/ioctl.h"
 #include "daxfuse/pmem/device.h"
 #include "daxfuse/keeper/log.h"
@@ -69,7 +70,7 @@ static const char *running_word(const struct mounted *m, enum option_word word)
 	return json_object_get_string(json_object_array_get_idx(options, word));
 }
 
-static int read_status(const char *place, struct dxf_ioc_status *status)
+static errint_t read_status(const char *place, struct dxf_ioc_status *status)
 {
 	CLEANUP_FD int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -77,7 +78,7 @@ static int read_status(const char *place, struct dxf_ioc_status *status)
 }
 
 /* The child's answer; if it is late, the child is left behind. */
-static int wait_for_answer(pid_t child)
+static errint_t wait_for_answer(pid_t child)
 {
 	CLEANUP_FD int fd = pidfd_open(child, 0);
 	struct pollfd ended = { .fd = fd, .events = POLLIN };
@@ -95,7 +96,7 @@ static int wait_for_answer(pid_t child)
 
 /* In a child: a mount whose daemon hangs may never answer. It must not hold descriptors that our
  * caller waits to be closed. */
-static int read_status_in_time(const char *place, struct dxf_ioc_status *shared)
+static errint_t read_status_in_time(const char *place, struct dxf_ioc_status *shared)
 {
 	pid_t child = fork();
 
@@ -109,7 +110,7 @@ static int read_status_in_time(const char *place, struct dxf_ioc_status *shared)
 }
 
 /* Ask the mount at a place. */
-static int ask_mounted(const char *place, struct json_object **ret_status)
+static errint_t ask_mounted(const char *place, struct json_object **ret_status)
 {
 	struct dxf_ioc_status *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 					     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -162,7 +163,7 @@ static bool is_as_running(const struct mounted *m, const struct options *options
 	return true;
 }
 
-static int copy_to(const struct options *o, const char *place, const char *mountpoint)
+static errint_t copy_to(const struct options *o, const char *place, const char *mountpoint)
 {
 	struct mount_attr attr = {
 		.attr_clr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
@@ -190,8 +191,8 @@ static int add_place(const struct mounted *m, const struct options *options, con
 	err = options->fake ? 0 : copy_to(options, m->place, mountpoint);
 	if (!err)
 		return 0;
-	log_error("daxfuse: %s: is mounted on %s, and cannot be mounted on %s, too: %s\n", m->device,
-		  m->place, mountpoint, strerror(-err));
+	log_error("daxfuse: %s: is mounted on %s, and cannot be mounted on %s, too: %s\n",
+		  m->device, m->place, mountpoint, strerror(-err));
 	if (err == -EPERM)
 		log_error("only root may: mount --bind %s %s\n", m->place, mountpoint);
 	return EXIT_MOUNT;
@@ -239,7 +240,8 @@ static int find_mounted(struct remount *r)
 	    !strcmp(device, json_object_get_string(json_object_object_get(r->m.status, "device"))))
 		return 0;
 	log_error("daxfuse: %s: is not mounted on %s\n"
-		  "findmnt -t fuse.daxfuse shows the mounts\n", o->device, o->mountpoint);
+		  "findmnt -t fuse.daxfuse shows the mounts\n",
+		  o->device, o->mountpoint);
 	return EXIT_MOUNT;
 }
 
@@ -247,20 +249,24 @@ static int find_mounted(struct remount *r)
 static int check_unchanged(const struct remount *r)
 {
 	static const unsigned about[OPTION_WORDS] = {
-		[WORD_DAX] = OPTION_DAX, [WORD_DIRECT] = OPTION_DIRECT,
-		[WORD_ALLOW_OTHER] = OPTION_ALLOW_OTHER, [WORD_KERNEL] = OPTION_KERNEL,
-		[WORD_KEEPER] = OPTION_DAEMON, [WORD_THREADS] = OPTION_DAEMON,
+		[WORD_DAX] = OPTION_DAX,
+		[WORD_DIRECT] = OPTION_DIRECT,
+		[WORD_ALLOW_OTHER] = OPTION_ALLOW_OTHER,
+		[WORD_KERNEL] = OPTION_KERNEL,
+		[WORD_KEEPER] = OPTION_DAEMON,
+		[WORD_THREADS] = OPTION_DAEMON,
 		[WORD_TRANSPORT] = OPTION_DAEMON,
 	};
 	struct option_words words;
 
 	options_words(r->options, &words);
 	for (unsigned i = 0; i < OPTION_WORDS; i++) {
-		if (!(r->options->given & about[i]) || !strcmp(running_word(&r->m, i), words.word[i]))
+		if (!(r->options->given & about[i]) ||
+		    !strcmp(running_word(&r->m, i), words.word[i]))
 			continue;
 		log_error("daxfuse: %s: is mounted with %s, which remount cannot make %s\n"
-			  "unmount it, and mount it again\n", r->m.place, running_word(&r->m, i),
-			  words.word[i]);
+			  "unmount it, and mount it again\n",
+			  r->m.place, running_word(&r->m, i), words.word[i]);
 		return EXIT_MOUNT;
 	}
 	return 0;
@@ -270,8 +276,9 @@ static enum fs_atime_mode running_atime(const struct remount *r)
 {
 	const char *word = running_word(&r->m, WORD_ATIME);
 
-	return !strcmp(word, "noatime") ? FS_ATIME_NEVER :
-	       !strcmp(word, "strictatime") ? FS_ATIME_STRICT : FS_ATIME_RELATIVE;
+	return !strcmp(word, "noatime")       ? FS_ATIME_NEVER
+	       : !strcmp(word, "strictatime") ? FS_ATIME_STRICT
+					      : FS_ATIME_RELATIVE;
 }
 
 static void set_flag(const struct options *o, unsigned about, bool on, unsigned long flag,
@@ -298,10 +305,11 @@ static unsigned long flags_of(const struct statvfs *now)
  * has put those that were said and those that are shown together: then a missing one was taken
  * back.
  */
-static int kernel_flags(const struct remount *r, unsigned long *ret_flags)
+static errint_t kernel_flags(const struct remount *r, unsigned long *ret_flags)
 {
 	static const unsigned long atime[] = {
-		[FS_ATIME_RELATIVE] = MS_RELATIME, [FS_ATIME_STRICT] = MS_STRICTATIME,
+		[FS_ATIME_RELATIVE] = MS_RELATIME,
+		[FS_ATIME_STRICT] = MS_STRICTATIME,
 		[FS_ATIME_NEVER] = MS_NOATIME,
 	};
 	const struct options *o = r->options;
@@ -322,7 +330,7 @@ static int kernel_flags(const struct remount *r, unsigned long *ret_flags)
 }
 
 /* It syncs, and refuses while a file is open for writing. */
-static int remount_kernel(const struct remount *r, unsigned long flags)
+static errint_t remount_kernel(const struct remount *r, unsigned long flags)
 {
 	return mount(r->m.device, r->m.place, NULL, flags, NULL) ? -errno : 0;
 }
@@ -342,7 +350,7 @@ static bool is_done(const struct remount *r)
 }
 
 /* The question is answered by the old process, or by the new one as soon as it is there. */
-static int wait_for_daemon(const struct remount *r)
+static errint_t wait_for_daemon(const struct remount *r)
 {
 	const struct timespec pause = { .tv_nsec = 5000000 };
 
@@ -354,10 +362,11 @@ static int wait_for_daemon(const struct remount *r)
 	return -ETIMEDOUT;
 }
 
-static int remount_daemon(const struct remount *r, char *ret_reason, size_t size)
+static errint_t remount_daemon(const struct remount *r, char *ret_reason, size_t size)
 {
 	static const uint32_t atime[] = {
-		[FS_ATIME_RELATIVE] = DXF_ATIME_RELATIVE, [FS_ATIME_STRICT] = DXF_ATIME_STRICT,
+		[FS_ATIME_RELATIVE] = DXF_ATIME_RELATIVE,
+		[FS_ATIME_STRICT] = DXF_ATIME_STRICT,
 		[FS_ATIME_NEVER] = DXF_ATIME_NEVER,
 	};
 	CLEANUP_FD int fd = open(r->m.place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -374,7 +383,8 @@ static int remount_daemon(const struct remount *r, char *ret_reason, size_t size
 }
 
 /* Order: the one that forbids more comes first. */
-static int change_both(const struct remount *r, unsigned long flags, char *ret_reason, size_t size)
+static errint_t change_both(const struct remount *r, unsigned long flags, char *ret_reason,
+			    size_t size)
 {
 	bool kernel_first = r->read_only && !r->was_read_only;
 	int err = kernel_first ? remount_kernel(r, flags | MS_RDONLY) : 0;
@@ -402,8 +412,11 @@ static int remount(struct remount *r)
 		return 0;
 	log_error("daxfuse: %s: cannot be remounted: %s\n", o->mountpoint, strerror(-err));
 	if (*reason || err == -EBUSY || err == -EPERM)
-		log_error("%s\n", *reason ? reason : err == -EPERM ? "only root may" :
-			  "see who has files open for writing: fuser -vm MOUNTPOINT");
+		log_error("%s\n",
+			  *reason ? reason
+			  : err == -EPERM
+				  ? "only root may"
+				  : "see who has files open for writing: fuser -vm MOUNTPOINT");
 	return EXIT_MOUNT;
 }
 
@@ -416,8 +429,8 @@ int again_remount(const struct options *options)
 		status = check_unchanged(&r);
 	if (!status && !options->fake) {
 		r.was_read_only = !strcmp(running_word(&r.m, WORD_READ_ONLY), "ro");
-		r.read_only = options->given & OPTION_READ_ONLY ? options->fs.read_only :
-								  r.was_read_only;
+		r.read_only = options->given & OPTION_READ_ONLY ? options->fs.read_only
+								: r.was_read_only;
 		r.atime = options->given & OPTION_ATIME ? options->fs.atime : running_atime(&r);
 		status = remount(&r);
 	}

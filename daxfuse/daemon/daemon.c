@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/clients/pins.h"
 #include "daxfuse/media/geometry.h"
 #include "again.h"
@@ -123,7 +124,7 @@ static void *wait_for_signal(void *arg)
 
 /* umount(8) returns before the daemon has let go of the device, so one that is
  * busy is given a moment. */
-static int open_device(struct daemon *d, struct device_error *ret_error)
+static errint_t open_device(struct daemon *d, struct device_error *ret_error)
 {
 	unsigned access = d->options->fs.read_only ? DEVICE_READ : DEVICE_WRITE;
 	const struct timespec pause = { .tv_nsec = 50000000 };
@@ -159,7 +160,7 @@ static struct fs_options pool_options(const struct daemon *d, struct fs_held *he
 	return options;
 }
 
-static int mount_pool(struct daemon *d, const struct pmem *pm)
+static errint_t mount_pool(struct daemon *d, const struct pmem *pm)
 {
 	CLEANUP_FREE struct fs_held *held = NULL;
 	struct fs_options options;
@@ -172,7 +173,7 @@ static int mount_pool(struct daemon *d, const struct pmem *pm)
 	return fs_mount(pm, &options, &d->fs, &d->report);
 }
 
-static int open_vfs(struct daemon *d)
+static errint_t open_vfs(struct daemon *d)
 {
 	struct vfs_config config = {
 		.fs = d->fs,
@@ -187,7 +188,7 @@ static int open_vfs(struct daemon *d)
 }
 
 /* Where programs connect: the keeper's socket, or our own. */
-static int open_clients(struct daemon *d)
+static errint_t open_clients(struct daemon *d)
 {
 	struct clients_config config = {
 		.vfs = d->vfs,
@@ -228,7 +229,7 @@ static struct attach attach_of(const struct daemon *d)
 }
 
 /* The device is mapped: its abilities are known. */
-static int open_transport(struct daemon *d)
+static errint_t open_transport(struct daemon *d)
 {
 	const struct options *o = d->options;
 	const struct transport_config config = {
@@ -249,7 +250,7 @@ static int open_transport(struct daemon *d)
 	return transport_new(&config, &d->transport);
 }
 
-static int complain_device(const struct daemon *d, int err, const struct device_error *error)
+static errint_t complain_device(const struct daemon *d, int err, const struct device_error *error)
 {
 	complain(d->device, error->what[0] ? error->what : "cannot be opened", err, error->advice);
 	return err;
@@ -257,7 +258,7 @@ static int complain_device(const struct daemon *d, int err, const struct device_
 
 /* The last process may have written still when the mount became read-only, and have been
  * killed: its last change is completed as at any mount. */
-static int complete_last_change(struct daemon *d)
+static errint_t complete_last_change(struct daemon *d)
 {
 	struct fs_options options = d->options->fs;
 	struct device_error error = { 0 };
@@ -279,7 +280,7 @@ static int complete_last_change(struct daemon *d)
 	return err;
 }
 
-static int open_and_mount(struct daemon *d, struct device_error *ret_error)
+static errint_t open_and_mount(struct daemon *d, struct device_error *ret_error)
 {
 	struct pmem *pm;
 	int err = open_device(d, ret_error);
@@ -302,7 +303,7 @@ static int open_and_mount(struct daemon *d, struct device_error *ret_error)
 	return err ? err : mount_pool(d, pm);
 }
 
-static int open_pool(struct daemon *d)
+static errint_t open_pool(struct daemon *d)
 {
 	struct device_error error = { 0 };
 	int err = pmem_poison_init();
@@ -331,10 +332,11 @@ static int mount_transport(struct daemon *d)
 		return 0;
 	log_error("daxfuse: %s: cannot be mounted on %s: %s\n", d->device, d->mountpoint,
 		  *reason ? reason : strerror(-err));
-	log_error("%s\n", geteuid() == 0 ?
-		  "is there /dev/fuse? modprobe fuse loads it" :
-		  "users need fusermount3 (Debian: apt install fuse3) and a folder of "
-		  "their own");
+	log_error("%s\n",
+		  geteuid() == 0
+			  ? "is there /dev/fuse? modprobe fuse loads it"
+			  : "users need fusermount3 (Debian: apt install fuse3) and a folder of "
+			    "their own");
 	return err;
 }
 

@@ -10,6 +10,7 @@
  * was said, the user, the number of CPUs, and what this kernel and systemd can do decide.
  */
 #include "options.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -138,10 +139,15 @@ static const struct option table[] = {
 };
 
 static const char *const dax_names[] = {
-	[FS_DAX_AUTO] = "auto", [FS_DAX_ALWAYS] = "always", [FS_DAX_INODE] = "inode", [FS_DAX_NEVER] = "never",
+	[FS_DAX_AUTO] = "auto",
+	[FS_DAX_ALWAYS] = "always",
+	[FS_DAX_INODE] = "inode",
+	[FS_DAX_NEVER] = "never",
 };
 static const char *const keeper_names[] = {
-	[KEEPER_SUPERVISOR] = "supervisor", [KEEPER_SYSTEMD] = "systemd", [KEEPER_NONE] = "none",
+	[KEEPER_SUPERVISOR] = "supervisor",
+	[KEEPER_SYSTEMD] = "systemd",
+	[KEEPER_NONE] = "none",
 };
 
 /* The argument if `word` is this option ("" for one without), or NULL. */
@@ -159,7 +165,7 @@ static const char *match(const struct option *option, const char *word)
 	}
 }
 
-static int parse_dax(const char *text, enum fs_dax_mode *ret_mode)
+static errint_t parse_dax(const char *text, enum fs_dax_mode *ret_mode)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(dax_names); i++) {
 		if (!strcmp(text, dax_names[i])) {
@@ -170,7 +176,7 @@ static int parse_dax(const char *text, enum fs_dax_mode *ret_mode)
 	return -EINVAL;
 }
 
-static int parse_keeper(const char *text, enum keeper *ret_keeper)
+static errint_t parse_keeper(const char *text, enum keeper *ret_keeper)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(keeper_names); i++) {
 		if (!strcmp(text, keeper_names[i])) {
@@ -181,7 +187,7 @@ static int parse_keeper(const char *text, enum keeper *ret_keeper)
 	return -EINVAL;
 }
 
-static int parse_direct(const char *text, struct clients_policy *ret_policy)
+static errint_t parse_direct(const char *text, struct clients_policy *ret_policy)
 {
 	static const char group[] = "group=";
 	const struct group *found;
@@ -206,7 +212,7 @@ static int parse_direct(const char *text, struct clients_policy *ret_policy)
 	return 0;
 }
 
-static int parse_number(const char *text, unsigned *ret_number)
+static errint_t parse_number(const char *text, unsigned *ret_number)
 {
 	char *end;
 	unsigned long number = strtoul(text, &end, 10);
@@ -240,8 +246,8 @@ static void imply(struct options *options, int what)
 	}
 }
 
-static int apply(struct options *options, const struct option *option, const char *word,
-		 const char *argument)
+static errint_t apply(struct options *options, const struct option *option, const char *word,
+		      const char *argument)
 {
 	options->given |= option->about;
 	switch (option->kind) {
@@ -282,7 +288,8 @@ static const struct option *find_option(const char *word, const char **ret_argum
 	return NULL;
 }
 
-static int parse_word(struct options *options, const char *word, char *ret_error, size_t error_size)
+static errint_t parse_word(struct options *options, const char *word, char *ret_error,
+			   size_t error_size)
 {
 	const char *argument;
 	const struct option *found = find_option(word, &argument);
@@ -400,13 +407,15 @@ static int choose_keeper(struct options *options, char *ret_error, size_t error_
 
 	if (options->keeper_chosen && options->keeper != KEEPER_NONE &&
 	    (options->io_uring || options->clone_fd)) {
-		snprintf(ret_error, error_size, "-o %s does not survive its daemon: not with a keeper",
+		snprintf(ret_error, error_size,
+			 "-o %s does not survive its daemon: not with a keeper",
 			 options->io_uring ? "io_uring" : "clone_fd");
 		return -EINVAL;
 	}
 	if (options->keeper == KEEPER_SYSTEMD) {
 		if (!systemd_is_there() && !options->fake) {
-			snprintf(ret_error, error_size, "-o keeper=systemd is for a service of "
+			snprintf(ret_error, error_size,
+				 "-o keeper=systemd is for a service of "
 				 "Type=notify with FileDescriptorStoreMax=8");
 			return -EINVAL;
 		}
@@ -474,7 +483,9 @@ void options_print_help(void)
 static void direct_word(const struct clients_policy *policy, char *ret_word, size_t size)
 {
 	static const char *const names[] = {
-		[CLIENTS_OWNER] = "owner", [CLIENTS_NOBODY] = "off", [CLIENTS_EVERYBODY] = "all",
+		[CLIENTS_OWNER] = "owner",
+		[CLIENTS_NOBODY] = "off",
+		[CLIENTS_EVERYBODY] = "all",
 	};
 
 	if (policy->who == CLIENTS_GROUP)
@@ -495,10 +506,11 @@ static void kernel_word(const struct options *options, char *ret_word, size_t si
 void options_words(const struct options *options, struct option_words *ret_words)
 {
 	static const char *const atime[] = {
-		[FS_ATIME_RELATIVE] = "relatime", [FS_ATIME_STRICT] = "strictatime",
+		[FS_ATIME_RELATIVE] = "relatime",
+		[FS_ATIME_STRICT] = "strictatime",
 		[FS_ATIME_NEVER] = "noatime",
 	};
-	char (*word)[sizeof(ret_words->word[0])] = ret_words->word;
+	char(*word)[sizeof(ret_words->word[0])] = ret_words->word;
 	const size_t size = sizeof(*word);
 
 	strcpy(word[WORD_READ_ONLY], options->fs.read_only ? "ro" : "rw");
@@ -509,8 +521,9 @@ void options_words(const struct options *options, struct option_words *ret_words
 	kernel_word(options, word[WORD_KERNEL], size);
 	snprintf(word[WORD_KEEPER], size, "keeper=%s", keeper_names[options->keeper]);
 	snprintf(word[WORD_THREADS], size, "max_threads=%u", options->max_threads);
-	strcpy(word[WORD_TRANSPORT], options->io_uring ? "io_uring" :
-				     options->clone_fd ? "clone_fd" : "fuse");
+	strcpy(word[WORD_TRANSPORT], options->io_uring   ? "io_uring"
+				     : options->clone_fd ? "clone_fd"
+							 : "fuse");
 }
 
 bool options_must_match(const struct options *options, enum option_word word)

@@ -22,8 +22,8 @@ struct options {
 	const char *mountpoint; /* as given */
 	struct fs_options fs;
 	bool foreground;
-	bool debug;    /* foreground, and libfuse prints each request */
-	bool fake;     /* mount -f: do all but mount */
+	bool debug; /* foreground, and libfuse prints each request */
+	bool fake;  /* mount -f: do all but mount */
 	bool help;
 	bool version;
 	bool allow_other;
@@ -41,9 +41,9 @@ struct options {
 	bool no_dir_atime;
 	const char *kernel[OPTIONS_KERNEL_MAX]; /* name=value, handed on; a value may be quoted */
 	unsigned kernel_count;
-	bool no_fail;  /* a device that is not there is no failure */
+	bool no_fail; /* a device that is not there is no failure */
 	bool remount;
-	unsigned given; /* OPTION_* that were said */
+	unsigned given;    /* OPTION_* that were said */
 	const char *shown; /* the first word that belongs to remount only; NULL */
 };
 
@@ -71,8 +71,16 @@ void options_print_help(void);
 
 /* Options of the filesystem, not of one place of it: a word each, the same for equal ones. */
 enum option_word {
-	WORD_READ_ONLY, WORD_ATIME, WORD_DAX, WORD_DIRECT, WORD_ALLOW_OTHER, WORD_KERNEL,
-	WORD_KEEPER, WORD_THREADS, WORD_TRANSPORT, OPTION_WORDS,
+	WORD_READ_ONLY,
+	WORD_ATIME,
+	WORD_DAX,
+	WORD_DIRECT,
+	WORD_ALLOW_OTHER,
+	WORD_KERNEL,
+	WORD_KEEPER,
+	WORD_THREADS,
+	WORD_TRANSPORT,
+	OPTION_WORDS,
 };
 struct option_words {
 	char word[OPTION_WORDS][256];

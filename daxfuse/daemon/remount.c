@@ -5,6 +5,7 @@
  * mapping can't change, so one that was made for reading stays so.
  */
 #include "remount.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,7 @@ static const enum fs_atime_mode atime_modes[] = {
 	[DXF_ATIME_NEVER] = FS_ATIME_NEVER,
 };
 
-static int refuse_change(struct dxf_ioc_remount *change, int err, const char *reason)
+static errint_t refuse_change(struct dxf_ioc_remount *change, int err, const char *reason)
 {
 	snprintf(change->reason, sizeof(change->reason), "%s", reason);
 	return err;
@@ -38,26 +39,27 @@ static bool is_open_for_writing(int device)
 }
 
 /* Programs that were given the device to read have locks of their own (clients/server.c). */
-static int lock_for_writing(int device, struct dxf_ioc_remount *change)
+static errint_t lock_for_writing(int device, struct dxf_ioc_remount *change)
 {
 	if (flock(device, LOCK_EX | LOCK_NB) == 0)
 		return 0;
 	/* one that can't be turned into an exclusive one is lost */
 	flock(device, LOCK_SH | LOCK_NB);
-	return refuse_change(change, -EBUSY, "its device is read by others: programs that map its "
+	return refuse_change(change, -EBUSY,
+			     "its device is read by others: programs that map its "
 			     "files directly, a check, or another mount");
 }
 
 /* The next process gets this descriptor and its lock: it must not find out that it can't. */
-static int prepare_writing(const struct daemon *d, struct dxf_ioc_remount *change)
+static errint_t prepare_writing(const struct daemon *d, struct dxf_ioc_remount *change)
 {
 	if (!is_open_for_writing(d->fds.device))
 		return refuse_change(change, -EROFS, "its device could be opened for reading only");
 	return lock_for_writing(d->fds.device, change);
 }
 
-static int change_by_next(struct daemon *d, const struct fs_options *wanted,
-			  struct dxf_ioc_remount *change)
+static errint_t change_by_next(struct daemon *d, const struct fs_options *wanted,
+			       struct dxf_ioc_remount *change)
 {
 	uint32_t before = d->kept->remounted;
 	int err = wanted->read_only ? 0 : prepare_writing(d, change);
@@ -71,8 +73,8 @@ static int change_by_next(struct daemon *d, const struct fs_options *wanted,
 	return err;
 }
 
-static int change_here(struct daemon *d, const struct fs_options *wanted,
-		       struct dxf_ioc_remount *change)
+static errint_t change_here(struct daemon *d, const struct fs_options *wanted,
+			    struct dxf_ioc_remount *change)
 {
 	int device = device_fd(d->dev), err = 0;
 
@@ -83,14 +85,17 @@ static int change_here(struct daemon *d, const struct fs_options *wanted,
 	err = fs_set_mode(d->fs, wanted->read_only, wanted->atime);
 	if (fs_is_read_only(d->fs))
 		flock(device, LOCK_SH | LOCK_NB);
-	return err ? refuse_change(change, err, "it has its device for reading only, and no keeper: "
-					 "unmount it, and mount it again") : 0;
+	return err ? refuse_change(change, err,
+				   "it has its device for reading only, and no keeper: "
+				   "unmount it, and mount it again")
+		   : 0;
 }
 
-static int change_mode(struct daemon *d, struct dxf_ioc_remount *change, bool *ret_replace)
+static errint_t change_mode(struct daemon *d, struct dxf_ioc_remount *change, bool *ret_replace)
 {
 	struct fs_options wanted = {
-		.read_only = fs_is_read_only(d->fs), .atime = fs_atime(d->fs),
+		.read_only = fs_is_read_only(d->fs),
+		.atime = fs_atime(d->fs),
 	};
 	bool replace = restart_has_keeper(d);
 	int err;

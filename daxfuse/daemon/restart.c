@@ -21,6 +21,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 enum { CHECK_SECONDS = 5 };
 
@@ -53,15 +54,16 @@ bool restart_is_safe(char *ret_reason, size_t size)
 		sscanf(name.release, "%u.%u.%u", &major, &minor, &patch);
 	if (has_safe_resend(major, minor, patch))
 		return true;
-	snprintf(ret_reason, size, "the kernel's resending of requests is missing or not safe "
+	snprintf(ret_reason, size,
+		 "the kernel's resending of requests is missing or not safe "
 		 "before 6.12.96, 6.18.39 and 7.1.4; -o keeper=supervisor uses it all the same");
 	return false;
 }
 
 bool restart_has_keeper(const struct daemon *d)
 {
-	return d->kept && (d->options->keeper == KEEPER_SYSTEMD ||
-			   (pid_t)d->kept->supervisor == getppid());
+	return d->kept &&
+	       (d->options->keeper == KEEPER_SYSTEMD || (pid_t)d->kept->supervisor == getppid());
 }
 
 /* ---- the next binary ----------------------------------------------------------- */
@@ -164,7 +166,7 @@ static bool hear_end(pid_t child, int64_t end, int *ret_status)
  * What it says, one line; its wait status. It may hang, or what it was started from may: then it is
  * killed, with all that it has started, and not waited for. -ETIMEDOUT.
  */
-static int hear(int fd, pid_t child, char *ret_text, size_t size, int *ret_status)
+static errint_t hear(int fd, pid_t child, char *ret_text, size_t size, int *ret_status)
 {
 	int64_t end = now_ms() + CHECK_SECONDS * 1000;
 	bool ended;
@@ -179,7 +181,7 @@ static int hear(int fd, pid_t child, char *ret_text, size_t size, int *ret_statu
 	return hear_end(child, end, ret_status) && strlen(ret_text) == size - 1 ? 0 : -ETIMEDOUT;
 }
 
-int restart_prepare(void *daemon, char *ret_reason, size_t size)
+errint_t restart_prepare(void *daemon, char *ret_reason, size_t size)
 {
 	const struct daemon *d = daemon;
 	CLEANUP_FD int in = -1, out = -1;
@@ -212,8 +214,9 @@ int restart_prepare(void *daemon, char *ret_reason, size_t size)
 		return 0;
 	text[strcspn(text, "\n")] = '\0';
 	snprintf(ret_reason, size, "%.200s %.200s", binary,
-		 WIFEXITED(status) && WEXITSTATUS(status) == 127 ? "cannot be executed" :
-		 *text ? text : "does not answer as a daxfuse should");
+		 WIFEXITED(status) && WEXITSTATUS(status) == 127 ? "cannot be executed"
+		 : *text                                         ? text
+			 : "does not answer as a daxfuse should");
 	return -EOPNOTSUPP;
 }
 

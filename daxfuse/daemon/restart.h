@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "daxfuse/base/errint.h"
+
 struct options;
 struct daemon;
 
@@ -29,7 +31,7 @@ int restart_check(const struct options *options);
  * Ask the installed binary whether it could take over. 0, or -EOPNOTSUPP: it says
  * no, or there is no keeper; or another negative errno. Then ret_reason says why.
  */
-int restart_prepare(void *daemon, char *ret_reason, size_t size);
+errint_t restart_prepare(void *daemon, char *ret_reason, size_t size);
 /* End this process, to be replaced. The current request should be answered. */
 void restart_now(void *daemon);
 

@@ -12,26 +12,26 @@
 
 struct daemon {
 	const struct options *options;
-	char **argv;               /* as we were started, for a check of the next binary */
-	char *device;              /* canonical */
-	char *mountpoint;          /* canonical; it may have been unmounted, and others be left */
+	char **argv;      /* as we were started, for a check of the next binary */
+	char *device;     /* canonical */
+	char *mountpoint; /* canonical; it may have been unmounted, and others be left */
 	/* where a keeper has what outlives us; NULL, and no answers, if there is none */
 	struct kept *kept;
 	struct kept_fds fds;
-	struct pin_table *pins;    /* of the keeper; NULL */
+	struct pin_table *pins;       /* of the keeper; NULL */
 	struct vfs_open_table *opens; /* likewise */
 	struct vfs_answers *answers;
-	bool adopts;               /* the mount was there before us */
+	bool adopts; /* the mount was there before us */
 	/* from the device to the kernel */
 	struct device *dev;
 	struct fs *fs;
-	struct fs_report report;   /* of mounting the pool */
+	struct fs_report report; /* of mounting the pool */
 	struct vfs *vfs;
-	char socket[108];          /* where programs ask for the device */
+	char socket[108]; /* where programs ask for the device */
 	struct clients *clients;
 	struct transport *transport;
-	void (*ready)(void);       /* once, when the mount answers */
-	bool replace;              /* end with KEPT_EXIT_RESTART (atomic) */
+	void (*ready)(void); /* once, when the mount answers */
+	bool replace;        /* end with KEPT_EXIT_RESTART (atomic) */
 };
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/keeper/places.h"
 #include "restart.h"
 #include "status.h"
@@ -89,7 +90,8 @@ static struct json_object *space_object(const struct daemon *d)
 	add_number(o, "broken_units", space.broken_units);
 	add_number(o, "free_blocks_in_broken_units", space.free_blocks);
 	add_number(o, "bad_blocks", space.bad_blocks);
-	add_number(o, "free", space.free_units * DXF_UNIT_SIZE + space.free_blocks * DXF_BLOCK_SIZE);
+	add_number(o, "free",
+		   space.free_units * DXF_UNIT_SIZE + space.free_blocks * DXF_BLOCK_SIZE);
 	add_number(o, "inodes", space.inodes);
 	add_number(o, "inodes_max", space.inodes_max);
 	return o;
@@ -112,7 +114,8 @@ static struct json_object *counters_object(const struct daemon *d)
 static void add_restart(struct json_object *o, const struct daemon *d)
 {
 	static const char *const keepers[] = {
-		[KEEPER_SUPERVISOR] = "supervisor", [KEEPER_SYSTEMD] = "systemd",
+		[KEEPER_SUPERVISOR] = "supervisor",
+		[KEEPER_SYSTEMD] = "systemd",
 		[KEEPER_NONE] = "none",
 	};
 	const struct kept *kept = d->kept;
@@ -151,10 +154,14 @@ static struct json_object *options_array(const struct daemon *d)
 static struct json_object *mount_object(const struct daemon *d)
 {
 	static const char *const dax[] = {
-		[FS_DAX_AUTO] = "auto", [FS_DAX_INODE] = "inode", [FS_DAX_ALWAYS] = "always", [FS_DAX_NEVER] = "never",
+		[FS_DAX_AUTO] = "auto",
+		[FS_DAX_INODE] = "inode",
+		[FS_DAX_ALWAYS] = "always",
+		[FS_DAX_NEVER] = "never",
 	};
 	static const char *const atime[] = {
-		[FS_ATIME_RELATIVE] = "relatime", [FS_ATIME_STRICT] = "strictatime",
+		[FS_ATIME_RELATIVE] = "relatime",
+		[FS_ATIME_STRICT] = "strictatime",
 		[FS_ATIME_NEVER] = "noatime",
 	};
 	struct json_object *o = json_object_new_object();
@@ -162,7 +169,10 @@ static struct json_object *mount_object(const struct daemon *d)
 	add_string(o, "dax", dax[vfs_dax(d->vfs)]);
 	add_string(o, "atime", atime[fs_atime(d->fs)]);
 	add_bool(o, "read_only", fs_is_read_only(d->fs));
-	add_string(o, "transport", transport_uses_io_uring(d->transport) ? "io_uring" : d->options->clone_fd ? "clone_fd" : "fuse");
+	add_string(o, "transport",
+		   transport_uses_io_uring(d->transport) ? "io_uring"
+		   : d->options->clone_fd                ? "clone_fd"
+							 : "fuse");
 	add_number(o, "max_threads", d->options->max_threads);
 	add_restart(o, d);
 	add_string(o, "version", DAXFUSE_VERSION);
@@ -182,7 +192,7 @@ static struct json_object *recovery_object(const struct daemon *d)
 }
 
 /* Frees o. */
-static int print(struct json_object *o, char *ret_json, size_t size)
+static errint_t print(struct json_object *o, char *ret_json, size_t size)
 {
 	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
 	int err = 0;
@@ -195,10 +205,11 @@ static int print(struct json_object *o, char *ret_json, size_t size)
 	return err;
 }
 
-int status_json(void *daemon, char *ret_json, size_t size)
+errint_t status_json(void *daemon, char *ret_json, size_t size)
 {
 	const struct daemon *d = daemon;
-	CLEANUP_FREE char *place = places_find(transport_place(d->transport)->number, d->mountpoint);
+	CLEANUP_FREE char *place = places_find(transport_place(d->transport)->number,
+					       d->mountpoint);
 	struct json_object *o = json_object_new_object();
 
 	add_path(o, "mountpoint", place ? place : d->mountpoint);

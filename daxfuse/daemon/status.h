@@ -4,7 +4,8 @@
 #define DAXFUSE_DAEMON_STATUS_H
 
 #include "state.h"
+#include "daxfuse/base/errint.h"
 
 /* One JSON object, NUL-terminated. -ENOSPC: it does not fit. */
-int status_json(void *daemon, char *ret_json, size_t size);
+errint_t status_json(void *daemon, char *ret_json, size_t size);
 #endif

@@ -14,8 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
-static inline int sys_mmap(uintptr_t addr, size_t length, int prot, int flags, int fd,
-			   uint64_t offset, uintptr_t *ret_addr)
+#include "daxfuse/base/errint.h"
+
+static inline errint_t sys_mmap(uintptr_t addr, size_t length, int prot, int flags, int fd,
+				uint64_t offset, uintptr_t *ret_addr)
 {
 	long got = syscall(SYS_mmap, addr, length, prot, flags, fd, offset);
 
@@ -26,25 +28,25 @@ static inline int sys_mmap(uintptr_t addr, size_t length, int prot, int flags, i
 }
 
 /* At this address, whatever is there. */
-static inline int sys_mmap_fixed(uintptr_t addr, size_t length, int prot, int flags, int fd,
-				 uint64_t offset)
+static inline errint_t sys_mmap_fixed(uintptr_t addr, size_t length, int prot, int flags, int fd,
+				      uint64_t offset)
 {
 	uintptr_t got;
 
 	return sys_mmap(addr, length, prot, flags | MAP_FIXED, fd, offset, &got);
 }
 
-static inline int sys_munmap(uintptr_t addr, size_t length)
+static inline errint_t sys_munmap(uintptr_t addr, size_t length)
 {
 	return syscall(SYS_munmap, addr, length) ? -errno : 0;
 }
 
-static inline int sys_mprotect(uintptr_t addr, size_t length, int prot)
+static inline errint_t sys_mprotect(uintptr_t addr, size_t length, int prot)
 {
 	return syscall(SYS_mprotect, addr, length, prot) ? -errno : 0;
 }
 
-static inline int sys_madvise(uintptr_t addr, size_t length, int advice)
+static inline errint_t sys_madvise(uintptr_t addr, size_t length, int advice)
 {
 	return syscall(SYS_madvise, addr, length, advice) ? -errno : 0;
 }
@@ -63,7 +65,7 @@ static inline void sys_sleep_ms(unsigned ms)
 }
 
 /* Anonymous memory of ours; what is not touched costs nothing. */
-static inline int sys_memory(size_t size, void **ret_memory)
+static inline errint_t sys_memory(size_t size, void **ret_memory)
 {
 	uintptr_t addr = 0;
 	int err = sys_mmap(0, size, PROT_READ | PROT_WRITE,

@@ -29,14 +29,16 @@ static ssize_t send_pieces(const struct iovec *iov, int count, size_t bytes, voi
 static ssize_t read_pieces(fuse_req_t req, uint64_t ino, size_t size, uint64_t offset, bool noatime)
 {
 	struct answer answer = { .req = req };
-	ssize_t n = vfs_read(transport_of(req)->vfs, ino, offset, size, noatime, send_pieces, &answer);
+	ssize_t n = vfs_read(transport_of(req)->vfs, ino, offset, size, noatime, send_pieces,
+			     &answer);
 
 	return answer.sent ? 0 : n < 0 ? n : -EIO;
 }
 
 #ifdef HAVE_FUSE_IO_URING
 /* The buffer of a ring's reply is the daemon's: a copy that is guarded. */
-static ssize_t read_to_ring(fuse_req_t req, uint64_t ino, size_t size, uint64_t offset, bool noatime)
+static ssize_t read_to_ring(fuse_req_t req, uint64_t ino, size_t size, uint64_t offset,
+			    bool noatime)
 {
 	char *payload;
 	size_t room;
@@ -52,7 +54,8 @@ static ssize_t read_to_ring(fuse_req_t req, uint64_t ino, size_t size, uint64_t 
 	return n < 0 ? n : 0;
 }
 #else
-static ssize_t read_to_ring(fuse_req_t req, uint64_t ino, size_t size, uint64_t offset, bool noatime)
+static ssize_t read_to_ring(fuse_req_t req, uint64_t ino, size_t size, uint64_t offset,
+			    bool noatime)
 {
 	return read_pieces(req, ino, size, offset, noatime);
 }
@@ -78,8 +81,9 @@ static void reply_count(fuse_req_t req, ssize_t n)
 		fuse_reply_write(req, (size_t)n);
 }
 
-/* O_DIRECT may have been set since the file was opened. What the kernel writes back comes from the
- * cache, whatever handle it borrows for it; to drop those pages would wait for their own writing. */
+/* O_DIRECT may have been set since the file was opened. What the kernel writes back comes from
+ * the cache, whatever handle it borrows for it; to drop those pages would wait for their own
+ * writing. */
 static bool goes_past_cache(const struct vfs_open_file *file, const struct fuse_file_info *fi)
 {
 	return !fi->writepage && (!vfs_is_cached(file->handle) || (fi->flags & O_DIRECT));
@@ -101,12 +105,12 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 		n = vfs_write(t->vfs, &request.vfs, &file, buf, size, (uint64_t)offset, flags);
 	if (n > 0 && goes_past_cache(&file, fi) && vfs_wrote_past_cache(t->vfs, file.ino))
 		deferred_written(t->deferred, &(struct deferred_write){
-			.req = req,
-			.node = node,
-			.offset = offset,
-			.length = (size_t)n,
-			.answer = requests_detach(),
-		});
+						      .req = req,
+						      .node = node,
+						      .offset = offset,
+						      .length = (size_t)n,
+						      .answer = requests_detach(),
+					      });
 	else
 		reply_count(req, n);
 }
@@ -126,8 +130,9 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset
 static void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence,
 		     struct fuse_file_info *fi)
 {
-	off_t at = offset < 0 ? -ENXIO :
-		   vfs_seek(transport_of(req)->vfs, node_to_ino(node), (uint64_t)offset, whence);
+	off_t at = offset < 0 ? -ENXIO
+			      : vfs_seek(transport_of(req)->vfs, node_to_ino(node),
+					 (uint64_t)offset, whence);
 
 	if (at < 0)
 		fuse_reply_err(req, (int)-at);

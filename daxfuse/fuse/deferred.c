@@ -10,6 +10,7 @@
  * has not heard of yet is open before anything is freed.
  */
 #include "deferred.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -27,8 +28,15 @@ enum { SWEEP_SECONDS = 1 };
 
 struct job {
 	STAILQ_ENTRY(job) link;
-	enum { JOB_ORPHAN, JOB_RANGE, JOB_SETTLE, JOB_SWEEP, JOB_PAGES,
-	       JOB_ATTRIBUTES, JOB_WRITTEN } kind;
+	enum {
+		JOB_ORPHAN,
+		JOB_RANGE,
+		JOB_SETTLE,
+		JOB_SWEEP,
+		JOB_PAGES,
+		JOB_ATTRIBUTES,
+		JOB_WRITTEN
+	} kind;
 	struct deferred_range range;
 	struct deferred_write write;
 	uint64_t ino;
@@ -42,14 +50,14 @@ struct deferred {
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t wake;
 	STAILQ_HEAD(, job) jobs;
-	struct job *later;        /* joins them at later_at (CLOCK_MONOTONIC); or NULL */
+	struct job *later; /* joins them at later_at (CLOCK_MONOTONIC); or NULL */
 	struct timespec later_at;
 	uint64_t rounds; /* jobs done that may have freed space, ever */
 	bool busy;
-	bool ending;     /* no job is begun any more; and then the loop is told to stop */
-	bool told;       /* it was */
-	bool stopping;   /* the loop has ended */
-	bool unmounted;  /* and so has the mount (atomic) */
+	bool ending;    /* no job is begun any more; and then the loop is told to stop */
+	bool told;      /* it was */
+	bool stopping;  /* the loop has ended */
+	bool unmounted; /* and so has the mount (atomic) */
 };
 
 static bool is_unmounted(const struct deferred *d)
@@ -154,7 +162,8 @@ static void forget_effect(void *arg, const struct vfs_answer *lost)
 	if (lost->other_node)
 		notifier_invalidate(d->transport->notifier, lost->other_node, 0, 0);
 	if (changes_file(lost))
-		renew_size(d->transport, node_to_ino(lost->other_node ? lost->other_node : lost->node), 0);
+		renew_size(d->transport,
+			   node_to_ino(lost->other_node ? lost->other_node : lost->node), 0);
 }
 
 static void free_if_unknown(void *arg, uint64_t ino, uint32_t generation)
@@ -405,8 +414,8 @@ bool deferred_drain(struct deferred *d)
 	return false;
 }
 
-int deferred_start(struct transport *t, void (*end)(struct transport *t),
-		   struct deferred **ret_deferred)
+errint_t deferred_start(struct transport *t, void (*end)(struct transport *t),
+			struct deferred **ret_deferred)
 {
 	struct deferred *d = calloc(1, sizeof(*d));
 	pthread_condattr_t monotonic;

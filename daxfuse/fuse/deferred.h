@@ -11,10 +11,11 @@
 #define DAXFUSE_FUSE_DEFERRED_H
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 /* end: lets the loop of requests end; called by the thread, once (deferred_end()). */
-int deferred_start(struct transport *t, void (*end)(struct transport *t),
-		   struct deferred **ret_deferred);
+errint_t deferred_start(struct transport *t, void (*end)(struct transport *t),
+			struct deferred **ret_deferred);
 /* From any thread: begin no more jobs, and let the session's loop end when the one that
  * is under way is done: the kernel may need requests answered for it. */
 void deferred_end(struct deferred *d);
@@ -64,7 +65,7 @@ struct deferred_write {
 	fuse_req_t req;
 	fuse_ino_t node;
 	off_t offset;
-	size_t length; /* > 0 */
+	size_t length;             /* > 0 */
 	struct vfs_answer *answer; /* of requests_detach() */
 };
 void deferred_written(struct deferred *d, const struct deferred_write *write);

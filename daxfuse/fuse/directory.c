@@ -34,8 +34,8 @@ static int emit_name(const struct fs_dirent *entry, void *arg)
 	struct listing *l = arg;
 	struct stat st = { .st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12 };
 
-	return take_room(l, fuse_add_direntry(l->req, l->buf + l->used, l->size - l->used, entry->name,
-					 &st, (off_t)entry->next));
+	return take_room(l, fuse_add_direntry(l->req, l->buf + l->used, l->size - l->used,
+					      entry->name, &st, (off_t)entry->next));
 }
 
 /* With attributes. An entry without a node (one that has just gone, "." and
@@ -53,11 +53,11 @@ static int emit_entry(const struct fs_dirent *entry, void *arg)
 			.attr = { .st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12 },
 		};
 	return take_room(l, fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used,
-					      entry->name, &param, (off_t)entry->next));
+						   entry->name, &param, (off_t)entry->next));
 }
 
 static void list_names(fuse_req_t req, fuse_ino_t node, size_t size, off_t cookie,
-		 int (*emit)(const struct fs_dirent *entry, void *arg))
+		       int (*emit)(const struct fs_dirent *entry, void *arg))
 {
 	CLEANUP_FREE char *buf = NULL;
 	struct listing l = {

@@ -9,6 +9,7 @@
  * not be there: the kernel translates those for 32-bit programs, and hands them on unseen
  * when a 64-bit program uses them.
  */
+#include "daxfuse/base/errint.h"
 #include "daxfuse/ioctl.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ static const struct {
 static void get_flags(const struct call *c)
 {
 	struct fs_attr attr; /* which costs nothing: extents are not counted for it */
-	uint64_t flags = 0; /* 4 bytes, or 8 as the ioctl's number says */
+	uint64_t flags = 0;  /* 4 bytes, or 8 as the ioctl's number says */
 	int err = vfs_getattr(c->transport->vfs, c->ino, &attr);
 
 	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
@@ -91,7 +92,9 @@ static void set_flags(const struct call *c)
 	err = vfs_getattr(c->transport->vfs, c->ino, &attr);
 	if (!err)
 		xflags = (struct fs_xflags){
-			.flags = attr.flags, .project = attr.project, .extsize = attr.extsize,
+			.flags = attr.flags,
+			.project = attr.project,
+			.extsize = attr.extsize,
 		};
 	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
 		if (!flag_table[i].fs_flag)
@@ -168,8 +171,9 @@ static void get_extents(const struct call *c)
 static void get_status(const struct call *c)
 {
 	CLEANUP_FREE struct dxf_ioc_status *status = calloc(1, sizeof(*status));
-	int err = status ? c->transport->config.host.status(c->transport->config.host.arg, status->json,
-							sizeof(status->json)) : -ENOMEM;
+	int err = status ? c->transport->config.host.status(c->transport->config.host.arg,
+							    status->json, sizeof(status->json))
+			 : -ENOMEM;
 
 	reply(c, err, status, sizeof(*status));
 }
@@ -205,7 +209,8 @@ static void set_quota(const struct call *c)
 
 	memcpy(&quota, c->in, sizeof(quota));
 	blocks = quota.byte_limit / DXF_BLOCK_SIZE + (quota.byte_limit % DXF_BLOCK_SIZE != 0);
-	reply(c, vfs_quota_set(c->transport->vfs, quota.project, blocks, quota.inode_limit), NULL, 0);
+	reply(c, vfs_quota_set(c->transport->vfs, quota.project, blocks, quota.inode_limit), NULL,
+	      0);
 }
 
 static void get_next_quota(const struct call *c)
@@ -230,13 +235,13 @@ static void change_range(const struct call *c)
 		reply(c, -EOPNOTSUPP, NULL, 0);
 	else
 		deferred_fallocate(c->transport->deferred, &(struct deferred_range){
-			.req = c->req,
-			.node = c->node,
-			.mode = (int)in.mode,
-			.offset = in.offset,
-			.length = in.length,
-			.answer = requests_detach(),
-		});
+								   .req = c->req,
+								   .node = c->node,
+								   .mode = (int)in.mode,
+								   .offset = in.offset,
+								   .length = in.length,
+								   .answer = requests_detach(),
+							   });
 }
 
 static void realign(const struct call *c)
@@ -430,13 +435,14 @@ static const struct rule {
 	{ DXF_IOC_UNMAP, unmap, ANYBODY, FOR_ANYTHING, 0, -EBADF, false },
 	{ DXF_IOC_PIN, pin, PINNER, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP, true },
 	{ DXF_IOC_UNPIN, unpin, ANYBODY, FOR_ANYTHING, 0, -EBADF, false },
-	{ DXF_IOC_PROMOTE, promote, ANYBODY, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP, true },
+	{ DXF_IOC_PROMOTE, promote, ANYBODY, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP,
+	  true },
 	{ DXF_IOC_MAPPED, get_mapped, ANYBODY, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_WATCH, watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF, false },
 	{ DXF_IOC_WATCH_READ, read_watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF, false },
 };
 
-static int check_caller(const struct call *c, enum caller caller, unsigned may)
+static errint_t check_caller(const struct call *c, enum caller caller, unsigned may)
 {
 	switch (caller) {
 	case ANYBODY:
@@ -486,8 +492,8 @@ static int check(const struct rule *rule, const struct call *c, bool on_director
 }
 
 static void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
-		     struct fuse_file_info *fi, unsigned flags, const void *in_buf,
-		     size_t in_size, size_t out_size)
+		     struct fuse_file_info *fi, unsigned flags, const void *in_buf, size_t in_size,
+		     size_t out_size)
 {
 	struct call call = {
 		.req = req,

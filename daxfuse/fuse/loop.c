@@ -18,6 +18,7 @@
  * before it blocks, it is repeated until the thread has ended.
  */
 #include "loop.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -41,21 +42,21 @@ enum { BUFFER_SIZE = TRANSPORT_IO_MAX + (64 << 10), WAKE = SIGUSR2 };
 struct loop {
 	struct transport *transport;
 	int fd;
-	bool stopping;          /* atomic */
-	sem_t stop;             /* posted with it */
-	bool settled;           /* all that is sent again has come (atomic) */
-	unsigned unsettled;     /* of those, the ones that are not done yet; and 1 until all has
+	bool stopping;        /* atomic */
+	sem_t stop;           /* posted with it */
+	bool settled;         /* all that is sent again has come (atomic) */
+	unsigned unsettled;   /* of those, the ones that are not done yet; and 1 until all has
 				 * come (atomic) */
-	pthread_mutex_t gate;   /* held from reading a request until its slot is taken,
+	pthread_mutex_t gate; /* held from reading a request until its slot is taken,
 				 * while not settled */
-	unsigned running;       /* threads (atomic) */
-	unsigned busy;          /* of them: have a request (atomic) */
-	unsigned waiting;       /* of them: wait for a program (atomic) */
-	int err;                /* why one ended (atomic) */
-	pthread_mutex_t crew;   /* a leaf: all below */
+	unsigned running;     /* threads (atomic) */
+	unsigned busy;        /* of them: have a request (atomic) */
+	unsigned waiting;     /* of them: wait for a program (atomic) */
+	int err;              /* why one ended (atomic) */
+	pthread_mutex_t crew; /* a leaf: all below */
 	struct worker *workers;
-	unsigned regular;       /* so many are never sent away (atomic) */
-	unsigned places;        /* for workers */
+	unsigned regular; /* so many are never sent away (atomic) */
+	unsigned places;  /* for workers */
 };
 
 /* A place for a thread that serves. */
@@ -65,7 +66,8 @@ struct worker {
 	void *buf;
 };
 
-static struct loop loop = { /* a process has one */
+static struct loop loop = {
+	/* a process has one */
 	.gate = PTHREAD_MUTEX_INITIALIZER,
 	.crew = PTHREAD_MUTEX_INITIALIZER,
 };
@@ -131,14 +133,17 @@ static ssize_t read_request(void *buf)
 static void refuse(const struct fuse_in_header *in)
 {
 	const struct fuse_out_header out = {
-		.len = sizeof(out), .error = -EIO, .unique = in->unique,
+		.len = sizeof(out),
+		.error = -EIO,
+		.unique = in->unique,
 	};
 	ssize_t n = write(loop.fd, &out, sizeof(out));
 
 	(void)n; /* nobody waits for it any more */
 	log_error("daxfuse: %s: request %llu (opcode %u, node %llu) has ended several serving "
 		  "processes, it is answered with EIO\n",
-		  loop.transport->config.attach.device, (unsigned long long)(in->unique & ~FUSE_UNIQUE_RESEND), in->opcode,
+		  loop.transport->config.attach.device,
+		  (unsigned long long)(in->unique & ~FUSE_UNIQUE_RESEND), in->opcode,
 		  (unsigned long long)in->nodeid);
 }
 
@@ -165,7 +170,7 @@ static void settle_one(void)
 struct taken {
 	ssize_t bytes; /* 0: the end */
 	bool welcome;
-	bool again;    /* counted in loop.unsettled */
+	bool again; /* counted in loop.unsettled */
 };
 
 /* Read one request and take its slot. */
@@ -178,7 +183,8 @@ static struct taken take_request(void *buf)
 		lock_mutex(LOCK_LOOP, &loop.gate);
 	taken.bytes = read_request(buf);
 	if (taken.bytes >= (ssize_t)sizeof(struct fuse_in_header)) {
-		taken.welcome = requests_begin(loop.transport->config.answers, buf, (size_t)taken.bytes);
+		taken.welcome = requests_begin(loop.transport->config.answers, buf,
+					       (size_t)taken.bytes);
 		taken.again = gated && !is_settled() && requests_is_resent(buf);
 		settles = gated && !is_settled() && requests_is_new(buf);
 	}
@@ -224,7 +230,7 @@ static struct worker *find_place_locked(void)
 	return NULL;
 }
 
-static int start_worker_locked(void)
+static errint_t start_worker_locked(void)
 {
 	struct worker *worker = find_place_locked();
 	void *buf = worker ? make_buffer() : NULL;
@@ -372,7 +378,7 @@ static void greet_again(struct transport *t)
 		fuse_session_process_buf(t->se, &buf);
 }
 
-static int ask_again(void)
+static errint_t ask_again(void)
 {
 	const struct fuse_out_header out = { .len = sizeof(out), .error = KERNEL_NOTIFY_RESEND };
 
@@ -380,7 +386,7 @@ static int ask_again(void)
 }
 
 /* As many as there is memory for: one is enough. */
-static int start_threads(const struct transport *t)
+static errint_t start_threads(const struct transport *t)
 {
 	unsigned started = 0;
 	int err = 0;
@@ -396,14 +402,14 @@ static int start_threads(const struct transport *t)
 	return started ? 0 : err;
 }
 
-static int make_places(const struct transport *t)
+static errint_t make_places(const struct transport *t)
 {
 	loop.places = t->config.max_threads + LOOP_SPARE;
 	loop.workers = calloc(loop.places, sizeof(*loop.workers));
 	return loop.workers ? 0 : -ENOMEM;
 }
 
-int loop_serve(struct transport *t)
+errint_t loop_serve(struct transport *t)
 {
 	struct sigaction action = { .sa_handler = wake };
 	int err = make_places(t);

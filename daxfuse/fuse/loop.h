@@ -7,10 +7,11 @@
 #define DAXFUSE_FUSE_LOOP_H
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 /* Greet the kernel as the last process did and have it send again all that was not answered; then
  * serve until unmounted or stopped. 0 or negative errno. */
-int loop_serve(struct transport *t);
+errint_t loop_serve(struct transport *t);
 /* From any thread: take no more requests. */
 void loop_stop(struct transport *t);
 /*

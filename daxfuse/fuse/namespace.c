@@ -51,8 +51,8 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 {
 	const struct request request = request_of(req);
 	struct fs_attr attr;
-	int err = vfs_symlink(transport_of(req)->vfs, &request.vfs, node_to_ino(parent), name, target,
-			      &attr);
+	int err = vfs_symlink(transport_of(req)->vfs, &request.vfs, node_to_ino(parent), name,
+			      target, &attr);
 
 	reply_entry(req, err, &attr);
 }
@@ -79,7 +79,8 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	const struct request request = request_of(req);
 
-	fuse_reply_err(req, -vfs_rmdir(transport_of(req)->vfs, &request.vfs, node_to_ino(parent), name));
+	fuse_reply_err(req,
+		       -vfs_rmdir(transport_of(req)->vfs, &request.vfs, node_to_ino(parent), name));
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
@@ -87,14 +88,15 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 {
 	const struct request request = request_of(req);
 
-	fuse_reply_err(req, -vfs_rename(transport_of(req)->vfs, &request.vfs, node_to_ino(parent), name,
-					node_to_ino(new_parent), new_name, flags));
+	fuse_reply_err(req, -vfs_rename(transport_of(req)->vfs, &request.vfs, node_to_ino(parent),
+					name, node_to_ino(new_parent), new_name, flags));
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t node)
 {
 	char target[PATH_MAX + 1];
-	ssize_t n = vfs_readlink(transport_of(req)->vfs, node_to_ino(node), target, sizeof(target) - 1);
+	ssize_t n = vfs_readlink(transport_of(req)->vfs, node_to_ino(node), target,
+				 sizeof(target) - 1);
 
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/keeper/kernel.h"
 
 struct notifier {
@@ -34,7 +35,7 @@ struct order {
 	struct fuse_notify_inval_inode_out node;
 };
 
-static int carry_out(int fuse_fd, const struct order *order)
+static errint_t carry_out(int fuse_fd, const struct order *order)
 {
 	struct fuse_out_header header = {
 		.len = sizeof(header) + (order->names ? 0 : sizeof(order->node)),
@@ -79,7 +80,7 @@ static void close_others(int a, int b)
 	close_range(high + 1, ~0U, 0);
 }
 
-static int start(struct notifier *n)
+static errint_t start(struct notifier *n)
 {
 	int ends[2];
 
@@ -111,7 +112,7 @@ static void stop(struct notifier *n)
 		;
 }
 
-int notifier_start(int fuse_fd, struct notifier **ret_notifier)
+errint_t notifier_start(int fuse_fd, struct notifier **ret_notifier)
 {
 	struct notifier *n = malloc(sizeof(*n));
 	int err;
@@ -166,8 +167,8 @@ static int order(struct notifier *notifier, const struct order *what)
 int notifier_invalidate(struct notifier *notifier, uint64_t node, int64_t offset, int64_t length)
 {
 	return order(notifier, &(struct order){
-		.node = { .ino = node, .off = offset, .len = length },
-	});
+				       .node = { .ino = node, .off = offset, .len = length },
+			       });
 }
 
 int notifier_forget_names(struct notifier *notifier)

@@ -10,10 +10,12 @@
 
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 struct notifier;
 
 /* Fork it off, before there are threads. fuse_fd: the mounted /dev/fuse. */
-int notifier_start(int fuse_fd, struct notifier **ret_notifier);
+errint_t notifier_start(int fuse_fd, struct notifier **ret_notifier);
 /* NULL is fine. */
 void notifier_stop(struct notifier *notifier);
 

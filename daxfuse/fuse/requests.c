@@ -66,12 +66,13 @@ static struct vfs_answer *begin_new(struct vfs_answers *a, uint64_t unique,
 	if (!own)
 		own = answers_take(a);
 	if (own)
-		answers_begin(a, own, &(struct vfs_answer){
-			.unique = unique,
-			.node = header->nodeid,
-			.other_node = other_node(header, bytes),
-			.opcode = header->opcode,
-		});
+		answers_begin(a, own,
+			      &(struct vfs_answer){
+				      .unique = unique,
+				      .node = header->nodeid,
+				      .other_node = other_node(header, bytes),
+				      .opcode = header->opcode,
+			      });
 	return own;
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/keeper/attach.h"
 #include "daxfuse/keeper/log.h"
 #include "loop.h"
@@ -30,10 +31,12 @@
  * invalidated explicitly. Splicing and interrupts cost more than they bring.
  */
 static const uint64_t wanted[] = {
-	FUSE_CAP_ASYNC_READ,      FUSE_CAP_ATOMIC_O_TRUNC,     FUSE_CAP_EXPORT_SUPPORT,
-	FUSE_CAP_DONT_MASK,       FUSE_CAP_IOCTL_DIR,          FUSE_CAP_EXPLICIT_INVAL_DATA,
-	FUSE_CAP_READDIRPLUS,     FUSE_CAP_READDIRPLUS_AUTO,   FUSE_CAP_ASYNC_DIO,
-	FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_POSIX_ACL,          FUSE_CAP_CACHE_SYMLINKS,
+	FUSE_CAP_ASYNC_READ,         FUSE_CAP_ATOMIC_O_TRUNC,
+	FUSE_CAP_EXPORT_SUPPORT,     FUSE_CAP_DONT_MASK,
+	FUSE_CAP_IOCTL_DIR,          FUSE_CAP_EXPLICIT_INVAL_DATA,
+	FUSE_CAP_READDIRPLUS,        FUSE_CAP_READDIRPLUS_AUTO,
+	FUSE_CAP_ASYNC_DIO,          FUSE_CAP_PARALLEL_DIROPS,
+	FUSE_CAP_POSIX_ACL,          FUSE_CAP_CACHE_SYMLINKS,
 	FUSE_CAP_NO_OPENDIR_SUPPORT, FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
 };
 
@@ -83,8 +86,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 	agree_on_capabilities(t, conn);
 #ifdef HAVE_FUSE_IO_URING
-	t->io_uring = t->config.io_uring &&
-		      fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
+	t->io_uring = t->config.io_uring && fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
 	if (t->config.io_uring && !t->io_uring)
 		log_error("daxfuse: %s: this kernel does not offer io_uring to FUSE\n"
 			  "set it: echo Y >/sys/module/fuse/parameters/enable_uring\n",
@@ -116,7 +118,7 @@ static void fill_ops(struct fuse_lowlevel_ops *ops)
 /* ---- mounting --------------------------------------------------------------- */
 
 /* libfuse mounts for us only if there is no keeper. */
-static int add_arguments(const struct transport *t, struct fuse_args *args)
+static errint_t add_arguments(const struct transport *t, struct fuse_args *args)
 {
 	char *words = t->config.kept ? NULL : attach_words(&t->config.attach);
 	int err = !t->config.kept && !words;
@@ -136,8 +138,8 @@ static int add_arguments(const struct transport *t, struct fuse_args *args)
 static int mount_kept(struct transport *t)
 {
 	char name[32];
-	int fd = t->config.adopts ? attach_mounted(&t->config.fds) :
-				    attach_mount(&t->config.attach, &t->config.fds);
+	int fd = t->config.adopts ? attach_mounted(&t->config.fds)
+				  : attach_mount(&t->config.attach, &t->config.fds);
 
 	/* libfuse closes what it is given */
 	if (fd >= 0 && fd == t->config.fds.fuse) {

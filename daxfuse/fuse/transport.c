@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The transport's life, and the functions that the vfs calls. */
 #include "transport.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@ bool transport_has_io_uring(void)
 	return LIBFUSE_IO_URING;
 }
 
-int transport_new(const struct transport_config *config, struct transport **ret_transport)
+errint_t transport_new(const struct transport_config *config, struct transport **ret_transport)
 {
 	struct transport *t = calloc(1, sizeof(*t));
 
@@ -95,7 +96,8 @@ void transport_vfs(struct transport *t, struct vfs_config *ret_config)
 	ret_config->transport = t;
 	ret_config->forget = forget_cached;
 	ret_config->reclaim = reclaim_space;
-	ret_config->waiting = t->config.kept ? wait_for_program : NULL; /* else libfuse sees to it */
+	ret_config->waiting = t->config.kept ? wait_for_program
+					     : NULL; /* else libfuse sees to it */
 }
 
 /* ---- serving ---------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #ifndef DAXFUSE_FUSE_TRANSPORT_H
 #define DAXFUSE_FUSE_TRANSPORT_H
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/clients/clients.h"
 #include "daxfuse/keeper/attach.h"
 #include "daxfuse/keeper/places.h"
@@ -30,14 +31,14 @@ struct transport_host {
 
 struct transport_config {
 	struct attach attach;
-	struct kept *kept;           /* of a keeper; NULL, and no answers, if there is none */
+	struct kept *kept; /* of a keeper; NULL, and no answers, if there is none */
 	struct kept_fds fds;
 	struct vfs_answers *answers;
-	bool adopts;                 /* the mount was there before us */
+	bool adopts; /* the mount was there before us */
 	bool io_uring;
-	bool clone_fd;               /* a descriptor of /dev/fuse for each thread */
-	bool debug;                  /* libfuse prints each request */
-	bool needs_no_fsync;         /* stores through mappings are as durable as they will be */
+	bool clone_fd;       /* a descriptor of /dev/fuse for each thread */
+	bool debug;          /* libfuse prints each request */
+	bool needs_no_fsync; /* stores through mappings are as durable as they will be */
 	unsigned max_threads;
 	struct transport_host host;
 };
@@ -48,7 +49,7 @@ const char *transport_library(void); /* its version */
 bool transport_has_io_uring(void);   /* whether it is built with it */
 
 /* Without a mount yet: what transport_vfs() fills in may be used from now on. -ENOMEM */
-int transport_new(const struct transport_config *config, struct transport **ret_transport);
+errint_t transport_new(const struct transport_config *config, struct transport **ret_transport);
 /* Of a struct vfs_config: the transport's functions. */
 void transport_vfs(struct transport *t, struct vfs_config *ret_config);
 /* For struct fs_options. */

@@ -41,8 +41,10 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	reply_value(req, vfs_listxattr(transport_of(req)->vfs, &request.vfs, node_to_ino(node), names,
-				       room), names, room);
+	reply_value(req,
+		    vfs_listxattr(transport_of(req)->vfs, &request.vfs, node_to_ino(node), names,
+				  room),
+		    names, room);
 }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value,
@@ -50,16 +52,16 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const
 {
 	const struct request request = request_of(req);
 
-	fuse_reply_err(req, -vfs_setxattr(transport_of(req)->vfs, &request.vfs, node_to_ino(node), name,
-					  value, size, flags));
+	fuse_reply_err(req, -vfs_setxattr(transport_of(req)->vfs, &request.vfs, node_to_ino(node),
+					  name, value, size, flags));
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 {
 	const struct request request = request_of(req);
 
-	fuse_reply_err(req, -vfs_removexattr(transport_of(req)->vfs, &request.vfs, node_to_ino(node),
-					     name));
+	fuse_reply_err(req, -vfs_removexattr(transport_of(req)->vfs, &request.vfs,
+					     node_to_ino(node), name));
 }
 
 void xattr_ops(struct fuse_lowlevel_ops *ops)

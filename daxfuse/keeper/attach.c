@@ -55,8 +55,10 @@ int attach_find(const struct kept_fds *fds)
 	char byte;
 	struct iovec iov = { &byte, 1 };
 	struct msghdr message = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
 	};
 	struct cmsghdr *cmsg;
 	int fd;

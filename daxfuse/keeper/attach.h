@@ -30,7 +30,7 @@ struct attach {
 	bool no_dir_atime;
 	const char *const *words; /* name=value, handed on; a value may be quoted */
 	unsigned word_count;
-	struct kept *kept;        /* NULL: nobody keeps it */
+	struct kept *kept; /* NULL: nobody keeps it */
 };
 
 /* Whether what a keeper holds is mounted already. */

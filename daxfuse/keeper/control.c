@@ -16,13 +16,14 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/clients/clients.h"
 #include "log.h"
 
 enum { BACKLOG = 128 };
 
 /* A folder that nobody else can write to. */
-static int make_folder(char *ret_path, size_t size)
+static errint_t make_folder(char *ret_path, size_t size)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	struct stat st;
@@ -34,7 +35,8 @@ static int make_folder(char *ret_path, size_t size)
 	else
 		snprintf(ret_path, size, "/tmp/daxfuse-%u", (unsigned)geteuid());
 	if (mkdir(ret_path, 0755) == 0) {
-		if (chmod(ret_path, 0755)) /* whatever the umask is: the socket has a mode of its own */
+		if (chmod(ret_path,
+			  0755)) /* whatever the umask is: the socket has a mode of its own */
 			return -errno;
 	} else if (errno != EEXIST) {
 		return -errno;
@@ -44,7 +46,7 @@ static int make_folder(char *ret_path, size_t size)
 	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022) ? 0 : -EPERM;
 }
 
-static int restrict_to(const struct clients_policy *policy, const char *path)
+static errint_t restrict_to(const struct clients_policy *policy, const char *path)
 {
 	switch (policy->who) {
 	case CLIENTS_EVERYBODY:

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/clients/pins.h"
 #include "daxfuse/core/fs.h"
 #include "daxfuse/vfs/opens.h"
@@ -20,7 +21,7 @@
 
 static const char variable[] = "DAXFUSE_KEPT";
 
-static int map_kept(int fd, struct kept **ret_kept)
+static errint_t map_kept(int fd, struct kept **ret_kept)
 {
 	void *p = mmap(NULL, sizeof(struct kept), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
 		       fd, 0);
@@ -47,7 +48,7 @@ static off_t kept_bytes(void)
 	return opens_offset() + (off_t)sizeof(struct vfs_open_table);
 }
 
-static int map_table(int fd, off_t offset, size_t size, void **ret_table)
+static errint_t map_table(int fd, off_t offset, size_t size, void **ret_table)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
 
@@ -57,7 +58,7 @@ static int map_table(int fd, off_t offset, size_t size, void **ret_table)
 	return 0;
 }
 
-int kept_map_pins(int fd, struct pin_table **ret_pins)
+errint_t kept_map_pins(int fd, struct pin_table **ret_pins)
 {
 	void *table = NULL;
 	int err = map_table(fd, pins_offset(), sizeof(struct pin_table), &table);
@@ -67,7 +68,7 @@ int kept_map_pins(int fd, struct pin_table **ret_pins)
 	return err;
 }
 
-int kept_map_opens(int fd, struct vfs_open_table **ret_opens)
+errint_t kept_map_opens(int fd, struct vfs_open_table **ret_opens)
 {
 	void *table = NULL;
 	int err = map_table(fd, opens_offset(), sizeof(struct vfs_open_table), &table);
@@ -95,9 +96,10 @@ static int create_memory(struct kept **ret_kept)
 	return fd;
 }
 
-static int fill_in(struct kept *kept, const char *device, const char *mountpoint)
+static errint_t fill_in(struct kept *kept, const char *device, const char *mountpoint)
 {
-	if (strlen(device) >= sizeof(kept->device) || strlen(mountpoint) >= sizeof(kept->mountpoint))
+	if (strlen(device) >= sizeof(kept->device) ||
+	    strlen(mountpoint) >= sizeof(kept->mountpoint))
 		return -ENAMETOOLONG;
 	strcpy(kept->device, device);
 	strcpy(kept->mountpoint, mountpoint);
@@ -127,12 +129,13 @@ int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct
 		return -errno;
 	ret_fds->mount = pair[0];
 	ret_fds->mount_peer = pair[1];
-	ret_fds->control = control_open(config->policy, (*ret_kept)->socket, sizeof((*ret_kept)->socket));
+	ret_fds->control = control_open(config->policy, (*ret_kept)->socket,
+					sizeof((*ret_kept)->socket));
 	return 0;
 }
 
 /* Before the rest, which has another size in another version. */
-static int check_version(int fd)
+static errint_t check_version(int fd)
 {
 	struct {
 		uint32_t magic, version, bytes;
@@ -140,10 +143,11 @@ static int check_version(int fd)
 
 	if (pread(fd, &start, sizeof(start), 0) != sizeof(start) || start.magic != KEPT_MAGIC)
 		return -EINVAL;
-	return start.version == KEPT_VERSION && start.bytes == sizeof(struct kept) ? 0 : -EOPNOTSUPP;
+	return start.version == KEPT_VERSION && start.bytes == sizeof(struct kept) ? 0
+										   : -EOPNOTSUPP;
 }
 
-int kept_map(int fd, struct kept **ret_kept)
+errint_t kept_map(int fd, struct kept **ret_kept)
 {
 	struct kept *kept = NULL;
 	struct stat st;
@@ -182,7 +186,7 @@ void kept_remounted(const struct kept *kept, struct fs_options *options)
 	options->atime = kept->remounted >> ATIME_SHIFT & ATIME_MASK;
 }
 
-int kept_export(const struct kept_fds *fds)
+errint_t kept_export(const struct kept_fds *fds)
 {
 	char text[128];
 

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/vfs/answers.h"
 
 #define KEPT_MAGIC UINT32_C(0x4b465844)
@@ -37,23 +38,23 @@ struct kept_session {
 struct kept {
 	uint32_t magic;
 	uint32_t version;
-	uint32_t bytes;      /* sizeof(struct kept) of its maker */
-	uint32_t starts;     /* of serving processes, this one included */
-	uint32_t deaths;     /* of serving processes that did not want to end */
-	uint32_t crashed;    /* the last one's death was its own doing, not a SIGKILL */
-	int64_t last_death;  /* ns since the epoch; 0: none */
+	uint32_t bytes;     /* sizeof(struct kept) of its maker */
+	uint32_t starts;    /* of serving processes, this one included */
+	uint32_t deaths;    /* of serving processes that did not want to end */
+	uint32_t crashed;   /* the last one's death was its own doing, not a SIGKILL */
+	int64_t last_death; /* ns since the epoch; 0: none */
 	char last_reason[128];
 	char binary[4096];     /* what the keeper starts next */
 	char device[4096];     /* canonical: a process that takes over must not look at a path */
 	char mountpoint[4096]; /* that leads through the mount itself */
 	char socket[108];      /* where programs ask for the device; "": nowhere */
-	uint32_t number; /* of the mount, see places.h; 0: not mounted yet */
+	uint32_t number;       /* of the mount, see places.h; 0: not mounted yet */
 	/* the pool's feature words, for the next binary to look at */
 	uint32_t pool_version;
 	uint32_t supervisor; /* its pid, 0 = systemd */
 	uint64_t pool_incompat;
 	uint64_t pool_ro_compat;
-	uint32_t mounting; /* fusermount3 was started, and nobody has seen its end */
+	uint32_t mounting;  /* fusermount3 was started, and nobody has seen its end */
 	uint32_t remounted; /* 0: as the command line says; else of kept_remount() */
 	struct kept_session session;
 	_Alignas(64) struct vfs_answer answer[VFS_ANSWERS];
@@ -61,15 +62,18 @@ struct kept {
 
 /* Descriptors; -1: not there. */
 struct kept_fds {
-	int fuse;   /* of /dev/fuse; as root made before it is mounted */
-	int memory; /* struct kept */
-	int device; /* the pool's, whose lock lives as long */
-	int mount;  /* users: where fusermount3 puts the descriptor of /dev/fuse */
+	int fuse;       /* of /dev/fuse; as root made before it is mounted */
+	int memory;     /* struct kept */
+	int device;     /* the pool's, whose lock lives as long */
+	int mount;      /* users: where fusermount3 puts the descriptor of /dev/fuse */
 	int mount_peer; /* the other end of it, which fusermount3 gets */
-	int control; /* listens at kept->socket */
-	int ready;  /* the supervisor waits for a byte here */
+	int control;    /* listens at kept->socket */
+	int ready;      /* the supervisor waits for a byte here */
 };
-#define KEPT_FDS_NONE { -1, -1, -1, -1, -1, -1, -1 }
+#define KEPT_FDS_NONE                      \
+	{                                  \
+		-1, -1, -1, -1, -1, -1, -1 \
+	}
 
 struct pin_table;
 struct vfs_open_table;
@@ -87,11 +91,11 @@ struct kept_config {
  * serving process will say so. 0 or negative errno. */
 int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct kept **ret_kept);
 /* Map the memory that an earlier process made. -EINVAL: not ours; -EOPNOTSUPP: another version. */
-int kept_map(int fd, struct kept **ret_kept);
+errint_t kept_map(int fd, struct kept **ret_kept);
 /* What programs have mapped, and which files are open, of the same descriptor. 0 or negative
  * errno. */
-int kept_map_pins(int fd, struct pin_table **ret_pins);
-int kept_map_opens(int fd, struct vfs_open_table **ret_opens);
+errint_t kept_map_pins(int fd, struct pin_table **ret_pins);
+errint_t kept_map_opens(int fd, struct vfs_open_table **ret_opens);
 
 /* What a remount has made of the options: written down, and read by the next process. */
 struct fs_options;
@@ -99,7 +103,7 @@ uint32_t kept_remount(const struct fs_options *options);
 void kept_remounted(const struct kept *kept, struct fs_options *options);
 
 /* Hand descriptors on through an environment variable. 0 or -ENOMEM. */
-int kept_export(const struct kept_fds *fds);
+errint_t kept_export(const struct kept_fds *fds);
 /* Whether a supervisor has started us: take the descriptors, forget the variable. */
 bool kept_import(struct kept_fds *ret_fds);
 

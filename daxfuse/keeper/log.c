@@ -6,7 +6,6 @@
 #include <string.h>
 #include <syslog.h>
 
-
 static struct {
 	bool syslog;
 	bool holding;   /* only while the daemon has a single thread */

@@ -21,6 +21,7 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "places.h"
+#include "daxfuse/base/errint.h"
 
 /* Of an inode, as the kernel makes it of what we tell (fs/fuse/inode.c). */
 enum { HANDLE_TYPE = 0x81, HANDLE_BYTES = 12 };
@@ -43,7 +44,7 @@ struct call {
 };
 
 /* Run fn in a child that has no descriptors but stdio. */
-static int run_outside(int (*fn)(const struct call *c), const struct call *c)
+static errint_t run_outside(errint_t (*fn)(const struct call *c), const struct call *c)
 {
 	pid_t child = fork();
 	int status;
@@ -68,7 +69,7 @@ static int run_outside(int (*fn)(const struct call *c), const struct call *c)
  * our greeting would set it back, so that must have come first: statfs() waits
  * for it.
  */
-static int look_at(const struct call *c)
+static errint_t look_at(const struct call *c)
 {
 	CLEANUP_FD int fd = -1;
 	struct statfs ignored;
@@ -92,18 +93,20 @@ void outside_look(const struct place *place, unsigned read_ahead)
 	CLEANUP_FREE char *where = places_find(place->number, place->path);
 
 	run_outside(look_at, &(struct call){
-		.where = where, .read_ahead = read_ahead,
-	});
+				     .where = where,
+				     .read_ahead = read_ahead,
+			     });
 }
 
 /* Until the kernel believes what it was answered: it drops an answer if it was told meanwhile that
  * attributes are out of date. */
-static int renew_size(int fd)
+static errint_t renew_size(int fd)
 {
 	struct statx answered, believed;
 
 	for (unsigned i = 0; i < ASK_TRIES; i++) {
-		if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &answered) ||
+		if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS,
+			  &answered) ||
 		    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &believed))
 			return -errno;
 		if (believed.stx_size == answered.stx_size)
@@ -140,7 +143,7 @@ static int find_open(int folder, const struct statx *mount, uint64_t node)
 }
 
 /* Through a descriptor of the program that waits for us. */
-static int ask_by_program(const struct call *c, int mount)
+static errint_t ask_by_program(const struct call *c, int mount)
 {
 	CLEANUP_FD int folder = -1, fd = -1;
 	struct statx stx;
@@ -156,7 +159,7 @@ static int ask_by_program(const struct call *c, int mount)
 
 /* By its handle: it may have no name, or many. The kernel has it in its cache, or nothing to
  * forget. */
-static int ask_kernel(const struct call *c)
+static errint_t ask_kernel(const struct call *c)
 {
 	CLEANUP_FD int mount = c->where ? open(c->where, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	CLEANUP_FD int fd = -1;
@@ -169,7 +172,7 @@ static int ask_kernel(const struct call *c)
 	return fd < 0 ? -errno : renew_size(fd);
 }
 
-int outside_ask(const struct place *place, uint64_t node, uint32_t generation, int pid)
+errint_t outside_ask(const struct place *place, uint64_t node, uint32_t generation, int pid)
 {
 	CLEANUP_FREE char *where = places_find(place->number, place->path);
 	const struct call call = {
@@ -186,7 +189,7 @@ int outside_ask(const struct place *place, uint64_t node, uint32_t generation, i
 }
 
 /* A child of its own: there may be more places. */
-static int run_fusermount(const char *place, const char *how)
+static errint_t run_fusermount(const char *place, const char *how)
 {
 	pid_t child = fork();
 	int status;
@@ -209,7 +212,7 @@ static void write_back(const char *place)
 		syncfs(fd);
 }
 
-static int unmount_place(const char *place)
+static errint_t unmount_place(const char *place)
 {
 	write_back(place);
 	if (umount2(place, UMOUNT_NOFOLLOW) == 0)
@@ -217,7 +220,7 @@ static int unmount_place(const char *place)
 	return errno == EPERM ? run_fusermount(place, "-u") : -errno;
 }
 
-static int unmount_all(const struct call *c)
+static errint_t unmount_all(const struct call *c)
 {
 	int err = 0;
 
@@ -240,7 +243,7 @@ static int detach_all(const struct call *c)
 	return 0;
 }
 
-static int run_everywhere(int (*fn)(const struct call *c), unsigned number)
+static errint_t run_everywhere(errint_t (*fn)(const struct call *c), unsigned number)
 {
 	char **everywhere = places_all(number);
 	int err = everywhere ? -ENOENT : -ENOMEM;
@@ -251,7 +254,7 @@ static int run_everywhere(int (*fn)(const struct call *c), unsigned number)
 	return err;
 }
 
-int outside_unmount(const struct place *place)
+errint_t outside_unmount(const struct place *place)
 {
 	return run_everywhere(unmount_all, place->number) ? -EBUSY : 0;
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "places.h"
+#include "daxfuse/base/errint.h"
 
 /* Look at the mount as anybody may, which waits until it answers; as root also set how
  * far the kernel reads ahead (bytes). */
@@ -16,10 +17,10 @@ void outside_look(const struct place *place, unsigned read_ahead);
  * may open an inode by its handle: if we are not root, `pid` must be a program that has it
  * open (0: none is known). Waits for an answer of ours.
  */
-int outside_ask(const struct place *place, uint64_t node, uint32_t generation, int pid);
+errint_t outside_ask(const struct place *place, uint64_t node, uint32_t generation, int pid);
 /* Write back all that was stored through mappings, and unmount, everywhere. -EBUSY, also if we see
  * it nowhere: it goes on for those who have files open, or see it in another namespace. */
-int outside_unmount(const struct place *place);
+errint_t outside_unmount(const struct place *place);
 /* Take the mount out of the tree; those who still use it get ENOTCONN when we end. */
 void outside_detach(const struct place *place);
 /* The same, for a process that has nothing of the mount open itself. */

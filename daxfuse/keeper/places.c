@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 
 static void cleanup_table(struct libmnt_table **table)
 {
@@ -44,10 +45,10 @@ struct search {
 	void *fn_arg;
 };
 
-static int each_match(const struct search *search)
+static errint_t each_match(const struct search *search)
 {
-	CLEANUP(cleanup_table) struct libmnt_table *table =
-		mnt_new_table_from_file("/proc/self/mountinfo");
+	CLEANUP(cleanup_table)
+	struct libmnt_table *table = mnt_new_table_from_file("/proc/self/mountinfo");
 	CLEANUP(cleanup_iterator) struct libmnt_iter *iterator = mnt_new_iter(MNT_ITER_BACKWARD);
 	struct libmnt_fs *fs;
 	int result = 0;
@@ -72,14 +73,14 @@ struct visit {
 	void *arg;
 };
 
-static int visit_place(struct libmnt_fs *fs, void *arg)
+static errint_t visit_place(struct libmnt_fs *fs, void *arg)
 {
 	const struct visit *v = arg;
 
 	return v->fn(mnt_fs_get_target(fs), v->arg);
 }
 
-int places_each(unsigned number, int (*fn)(const char *path, void *arg), void *arg)
+errint_t places_each(unsigned number, int (*fn)(const char *path, void *arg), void *arg)
 {
 	struct visit v = { fn, arg };
 	const struct search search = { has_number, &number, visit_place, &v };
@@ -120,7 +121,7 @@ struct list {
 	size_t count;
 };
 
-static int add_place(const char *path, void *arg)
+static errint_t add_place(const char *path, void *arg)
 {
 	struct list *list = arg;
 	char **more = reallocarray(list->places, list->count + 2, sizeof(*more));

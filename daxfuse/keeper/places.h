@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+#include "daxfuse/base/errint.h"
+
 /* A mount: where it was put, from where it may have been taken and others be left; its number. */
 struct place {
 	const char *path;
@@ -20,7 +22,7 @@ unsigned places_number(const char *path);
  * Call fn for each place of the mount with this number at which all of it is seen, the last one
  * first, until it returns non-zero. Returns that, or 0; negative errno.
  */
-int places_each(unsigned number, int (*fn)(const char *path, void *arg), void *arg);
+errint_t places_each(unsigned number, int (*fn)(const char *path, void *arg), void *arg);
 /* One of them, to be freed: `wanted` if it is one. NULL: there is none. */
 char *places_find(unsigned number, const char *wanted);
 /* All of them, the last one first, to be freed by places_free(); NULL: no memory. Ends with

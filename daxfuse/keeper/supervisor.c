@@ -39,6 +39,7 @@
 #include "log.h"
 #include "outside.h"
 #include "places.h"
+#include "daxfuse/base/errint.h"
 
 enum {
 	FAILURES_MAX = 8,
@@ -55,16 +56,16 @@ struct watch {
 	const struct supervisor *what;
 	struct kept *kept;
 	struct kept_fds fds;
-	int mounted;       /* of /dev/fuse; -1: not found yet */
-	int signals;       /* a signalfd */
-	int ready;         /* our end; -1: has said it */
+	int mounted; /* of /dev/fuse; -1: not found yet */
+	int signals; /* a signalfd */
+	int ready;   /* our end; -1: has said it */
 	pid_t child;
 	struct timespec started;
 	unsigned failures; /* deaths in a row that were its own doing */
 	unsigned early;    /* SIGKILLs in a row before it served */
-	bool serves; /* this child has said that it does */
-	bool usable; /* one of them has */
-	int stop;    /* the signal that asked for the end, which may meet no child; or 0 */
+	bool serves;       /* this child has said that it does */
+	bool usable;       /* one of them has */
+	int stop;          /* the signal that asked for the end, which may meet no child; or 0 */
 };
 
 static void stop_signals(sigset_t *ret_set)
@@ -108,8 +109,9 @@ static bool is_installed_next(const struct watch *k)
 {
 	size_t length = strlen(k->what->config.mountpoint);
 
-	return k->failures % 2 == 0 && (strncmp(k->kept->binary, k->what->config.mountpoint, length) ||
-					k->kept->binary[length] != '/');
+	return k->failures % 2 == 0 &&
+	       (strncmp(k->kept->binary, k->what->config.mountpoint, length) ||
+		k->kept->binary[length] != '/');
 }
 
 /* In the child. A crash is to leave a core, as far as the limits allow. */
@@ -151,7 +153,7 @@ static void pause_once(void)
 	nanosleep(&pause, NULL);
 }
 
-static int try_to_start(struct watch *k)
+static errint_t try_to_start(struct watch *k)
 {
 	int ends[2];
 
@@ -180,7 +182,7 @@ static int try_to_start(struct watch *k)
 }
 
 /* Once it is mounted, programs wait: the system may soon have enough again. */
-static int start_server(struct watch *k)
+static errint_t start_server(struct watch *k)
 {
 	int err = try_to_start(k);
 
@@ -273,9 +275,9 @@ static void note_death(struct watch *k, int status)
 		k->failures++;
 	else if (!k->serves)
 		k->early++;
-	log_error("daxfuse: %s on %s: the serving process %d ended: %s; %s\n", k->what->config.device,
-		  k->what->config.mountpoint, (int)k->child, kept->last_reason,
-		  is_hopeless(k) ? "it is given up" : "it is started again");
+	log_error("daxfuse: %s on %s: the serving process %d ended: %s; %s\n",
+		  k->what->config.device, k->what->config.mountpoint, (int)k->child,
+		  kept->last_reason, is_hopeless(k) ? "it is given up" : "it is started again");
 }
 
 /* ---- giving up ---------------------------------------------------------------- */
@@ -292,8 +294,8 @@ static void detach_mount(const struct watch *k)
 	if (fork() != 0)
 		return;
 	close_range(3, ~0U, 0);
-	outside_detach_places(k->kept->number ? k->kept->number :
-						places_number(k->what->config.mountpoint));
+	outside_detach_places(k->kept->number ? k->kept->number
+					      : places_number(k->what->config.mountpoint));
 	_exit(0);
 }
 
@@ -305,7 +307,8 @@ static bool is_over(int err)
 
 static void answer_errors(const struct watch *k, int fd)
 {
-	const struct fuse_out_header again = { .len = sizeof(again), .error = KERNEL_NOTIFY_RESEND };
+	const struct fuse_out_header again = { .len = sizeof(again),
+					       .error = KERNEL_NOTIFY_RESEND };
 	struct fuse_in_header *in = malloc(REQUEST_MAX);
 	struct pollfd fds[] = { { fd, POLLIN, 0 }, { k->signals, POLLIN, 0 } };
 	ssize_t n = write(fd, &again, sizeof(again));
@@ -328,7 +331,9 @@ static void answer_errors(const struct watch *k, int fd)
 			break;
 		if (n >= (ssize_t)sizeof(*in) && wants_reply(in)) {
 			struct fuse_out_header out = {
-				.len = sizeof(out), .error = -EIO, .unique = in->unique,
+				.len = sizeof(out),
+				.error = -EIO,
+				.unique = in->unique,
 			};
 
 			n = write(fd, &out, sizeof(out));
@@ -343,12 +348,13 @@ static int give_up(struct watch *k)
 
 	if (fd < 0)
 		return EXIT_MOUNT;
-	log_error("daxfuse: %s: no process can serve, the last one: %s; the mount %s answers EIO "
-		  "from now on\n"
-		  "nothing that was acknowledged is lost; unmount it (umount -l %s), see the log and "
-		  "the cores, check the pool (fsck.daxfuse -n %s), and mount it again\n",
-		  k->what->config.device, k->kept->last_reason, k->what->config.mountpoint,
-		  k->what->config.mountpoint, k->what->config.device);
+	log_error(
+		"daxfuse: %s: no process can serve, the last one: %s; the mount %s answers EIO "
+		"from now on\n"
+		"nothing that was acknowledged is lost; unmount it (umount -l %s), see the log and "
+		"the cores, check the pool (fsck.daxfuse -n %s), and mount it again\n",
+		k->what->config.device, k->kept->last_reason, k->what->config.mountpoint,
+		k->what->config.mountpoint, k->what->config.device);
 	close(TAKE_FD(k->fds.device)); /* so that it can be checked */
 	answer_errors(k, fd);
 	return EXIT_MOUNT;

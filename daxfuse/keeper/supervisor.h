@@ -13,8 +13,8 @@
 
 struct supervisor {
 	struct kept_config config;
-	char **argv;            /* of the serving process: ours */
-	void (*ready)(void);    /* the mount is usable, for the first time */
+	char **argv;         /* of the serving process: ours */
+	void (*ready)(void); /* the mount is usable, for the first time */
 };
 
 /* Until the mount is gone. The exit status. */

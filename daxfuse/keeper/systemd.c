@@ -13,6 +13,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 
 enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
 
@@ -41,7 +42,7 @@ bool systemd_is_there(void)
 }
 
 /* fd below 0: none goes along. */
-static int notify_manager(const char *text, int fd)
+static errint_t notify_manager(const char *text, int fd)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -63,7 +64,8 @@ static int notify_manager(const char *text, int fd)
 	message.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
 	if (fd >= 0) {
 		control.header = (struct cmsghdr){
-			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS,
 			.cmsg_len = CMSG_LEN(sizeof(fd)),
 		};
 		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
@@ -73,7 +75,7 @@ static int notify_manager(const char *text, int fd)
 	return sendmsg(out, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-int systemd_store(const struct kept_fds *fds)
+errint_t systemd_store(const struct kept_fds *fds)
 {
 	struct kept_fds copy = *fds;
 	char text[64];

@@ -10,13 +10,14 @@
 #include <stdbool.h>
 
 #include "kept.h"
+#include "daxfuse/base/errint.h"
 
 /* Whether there is a service manager that listens. */
 bool systemd_is_there(void);
 /* What was stored by the process before us; false: nothing. */
 bool systemd_take(struct kept_fds *ret_fds);
 /* Store all. 0, or negative errno: -ENOTCONN, nobody listens. */
-int systemd_store(const struct kept_fds *fds);
+errint_t systemd_store(const struct kept_fds *fds);
 /* The mount is gone: let go of all. */
 void systemd_forget(void);
 void systemd_ready(void);

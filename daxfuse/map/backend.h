@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 enum map_extent_kind { MAP_HOLE, MAP_UNWRITTEN, MAP_MAPPED };
 
 /* The answer to "where is this file range". */
@@ -28,8 +30,9 @@ struct map_extent {
 struct map_backend {
 	/* The number by which people know the file, for probes. NULL: 0. */
 	uint64_t (*id)(void *file);
-	int (*size)(void *file, uint64_t *ret_size);
-	int (*iomap)(void *file, uint64_t offset, uint64_t length, struct map_extent *ret_extent);
+	errint_t (*size)(void *file, uint64_t *ret_size);
+	errint_t (*iomap)(void *file, uint64_t offset, uint64_t length,
+			  struct map_extent *ret_extent);
 	/*
 	 * Make [offset, offset + length), a page or a unit, MAPPED; parts that were holes or
 	 * unwritten are zeroed. A unit becomes a whole aligned one if there is one, and may become
@@ -37,20 +40,20 @@ struct map_backend {
 	 * the extents are in the journal and the zeroes durable: a mapper sees them next. -ENOSPC,
 	 * -EDQUOT.
 	 */
-	int (*allocate)(void *file, uint64_t offset, uint64_t length);
+	errint_t (*allocate)(void *file, uint64_t offset, uint64_t length);
 	/*
 	 * Gather the unit at offset into one whole aligned unit, as allocate() makes it,
 	 * with the same contents: take it, copy, flush, switch the extents in one
 	 * transaction, free the old blocks. Nobody maps any of the unit meanwhile. -ENOSPC.
 	 */
-	int (*promote)(void *file, uint64_t offset);
+	errint_t (*promote)(void *file, uint64_t offset);
 	/* Zero in place, durably, all that the file has of the range, also behind its end; holes
 	 * stay holes. */
-	int (*zero)(void *file, uint64_t offset, uint64_t length);
+	errint_t (*zero)(void *file, uint64_t offset, uint64_t length);
 	/* Whether enough of the unit at offset is in use for it to be gathered by the way. */
 	bool (*is_worth_a_unit)(void *file, uint64_t offset);
 	/* Somebody is about to store to the file: mtime and ctime. */
-	int (*touch)(void *file);
+	errint_t (*touch)(void *file);
 
 	/* Whether the device can't give that range: poison, or an alignment of its own. */
 	bool (*is_bad)(void *pool, uint64_t device_offset, uint64_t length);

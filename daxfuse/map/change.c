@@ -25,6 +25,7 @@
 
 #include "internal.h"
 #include "probe.h"
+#include "daxfuse/base/errint.h"
 
 enum held revoke_range(struct map_file *file, uint64_t from, uint64_t last,
 		       const struct map_view *except, enum revoke_reason why)
@@ -79,7 +80,7 @@ static bool join(struct map_pinned *a, const struct map_pinned *b)
 	return true;
 }
 
-static int add_piece(struct map_change *change, const struct map_extent *extent, bool keep)
+static errint_t add_piece(struct map_change *change, const struct map_extent *extent, bool keep)
 {
 	struct map_pinned piece = { extent->file_offset, extent->device_offset, extent->length,
 				    keep };
@@ -99,7 +100,7 @@ static int add_piece(struct map_change *change, const struct map_extent *extent,
 }
 
 /* The extents of an entry, as far as they are in the range. */
-static int add_entry(struct map_change *change, const struct entry *entry, bool keep)
+static errint_t add_entry(struct map_change *change, const struct entry *entry, bool keep)
 {
 	const struct map_backend *backend = change->file->engine->backend;
 	uint64_t at = MAX(entry_offset(entry), change->offset);
@@ -119,7 +120,7 @@ static int add_entry(struct map_change *change, const struct entry *entry, bool 
 }
 
 /* Step 3. */
-static int list_pinned(struct map_change *change, uint64_t from, uint64_t last)
+static errint_t list_pinned(struct map_change *change, uint64_t from, uint64_t last)
 {
 	struct map_file *file = change->file;
 	struct entry entry;
@@ -139,8 +140,8 @@ static int list_pinned(struct map_change *change, uint64_t from, uint64_t last)
 	return err;
 }
 
-int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
-		     uint64_t length, struct map_change *ret_change)
+errint_t map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
+			  uint64_t length, struct map_change *ret_change)
 {
 	struct map_change change = { file, kind, offset, range_end(offset, length), NULL, 0 };
 	uint64_t from, last;
@@ -178,7 +179,7 @@ static void drop_zeroes(struct map_file *file, uint64_t from, uint64_t last)
 
 /* The entry's range has changed and nobody maps it any more; the part of it that is still dirty and
  * has stayed in the file becomes durable. */
-static int remove_entry(struct map_change *change, struct entry *entry)
+static errint_t remove_entry(struct map_change *change, struct entry *entry)
 {
 	int err = 0;
 
@@ -191,7 +192,7 @@ static int remove_entry(struct map_change *change, struct entry *entry)
 	return err;
 }
 
-static int end_entries(struct map_change *change, uint64_t from, uint64_t last)
+static errint_t end_entries(struct map_change *change, uint64_t from, uint64_t last)
 {
 	struct map_file *file = change->file;
 	struct entry entry;
@@ -213,7 +214,7 @@ static int end_entries(struct map_change *change, uint64_t from, uint64_t last)
 }
 
 /* Nobody may ever see old bytes behind the end of the file. */
-static int zero_tail(struct map_change *change)
+static errint_t zero_tail(struct map_change *change)
 {
 	uint64_t end = round_up(change->offset, MAP_UNIT_SIZE);
 
@@ -223,7 +224,7 @@ static int zero_tail(struct map_change *change)
 						   end - change->offset);
 }
 
-static int commit(struct map_change *change)
+static errint_t commit(struct map_change *change)
 {
 	uint64_t from, last;
 	int err, failed;
@@ -254,7 +255,8 @@ static void settle_piece(struct map_change *change, const struct map_pinned *pin
 		struct map_extent extent;
 		struct map_pinned part = left;
 
-		if (engine->backend->iomap(change->file->file, left.file_offset, left.length, &extent) ||
+		if (engine->backend->iomap(change->file->file, left.file_offset, left.length,
+					   &extent) ||
 		    !extent.length || extent.length % MAP_PAGE_SIZE)
 			return;
 		part.length = MIN(extent.length, left.length);
@@ -282,15 +284,14 @@ static bool is_true(struct map_file *file, const struct entry *entry)
 }
 
 /* The rest of a unit may be dirty, where a part of it has gone. */
-static int settle_entry(struct map_change *change, struct entry *entry)
+static errint_t settle_entry(struct map_change *change, struct entry *entry)
 {
 	struct map_file *file = change->file;
 	int err = 0;
 
 	if (!entry_grab_present(&file->entries, entry->start, entry))
 		return 0;
-	if (is_true(file, entry) ||
-	    views_held(file, entry->start, entry_last(entry)) != HELD_NOT) {
+	if (is_true(file, entry) || views_held(file, entry->start, entry_last(entry)) != HELD_NOT) {
 		entry_unlock(entry);
 		return 0;
 	}
@@ -310,7 +311,7 @@ static bool is_cut_off(const struct map_change *change)
 	       !file->engine->backend->size(file->file, &size) && size <= change->offset;
 }
 
-static int settle(struct map_change *change)
+static errint_t settle(struct map_change *change)
 {
 	struct map_file *file = change->file;
 	struct entry entry;
@@ -333,7 +334,7 @@ static int settle(struct map_change *change)
 	return err;
 }
 
-int map_change_end(struct map_change *change, enum map_outcome outcome)
+errint_t map_change_end(struct map_change *change, enum map_outcome outcome)
 {
 	struct map_file *file = change->file;
 	int err = 0;
@@ -352,7 +353,7 @@ int map_change_end(struct map_change *change, enum map_outcome outcome)
 
 /* Behind the end there are at most the rest of the last unit, and pieces that were cut off and
  * kept. */
-int map_grow(struct map_file *file, uint64_t old_size)
+errint_t map_grow(struct map_file *file, uint64_t old_size)
 {
 	const struct map_backend *backend = file->engine->backend;
 	uint64_t at = first_page(old_size);
@@ -401,8 +402,7 @@ int map_wrote(struct map_file *file, uint64_t offset, uint64_t length)
 	for (; entry_next(&file->entries, at, last, &entry); at = entry_last(&entry) + 1) {
 		bool may_be_zero = (entry.value & ENTRY_LOCKED) || entry_kind(&entry) == ENTRY_ZERO;
 
-		if (may_be_zero &&
-		    entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
+		if (may_be_zero && entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
 			replace_zeroes(file, &entry);
 	}
 	file_unlock_shared(file);

@@ -32,6 +32,7 @@
 #include <stdlib.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 
 /* A word of a retired table: kind 0, so that nobody takes it for an entry. */
@@ -163,8 +164,8 @@ static bool grab_pte(struct entry_map *map, struct pte_table *table, uint64_t in
 
 /* A table with page index's entry into a slot that was 0. *ret_taken: false if somebody else
  * was first. */
-static int insert_table(struct entry_map *map, _Atomic uint64_t *slot, uint64_t index,
-			struct entry *ret_entry, bool *ret_taken)
+static errint_t insert_table(struct entry_map *map, _Atomic uint64_t *slot, uint64_t index,
+			     struct entry *ret_entry, bool *ret_taken)
 {
 	struct pte_table *table = table_new(map, index);
 	uint64_t none = 0;
@@ -215,7 +216,7 @@ void entry_remove(struct entry *entry)
 	publish(entry->map, entry->word, 0, entry->start);
 }
 
-int entry_downgrade(struct entry *entry, uint64_t index)
+errint_t entry_downgrade(struct entry *entry, uint64_t index)
 {
 	struct entry_map *map = entry->map;
 	struct pte_table *table = table_new(map, index);
@@ -286,7 +287,7 @@ static bool grab_all(struct entry_map *map, struct pte_table *table, uint64_t st
 	return true;
 }
 
-int entry_grab_unit(struct entry_map *map, uint64_t index, struct entry_unit *ret_unit)
+errint_t entry_grab_unit(struct entry_map *map, uint64_t index, struct entry_unit *ret_unit)
 {
 	_Atomic uint64_t *slot = tree_make(&map->slots, index >> ORDER_PMD);
 	uint64_t start = unit_start(index);
@@ -355,8 +356,7 @@ static bool grab_empty_table(struct entry_map *map, _Atomic uint64_t *slot, stru
 
 	if (!table_is_empty(table))
 		return false;
-	while (n < UNIT_PAGES &&
-	       try_lock(map, &table->entry[n], 0, start + n, ORDER_PTE, &entry))
+	while (n < UNIT_PAGES && try_lock(map, &table->entry[n], 0, start + n, ORDER_PTE, &entry))
 		n++;
 	if (n == UNIT_PAGES) {
 		entry_upgrade(&unit, ENTRY_EMPTY, ret_entry);
@@ -380,7 +380,9 @@ int entry_grab(struct entry_map *map, uint64_t index, unsigned order, struct ent
 
 		if (is_table(seen) && order != ORDER_PTE)
 			return grab_empty_table(map, slot, table_of(seen), unit_start(index),
-						ret_entry) ? 0 : ENTRY_FALLBACK;
+						ret_entry)
+				       ? 0
+				       : ENTRY_FALLBACK;
 		if (is_table(seen))
 			taken = grab_pte(map, table_of(seen), index, ret_entry);
 		else if (!seen && order == ORDER_PTE)

@@ -23,12 +23,12 @@
 #include "mapper.h"
 #include "tree.h"
 #include "wait.h"
-
+#include "daxfuse/base/errint.h"
 
 /* An entry's value: its kind and its tags. */
 enum {
-	ENTRY_EMPTY = 1,     /* only there to be locked */
-	ENTRY_ZERO = 2,      /* a hole that is read through shared zeroes */
+	ENTRY_EMPTY = 1, /* only there to be locked */
+	ENTRY_ZERO = 2,  /* a hole that is read through shared zeroes */
 	ENTRY_DATA = 3,
 	ENTRY_KIND = 3,      /* mask; 0: no entry */
 	ENTRY_LOCKED = 4,    /* never in a struct entry's value */
@@ -81,7 +81,7 @@ void entry_remove(struct entry *entry);
  * PTE entry for page index, which *entry is then. All who wait for the old one wake.
  * -ENOMEM: nothing has changed.
  */
-int entry_downgrade(struct entry *entry, uint64_t index);
+errint_t entry_downgrade(struct entry *entry, uint64_t index);
 
 /* The first entry that reaches into the pages from `from` to `last`, as it is at the
  * moment and not locked; its value may contain ENTRY_LOCKED. */
@@ -92,11 +92,11 @@ bool entry_next(struct entry_map *map, uint64_t from, uint64_t last, struct entr
  * ones. Or its one PMD entry, an EMPTY one if there was nothing at all.
  */
 struct entry_unit {
-	struct entry pmd;        /* if table is NULL */
+	struct entry pmd; /* if table is NULL */
 	struct pte_table *table;
 };
 /* -ENOMEM */
-int entry_grab_unit(struct entry_map *map, uint64_t index, struct entry_unit *ret_unit);
+errint_t entry_grab_unit(struct entry_map *map, uint64_t index, struct entry_unit *ret_unit);
 /* As entry_unlock() for each. */
 void entry_unlock_unit(struct entry_unit *unit);
 /* In place of all of them one PMD entry of that value, locked, in *ret_entry. All who wait

@@ -15,6 +15,7 @@
  */
 #include "fault.h"
 #include "probe.h"
+#include "daxfuse/base/errint.h"
 
 static const struct map_backend *backend_of(const struct fault *f)
 {
@@ -115,7 +116,7 @@ static bool is_known(const struct fault *f, uint64_t offset, uint64_t length)
 }
 
 /* Where the piece would lie. The range ahead of it is asked for by the way. */
-static int look_up_extent(struct fault *f)
+static errint_t look_up_extent(struct fault *f)
 {
 	uint64_t offset = f->start * MAP_PAGE_SIZE, length = bytes_of_order(f->order), in;
 	uint64_t layout = atomic_load(&f->file->layout);
@@ -176,7 +177,7 @@ static int find_extent(struct fault *f)
 	return err ? err : look_up_extent(f);
 }
 
-static int touch(struct fault *f)
+static errint_t touch(struct fault *f)
 {
 	int err = f->known.touched ? 0 : backend_of(f)->touch(f->file->file);
 
@@ -185,7 +186,7 @@ static int touch(struct fault *f)
 }
 
 /* A store may follow, and the tags must be there before it. */
-static int first_write(struct fault *f)
+static errint_t first_write(struct fault *f)
 {
 	struct map_file *file = f->file;
 	bool was_clean = !(f->entry.value & ENTRY_DIRTY);
@@ -214,7 +215,7 @@ static void settle_kind(struct fault *f)
 	f->entry.value = (f->entry.value & ~(uint64_t)ENTRY_KIND) | kind;
 }
 
-static int give(struct fault *f)
+static errint_t give(struct fault *f)
 {
 	struct map_piece *piece = &f->piece;
 	int err;
@@ -292,7 +293,7 @@ static bool is_scattered(struct fault *f, int reason)
 	return false;
 }
 
-static int promote(struct fault *f)
+static errint_t promote(struct fault *f)
 {
 	f->slow = true;
 	f->known.extent.length = 0;
@@ -335,8 +336,9 @@ static int fault_whole(struct fault *f)
 		return -EINVAL;
 	if (err == MAP_FALLBACK_DEVICE)
 		return -EIO;
-	return err == MAP_FALLBACK_SHORT || err == MAP_FALLBACK_ALIGN || err == MAP_FALLBACK_PTES ?
-		       -EBUSY : err;
+	return err == MAP_FALLBACK_SHORT || err == MAP_FALLBACK_ALIGN || err == MAP_FALLBACK_PTES
+		       ? -EBUSY
+		       : err;
 }
 
 int fault_at(struct fault *f, uint64_t offset, unsigned order)
@@ -359,7 +361,7 @@ int fault_at(struct fault *f, uint64_t offset, unsigned order)
 	return err;
 }
 
-int fault_enter(struct fault *f)
+errint_t fault_enter(struct fault *f)
 {
 	int err;
 

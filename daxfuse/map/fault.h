@@ -4,6 +4,7 @@
 #define DAXFUSE_MAP_FAULT_H
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 /*
  * Answers of the backend since the file was locked, which hold until it is unlocked: the size can
@@ -22,20 +23,20 @@ struct fault {
 	struct map_file *file;
 	const struct map_request *request;
 	struct known known;
-	uint64_t ahead;          /* up to here it is worth asking where the file lies */
-	uint64_t index;          /* the page wanted */
-	uint64_t start;          /* of the piece, page */
-	unsigned order;          /* of the piece */
+	uint64_t ahead; /* up to here it is worth asking where the file lies */
+	uint64_t index; /* the page wanted */
+	uint64_t start; /* of the piece, page */
+	unsigned order; /* of the piece */
 	bool write;
-	bool data;               /* zeroes won't do */
-	bool slow;               /* something was allocated or moved, or somebody was waited for */
-	struct entry entry;      /* locked; may be larger than the piece */
+	bool data;          /* zeroes won't do */
+	bool slow;          /* something was allocated or moved, or somebody was waited for */
+	struct entry entry; /* locked; may be larger than the piece */
 	struct map_extent extent;
 	struct map_piece piece;
 };
 
 /* Lock the file, shared, and begin to know it. Nothing is locked on error. */
-int fault_enter(struct fault *f);
+errint_t fault_enter(struct fault *f);
 void fault_leave(struct fault *f);
 /* A fault at an offset, of that order; what it gives is f->piece. As map_fault(). */
 int fault_at(struct fault *f, uint64_t offset, unsigned order);

@@ -8,13 +8,15 @@
 #include <stdlib.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 /* Retired tables (4 KiB each) and removed entries that are worth the walk through all. */
 enum { RETIRED_MAX = 64, REMOVED_MAX = 512 };
 
 enum { ANSWER_MS = 1000 };
 
-int map_engine_new(const struct map_backend *backend, void *pool, struct map_engine **ret_engine)
+errint_t map_engine_new(const struct map_backend *backend, void *pool,
+			struct map_engine **ret_engine)
 {
 	struct map_engine *engine = aligned_alloc(64, sizeof(*engine));
 	int err;
@@ -61,7 +63,7 @@ void map_engine_add_hook(struct map_engine *engine, struct map_hook *hook)
 	engine->hooks = hook;
 }
 
-int map_file_new(struct map_engine *engine, void *file, struct map_file **ret_file)
+errint_t map_file_new(struct map_engine *engine, void *file, struct map_file **ret_file)
 {
 	struct map_file *new = aligned_alloc(64, sizeof(*new));
 	pthread_rwlockattr_t fair;

@@ -14,6 +14,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "entry.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "map.h"
 #include "pin.h"
@@ -80,9 +81,9 @@ struct map_view {
 	pthread_cond_t let_go; /* pins were dropped */
 	struct pins pins;
 	struct stale_pin *stale;
-	uint64_t grants;       /* the last number given */
+	uint64_t grants; /* the last number given */
 	bool closed;
-	bool silent;           /* has not answered in time; waited for no more until it does */
+	bool silent; /* has not answered in time; waited for no more until it does */
 };
 
 /* ---- counter.c ------------------------------------------------------------ */
@@ -112,8 +113,8 @@ void view_put(struct map_view *view);
 void view_lock(struct map_view *view);
 void view_unlock(struct map_view *view);
 /* Pin a page or unit; *ret_grant is its number. -ENOTCONN, -ENOMEM */
-int view_pin(struct map_view *view, uint64_t start, unsigned order, bool writable,
-	     uint64_t *ret_grant);
+errint_t view_pin(struct map_view *view, uint64_t start, unsigned order, bool writable,
+		  uint64_t *ret_grant);
 
 /* Whether a range is still pinned after all mappers have been asked. */
 enum held { HELD_NOT, HELD_UNANSWERED, HELD_KEPT };
@@ -131,7 +132,7 @@ void views_drop(struct map_file *file, uint64_t from, uint64_t last);
 void quarantine(struct map_file *file, const struct map_pinned *piece);
 /* A piece that one view has, and its file has not: stale from the beginning. Released at
  * once if the view is closed (-ENOTCONN); never without memory (-ENOMEM). */
-int quarantine_stray(struct map_view *view, const struct map_pinned *piece);
+errint_t quarantine_stray(struct map_view *view, const struct map_pinned *piece);
 /* Take from view all that it has stale in a range, up to a grant; needs its lock. The result goes
  * to stale_free(), without. */
 struct stale_pin *stale_take(struct map_view *view, uint64_t from, uint64_t last, uint64_t grant);
@@ -141,9 +142,9 @@ void stale_free(struct stale_pin *stale);
 
 /* For probes: what a range is asked back for. */
 enum revoke_reason {
-	REVOKE_ZEROES,  /* a hole that is read through zeroes becomes data */
+	REVOKE_ZEROES, /* a hole that is read through zeroes becomes data */
 	REVOKE_PROMOTE,
-	REVOKE_CHANGE,  /* map_change_begin() */
+	REVOKE_CHANGE, /* map_change_begin() */
 };
 /* views_ask(), with its probes. */
 enum held revoke_range(struct map_file *file, uint64_t from, uint64_t last,
@@ -152,12 +153,12 @@ enum held revoke_range(struct map_file *file, uint64_t from, uint64_t last,
 /* ---- writeback.c ---------------------------------------------------------- */
 
 /* Write a locked entry back; its value says then whether it is still dirty. */
-int writeback_entry(struct map_file *file, struct entry *entry);
+errint_t writeback_entry(struct map_file *file, struct entry *entry);
 
 /* ---- promote.c ------------------------------------------------------------ */
 
 /* As map_promote(), the file locked shared. */
-int promote_locked(struct map_file *file, uint64_t offset);
+errint_t promote_locked(struct map_file *file, uint64_t offset);
 
 /* ---- small ones ----------------------------------------------------------- */
 

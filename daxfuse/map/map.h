@@ -17,6 +17,7 @@
 
 #include "backend.h"
 #include "mapper.h"
+#include "daxfuse/base/errint.h"
 
 #define MAP_PAGE_SIZE UINT64_C(4096)
 #define MAP_UNIT_SIZE (UINT64_C(2) << 20)
@@ -50,14 +51,14 @@ enum map_counter {
 	MAP_COUNT_FIRST_WRITE,          /* an entry became writable */
 	MAP_COUNT_DOWNGRADE,            /* zeroes of a unit became pages */
 	MAP_COUNT_PROMOTED,
-	MAP_COUNT_NOT_PROMOTED,         /* no unit free, or somebody did not let go */
-	MAP_COUNT_FLUSHED,              /* entries written back */
-	MAP_COUNT_STAYS_DIRTY,          /* of them: writable by a mapper all along */
-	MAP_COUNT_ASKED,                /* mappers asked to let go */
-	MAP_COUNT_WAITED,               /* of them: were waited for */
-	MAP_COUNT_UNANSWERED,           /* of them: did not, in time */
-	MAP_COUNT_QUARANTINED,          /* pieces freed, but pinned */
-	MAP_COUNT_KEPT,                 /* pieces zeroed in place, as their mapper can't let go */
+	MAP_COUNT_NOT_PROMOTED, /* no unit free, or somebody did not let go */
+	MAP_COUNT_FLUSHED,      /* entries written back */
+	MAP_COUNT_STAYS_DIRTY,  /* of them: writable by a mapper all along */
+	MAP_COUNT_ASKED,        /* mappers asked to let go */
+	MAP_COUNT_WAITED,       /* of them: were waited for */
+	MAP_COUNT_UNANSWERED,   /* of them: did not, in time */
+	MAP_COUNT_QUARANTINED,  /* pieces freed, but pinned */
+	MAP_COUNT_KEPT,         /* pieces zeroed in place, as their mapper can't let go */
 	MAP_COUNTERS,
 };
 
@@ -67,7 +68,8 @@ const char *map_counter_name(unsigned counter);
 /* ---- life ----------------------------------------------------------------- */
 
 /* The backend and pool outlive the engine. */
-int map_engine_new(const struct map_backend *backend, void *pool, struct map_engine **ret_engine);
+errint_t map_engine_new(const struct map_backend *backend, void *pool,
+			struct map_engine **ret_engine);
 /* No file may be left. NULL is fine. */
 void map_engine_free(struct map_engine *engine);
 /* How long a mapper that said it would answer is waited for (1000). Not while in use. */
@@ -95,15 +97,15 @@ void map_engine_add_hook(struct map_engine *engine, struct map_hook *hook);
 void map_engine_set_waiting(struct map_engine *engine, bool (*waiting)(void *arg, bool begins),
 			    void *arg);
 
-int map_file_new(struct map_engine *engine, void *file, struct map_file **ret_file);
+errint_t map_file_new(struct map_engine *engine, void *file, struct map_file **ret_file);
 /* Its views may still be open: it lives as long as they do. NULL is fine. */
 void map_file_put(struct map_file *file);
 uint64_t map_file_count(const struct map_file *file, enum map_counter counter);
 
 /* How a file is mapped now, in bytes. */
 struct map_survey {
-	uint64_t huge;   /* DATA in PMD entries */
-	uint64_t pages;  /* DATA in PTE entries */
+	uint64_t huge;  /* DATA in PMD entries */
+	uint64_t pages; /* DATA in PTE entries */
 	uint64_t zeroes;
 	uint64_t dirty;
 };
@@ -112,8 +114,8 @@ void map_file_survey(struct map_file *file, struct map_survey *ret_survey);
 /* ---- views ---------------------------------------------------------------- */
 
 /* ops and mapper stay good until the mapper is told that it is gone. */
-int map_view_open(struct map_file *file, const struct mapper_ops *ops, void *mapper,
-		  struct map_view **ret_view);
+errint_t map_view_open(struct map_file *file, const struct mapper_ops *ops, void *mapper,
+		       struct map_view **ret_view);
 /* The mapper is dead, and all that it had mapped is gone: needs no lock of the file. Its
  * faults in other threads fail with -ENOTCONN from now on; the caller makes no new ones. */
 void map_view_close(struct map_view *view);
@@ -209,8 +211,8 @@ struct map_change {
  * map_change_end(), called by the same thread, and all mappers that can let go of the range have.
  * No lock of the inode may be held. -EBUSY (MOVE): somebody did not.
  */
-int map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
-		     uint64_t length, struct map_change *ret_change);
+errint_t map_change_begin(struct map_file *file, enum map_change_kind kind, uint64_t offset,
+			  uint64_t length, struct map_change *ret_change);
 enum map_outcome {
 	MAP_CHANGE_UNTOUCHED, /* it was not begun: all is as before. The caller ends its holds */
 	MAP_CHANGE_MADE,
@@ -219,21 +221,21 @@ enum map_outcome {
 	MAP_CHANGE_FAILED,
 };
 /* -EIO: the bytes behind the new end could not be zeroed. */
-int map_change_end(struct map_change *change, enum map_outcome outcome);
+errint_t map_change_end(struct map_change *change, enum map_outcome outcome);
 
 /* The file is about to grow from old_size: bytes that mappers have stored behind its end are gone.
  * No lock of the inode may be held. */
-int map_grow(struct map_file *file, uint64_t old_size);
+errint_t map_grow(struct map_file *file, uint64_t old_size);
 /* A range was written, through the filesystem: mappers that read zeroes there, as it was a hole,
  * let go of them. No lock of the inode may be held. */
 int map_wrote(struct map_file *file, uint64_t offset, uint64_t length);
 /* fsync: earlier stores to the range are durable when it returns. */
-int map_writeback(struct map_file *file, uint64_t offset, uint64_t length);
+errint_t map_writeback(struct map_file *file, uint64_t offset, uint64_t length);
 /* Whether something may be stored to the range without asking, or was since its last
  * writeback. */
 bool map_is_dirty(struct map_file *file, uint64_t offset, uint64_t length);
 /* Make the unit at offset one PMD entry over a whole aligned unit. -EBUSY: somebody did
  * not let go of a part of it; -ENOSPC; -ENXIO: not a byte of it is in the file. */
-int map_promote(struct map_file *file, uint64_t offset);
+errint_t map_promote(struct map_file *file, uint64_t offset);
 
 #endif

@@ -25,15 +25,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 /* Sizes of mappings, as the power of two of their pages. */
 enum { ORDER_PTE = 0, ORDER_PMD = 9, ORDER_PUD = 18 };
 enum { UNIT_PAGES = 1 << ORDER_PMD };
 
 /* What a fault gives. */
 struct map_piece {
-	bool zero;              /* shared zeroes, to be mapped read-only; no device offset */
+	bool zero; /* shared zeroes, to be mapped read-only; no device offset */
 	bool writable;
-	unsigned order;         /* of the single mappings that it allows */
+	unsigned order; /* of the single mappings that it allows */
 	uint64_t file_offset;
 	uint64_t length;
 	uint64_t device_offset;
@@ -41,9 +43,9 @@ struct map_piece {
 	 * higher one: a piece that was on its way then must not be mapped any more, but faulted
 	 * again. */
 	uint64_t grant;
-	uint64_t last_grant;    /* of all that was joined in it: letting go up to here is letting go
+	uint64_t last_grant; /* of all that was joined in it: letting go up to here is letting go
 				 * of all of it */
-	int reason;             /* enum map_fallback: why it is no larger; 0: nothing was in the way */
+	int reason;          /* enum map_fallback: why it is no larger; 0: nothing was in the way */
 	/* Before the piece is mapped, the view unmaps this (0 bytes: nothing). It may map over the
 	 * part that the piece itself covers. */
 	uint64_t drop_offset;
@@ -60,19 +62,19 @@ struct mapper_ops {
 
 	/* Map it, over any mapping that is there. Failing, it is taken to be mapped. NULL: the
 	 * pieces are taken from what map_fault() returns. */
-	int (*map)(void *mapper, const struct map_piece *piece);
+	errint_t (*map)(void *mapper, const struct map_piece *piece);
 	/* Let go of a file range, of all that was granted up to that number. 0: it has.
 	 * -EINPROGRESS: it will say so by map_let_go(). Any other error: it will not, or not
 	 * before long (-EBUSY: it means to keep it; it is stopped, or can't be reached): it
 	 * is not waited for. NULL: it can't be told, and goes on using it as the file's. */
-	int (*unmap)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
+	errint_t (*unmap)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
 	/* From now on a store to the range faults, by all that was granted up to that number: a
 	 * piece that was on its way then must be mapped read-only. NULL, or failing: it stays
 	 * writable, and the range dirty. */
-	int (*write_protect)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
+	errint_t (*write_protect)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
 	/* Bring its stores to where the device sees them. NULL: they are there, and a flush
 	 * of the CPU's lines makes them durable. */
-	int (*flush)(void *mapper, uint64_t offset, uint64_t length);
+	errint_t (*flush)(void *mapper, uint64_t offset, uint64_t length);
 	/* After map_view_close(), when nobody is in one of the above any more, nor will be:
 	 * the mapper may be freed. Any lock of the engine may be held. NULL is fine. */
 	void (*gone)(void *mapper);

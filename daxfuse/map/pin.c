@@ -18,6 +18,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "entry.h"
+#include "daxfuse/base/errint.h"
 
 /* Bit 0 tells a pin from an address, and from no pin. */
 enum { PIN = 1, PIN_WRITABLE = 2, PIN_SHIFT = 2 };
@@ -37,7 +38,7 @@ static uint64_t *pages_of(uint64_t word)
 	return word & PIN ? NULL : (uint64_t *)(uintptr_t)word;
 }
 
-static int add_page(_Atomic uint64_t *word, uint64_t start, uint64_t pin)
+static errint_t add_page(_Atomic uint64_t *word, uint64_t start, uint64_t pin)
 {
 	uint64_t old = atomic_load(word), *pages = pages_of(old);
 
@@ -66,7 +67,7 @@ static uint64_t any_writable(uint64_t word)
 	return bits & PIN_WRITABLE;
 }
 
-int pins_add(struct pins *pins, uint64_t start, unsigned order, bool writable, uint64_t grant)
+errint_t pins_add(struct pins *pins, uint64_t start, unsigned order, bool writable, uint64_t grant)
 {
 	_Atomic uint64_t *word = tree_make(&pins->units, start >> ORDER_PMD);
 

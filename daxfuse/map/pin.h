@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "tree.h"
+#include "daxfuse/base/errint.h"
 
 /* All zeroes: none. */
 struct pins {
@@ -22,7 +23,7 @@ struct pins {
 
 /* A page or a unit at start, granted; a unit takes the place of pages that it has. A pin that was
  * there for writing stays so, though this is for reading. -ENOMEM */
-int pins_add(struct pins *pins, uint64_t start, unsigned order, bool writable, uint64_t grant);
+errint_t pins_add(struct pins *pins, uint64_t start, unsigned order, bool writable, uint64_t grant);
 bool pins_any(struct pins *pins, uint64_t from, uint64_t last, uint64_t grant);
 bool pins_any_writable(struct pins *pins, uint64_t from, uint64_t last);
 void pins_drop(struct pins *pins, uint64_t from, uint64_t last, uint64_t grant);

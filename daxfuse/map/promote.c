@@ -17,6 +17,7 @@
  */
 #include "internal.h"
 #include "probe.h"
+#include "daxfuse/base/errint.h"
 
 static bool is_promoted(struct map_file *file, const struct entry_unit *unit)
 {
@@ -29,7 +30,7 @@ static bool is_promoted(struct map_file *file, const struct entry_unit *unit)
 	       is_aligned(extent.device_offset, MAP_UNIT_SIZE);
 }
 
-static int promote_unit(struct map_file *file, struct entry_unit *unit)
+static errint_t promote_unit(struct map_file *file, struct entry_unit *unit)
 {
 	uint64_t start = unit->pmd.start;
 	int err;
@@ -41,7 +42,7 @@ static int promote_unit(struct map_file *file, struct entry_unit *unit)
 	return err;
 }
 
-int promote_locked(struct map_file *file, uint64_t offset)
+errint_t promote_locked(struct map_file *file, uint64_t offset)
 {
 	struct entry_unit unit;
 	struct entry entry;
@@ -67,7 +68,7 @@ int promote_locked(struct map_file *file, uint64_t offset)
 	return err;
 }
 
-int map_promote(struct map_file *file, uint64_t offset)
+errint_t map_promote(struct map_file *file, uint64_t offset)
 {
 	uint64_t size;
 	int err;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 static void quarantine_put(struct quarantine *q)
 {
@@ -54,7 +55,7 @@ void quarantine(struct map_file *file, const struct map_pinned *piece)
 	quarantine_put(q);
 }
 
-int quarantine_stray(struct map_view *view, const struct map_pinned *piece)
+errint_t quarantine_stray(struct map_view *view, const struct map_pinned *piece)
 {
 	struct quarantine *q = malloc(sizeof(*q));
 	struct stale_pin *stale = malloc(sizeof(*stale));

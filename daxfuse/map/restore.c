@@ -15,6 +15,7 @@
  * mapper is about it.
  */
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 /* A piece, and of one unit of it the pages that went the same way. */
 struct restore {
@@ -32,7 +33,7 @@ static uint64_t device_of(const struct restore *r, uint64_t offset)
 }
 
 /* Whether the file has the pages where the mapper has them. */
-static int look(const struct restore *r, uint64_t start, unsigned order, enum lies *ret_lies)
+static errint_t look(const struct restore *r, uint64_t start, unsigned order, enum lies *ret_lies)
 {
 	struct map_file *file = r->view->file;
 	uint64_t at = start * MAP_PAGE_SIZE, length = bytes_of_order(order), end = at + length;
@@ -52,7 +53,7 @@ static int look(const struct restore *r, uint64_t start, unsigned order, enum li
 	return 0;
 }
 
-static int pin(struct restore *r, uint64_t start, unsigned order)
+static errint_t pin(struct restore *r, uint64_t start, unsigned order)
 {
 	int err = -ENOTCONN;
 
@@ -64,7 +65,7 @@ static int pin(struct restore *r, uint64_t start, unsigned order)
 }
 
 /* Step 3; the entry is locked, and covers the pages. */
-static int take(struct restore *r, struct entry *entry, uint64_t start, unsigned order)
+static errint_t take(struct restore *r, struct entry *entry, uint64_t start, unsigned order)
 {
 	int err = pin(r, start, order);
 
@@ -78,7 +79,7 @@ static int take(struct restore *r, struct entry *entry, uint64_t start, unsigned
 
 /* ---- runs ----------------------------------------------------------------- */
 
-static int end_run(struct restore *r)
+static errint_t end_run(struct restore *r)
 {
 	const struct map_backend *backend = r->view->file->engine->backend;
 	struct map_pinned run = r->run;
@@ -93,7 +94,7 @@ static int end_run(struct restore *r)
 }
 
 /* The pages behind the run go the way that keep says: it goes on, or a new one begins. */
-static int add_run(struct restore *r, uint64_t start, unsigned order, bool keep)
+static errint_t add_run(struct restore *r, uint64_t start, unsigned order, bool keep)
 {
 	uint64_t offset = start * MAP_PAGE_SIZE;
 	int err = r->run.length && r->run.keep != keep ? end_run(r) : 0;

@@ -40,8 +40,9 @@ static int fault_falling_back(struct run *run)
 			run->pages_until = round_down(run->at, MAP_UNIT_SIZE) + MAP_UNIT_SIZE;
 		order = order == ORDER_PMD ? ORDER_PTE : ORDER_PMD;
 	}
-	run->f.piece.reason = run->f.piece.order == ORDER_PTE && run->at < run->pages_until ?
-			      run->reason : 0;
+	run->f.piece.reason = run->f.piece.order == ORDER_PTE && run->at < run->pages_until
+				      ? run->reason
+				      : 0;
 	return err;
 }
 
@@ -50,7 +51,8 @@ static int fault_falling_back(struct run *run)
 static bool join_piece(struct map_piece *a, const struct map_piece *b)
 {
 	if (a->zero != b->zero || a->writable != b->writable || a->order != b->order ||
-	    a->reason != b->reason || b->drop_length || a->file_offset + a->length != b->file_offset ||
+	    a->reason != b->reason || b->drop_length ||
+	    a->file_offset + a->length != b->file_offset ||
 	    (!a->zero && a->device_offset + a->length != b->device_offset))
 		return false;
 	a->length += b->length;

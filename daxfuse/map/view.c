@@ -12,11 +12,12 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
-int map_view_open(struct map_file *file, const struct mapper_ops *ops, void *mapper,
-		  struct map_view **ret_view)
+errint_t map_view_open(struct map_file *file, const struct mapper_ops *ops, void *mapper,
+		       struct map_view **ret_view)
 {
 	struct map_view *view = calloc(1, sizeof(*view));
 	pthread_condattr_t monotonic;
@@ -112,8 +113,8 @@ void view_unlock(struct map_view *view)
 
 /* ---- pins ----------------------------------------------------------------- */
 
-int view_pin(struct map_view *view, uint64_t start, unsigned order, bool writable,
-	     uint64_t *ret_grant)
+errint_t view_pin(struct map_view *view, uint64_t start, unsigned order, bool writable,
+		  uint64_t *ret_grant)
 {
 	int err = -ENOTCONN;
 
@@ -264,8 +265,8 @@ static void await(struct map_view *view, uint64_t from, uint64_t last,
 }
 
 /* All are asked before the first is waited for; without memory one is waited for at once. */
-static void remember(struct promise **promises, struct map_view *view, uint64_t from,
-		     uint64_t last, const struct timespec *deadline)
+static void remember(struct promise **promises, struct map_view *view, uint64_t from, uint64_t last,
+		     const struct timespec *deadline)
 {
 	struct promise *promise = malloc(sizeof(*promise));
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The wait table; wait.h has the argument. */
 #include "wait.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -41,7 +42,7 @@ static struct bucket *bucket_of(struct wait_table *table, const void *map, uint6
 
 _Static_assert(BUCKETS == 1 << (64 - 54), "bucket_of() takes the upper 10 bits");
 
-int wait_table_new(struct wait_table **ret_table)
+errint_t wait_table_new(struct wait_table **ret_table)
 {
 	struct wait_table *table = aligned_alloc(64, sizeof(*table));
 

@@ -15,12 +15,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 struct wait_table;
 
 enum wait_wake { WAKE_ONE, WAKE_ALL };
 
 /* -ENOMEM */
-int wait_table_new(struct wait_table **ret_table);
+errint_t wait_table_new(struct wait_table **ret_table);
 /* Nobody may sleep in it. NULL is fine. */
 void wait_table_free(struct wait_table *table);
 

@@ -17,6 +17,7 @@
  */
 #include "internal.h"
 #include "probe.h"
+#include "daxfuse/base/errint.h"
 
 /* Whether a view will ask again before it stores to the entry. */
 static bool protect_view(struct map_view *view, const struct entry *entry)
@@ -51,7 +52,7 @@ static bool protect(struct map_file *file, const struct entry *entry)
 	return all;
 }
 
-static int flush_views(struct map_file *file, const struct entry *entry)
+static errint_t flush_views(struct map_file *file, const struct entry *entry)
 {
 	struct map_view *view = NULL;
 	int err = 0;
@@ -69,7 +70,7 @@ static int flush_views(struct map_file *file, const struct entry *entry)
 	return err;
 }
 
-static int flush_lines(struct map_file *file, const struct entry *entry)
+static errint_t flush_lines(struct map_file *file, const struct entry *entry)
 {
 	const struct map_engine *engine = file->engine;
 	uint64_t at = entry_offset(entry), end = at + bytes_of_order(entry->order);
@@ -87,7 +88,7 @@ static int flush_lines(struct map_file *file, const struct entry *entry)
 	return 0;
 }
 
-int writeback_entry(struct map_file *file, struct entry *entry)
+errint_t writeback_entry(struct map_file *file, struct entry *entry)
 {
 	bool clean = protect(file, entry);
 	int err = flush_views(file, entry);
@@ -105,7 +106,7 @@ int writeback_entry(struct map_file *file, struct entry *entry)
 	return 0;
 }
 
-int map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
+errint_t map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
 {
 	uint64_t at = first_page(offset), last;
 	struct entry entry;

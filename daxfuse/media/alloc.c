@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "alloc.h"
 #include "arena.h"
@@ -42,7 +43,7 @@
 
 /* ---- units ---------------------------------------------------------------- */
 
-static int store_unit_word(struct alloc *al, uint64_t unit, enum dxf_unit_state state)
+static errint_t store_unit_word(struct alloc *al, uint64_t unit, enum dxf_unit_state state)
 {
 	struct tx *tx;
 	int err = tx_begin(al->vol, &tx);
@@ -56,7 +57,7 @@ static int store_unit_word(struct alloc *al, uint64_t unit, enum dxf_unit_state 
 }
 
 /* Mend a broken unit none of whose blocks is taken; it stays reserved. */
-static int mend_unit_locked(struct alloc *al, struct arena *a, struct broken *b)
+static errint_t mend_unit_locked(struct alloc *al, struct arena *a, struct broken *b)
 {
 	int err = store_unit_word(al, b->unit, DXF_UNIT_FREE);
 
@@ -121,7 +122,7 @@ static bool find_unit_locked(struct alloc *al, struct arena *a, uint64_t room, u
 	return mend_unit_locked(al, a, empty) == 0;
 }
 
-static int break_unit_locked(struct alloc *al, struct arena *a)
+static errint_t break_unit_locked(struct alloc *al, struct arena *a)
 {
 	struct broken *b;
 	uint64_t unit;
@@ -180,8 +181,8 @@ static bool find_unit(struct alloc *al, uint64_t room, uint64_t *ret_unit)
 	       find_in_arenas(al, room, 1, ret_unit);
 }
 
-int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t goal, uint64_t room,
-	       uint64_t *ret_offset)
+errint_t alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t goal, uint64_t room,
+		    uint64_t *ret_offset)
 {
 	struct volume *vol = tx_volume(tx);
 	struct alloc *al = vol->alloc;
@@ -254,7 +255,8 @@ static unsigned reserve_blocks(struct alloc *al, unsigned want, uint64_t *offset
 			got += eat_holes(a, want - got, DXF_UNIT_BLOCKS, offsets + got);
 	}
 	for (unsigned i = 0; i < al->count && got < want; i++)
-		got += break_for(al, &al->arena[(first + i) % al->count], want - got, offsets + got);
+		got += break_for(al, &al->arena[(first + i) % al->count], want - got,
+				 offsets + got);
 	for (unsigned i = 0; i < al->count && got < want; i++)
 		got += eat_holes(&al->arena[(first + i) % al->count], want - got, 0, offsets + got);
 	return got;
@@ -303,7 +305,8 @@ bool alloc_is_good(const struct volume *vol, uint64_t offset)
 	const void *block = pmem_at(vol->pm, offset);
 
 	return pmem_probe(vol->pm, block, 1) == 0 ||
-	       (pmem_clear_bad(vol->pm, block, DXF_BLOCK_SIZE) == 0 && pmem_probe(vol->pm, block, 1) == 0);
+	       (pmem_clear_bad(vol->pm, block, DXF_BLOCK_SIZE) == 0 &&
+		pmem_probe(vol->pm, block, 1) == 0);
 }
 
 /* Reserve blocks that can be touched, and marked as taken. */
@@ -328,7 +331,7 @@ static unsigned reserve_good(struct volume *vol, unsigned want, uint64_t *offset
 	return got;
 }
 
-int alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets)
+errint_t alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets)
 {
 	struct volume *vol = tx_volume(tx);
 	uint64_t offsets[DXF_UNIT_BLOCKS], mask;
@@ -439,8 +442,7 @@ static bool in_state(const struct volume *vol, uint64_t offset, enum dxf_unit_st
 {
 	uint64_t word;
 
-	return offset >= vol->super.data_offset &&
-	       offset < vol->super.pool_size - DXF_UNIT_SIZE &&
+	return offset >= vol->super.data_offset && offset < vol->super.pool_size - DXF_UNIT_SIZE &&
 	       (pmem_load64(vol->pm, &vol->unit_word[offset / DXF_UNIT_SIZE], &word) ||
 		word == state);
 }

@@ -7,24 +7,25 @@
 #define DAXFUSE_MEDIA_ALLOC_H
 
 #include "tx.h"
+#include "daxfuse/base/errint.h"
 
 /* Load from the unit words and bitmaps. 0, -ENOMEM, -EUCLEAN. */
-int alloc_open(struct volume *vol);
+errint_t alloc_open(struct volume *vol);
 void alloc_close(struct volume *vol);
 
 /*
  * Reserve count blocks (at most 512), all or none; device offsets, bytes. They
  * are the transaction's: taken by its commit, given back by its abort. -ENOSPC.
  */
-int alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets);
+errint_t alloc_blocks(struct tx *tx, unsigned count, uint64_t *ret_offsets);
 /*
  * Reserve a whole unit that gets the given state. goal: the offset of the one that is wanted,
  * taken if it is free; 0: none. room: how many more will be asked for, each with the one
  * behind the last as its goal: otherwise it is one with free units behind it, that others
  * keep off as long as they can. 0: it stands alone, away from files that grow. -ENOSPC.
  */
-int alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t goal, uint64_t room,
-	       uint64_t *ret_offset);
+errint_t alloc_unit(struct tx *tx, enum dxf_unit_state state, uint64_t goal, uint64_t room,
+		    uint64_t *ret_offset);
 /* Whether the block, which nobody uses yet, can be touched; nothing of it is needed, so
  * poison that the device can clear is no harm. */
 bool alloc_is_good(const struct volume *vol, uint64_t offset);
@@ -51,7 +52,7 @@ uint64_t alloc_holes(struct volume *vol);
  * not of the data area, or no whole blocks; -ENOMEM. alloc_unhold() leaves blocks alone that are
  * not held.
  */
-int alloc_hold(struct volume *vol, uint64_t offset, uint64_t length);
+errint_t alloc_hold(struct volume *vol, uint64_t offset, uint64_t length);
 void alloc_unhold(struct volume *vol, uint64_t offset, uint64_t length);
 
 struct alloc_space {

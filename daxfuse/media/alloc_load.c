@@ -14,6 +14,7 @@
 #include "alloc.h"
 #include "arena.h"
 #include "hold.h"
+#include "daxfuse/base/errint.h"
 
 enum { ARENAS_MAX = 16, ARENA_UNITS_MIN = 16, BITMAPS_PER_PAGE = DXF_BLOCK_SIZE / 64 };
 
@@ -39,7 +40,7 @@ static void mark_bad_blocks(struct alloc *al, struct arena *a, struct broken *b)
 	}
 }
 
-static int load_broken(struct alloc *al, struct arena *a, uint64_t unit)
+static errint_t load_broken(struct alloc *al, struct arena *a, uint64_t unit)
 {
 	struct broken *b = calloc(1, sizeof(*b));
 
@@ -63,7 +64,8 @@ static int load_broken(struct alloc *al, struct arena *a, uint64_t unit)
 	return 0;
 }
 
-static int load_unit(struct alloc *al, struct arena *a, uint64_t unit, uint64_t word, bool has_bitmap)
+static errint_t load_unit(struct alloc *al, struct arena *a, uint64_t unit, uint64_t word,
+			  bool has_bitmap)
 {
 	switch (word) {
 	case DXF_UNIT_FREE:
@@ -83,7 +85,7 @@ static int load_unit(struct alloc *al, struct arena *a, uint64_t unit, uint64_t 
 
 /* The units [unit, end), whose bitmaps lie in one page: one touch tells whether the
  * kernel has taken it away. */
-static int load_units(struct alloc *al, struct arena *a, uint64_t unit, uint64_t end)
+static errint_t load_units(struct alloc *al, struct arena *a, uint64_t unit, uint64_t end)
 {
 	const struct volume *vol = al->vol;
 	uint64_t words[BITMAPS_PER_PAGE];
@@ -100,7 +102,7 @@ static int load_units(struct alloc *al, struct arena *a, uint64_t unit, uint64_t
 	return err;
 }
 
-static int load_arena(struct alloc *al, struct arena *a)
+static errint_t load_arena(struct alloc *al, struct arena *a)
 {
 	uint64_t unit = a->first;
 	int err = 0;
@@ -126,7 +128,7 @@ static unsigned arenas_wanted(uint64_t units)
 	return most < 1 ? 1 : most < (uint64_t)cpus ? (unsigned)most : (unsigned)cpus;
 }
 
-int alloc_open(struct volume *vol)
+errint_t alloc_open(struct volume *vol)
 {
 	uint64_t first = vol->super.data_offset / DXF_UNIT_SIZE, last = vol->units - 1;
 	struct alloc *al = calloc(1, sizeof(*al));

@@ -34,7 +34,7 @@ struct arena {
 	uint64_t low, high;  /* below and from there on no unit is free */
 	uint64_t cursor;     /* where the last look for a long run has ended */
 	struct arena_window window[ARENA_WINDOWS];
-	unsigned oldest;     /* window, modulo their number */
+	unsigned oldest; /* window, modulo their number */
 	uint64_t free_units, broken_units, bad_blocks;
 	uint64_t free_blocks; /* stored atomically: others have a look without the lock */
 	/* lists of broken units by how many blocks are free, 0 to 512 */

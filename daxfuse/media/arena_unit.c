@@ -169,7 +169,7 @@ static uint64_t look_for_run(const struct alloc *al, const struct arena *a, uint
 			     uint64_t to, uint64_t room, unsigned *left, struct free_run *run)
 {
 	while (from < to && *left && run->end - run->first < room) {
-		struct free_run r = {.first = find_first(al, from, to, true)};
+		struct free_run r = { .first = find_first(al, from, to, true) };
 
 		/* windows take something of it */
 		r.end = find_first(al, r.first, MIN(to, r.first + 2 * room + 64), false);
@@ -184,7 +184,7 @@ static uint64_t look_for_run(const struct alloc *al, const struct arena *a, uint
 
 static struct free_run find_run(const struct alloc *al, struct arena *a, uint64_t room)
 {
-	struct free_run run = {0};
+	struct free_run run = { 0 };
 	unsigned left = RUNS_AT_ONCE;
 
 	a->low = find_first(al, a->low, a->end, true);

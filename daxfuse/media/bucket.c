@@ -8,6 +8,7 @@
 #include "daxfuse/base/bits.h"
 #include "alloc.h"
 #include "bucket.h"
+#include "daxfuse/base/errint.h"
 
 enum { HEADER_BYTES = offsetof(struct dxf_bucket, slot), CHAIN_MAX = 4096 };
 #define ALL_SLOTS ((UINT64_C(1) << DXF_BUCKET_SLOTS) - 1)
@@ -23,8 +24,8 @@ static uint64_t run_mask(unsigned slot, unsigned slots)
 }
 
 /* The view of a bucket whose header may be used. */
-static int view(const struct volume *vol, struct tx *tx, const struct dxf_bucket *bucket,
-		const struct dxf_bucket **ret_view)
+static errint_t view(const struct volume *vol, struct tx *tx, const struct dxf_bucket *bucket,
+		     const struct dxf_bucket **ret_view)
 {
 	const struct dxf_bucket *v = tx_view(tx, bucket);
 
@@ -43,7 +44,8 @@ static int view(const struct volume *vol, struct tx *tx, const struct dxf_bucket
 
 /* Whether the first slot of a name may be used: it and its continuation lie inside the bucket and
  * belong to it. */
-static int check_slot(const struct volume *vol, const struct dxf_bucket *v, bool on_media, unsigned i)
+static errint_t check_slot(const struct volume *vol, const struct dxf_bucket *v, bool on_media,
+			   unsigned i)
 {
 	const struct dxf_slot *slot = &v->slot[i];
 	unsigned slots;
@@ -79,7 +81,8 @@ static void copy_entry(const struct dxf_slot *slot, struct bucket_entry *entry)
 	entry->type = slot->type;
 	entry->name_length = slot->name_length;
 	/* a name runs on through the slots behind its first one */
-	memcpy(entry->name, (const char *)slot + offsetof(struct dxf_slot, name), slot->name_length);
+	memcpy(entry->name, (const char *)slot + offsetof(struct dxf_slot, name),
+	       slot->name_length);
 	entry->name[slot->name_length] = '\0';
 }
 
@@ -88,9 +91,10 @@ static struct dxf_bucket *next_of(const struct volume *vol, const struct dxf_buc
 	return v->next ? pmem_at(vol->pm, v->next) : NULL;
 }
 
-static int find_in(const struct volume *vol, struct dxf_bucket *bucket, const struct dxf_bucket *v,
-		   uint64_t hash, const char *name, unsigned length, struct bucket_place *ret_place,
-		   struct bucket_entry *ret_entry, unsigned *keys)
+static errint_t find_in(const struct volume *vol, struct dxf_bucket *bucket,
+			const struct dxf_bucket *v, uint64_t hash, const char *name,
+			unsigned length, struct bucket_place *ret_place,
+			struct bucket_entry *ret_entry, unsigned *keys)
 {
 	uint8_t tag = tag_of(hash);
 
@@ -108,8 +112,9 @@ static int find_in(const struct volume *vol, struct dxf_bucket *bucket, const st
 			continue;
 		*keys |= 1u << (slot->key - hash);
 		if (slot->name_length == length &&
-		    memcmp((const char *)slot + offsetof(struct dxf_slot, name), name, length) == 0) {
-			*ret_place = (struct bucket_place){bucket, i};
+		    memcmp((const char *)slot + offsetof(struct dxf_slot, name), name, length) ==
+			    0) {
+			*ret_place = (struct bucket_place){ bucket, i };
 			copy_entry(slot, ret_entry);
 			return 0;
 		}
@@ -117,9 +122,10 @@ static int find_in(const struct volume *vol, struct dxf_bucket *bucket, const st
 	return -ENOENT;
 }
 
-int bucket_find(const struct volume *vol, struct tx *tx, struct dxf_bucket *chain, uint64_t hash,
-		const char *name, unsigned name_length, struct bucket_place *ret_place,
-		struct bucket_entry *ret_entry, unsigned *ret_keys)
+errint_t bucket_find(const struct volume *vol, struct tx *tx, struct dxf_bucket *chain,
+		     uint64_t hash, const char *name, unsigned name_length,
+		     struct bucket_place *ret_place, struct bucket_entry *ret_entry,
+		     unsigned *ret_keys)
 {
 	*ret_keys = 0;
 	for (unsigned n = 0; chain; n++) {
@@ -136,10 +142,10 @@ int bucket_find(const struct volume *vol, struct tx *tx, struct dxf_bucket *chai
 	return -ENOENT;
 }
 
-int bucket_for_each(const struct volume *vol, struct tx *tx, struct dxf_bucket *chain,
-		    int (*fn)(const struct bucket_entry *entry, const struct bucket_place *place,
-			      void *arg),
-		    void *arg)
+errint_t bucket_for_each(const struct volume *vol, struct tx *tx, struct dxf_bucket *chain,
+			 errint_t (*fn)(const struct bucket_entry *entry,
+					const struct bucket_place *place, void *arg),
+			 void *arg)
 {
 	struct bucket_entry entry;
 
@@ -150,7 +156,7 @@ int bucket_for_each(const struct volume *vol, struct tx *tx, struct dxf_bucket *
 		if (err)
 			return err;
 		for (uint64_t left = v->first; left; left &= left - 1) {
-			struct bucket_place place = {chain, bits_first(left)};
+			struct bucket_place place = { chain, bits_first(left) };
 
 			err = check_slot(vol, v, v == chain, place.slot);
 			if (!err && !entry_is_right(&v->slot[place.slot]))
@@ -167,8 +173,8 @@ int bucket_for_each(const struct volume *vol, struct tx *tx, struct dxf_bucket *
 	return 0;
 }
 
-int bucket_used(const struct volume *vol, struct tx *tx, struct dxf_bucket *chain,
-		unsigned *ret_slots)
+errint_t bucket_used(const struct volume *vol, struct tx *tx, struct dxf_bucket *chain,
+		     unsigned *ret_slots)
 {
 	unsigned slots = 0;
 
@@ -192,7 +198,8 @@ void bucket_init(struct dxf_bucket *shadow)
 	shadow->magic = DXF_BUCKET_MAGIC;
 }
 
-static int edit_bucket(struct tx *tx, struct dxf_bucket *bucket, struct dxf_bucket **ret_shadow)
+static errint_t edit_bucket(struct tx *tx, struct dxf_bucket *bucket,
+			    struct dxf_bucket **ret_shadow)
 {
 	const struct dxf_bucket *v;
 	int err = view(tx_volume(tx), tx, bucket, &v);
@@ -232,8 +239,8 @@ static void fill_slots(struct dxf_bucket *shadow, unsigned at, const struct buck
 }
 
 /* Put a new block behind the bucket, which is edited. */
-static int continue_chain(struct tx *tx, struct dxf_bucket *bucket, uint64_t *blocks,
-			  struct dxf_bucket **ret_shadow)
+static errint_t continue_chain(struct tx *tx, struct dxf_bucket *bucket, uint64_t *blocks,
+			       struct dxf_bucket **ret_shadow)
 {
 	struct dxf_bucket *shadow;
 	uint64_t offset;
@@ -250,8 +257,8 @@ static int continue_chain(struct tx *tx, struct dxf_bucket *bucket, uint64_t *bl
 	return 0;
 }
 
-int bucket_add(struct tx *tx, struct dxf_bucket *chain, const struct bucket_entry *entry,
-	       uint64_t *blocks)
+errint_t bucket_add(struct tx *tx, struct dxf_bucket *chain, const struct bucket_entry *entry,
+		    uint64_t *blocks)
 {
 	struct volume *vol = tx_volume(tx);
 	unsigned slots = bucket_slots(entry->name_length);
@@ -281,8 +288,8 @@ int bucket_add(struct tx *tx, struct dxf_bucket *chain, const struct bucket_entr
 }
 
 /* Take the empty block `gone` out of the chain. */
-static int unlink_block(struct tx *tx, struct dxf_bucket *chain, struct dxf_bucket *gone,
-			uint64_t next, uint64_t *blocks)
+static errint_t unlink_block(struct tx *tx, struct dxf_bucket *chain, struct dxf_bucket *gone,
+			     uint64_t next, uint64_t *blocks)
 {
 	struct volume *vol = tx_volume(tx);
 	struct dxf_bucket *shadow;
@@ -308,8 +315,8 @@ static int unlink_block(struct tx *tx, struct dxf_bucket *chain, struct dxf_buck
 	return -EUCLEAN;
 }
 
-int bucket_remove(struct tx *tx, struct dxf_bucket *chain, const struct bucket_place *place,
-		  uint64_t *blocks)
+errint_t bucket_remove(struct tx *tx, struct dxf_bucket *chain, const struct bucket_place *place,
+		       uint64_t *blocks)
 {
 	struct dxf_bucket *shadow;
 	unsigned slots;
@@ -327,7 +334,7 @@ int bucket_remove(struct tx *tx, struct dxf_bucket *chain, const struct bucket_p
 	return 0;
 }
 
-int bucket_set(struct tx *tx, const struct bucket_place *place, uint32_t ino, uint8_t type)
+errint_t bucket_set(struct tx *tx, const struct bucket_place *place, uint32_t ino, uint8_t type)
 {
 	struct dxf_bucket *shadow;
 	int err = edit_bucket(tx, place->bucket, &shadow);
@@ -339,7 +346,7 @@ int bucket_set(struct tx *tx, const struct bucket_place *place, uint32_t ino, ui
 	return 0;
 }
 
-int bucket_drop_rest(struct tx *tx, struct dxf_bucket *chain, uint64_t *blocks)
+errint_t bucket_drop_rest(struct tx *tx, struct dxf_bucket *chain, uint64_t *blocks)
 {
 	struct volume *vol = tx_volume(tx);
 	const struct dxf_bucket *v;

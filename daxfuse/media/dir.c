@@ -21,6 +21,7 @@
 #include "alloc.h"
 #include "dir.h"
 #include "table.h"
+#include "daxfuse/base/errint.h"
 
 /* Split above, join below this many slots a bucket, of 62. */
 enum { FULL = 44, SPARSE = 16 };
@@ -63,12 +64,12 @@ static uint64_t bucket_of(uint64_t key, uint64_t n, unsigned *ret_depth)
 	return b;
 }
 
-static int chain_at(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,
-		    uint64_t bucket, struct dxf_bucket **ret_chain)
+static errint_t chain_at(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,
+			 uint64_t bucket, struct dxf_bucket **ret_chain)
 {
 	struct run run;
-	int err = dir->data_format == DXF_DATA_INLINE ? -EUCLEAN :
-		  table_find(vol, tx, dir, bucket, 1, &run);
+	int err = dir->data_format == DXF_DATA_INLINE ? -EUCLEAN
+						      : table_find(vol, tx, dir, bucket, 1, &run);
 
 	if (err)
 		return err;
@@ -78,8 +79,8 @@ static int chain_at(const struct volume *vol, struct tx *tx, const struct dxf_in
 	return 0;
 }
 
-static int chain_of(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,
-		    uint64_t key, struct dxf_bucket **ret_chain)
+static errint_t chain_of(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,
+			 uint64_t key, struct dxf_bucket **ret_chain)
 {
 	unsigned depth;
 
@@ -87,9 +88,9 @@ static int chain_of(const struct volume *vol, struct tx *tx, const struct dxf_in
 }
 
 /* As dir_find(), and which keys of the name's hash are in use. */
-static int find(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir, uint64_t hash,
-		const char *name, unsigned length, struct bucket_place *place,
-		struct bucket_entry *entry, unsigned *ret_keys)
+static errint_t find(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,
+		     uint64_t hash, const char *name, unsigned length, struct bucket_place *place,
+		     struct bucket_entry *entry, unsigned *ret_keys)
 {
 	struct dxf_bucket *chain;
 	int err;
@@ -101,9 +102,9 @@ static int find(const struct volume *vol, struct tx *tx, const struct dxf_inode 
 	return err ? err : bucket_find(vol, tx, chain, hash, name, length, place, entry, ret_keys);
 }
 
-int dir_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,
-	     const char *name, unsigned name_length, struct bucket_place *ret_place,
-	     struct bucket_entry *ret_entry)
+errint_t dir_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,
+		  const char *name, unsigned name_length, struct bucket_place *ret_place,
+		  struct bucket_entry *ret_entry)
 {
 	unsigned keys;
 
@@ -116,7 +117,7 @@ int dir_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *di
 /* ---- growing and shrinking ------------------------------------------------ */
 
 /* Map block n, the first past the end, to new space: its media address. */
-static int append_block(struct tx *tx, struct dxf_inode *dir, uint64_t n, uint64_t *ret_offset)
+static errint_t append_block(struct tx *tx, struct dxf_inode *dir, uint64_t n, uint64_t *ret_offset)
 {
 	uint64_t *word, entry;
 	int err = table_region(tx_volume(tx), tx, dir, n, &entry);
@@ -132,11 +133,13 @@ static int append_block(struct tx *tx, struct dxf_inode *dir, uint64_t n, uint64
 				dir->blocks += DXF_UNIT_BLOCKS;
 			}
 		}
-		if (!err && (!(*word & DXF_ENTRY_UNIT) || (*word & DXF_ENTRY_WRITTEN) != n % DXF_UNIT_BLOCKS))
+		if (!err && (!(*word & DXF_ENTRY_UNIT) ||
+			     (*word & DXF_ENTRY_WRITTEN) != n % DXF_UNIT_BLOCKS))
 			err = -EUCLEAN;
 		if (!err) {
 			++*word;
-			*ret_offset = (*word & DXF_ENTRY_OFFSET) + n % DXF_UNIT_BLOCKS * DXF_BLOCK_SIZE;
+			*ret_offset = (*word & DXF_ENTRY_OFFSET) +
+				      n % DXF_UNIT_BLOCKS * DXF_BLOCK_SIZE;
 		}
 		if (err != -ENOSPC)
 			return err;
@@ -151,7 +154,7 @@ static int append_block(struct tx *tx, struct dxf_inode *dir, uint64_t n, uint64
 	return 0;
 }
 
-static int append_bucket(struct tx *tx, struct dxf_inode *dir, struct dxf_bucket **ret_bucket)
+static errint_t append_bucket(struct tx *tx, struct dxf_inode *dir, struct dxf_bucket **ret_bucket)
 {
 	uint64_t offset = 0;
 	int err;
@@ -173,7 +176,8 @@ struct moving {
 	unsigned count, max;
 };
 
-static int collect(const struct bucket_entry *entry, const struct bucket_place *place, void *arg)
+static errint_t collect(const struct bucket_entry *entry, const struct bucket_place *place,
+			void *arg)
 {
 	struct moving *m = arg;
 
@@ -191,7 +195,7 @@ static int collect(const struct bucket_entry *entry, const struct bucket_place *
 }
 
 /* Empty a chain in the transaction: its first block starts anew. */
-static int empty_chain(struct tx *tx, struct dxf_inode *dir, struct dxf_bucket *chain)
+static errint_t empty_chain(struct tx *tx, struct dxf_inode *dir, struct dxf_bucket *chain)
 {
 	struct dxf_bucket *shadow;
 	int err = bucket_drop_rest(tx, chain, &dir->blocks);
@@ -205,7 +209,7 @@ static int empty_chain(struct tx *tx, struct dxf_inode *dir, struct dxf_bucket *
 }
 
 /* Put the collected entries back, each where it belongs now. */
-static int put_back(struct tx *tx, struct dxf_inode *dir, const struct moving *m)
+static errint_t put_back(struct tx *tx, struct dxf_inode *dir, const struct moving *m)
 {
 	int err = 0;
 
@@ -219,12 +223,12 @@ static int put_back(struct tx *tx, struct dxf_inode *dir, const struct moving *m
 	return err;
 }
 
-static int split(struct tx *tx, struct dxf_inode *dir)
+static errint_t split(struct tx *tx, struct dxf_inode *dir)
 {
 	struct volume *vol = tx_volume(tx);
 	uint64_t n = bucket_count(dir), half = UINT64_C(1) << bits_last(n);
 	struct dxf_bucket *chain, *added;
-	struct moving m = {0};
+	struct moving m = { 0 };
 	int err = chain_at(vol, tx, dir, n - half, &chain);
 
 	if (!err)
@@ -244,12 +248,12 @@ static int split(struct tx *tx, struct dxf_inode *dir)
  * bucket that takes them is written anew, without gaps: can_join() has seen that
  * all of them fit into its one block, so removing a name never needs space.
  */
-static int join(struct tx *tx, struct dxf_inode *dir)
+static errint_t join(struct tx *tx, struct dxf_inode *dir)
 {
 	struct volume *vol = tx_volume(tx);
 	uint64_t last = bucket_count(dir) - 1;
 	struct dxf_bucket *chain, *into;
-	struct moving m = {0};
+	struct moving m = { 0 };
 	bool done;
 	int err = chain_at(vol, tx, dir, last, &chain);
 
@@ -292,11 +296,13 @@ static bool can_join(struct tx *tx, const struct dxf_inode *dir)
 
 /* ---- entries -------------------------------------------------------------- */
 
-int dir_add(struct tx *tx, struct dxf_inode *dir, const char *name, unsigned name_length,
-	    uint32_t ino, uint8_t type)
+errint_t dir_add(struct tx *tx, struct dxf_inode *dir, const char *name, unsigned name_length,
+		 uint32_t ino, uint8_t type)
 {
 	struct volume *vol = tx_volume(tx);
-	struct bucket_entry entry = {.ino = ino, .type = type, .name_length = (uint8_t)name_length};
+	struct bucket_entry entry = { .ino = ino,
+				      .type = type,
+				      .name_length = (uint8_t)name_length };
 	uint64_t hash = hash_of(vol, name, name_length);
 	struct dxf_bucket *chain;
 	struct bucket_place place;
@@ -324,8 +330,8 @@ int dir_add(struct tx *tx, struct dxf_inode *dir, const char *name, unsigned nam
 	return dir->entries > bucket_count(dir) * FULL ? split(tx, dir) : 0;
 }
 
-int dir_remove(struct tx *tx, struct dxf_inode *dir, const struct bucket_entry *entry,
-	       const struct bucket_place *place)
+errint_t dir_remove(struct tx *tx, struct dxf_inode *dir, const struct bucket_entry *entry,
+		    const struct bucket_place *place)
 {
 	struct volume *vol = tx_volume(tx);
 	struct dxf_bucket *chain;
@@ -378,7 +384,7 @@ static int list_entry(const struct bucket_entry *entry, const struct bucket_plac
 int dir_list(const struct volume *vol, const struct dxf_inode *dir, uint64_t from,
 	     struct bucket_entry *entries, unsigned max, uint64_t *ret_next)
 {
-	struct listing l = {.from = from, .entries = entries, .max = max};
+	struct listing l = { .from = from, .entries = entries, .max = max };
 	struct dxf_bucket *chain;
 	unsigned depth;
 	uint64_t end;

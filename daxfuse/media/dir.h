@@ -8,18 +8,19 @@
 #define DAXFUSE_MEDIA_DIR_H
 
 #include "bucket.h"
+#include "daxfuse/base/errint.h"
 
 /* tx may be NULL. -ENOENT, -ENAMETOOLONG, -EUCLEAN, -EIO. */
-int dir_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,
-	     const char *name, unsigned name_length, struct bucket_place *ret_place,
-	     struct bucket_entry *ret_entry);
+errint_t dir_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *dir,
+		  const char *name, unsigned name_length, struct bucket_place *ret_place,
+		  struct bucket_entry *ret_entry);
 
 /* The caller has seen that name is not there. -ENOSPC, -EUCLEAN, -EIO. */
-int dir_add(struct tx *tx, struct dxf_inode *dir, const char *name, unsigned name_length,
-	    uint32_t ino, uint8_t type);
+errint_t dir_add(struct tx *tx, struct dxf_inode *dir, const char *name, unsigned name_length,
+		 uint32_t ino, uint8_t type);
 /* Remove what dir_find() in this transaction found. */
-int dir_remove(struct tx *tx, struct dxf_inode *dir, const struct bucket_entry *entry,
-	       const struct bucket_place *place);
+errint_t dir_remove(struct tx *tx, struct dxf_inode *dir, const struct bucket_entry *entry,
+		    const struct bucket_place *place);
 
 /*
  * The entries of one bucket whose keys are at least `from`, ascending, at most

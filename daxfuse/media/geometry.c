@@ -8,9 +8,10 @@
 #include <errno.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/format.h"
 
-static int check_geometry(const struct device_info *info, struct device_error *ret_error)
+static errint_t check_geometry(const struct device_info *info, struct device_error *ret_error)
 {
 	if (info->kind == DEVICE_DAX && info->align < DXF_UNIT_SIZE)
 		return device_fail(ret_error, -ENOTSUP,
@@ -37,8 +38,8 @@ static void cleanup_device(struct device **dev)
 	device_close(*dev);
 }
 
-int pool_open_device(const char *path, int fd, unsigned access, struct device **ret_dev,
-		     struct device_error *ret_error)
+errint_t pool_open_device(const char *path, int fd, unsigned access, struct device **ret_dev,
+			  struct device_error *ret_error)
 {
 	CLEANUP(cleanup_device) struct device *dev = NULL;
 	int err = device_open_fd(path, fd, access, &dev, ret_error);

@@ -3,6 +3,7 @@
 #ifndef DAXFUSE_MEDIA_GEOMETRY_H
 #define DAXFUSE_MEDIA_GEOMETRY_H
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/pmem/device.h"
 
 /*
@@ -10,7 +11,7 @@
  * that cannot give 2 MiB mappings; -ENOSPC, -EFBIG: smaller than any pool, or larger.
  * ret_error may be NULL. From any thread.
  */
-int pool_open_device(const char *path, int fd, unsigned access, struct device **ret_dev,
-		     struct device_error *ret_error);
+errint_t pool_open_device(const char *path, int fd, unsigned access, struct device **ret_dev,
+			  struct device_error *ret_error);
 
 #endif

@@ -23,14 +23,15 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "hold.h"
 
 struct hold {
 	uint64_t unit;
-	uint64_t whole;    /* how often all of it is held */
-	unsigned parts;    /* blocks with a count */
-	uint32_t *count;   /* how often a block is held beyond that; NULL: none */
+	uint64_t whole;  /* how often all of it is held */
+	unsigned parts;  /* blocks with a count */
+	uint32_t *count; /* how often a block is held beyond that; NULL: none */
 	bool unit_freed;
 	uint64_t freed[FREE_WORDS]; /* blocks */
 };
@@ -50,7 +51,7 @@ static int compare(const void *a, const void *b)
 
 static struct hold *find(struct arena *a, uint64_t unit)
 {
-	const struct hold key = {.unit = unit};
+	const struct hold key = { .unit = unit };
 	struct hold *const *found = a->holds ? tfind(&key, &a->holds, compare) : NULL;
 
 	return found ? *found : NULL;
@@ -101,8 +102,8 @@ static struct part next_part(uint64_t *offset, uint64_t end)
 {
 	uint64_t unit = *offset / DXF_UNIT_SIZE, start = unit * DXF_UNIT_SIZE;
 	uint64_t stop = MIN(end, start + DXF_UNIT_SIZE);
-	struct part p = {unit, (unsigned)((*offset - start) / DXF_BLOCK_SIZE),
-			 (unsigned)((stop - start) / DXF_BLOCK_SIZE)};
+	struct part p = { unit, (unsigned)((*offset - start) / DXF_BLOCK_SIZE),
+			  (unsigned)((stop - start) / DXF_BLOCK_SIZE) };
 
 	*offset = stop;
 	return p;
@@ -184,14 +185,14 @@ static void end_hold(struct alloc *al, struct arena *a, struct hold *h)
 
 /* ---- counts --------------------------------------------------------------- */
 
-static int make_counts(struct hold *h)
+static errint_t make_counts(struct hold *h)
 {
 	if (!h->count)
 		h->count = calloc(DXF_UNIT_BLOCKS, sizeof(*h->count));
 	return h->count ? 0 : -ENOMEM;
 }
 
-static int count_up(struct hold *h, const struct part *p)
+static errint_t count_up(struct hold *h, const struct part *p)
 {
 	int err = 0;
 
@@ -206,7 +207,7 @@ static int count_up(struct hold *h, const struct part *p)
 }
 
 /* One of the holds of all blocks as a hold of each. */
-static int split_whole(struct hold *h)
+static errint_t split_whole(struct hold *h)
 {
 	int err = make_counts(h);
 
@@ -242,7 +243,7 @@ static bool is_data(const struct volume *vol, uint64_t offset, uint64_t length)
 	       offset >= vol->super.data_offset && offset < end && length <= end - offset;
 }
 
-static int hold_part(struct alloc *al, const struct part *p)
+static errint_t hold_part(struct alloc *al, const struct part *p)
 {
 	struct arena *a = arena_of(al, p->unit);
 	struct hold *h;
@@ -275,7 +276,7 @@ static void unhold_part(struct alloc *al, const struct part *p)
 	unlock_mutex(LOCK_ARENA, &a->lock);
 }
 
-int alloc_hold(struct volume *vol, uint64_t offset, uint64_t length)
+errint_t alloc_hold(struct volume *vol, uint64_t offset, uint64_t length)
 {
 	uint64_t at = offset, end = offset + length;
 

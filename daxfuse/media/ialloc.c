@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "alloc.h"
 #include "ialloc.h"
@@ -35,7 +36,7 @@ struct chunk {
 	pthread_mutex_t lock;
 	uint64_t offset; /* 0: not there (any more), or bad */
 	bool bad;        /* set at mount, never after */
-	unsigned free; /* stored atomically: others have a look without the lock */
+	unsigned free;   /* stored atomically: others have a look without the lock */
 	unsigned cursor;
 	int owner; /* the CPU that prefers it, or -1; atomic, a hint */
 	uint64_t used[WORDS];
@@ -86,7 +87,7 @@ static void chunk_reset(struct chunk *c, uint64_t offset)
 
 /* Order: the chunk's header and bitmaps (fresh); then map and unit word as one
  * transaction. */
-static int make_chunk(struct volume *vol, uint32_t index, uint64_t *ret_offset)
+static errint_t make_chunk(struct volume *vol, uint32_t index, uint64_t *ret_offset)
 {
 	struct dxf_chunk *header;
 	uint64_t offset;
@@ -113,7 +114,7 @@ static int make_chunk(struct volume *vol, uint32_t index, uint64_t *ret_offset)
 }
 
 /* A new chunk at the lowest free place of the map. */
-static int grow(struct volume *vol, uint32_t *ret_index)
+static errint_t grow(struct volume *vol, uint32_t *ret_index)
 {
 	struct ialloc *ia = vol->ialloc;
 	struct chunk *c = NULL;
@@ -194,7 +195,7 @@ static bool find_chunk(struct ialloc *ia, bool any, uint32_t *ret_index)
 	return false;
 }
 
-static int next_chunk(struct volume *vol, unsigned cpu, uint32_t *ret_index)
+static errint_t next_chunk(struct volume *vol, unsigned cpu, uint32_t *ret_index)
 {
 	struct ialloc *ia = vol->ialloc;
 	bool share = vol->units < SHARE_BELOW_UNITS;
@@ -221,7 +222,7 @@ static void release_owner(struct ialloc *ia, unsigned cpu, uint32_t index)
 	__atomic_store_n(&ia->current[cpu], 0, __ATOMIC_RELAXED);
 }
 
-static int reserve(struct volume *vol, uint32_t *ret_ino)
+static errint_t reserve(struct volume *vol, uint32_t *ret_ino)
 {
 	struct ialloc *ia = vol->ialloc;
 	unsigned cpu = (unsigned)sched_getcpu() % CPUS, slot;
@@ -254,7 +255,8 @@ static struct dxf_chunk *media_of(const struct volume *vol, uint32_t ino)
 	struct chunk *c = chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES);
 	uint64_t offset = c ? __atomic_load_n(&c->offset, __ATOMIC_ACQUIRE) : 0;
 
-	return offset && ino % DXF_CHUNK_INODES >= DXF_CHUNK_FIRST ? pmem_at(vol->pm, offset) : NULL;
+	return offset && ino % DXF_CHUNK_INODES >= DXF_CHUNK_FIRST ? pmem_at(vol->pm, offset)
+								   : NULL;
 }
 
 static uint64_t *used_word(struct dxf_chunk *media, uint32_t ino)
@@ -277,7 +279,7 @@ static bool can_mark(struct volume *vol, uint32_t ino)
 	return false;
 }
 
-int ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
+errint_t ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
 {
 	struct volume *vol = tx_volume(tx);
 	uint32_t ino;
@@ -342,7 +344,7 @@ struct dxf_inode *ialloc_slot(const struct volume *vol, uint32_t ino)
 	return media ? (void *)((char *)media + ino % DXF_CHUNK_INODES * DXF_INODE_SIZE) : NULL;
 }
 
-int ialloc_inode(const struct volume *vol, uint32_t ino, struct dxf_inode **ret_inode)
+errint_t ialloc_inode(const struct volume *vol, uint32_t ino, struct dxf_inode **ret_inode)
 {
 	const struct chunk *c = chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES);
 	struct dxf_chunk *media = media_of(vol, ino);
@@ -361,7 +363,7 @@ int ialloc_inode(const struct volume *vol, uint32_t ino, struct dxf_inode **ret_
 }
 
 /* Word by word: others may set and clear bits meanwhile. */
-static int read_orphans(struct volume *vol, struct chunk *c, uint64_t ret_orphan[WORDS])
+static errint_t read_orphans(struct volume *vol, struct chunk *c, uint64_t ret_orphan[WORDS])
 {
 	const uint64_t *word = chunk_media(vol, c)->orphan;
 	int err = 0;
@@ -371,7 +373,8 @@ static int read_orphans(struct volume *vol, struct chunk *c, uint64_t ret_orphan
 	return err;
 }
 
-int ialloc_for_each_orphan(struct volume *vol, int (*fn)(uint32_t ino, void *arg), void *arg)
+errint_t ialloc_for_each_orphan(struct volume *vol, errint_t (*fn)(uint32_t ino, void *arg),
+				void *arg)
 {
 	struct ialloc *ia = vol->ialloc;
 
@@ -407,7 +410,7 @@ void ialloc_count(const struct volume *vol, uint64_t *ret_used, uint64_t *ret_ma
 /* ---- mount ---------------------------------------------------------------- */
 
 /* A chunk object at index, which is bad unless more is found out. */
-static int add_chunk(struct ialloc *ia, uint32_t index)
+static errint_t add_chunk(struct ialloc *ia, uint32_t index)
 {
 	struct chunk *c = chunk_new();
 
@@ -432,7 +435,7 @@ static bool is_chunk_offset(const struct volume *vol, uint64_t offset)
 }
 
 /* A chunk that was added is filled from its header and bitmaps, if they can be read. */
-static int load_chunk(struct volume *vol, uint32_t index, uint64_t offset)
+static errint_t load_chunk(struct volume *vol, uint32_t index, uint64_t offset)
 {
 	struct ialloc *ia = vol->ialloc;
 	struct chunk *c = ia->chunk[index];
@@ -472,19 +475,20 @@ static bool is_bad_chunk(const struct volume *vol, uint64_t unit, uint32_t *ret_
 }
 
 /* The map can't be read in part: look at the units themselves. */
-static int search_chunks(struct volume *vol)
+static errint_t search_chunks(struct volume *vol)
 {
 	uint32_t index;
 	int err = 0;
 
-	for (uint64_t unit = vol->super.data_offset / DXF_UNIT_SIZE; !err && unit < vol->units - 1; unit++)
+	for (uint64_t unit = vol->super.data_offset / DXF_UNIT_SIZE; !err && unit < vol->units - 1;
+	     unit++)
 		if (is_bad_chunk(vol, unit, &index))
 			err = load_chunk(vol, index, unit * DXF_UNIT_SIZE);
 	return err;
 }
 
 /* The chunks [from, from + n), whose words of the map lie in one page. */
-static int load_map(struct volume *vol, uint32_t from, uint32_t n, bool *ret_search)
+static errint_t load_map(struct volume *vol, uint32_t from, uint32_t n, bool *ret_search)
 {
 	uint64_t map[MAP_WORDS];
 	bool unreadable = pmem_read(vol->pm, map, &vol->inode_map[from], n * 8);
@@ -500,7 +504,7 @@ static int load_map(struct volume *vol, uint32_t from, uint32_t n, bool *ret_sea
 	return err;
 }
 
-int ialloc_open(struct volume *vol)
+errint_t ialloc_open(struct volume *vol)
 {
 	struct ialloc *ia = calloc(1, sizeof(*ia));
 	bool search = false;

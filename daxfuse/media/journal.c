@@ -25,10 +25,11 @@
 #include <string.h>
 
 #include "daxfuse/base/crc.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "journal.h"
 
-int journal_open(struct volume *vol)
+errint_t journal_open(struct volume *vol)
 {
 	vol->journals = aligned_alloc(64, vol->super.journal_count * sizeof(struct journal));
 	if (!vol->journals)
@@ -85,7 +86,8 @@ static bool ops_are_right(const struct volume *vol, const struct journal_record 
 		    !target_is_right(vol, op->offset, op->length))
 			return false;
 		if (op->type != DXF_JOURNAL_WRITE &&
-		    !((op->type == DXF_JOURNAL_SET || op->type == DXF_JOURNAL_CLEAR) && op->length == 8))
+		    !((op->type == DXF_JOURNAL_SET || op->type == DXF_JOURNAL_CLEAR) &&
+		      op->length == 8))
 			return false;
 		at += op_bytes(op);
 	}
@@ -118,7 +120,8 @@ static void apply(struct volume *vol, const struct journal_record *record)
 static void retire(struct volume *vol, struct dxf_journal_header *header)
 {
 	static_assert(offsetof(struct dxf_journal_header, crc) ==
-		      offsetof(struct dxf_journal_header, magic) + 4, "one word");
+			      offsetof(struct dxf_journal_header, magic) + 4,
+		      "one word");
 	pmem_store64(vol->pm, &header->magic, 0);
 	pmem_store64(vol->pm, &header->sequence, 0);
 	pmem_flush(vol->pm, header, sizeof(*header));
@@ -135,7 +138,7 @@ static void tell_replayed(struct volume *vol, const struct dxf_journal_header *h
 }
 
 /* The record in journal i, if it is live and whole. -ENOENT, -EIO, -EUCLEAN. */
-static int read_record(struct volume *vol, uint32_t i, struct journal_record *record)
+static errint_t read_record(struct volume *vol, uint32_t i, struct journal_record *record)
 {
 	const struct dxf_journal_header *header = vol->journals[i].header;
 	int err = pmem_read(vol->pm, &record->header, header, sizeof(*header));
@@ -155,7 +158,7 @@ static int read_record(struct volume *vol, uint32_t i, struct journal_record *re
 
 /* Replay happens while nothing was looked at yet: -EIO where apply() would meet poison.
  * The record stays live, for a media that has been mended. */
-static int probe_targets(const struct volume *vol, const struct journal_record *record)
+static errint_t probe_targets(const struct volume *vol, const struct journal_record *record)
 {
 	int err = 0;
 
@@ -168,7 +171,7 @@ static int probe_targets(const struct volume *vol, const struct journal_record *
 	return err;
 }
 
-int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed)
+errint_t journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed)
 {
 	struct journal_record *record = malloc(sizeof(*record));
 	unsigned replayed = 0;
@@ -233,8 +236,8 @@ static void seal(struct journal_record *record, uint64_t sequence)
 	header->crc = record_crc(record);
 }
 
-int journal_commit(struct volume *vol, struct journal_record *record,
-		   const struct tx_request *request)
+errint_t journal_commit(struct volume *vol, struct journal_record *record,
+			const struct tx_request *request)
 {
 	size_t bytes = sizeof(record->header) + record->header.bytes;
 	struct journal *j;

@@ -5,6 +5,7 @@
 
 #include "request.h"
 #include "volume.h"
+#include "daxfuse/base/errint.h"
 
 #define JOURNAL_RECORD_MAX (DXF_JOURNAL_SIZE - sizeof(struct dxf_journal_header))
 
@@ -15,7 +16,7 @@ struct journal_record {
 };
 
 /* Allocate vol->journals. 0 or -ENOMEM. */
-int journal_open(struct volume *vol);
+errint_t journal_open(struct volume *vol);
 void journal_close(struct volume *vol);
 
 /*
@@ -23,7 +24,7 @@ void journal_close(struct volume *vol);
  * CRC that points outside of what a transaction may change is -EUCLEAN; with
  * read_only nothing is stored and a live record is -EROFS.
  */
-int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed);
+errint_t journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed);
 
 /*
  * Make a record durable and carry it out; `request` is told when it is durable (NULL: it is
@@ -31,7 +32,7 @@ int journal_replay(struct volume *vol, bool read_only, unsigned *ret_replayed);
  * Order: see journal.c. After it returns everything is durable in place; -EIO: all
  * journals are poisoned, nothing has happened.
  */
-int journal_commit(struct volume *vol, struct journal_record *record,
-		   const struct tx_request *request);
+errint_t journal_commit(struct volume *vol, struct journal_record *record,
+			const struct tx_request *request);
 
 #endif

@@ -10,11 +10,12 @@
  */
 #include <string.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 
 #include "quota.h"
 
-static int load_project(const struct volume *vol, uint32_t slot, uint32_t *ret_project)
+static errint_t load_project(const struct volume *vol, uint32_t slot, uint32_t *ret_project)
 {
 	uint64_t word;
 	int err;
@@ -27,7 +28,8 @@ static int load_project(const struct volume *vol, uint32_t slot, uint32_t *ret_p
 }
 
 /* The slot of project, or (*ret_empty) the one where it belongs; -ENOSPC, -EIO. */
-static int find_slot(const struct volume *vol, uint32_t project, uint32_t *ret_slot, bool *ret_empty)
+static errint_t find_slot(const struct volume *vol, uint32_t project, uint32_t *ret_slot,
+			  bool *ret_empty)
 {
 	uint32_t count = vol->super.quota_count;
 	uint32_t first = (project * UINT32_C(0x9e3779b1)) & (count - 1);
@@ -47,7 +49,7 @@ static int find_slot(const struct volume *vol, uint32_t project, uint32_t *ret_s
 	return -ENOSPC;
 }
 
-static int make_record(struct volume *vol, uint32_t project, uint32_t slot)
+static errint_t make_record(struct volume *vol, uint32_t project, uint32_t slot)
 {
 	struct dxf_quota *record;
 	struct tx *tx;
@@ -62,7 +64,7 @@ static int make_record(struct volume *vol, uint32_t project, uint32_t slot)
 }
 
 /* The slot of project's record, which is made if there is none. */
-static int ensure_record(struct volume *vol, uint32_t project, uint32_t *ret_slot)
+static errint_t ensure_record(struct volume *vol, uint32_t project, uint32_t *ret_slot)
 {
 	static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
 	bool empty;
@@ -78,7 +80,7 @@ static int ensure_record(struct volume *vol, uint32_t project, uint32_t *ret_slo
 	return err;
 }
 
-int quota_charge(struct quota_hold *hold, uint32_t project, int64_t blocks, int64_t inodes)
+errint_t quota_charge(struct quota_hold *hold, uint32_t project, int64_t blocks, int64_t inodes)
 {
 	if (!project || (!blocks && !inodes))
 		return 0;
@@ -91,7 +93,7 @@ int quota_charge(struct quota_hold *hold, uint32_t project, int64_t blocks, int6
 	}
 	if (hold->count == QUOTA_CHARGES_MAX)
 		return -EOVERFLOW;
-	hold->charge[hold->count++] = (struct quota_charge){project, 0, blocks, inodes};
+	hold->charge[hold->count++] = (struct quota_charge){ project, 0, blocks, inodes };
 	return 0;
 }
 
@@ -112,9 +114,10 @@ static uint64_t moved(uint64_t count, int64_t by)
 	return by < 0 && count < (uint64_t)-by ? 0 : count + (uint64_t)by;
 }
 
-static int edit_record(struct tx *tx, const struct quota_charge *charge)
+static errint_t edit_record(struct tx *tx, const struct quota_charge *charge)
 {
-	struct dxf_quota *record = tx_edit(tx, &tx_volume(tx)->quota[charge->slot], sizeof(*record));
+	struct dxf_quota *record = tx_edit(tx, &tx_volume(tx)->quota[charge->slot],
+					   sizeof(*record));
 	uint64_t blocks = moved(record->blocks, charge->blocks);
 	uint64_t inodes = moved(record->inodes, charge->inodes);
 
@@ -128,7 +131,7 @@ static int edit_record(struct tx *tx, const struct quota_charge *charge)
 
 /* Find all records; charges that only give back are dropped where that fails, as
  * space must not be stuck for a count. */
-static int find_records(struct volume *vol, struct quota_hold *hold)
+static errint_t find_records(struct volume *vol, struct quota_hold *hold)
 {
 	unsigned found = 0;
 
@@ -151,7 +154,7 @@ static void lock_record(struct volume *vol, uint32_t slot)
 	pthread_mutex_lock(&vol->quota_lock[slot]);
 }
 
-int quota_apply(struct tx *tx, struct quota_hold *hold)
+errint_t quota_apply(struct tx *tx, struct quota_hold *hold)
 {
 	struct volume *vol = tx_volume(tx);
 	int err = find_records(vol, hold);
@@ -173,7 +176,7 @@ void quota_release(struct volume *vol, struct quota_hold *hold)
 	hold->count = 0;
 }
 
-int quota_read(struct volume *vol, uint32_t project, struct dxf_quota *ret_quota)
+errint_t quota_read(struct volume *vol, uint32_t project, struct dxf_quota *ret_quota)
 {
 	struct dxf_quota copy;
 	uint32_t slot;
@@ -190,7 +193,7 @@ int quota_read(struct volume *vol, uint32_t project, struct dxf_quota *ret_quota
 	return err;
 }
 
-int quota_set_limits(struct volume *vol, uint32_t project, uint64_t blocks, uint64_t inodes)
+errint_t quota_set_limits(struct volume *vol, uint32_t project, uint64_t blocks, uint64_t inodes)
 {
 	struct dxf_quota *record;
 	struct tx *tx;

@@ -7,6 +7,7 @@
 #define DAXFUSE_MEDIA_QUOTA_H
 
 #include "tx.h"
+#include "daxfuse/base/errint.h"
 
 enum { QUOTA_CHARGES_MAX = 16 };
 
@@ -27,15 +28,15 @@ struct quota_hold {
 };
 
 /* Note a charge; project 0 and zeroes are ignored. -EOVERFLOW. */
-int quota_charge(struct quota_hold *hold, uint32_t project, int64_t blocks, int64_t inodes);
+errint_t quota_charge(struct quota_hold *hold, uint32_t project, int64_t blocks, int64_t inodes);
 /* Lock the records, check the limits, edit. -EDQUOT; -ENOSPC: table full; -EIO: a record that is
  * charged more is poisoned (giving back is not counted then, fsck counts anew). */
-int quota_apply(struct tx *tx, struct quota_hold *hold);
+errint_t quota_apply(struct tx *tx, struct quota_hold *hold);
 void quota_release(struct volume *vol, struct quota_hold *hold);
 
 /* A copy of the project's record; -ENOENT, -EIO. */
-int quota_read(struct volume *vol, uint32_t project, struct dxf_quota *ret_quota);
+errint_t quota_read(struct volume *vol, uint32_t project, struct dxf_quota *ret_quota);
 /* 4 KiB blocks and inodes; 0 = none. -ENOSPC: table full; -EIO. */
-int quota_set_limits(struct volume *vol, uint32_t project, uint64_t blocks, uint64_t inodes);
+errint_t quota_set_limits(struct volume *vol, uint32_t project, uint64_t blocks, uint64_t inodes);
 
 #endif

@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 struct tx_request {
-	uint64_t unique;  /* 0: it may be executed twice */
-	uint32_t opcode;  /* the asker's: only carried along */
+	uint64_t unique; /* 0: it may be executed twice */
+	uint32_t opcode; /* the asker's: only carried along */
 	/* It has been executed, with this result: the transaction that does it is committed, and
 	 * would be replayed. Called in the thread that executes it, with locks held: it must not
 	 * call the pool. NULL: nobody wants to know. */

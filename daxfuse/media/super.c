@@ -8,6 +8,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/crc.h"
 #include "volume.h"
+#include "daxfuse/base/errint.h"
 
 uint32_t super_crc(const struct dxf_super *super)
 {
@@ -36,28 +37,26 @@ void super_layout(struct dxf_super *super)
 	super->inode_map_offset = super->bitmap_offset + round_up(units * 64, DXF_BLOCK_SIZE);
 	super->quota_offset = super->inode_map_offset +
 			      round_up((uint64_t)super->inode_chunks * 8, DXF_BLOCK_SIZE);
-	super->data_offset = round_up(super->quota_offset +
-				      super->quota_count * sizeof(struct dxf_quota), DXF_UNIT_SIZE);
+	super->data_offset = round_up(
+		super->quota_offset + super->quota_count * sizeof(struct dxf_quota), DXF_UNIT_SIZE);
 }
 
 /* The offsets must be those that super_layout() gives: there is no other layout. */
 static bool layout_is_right(const struct dxf_super *super)
 {
-	struct dxf_super want = {.pool_size = super->pool_size};
+	struct dxf_super want = { .pool_size = super->pool_size };
 
 	super_layout(&want);
 	return want.journal_offset == super->journal_offset &&
 	       want.unit_offset == super->unit_offset &&
 	       want.bitmap_offset == super->bitmap_offset &&
 	       want.inode_map_offset == super->inode_map_offset &&
-	       want.quota_offset == super->quota_offset &&
-	       want.data_offset == super->data_offset &&
+	       want.quota_offset == super->quota_offset && want.data_offset == super->data_offset &&
 	       want.journal_count == super->journal_count &&
-	       want.inode_chunks == super->inode_chunks &&
-	       want.quota_count == super->quota_count;
+	       want.inode_chunks == super->inode_chunks && want.quota_count == super->quota_count;
 }
 
-int super_check(const struct dxf_super *super, uint64_t device_size)
+errint_t super_check(const struct dxf_super *super, uint64_t device_size)
 {
 	if (memcmp(super->magic, DXF_MAGIC, sizeof(super->magic)) != 0)
 		return -EINVAL;
@@ -76,7 +75,7 @@ int super_check(const struct dxf_super *super, uint64_t device_size)
 	return 0;
 }
 
-static int read_copy(const struct pmem *pm, uint64_t offset, struct dxf_super *super)
+static errint_t read_copy(const struct pmem *pm, uint64_t offset, struct dxf_super *super)
 {
 	int err;
 
@@ -96,7 +95,7 @@ static bool usable(int err)
  * say where that is, the pool is taken to fill the device. If it is not there at all, a second copy
  * was left behind by a former pool: mkfs of others leaves the end of a device as it was.
  */
-int super_load(const struct pmem *pm, struct dxf_super *ret_super, bool *ret_spare)
+errint_t super_load(const struct pmem *pm, struct dxf_super *ret_super, bool *ret_spare)
 {
 	struct dxf_super first, second;
 	int err1 = read_copy(pm, 0, &first), err2;
@@ -120,7 +119,7 @@ int super_load(const struct pmem *pm, struct dxf_super *ret_super, bool *ret_spa
 
 void super_store(const struct pmem *pm, struct dxf_super *super)
 {
-	uint64_t at[2] = {super->pool_size - DXF_UNIT_SIZE, 0};
+	uint64_t at[2] = { super->pool_size - DXF_UNIT_SIZE, 0 };
 
 	super->crc = super_crc(super);
 	for (int i = 0; i < 2; i++) {

@@ -13,6 +13,7 @@
 #include "daxfuse/base/bits.h"
 #include "alloc.h"
 #include "table.h"
+#include "daxfuse/base/errint.h"
 
 #define INDEX_BITS 9
 
@@ -60,8 +61,8 @@ bool table_entry_is_right(const struct volume *vol, struct tx *tx, uint64_t entr
 }
 
 /* Read a word of media or of a shadow and check it; 0 is fine. */
-static int load_entry(const struct volume *vol, struct tx *tx, const uint64_t *word, int level,
-		      uint64_t *ret_entry)
+static errint_t load_entry(const struct volume *vol, struct tx *tx, const uint64_t *word, int level,
+			   uint64_t *ret_entry)
 {
 	const uint64_t *view = tx_view(tx, word);
 	int err = 0;
@@ -88,8 +89,8 @@ static uint64_t *table_at(const struct volume *vol, uint64_t entry)
 }
 
 /* The root lies in an inode that was verified, or in its shadow: no guard. */
-static int load_root(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
-		     uint64_t *ret_entry)
+static errint_t load_root(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
+			  uint64_t *ret_entry)
 {
 	uint64_t entry = *root_word(inode);
 
@@ -117,8 +118,9 @@ static void run_of_unit(uint64_t entry, uint64_t block, uint64_t max, struct run
 }
 
 /* entries[first..end) are of level 0, and there is at least one. */
-static int run_of_blocks(const struct volume *vol, struct tx *tx, const uint64_t *entries,
-			 unsigned first, unsigned end, uint64_t max, bool in_inode, struct run *run)
+static errint_t run_of_blocks(const struct volume *vol, struct tx *tx, const uint64_t *entries,
+			      unsigned first, unsigned end, uint64_t max, bool in_inode,
+			      struct run *run)
 {
 	uint64_t entry = 0, next;
 	unsigned i;
@@ -149,11 +151,11 @@ static int run_of_blocks(const struct volume *vol, struct tx *tx, const uint64_t
 
 static void run_of_hole(uint64_t count, uint64_t max, struct run *run)
 {
-	*run = (struct run){.count = MIN(count, max)};
+	*run = (struct run){ .count = MIN(count, max) };
 }
 
-int table_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
-	       uint64_t block, uint64_t max, struct run *ret_run)
+errint_t table_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
+		    uint64_t block, uint64_t max, struct run *ret_run)
 {
 	int level = inode->table_level, err;
 	uint64_t entry;
@@ -183,15 +185,15 @@ int table_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *
 		}
 		table = table_at(vol, entry);
 		if (level == 0)
-			return run_of_blocks(vol, tx, table, index_at(block, 0), DXF_TABLE_COUNT, max,
-					     false, ret_run);
+			return run_of_blocks(vol, tx, table, index_at(block, 0), DXF_TABLE_COUNT,
+					     max, false, ret_run);
 		err = load_entry(vol, tx, &table[index_at(block, level)], level, &entry);
 	}
 	return err;
 }
 
-int table_region(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
-		 uint64_t block, uint64_t *ret_entry)
+errint_t table_region(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
+		      uint64_t block, uint64_t *ret_entry)
 {
 	int level = inode->table_level, err;
 	uint64_t entry = 0;
@@ -202,14 +204,15 @@ int table_region(const struct volume *vol, struct tx *tx, const struct dxf_inode
 	}
 	err = load_root(vol, tx, inode, &entry);
 	for (; !err && entry && level > 0; level--)
-		err = load_entry(vol, tx, &table_at(vol, entry)[index_at(block, level)], level, &entry);
+		err = load_entry(vol, tx, &table_at(vol, entry)[index_at(block, level)], level,
+				 &entry);
 	if (!err)
 		*ret_entry = entry;
 	return err;
 }
 
-int table_region_blocks(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
-			uint64_t block, uint64_t *ret_entries)
+errint_t table_region_blocks(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
+			     uint64_t block, uint64_t *ret_entries)
 {
 	const uint64_t *table;
 	uint64_t entry;
@@ -240,7 +243,8 @@ uint64_t table_steps_max(const struct volume *vol, const struct dxf_inode *inode
 	return (MIN(inode->blocks, vol->units * DXF_UNIT_BLOCKS) + 8) * 2 * DXF_TABLE_COUNT;
 }
 
-int table_count_extents(const struct volume *vol, const struct dxf_inode *inode, uint32_t *ret_count)
+errint_t table_count_extents(const struct volume *vol, const struct dxf_inode *inode,
+			     uint32_t *ret_count)
 {
 	uint64_t steps = table_steps_max(vol, inode);
 	uint64_t end = (inode->size + DXF_BLOCK_SIZE - 1) / DXF_BLOCK_SIZE, last = 0;
@@ -250,7 +254,8 @@ int table_count_extents(const struct volume *vol, const struct dxf_inode *inode,
 	if (inode->data_format == DXF_DATA_INLINE)
 		end = 0;
 	for (uint64_t block = 0; block < end; block += run.count) {
-		int err = steps-- ? table_find(vol, NULL, inode, block, end - block, &run) : -EUCLEAN;
+		int err = steps-- ? table_find(vol, NULL, inode, block, end - block, &run)
+				  : -EUCLEAN;
 
 		if (err)
 			return err;
@@ -265,7 +270,7 @@ int table_count_extents(const struct volume *vol, const struct dxf_inode *inode,
 /* ---- changing ------------------------------------------------------------- */
 
 /* The shadow of the table behind an entry. */
-static int edit_table(struct tx *tx, uint64_t entry, uint64_t **ret_table)
+static errint_t edit_table(struct tx *tx, uint64_t entry, uint64_t **ret_table)
 {
 	struct volume *vol = tx_volume(tx);
 	uint64_t *table = table_at(vol, entry);
@@ -280,8 +285,8 @@ static int edit_table(struct tx *tx, uint64_t entry, uint64_t **ret_table)
 	return 0;
 }
 
-static int make_table(struct tx *tx, struct dxf_inode *inode, uint64_t *ret_entry,
-		      uint64_t **ret_table)
+static errint_t make_table(struct tx *tx, struct dxf_inode *inode, uint64_t *ret_entry,
+			   uint64_t **ret_table)
 {
 	uint64_t offset;
 	int err = alloc_blocks(tx, 1, &offset);
@@ -295,7 +300,7 @@ static int make_table(struct tx *tx, struct dxf_inode *inode, uint64_t *ret_entr
 }
 
 /* DIRECT becomes TABLE: the entries move into a table of blocks. */
-static int leave_direct(struct tx *tx, struct dxf_inode *inode)
+static errint_t leave_direct(struct tx *tx, struct dxf_inode *inode)
 {
 	uint64_t *root = (uint64_t *)root_word(inode), *table, entry = 0;
 	bool any = false;
@@ -317,7 +322,7 @@ static int leave_direct(struct tx *tx, struct dxf_inode *inode)
 }
 
 /* A taller tree: the root moves into the first entry of a new table. */
-static int raise_root(struct tx *tx, struct dxf_inode *inode)
+static errint_t raise_root(struct tx *tx, struct dxf_inode *inode)
 {
 	uint64_t *root = (uint64_t *)root_word(inode), *table, entry;
 
@@ -335,8 +340,8 @@ static int raise_root(struct tx *tx, struct dxf_inode *inode)
 	return 0;
 }
 
-int table_word(struct tx *tx, struct dxf_inode *inode, unsigned level, uint64_t block,
-	       uint64_t **ret_word)
+errint_t table_word(struct tx *tx, struct dxf_inode *inode, unsigned level, uint64_t block,
+		    uint64_t **ret_word)
 {
 	const struct volume *vol = tx_volume(tx);
 	uint64_t *word, *table;
@@ -357,7 +362,8 @@ int table_word(struct tx *tx, struct dxf_inode *inode, unsigned level, uint64_t 
 	for (at = inode->table_level; at >= (int)level; at--) {
 		if (!*word) {
 			err = make_table(tx, inode, word, &table);
-		} else if (!(*word & DXF_ENTRY_TABLE) || !table_entry_is_right(vol, tx, *word, at + 1)) {
+		} else if (!(*word & DXF_ENTRY_TABLE) ||
+			   !table_entry_is_right(vol, tx, *word, at + 1)) {
 			err = -EUCLEAN;
 		} else {
 			err = edit_table(tx, *word, &table);
@@ -391,7 +397,7 @@ struct prune {
 	int budget;
 };
 
-static int prune_word(struct prune *p, uint64_t *word, int level, uint64_t base);
+static errint_t prune_word(struct prune *p, uint64_t *word, int level, uint64_t base);
 
 static bool is_empty(const uint64_t *table)
 {
@@ -401,7 +407,7 @@ static bool is_empty(const uint64_t *table)
 	return true;
 }
 
-static int prune_table(struct prune *p, uint64_t *word, int level, uint64_t base)
+static errint_t prune_table(struct prune *p, uint64_t *word, int level, uint64_t base)
 {
 	uint64_t span = span_of(level), *table;
 	int err = edit_table(p->tx, *word, &table);
@@ -437,7 +443,7 @@ static void prune_unit(struct prune *p, uint64_t *word, uint64_t base)
 }
 
 /* word is of a table of the given level and covers the blocks from base on. */
-static int prune_word(struct prune *p, uint64_t *word, int level, uint64_t base)
+static errint_t prune_word(struct prune *p, uint64_t *word, int level, uint64_t base)
 {
 	const struct volume *vol = tx_volume(p->tx);
 
@@ -460,7 +466,7 @@ static int prune_word(struct prune *p, uint64_t *word, int level, uint64_t base)
 	return 0;
 }
 
-static int prune_direct(struct prune *p)
+static errint_t prune_direct(struct prune *p)
 {
 	uint64_t *root = (uint64_t *)root_word(p->inode);
 	int err = 0;
@@ -471,10 +477,10 @@ static int prune_direct(struct prune *p)
 	return err;
 }
 
-int table_prune(struct tx *tx, struct dxf_inode *inode, uint64_t from, uint64_t to,
-		unsigned budget, bool *ret_done)
+errint_t table_prune(struct tx *tx, struct dxf_inode *inode, uint64_t from, uint64_t to,
+		     unsigned budget, bool *ret_done)
 {
-	struct prune p = {tx, inode, from, to, (int)budget};
+	struct prune p = { tx, inode, from, to, (int)budget };
 	uint64_t *root = (uint64_t *)root_word(inode);
 	int err;
 

@@ -9,6 +9,7 @@
 #define DAXFUSE_MEDIA_TABLE_H
 
 #include "tx.h"
+#include "daxfuse/base/errint.h"
 
 /* Blocks of one kind, contiguous in the file and on the device. */
 struct run {
@@ -19,8 +20,8 @@ struct run {
 };
 
 /* The run at block, at most max blocks of it. tx may be NULL. -EUCLEAN, -EIO. */
-int table_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
-	       uint64_t block, uint64_t max, struct run *ret_run);
+errint_t table_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
+		    uint64_t block, uint64_t max, struct run *ret_run);
 
 /*
  * The word (in shadows) that maps block, made if need be: level 0 for a block
@@ -28,16 +29,16 @@ int table_find(const struct volume *vol, struct tx *tx, const struct dxf_inode *
  * of blocks, or a hole). -ENOSPC, -EFBIG, -EUCLEAN (also: level 0 asked where a
  * unit is), -EIO.
  */
-int table_word(struct tx *tx, struct dxf_inode *inode, unsigned level, uint64_t block,
-	       uint64_t **ret_word);
+errint_t table_word(struct tx *tx, struct dxf_inode *inode, unsigned level, uint64_t block,
+		    uint64_t **ret_word);
 
 /* The level-1 entry that covers block, or 0; DIRECT inodes have none. */
-int table_region(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
-		 uint64_t block, uint64_t *ret_entry);
+errint_t table_region(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
+		      uint64_t block, uint64_t *ret_entry);
 
 /* Copies of the 512 block entries of block's 2 MiB region; a unit: -EEXIST. */
-int table_region_blocks(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
-			uint64_t block, uint64_t *ret_entries);
+errint_t table_region_blocks(const struct volume *vol, struct tx *tx, const struct dxf_inode *inode,
+			     uint64_t block, uint64_t *ret_entries);
 
 /* Free the table of blocks behind a level-1 word whose blocks all have gone or
  * moved elsewhere, and clear the word. */
@@ -48,8 +49,8 @@ void table_drop_leaf(struct tx *tx, struct dxf_inode *inode, uint64_t *word);
  * *ret_done: all. A unit that lies in it in part is cut (unwritten from `from`
  * on) if its rest lies in it, and left alone otherwise.
  */
-int table_prune(struct tx *tx, struct dxf_inode *inode, uint64_t from, uint64_t to,
-		unsigned budget, bool *ret_done);
+errint_t table_prune(struct tx *tx, struct dxf_inode *inode, uint64_t from, uint64_t to,
+		     unsigned budget, bool *ret_done);
 
 /* Whether an entry (not 0) may be followed: the right kind for a table of that
  * level, to space of the right state. The callers of table_word() check what they
@@ -60,6 +61,7 @@ bool table_entry_is_right(const struct volume *vol, struct tx *tx, uint64_t entr
 uint64_t table_steps_max(const struct volume *vol, const struct dxf_inode *inode);
 
 /* How many separate pieces the data has on the device. */
-int table_count_extents(const struct volume *vol, const struct dxf_inode *inode, uint32_t *ret_count);
+errint_t table_count_extents(const struct volume *vol, const struct dxf_inode *inode,
+			     uint32_t *ret_count);
 
 #endif

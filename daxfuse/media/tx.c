@@ -59,6 +59,7 @@
 #include "journal.h"
 #include "quota.h"
 #include "tx.h"
+#include "daxfuse/base/errint.h"
 
 enum { EDITS_MAX = 1024, BITS_MAX = 4096, SPACE_MAX = 8192, ARENA_SIZE = 512 << 10, CACHED = 3 };
 
@@ -150,7 +151,7 @@ static struct cache *cache_get(void)
 	return cache;
 }
 
-int tx_begin(struct volume *vol, struct tx **ret_tx)
+errint_t tx_begin(struct volume *vol, struct tx **ret_tx)
 {
 	struct cache *cache = cache_get();
 	struct tx *tx;
@@ -220,8 +221,10 @@ static struct edit *new_edit(struct tx *tx, void *media, size_t len, enum edit_k
 		return NULL;
 	}
 	e = &tx->edit[tx->edits++];
-	*e = (struct edit){.media = media, .shadow = tx->arena + tx->arena_used,
-			   .len = (uint32_t)len, .kind = kind};
+	*e = (struct edit){ .media = media,
+			    .shadow = tx->arena + tx->arena_used,
+			    .len = (uint32_t)len,
+			    .kind = kind };
 	tx->arena_used += (len + 63) & ~(size_t)63;
 	if (kind == EDIT_FRESH) {
 		memset(e->shadow, 0, len);
@@ -305,7 +308,7 @@ static void add_bits(struct tx *tx, uint64_t *word, uint64_t mask, enum dxf_jour
 		tx->error = -EOVERFLOW;
 		return;
 	}
-	tx->bits[tx->bits_count++] = (struct bits){word, mask, type};
+	tx->bits[tx->bits_count++] = (struct bits){ word, mask, type };
 }
 
 void tx_set_bits(struct tx *tx, uint64_t *word, uint64_t mask)
@@ -326,7 +329,7 @@ void tx_on_abort(struct tx *tx, enum tx_space kind, uint64_t where)
 		tx->error = -EOVERFLOW;
 		return;
 	}
-	tx->on_abort[tx->abort_count++] = (struct space){kind, where};
+	tx->on_abort[tx->abort_count++] = (struct space){ kind, where };
 }
 
 void tx_on_commit(struct tx *tx, enum tx_space kind, uint64_t where)
@@ -335,7 +338,7 @@ void tx_on_commit(struct tx *tx, enum tx_space kind, uint64_t where)
 		tx->error = -EOVERFLOW;
 		return;
 	}
-	tx->on_commit[tx->commit_count++] = (struct space){kind, where};
+	tx->on_commit[tx->commit_count++] = (struct space){ kind, where };
 }
 
 static void release(struct tx *tx, const struct space *space, unsigned count,
@@ -366,14 +369,14 @@ void tx_decides(struct tx *tx, const struct tx_request *request, int64_t result)
 
 /* ---- commit -------------------------------------------------------------- */
 
-static int add_op(struct journal_record *record, uint64_t offset, uint32_t type,
-		  const void *bytes, size_t len)
+static errint_t add_op(struct journal_record *record, uint64_t offset, uint32_t type,
+		       const void *bytes, size_t len)
 {
 	struct dxf_journal_op *op = (void *)(record->ops + record->header.bytes);
 
 	if (sizeof(*op) + len > JOURNAL_RECORD_MAX - record->header.bytes)
 		return -EOVERFLOW;
-	*op = (struct dxf_journal_op){.offset = offset, .length = (uint32_t)len, .type = type};
+	*op = (struct dxf_journal_op){ .offset = offset, .length = (uint32_t)len, .type = type };
 	memcpy(op + 1, bytes, len);
 	record->header.bytes += (uint32_t)(sizeof(*op) + len);
 	return 0;
@@ -381,7 +384,7 @@ static int add_op(struct journal_record *record, uint64_t offset, uint32_t type,
 
 /* Log the words in which shadow and media differ; runs that are at most two
  * equal words apart make one operation, as an operation costs two words. */
-static int log_edit(struct tx *tx, const struct edit *e)
+static errint_t log_edit(struct tx *tx, const struct edit *e)
 {
 	const uint64_t *old = (const uint64_t *)e->media, *new = (const uint64_t *)e->shadow;
 	size_t words = e->len / 8, i = 0;
@@ -406,7 +409,7 @@ static int log_edit(struct tx *tx, const struct edit *e)
 	return 0;
 }
 
-static int log_bits(struct tx *tx, enum dxf_journal_type type)
+static errint_t log_bits(struct tx *tx, enum dxf_journal_type type)
 {
 	int err = 0;
 
@@ -419,14 +422,15 @@ static int log_bits(struct tx *tx, enum dxf_journal_type type)
 		/* poison is found while the transaction can still be given up */
 		err = pmem_load64(tx->vol->pm, b->word, &seen);
 		if (!err)
-			err = add_op(&tx->record, pmem_offset(tx->vol->pm, b->word), type, &b->mask, 8);
+			err = add_op(&tx->record, pmem_offset(tx->vol->pm, b->word), type, &b->mask,
+				     8);
 	}
 	return err;
 }
 
 /* A transaction may free blocks that it took, never the other way round: bits that are set come
  * before those that are cleared. */
-static int build_record(struct tx *tx)
+static errint_t build_record(struct tx *tx)
 {
 	int err = tx->error;
 
@@ -457,10 +461,10 @@ static void write_fresh(struct tx *tx)
 }
 
 /* The charges of an inode's edit to its project, or to the old and the new one. */
-static int charge_inode(struct tx *tx, const struct edit *e)
+static errint_t charge_inode(struct tx *tx, const struct edit *e)
 {
 	const struct dxf_inode *old = (const void *)e->media, *new = (const void *)e->shadow;
-	int64_t had = (int64_t)old->blocks, has = (int64_t)new->blocks;
+	int64_t had = (int64_t)old->blocks, has = (int64_t) new->blocks;
 	int err;
 
 	if (e->inodes > 0)
@@ -474,7 +478,7 @@ static int charge_inode(struct tx *tx, const struct edit *e)
 }
 
 /* Inodes get their CRC, and projects are charged for what they grew. */
-static int seal_inodes(struct tx *tx)
+static errint_t seal_inodes(struct tx *tx)
 {
 	int err = 0;
 
@@ -495,7 +499,7 @@ static int seal_inodes(struct tx *tx)
  * Order: fresh blocks and data, fence; then as journal_commit(). Freed space
  * becomes reusable last, when no replay can bring its old use back.
  */
-int tx_commit(struct tx *tx)
+errint_t tx_commit(struct tx *tx)
 {
 	int err = seal_inodes(tx);
 

@@ -18,11 +18,12 @@
 
 #include "request.h"
 #include "volume.h"
+#include "daxfuse/base/errint.h"
 
 struct tx;
 
 /* 0 or -ENOMEM. */
-int tx_begin(struct volume *vol, struct tx **ret_tx);
+errint_t tx_begin(struct volume *vol, struct tx **ret_tx);
 struct volume *tx_volume(struct tx *tx);
 
 /*
@@ -52,7 +53,7 @@ void tx_wrote_data(struct tx *tx);
 
 /* 0, -EDQUOT, -EOVERFLOW, -EIO (poison in what it would change). On error nothing
  * has changed. */
-int tx_commit(struct tx *tx);
+errint_t tx_commit(struct tx *tx);
 void tx_abort(struct tx *tx);
 
 /*

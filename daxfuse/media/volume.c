@@ -5,8 +5,9 @@
 #include "alloc.h"
 #include "ialloc.h"
 #include "journal.h"
+#include "daxfuse/base/errint.h"
 
-static int open_parts(struct volume *vol, unsigned *ret_replayed)
+static errint_t open_parts(struct volume *vol, unsigned *ret_replayed)
 {
 	int err = journal_open(vol);
 
@@ -23,9 +24,9 @@ static int open_parts(struct volume *vol, unsigned *ret_replayed)
 	return err ? err : ialloc_open(vol);
 }
 
-int volume_open(const struct pmem *pm, const struct dxf_super *super,
-		const struct volume_options *options, struct volume **ret_vol,
-		unsigned *ret_replayed)
+errint_t volume_open(const struct pmem *pm, const struct dxf_super *super,
+		     const struct volume_options *options, struct volume **ret_vol,
+		     unsigned *ret_replayed)
 {
 	struct volume *vol = calloc(1, sizeof(*vol));
 	int err;

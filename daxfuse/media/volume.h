@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/format.h"
 #include "daxfuse/pmem/pmem.h"
 
@@ -56,7 +57,7 @@ struct volume {
  * bytes. 0; -EINVAL: not a pool; -EUCLEAN: torn or impossible; -EOPNOTSUPP:
  * newer format; -EROFS: an unknown ro_compat bit; -EFBIG: the device is shorter.
  */
-int super_check(const struct dxf_super *super, uint64_t device_size);
+errint_t super_check(const struct dxf_super *super, uint64_t device_size);
 
 /* CRC32C of a superblock as stored. */
 uint32_t super_crc(const struct dxf_super *super);
@@ -65,7 +66,7 @@ uint32_t super_crc(const struct dxf_super *super);
  * Read both copies, choose the valid one of higher generation. *ret_spare: the
  * first copy was not usable. Errors as super_check(); -EIO if both are poisoned.
  */
-int super_load(const struct pmem *pm, struct dxf_super *ret_super, bool *ret_spare);
+errint_t super_load(const struct pmem *pm, struct dxf_super *ret_super, bool *ret_spare);
 
 /*
  * Write both copies, one after the other, so that at any time one is valid.
@@ -81,9 +82,9 @@ void super_layout(struct dxf_super *super);
  * options->read_only nothing is stored, and -EROFS says that a journal needs
  * replay. options may be NULL.
  */
-int volume_open(const struct pmem *pm, const struct dxf_super *super,
-		const struct volume_options *options, struct volume **ret_vol,
-		unsigned *ret_replayed);
+errint_t volume_open(const struct pmem *pm, const struct dxf_super *super,
+		     const struct volume_options *options, struct volume **ret_vol,
+		     unsigned *ret_replayed);
 void volume_close(struct volume *vol);
 
 #endif

@@ -15,13 +15,15 @@
 #include "daxfuse/base/crc.h"
 #include "alloc.h"
 #include "xattr.h"
+#include "daxfuse/base/errint.h"
 
 enum { HEADER = sizeof(struct dxf_xattr_header) };
 
 static unsigned blob_blocks(const struct dxf_inode *inode)
 {
-	return inode->xattr_bytes <= DXF_XATTR_INLINE ? 0 :
-	       (unsigned)((inode->xattr_bytes + DXF_BLOCK_SIZE - 1) / DXF_BLOCK_SIZE);
+	return inode->xattr_bytes <= DXF_XATTR_INLINE
+		       ? 0
+		       : (unsigned)((inode->xattr_bytes + DXF_BLOCK_SIZE - 1) / DXF_BLOCK_SIZE);
 }
 
 static uint64_t block_entry(const struct dxf_inode *inode, unsigned i)
@@ -32,7 +34,7 @@ static uint64_t block_entry(const struct dxf_inode *inode, unsigned i)
 	return entry;
 }
 
-static int read_blob(const struct volume *vol, const struct dxf_inode *inode, char *blob)
+static errint_t read_blob(const struct volume *vol, const struct dxf_inode *inode, char *blob)
 {
 	for (unsigned i = 0; i < blob_blocks(inode); i++) {
 		uint64_t offset = block_entry(inode, i) & DXF_ENTRY_OFFSET;
@@ -75,8 +77,8 @@ static bool blob_is_right(const char *blob, size_t bytes)
 
 /* All of an inode's attributes, checked, with `more` bytes of room behind; no
  * attributes are a header alone. The caller frees. */
-static int load(const struct volume *vol, const struct dxf_inode *inode, size_t more,
-		char **ret_blob, size_t *ret_bytes)
+static errint_t load(const struct volume *vol, const struct dxf_inode *inode, size_t more,
+		     char **ret_blob, size_t *ret_bytes)
 {
 	size_t bytes = inode->xattr_bytes ? inode->xattr_bytes : HEADER;
 	char *blob = calloc(1, bytes + more);
@@ -195,7 +197,7 @@ static size_t append(char *blob, size_t bytes, const char *name, const void *val
 	return bytes + entry_bytes(entry);
 }
 
-int xattr_drop(struct tx *tx, struct dxf_inode *inode)
+errint_t xattr_drop(struct tx *tx, struct dxf_inode *inode)
 {
 	unsigned blocks = blob_blocks(inode);
 
@@ -212,7 +214,7 @@ int xattr_drop(struct tx *tx, struct dxf_inode *inode)
 	return 0;
 }
 
-static int store_blocks(struct tx *tx, struct dxf_inode *inode, const char *blob, size_t bytes)
+static errint_t store_blocks(struct tx *tx, struct dxf_inode *inode, const char *blob, size_t bytes)
 {
 	const struct pmem *pm = tx_volume(tx)->pm;
 	unsigned count = (unsigned)((bytes + DXF_BLOCK_SIZE - 1) / DXF_BLOCK_SIZE);
@@ -236,7 +238,7 @@ static int store_blocks(struct tx *tx, struct dxf_inode *inode, const char *blob
 	return 0;
 }
 
-static int store(struct tx *tx, struct dxf_inode *inode, char *blob, size_t bytes)
+static errint_t store(struct tx *tx, struct dxf_inode *inode, char *blob, size_t bytes)
 {
 	struct dxf_xattr_header *header = (void *)blob;
 	int err = xattr_drop(tx, inode);
@@ -253,8 +255,8 @@ static int store(struct tx *tx, struct dxf_inode *inode, char *blob, size_t byte
 	return err;
 }
 
-int xattr_set(struct tx *tx, struct dxf_inode *inode, const char *name, const void *value,
-	      size_t size, int flags)
+errint_t xattr_set(struct tx *tx, struct dxf_inode *inode, const char *name, const void *value,
+		   size_t size, int flags)
 {
 	struct dxf_xattr *entry;
 	size_t bytes;

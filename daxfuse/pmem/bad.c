@@ -13,6 +13,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "map.h"
+#include "daxfuse/base/errint.h"
 
 static int by_offset(const void *a, const void *b)
 {
@@ -21,7 +22,7 @@ static int by_offset(const void *a, const void *b)
 	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-int pmem_bad_load(struct pmem_map *map)
+errint_t pmem_bad_load(struct pmem_map *map)
 {
 	struct pmem2_badblock_context *context;
 	struct pmem2_badblock block;
@@ -73,7 +74,7 @@ static void map_anew(const struct pmem *pm, uint64_t offset, uint64_t length)
 	madvise(pmem_at(pm, from), round_up(offset + length, PMEM_PAGE) - from, MADV_DONTNEED);
 }
 
-int pmem_bad_clear(const struct pmem *pm, uint64_t offset, uint64_t length)
+errint_t pmem_bad_clear(const struct pmem *pm, uint64_t offset, uint64_t length)
 {
 	const struct pmem_map *map = container_of(pm, struct pmem_map, pm);
 	struct pmem2_badblock_context *context;

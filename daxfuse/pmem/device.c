@@ -29,6 +29,7 @@
 #include "discover.h"
 #include "holder.h"
 #include "map.h"
+#include "daxfuse/base/errint.h"
 
 struct device {
 	struct device_info info;
@@ -37,7 +38,7 @@ struct device {
 	struct pmem_map *map; /* NULL until device_map() */
 };
 
-int device_fail(struct device_error *ret_error, int err, const char *format, ...)
+errint_t device_fail(struct device_error *ret_error, int err, const char *format, ...)
 {
 	char text[sizeof(ret_error->what) + sizeof(ret_error->advice)];
 	char *advice;
@@ -69,10 +70,10 @@ static const char *filesystem_name(long type)
 		long type;
 		const char *name;
 	} names[] = {
-		{ TMPFS_MAGIC, "tmpfs" },   { HUGETLBFS_MAGIC, "hugetlbfs" },
-		{ RAMFS_MAGIC, "ramfs" },   { EXT4_SUPER_MAGIC, "ext4" },
-		{ XFS_SUPER_MAGIC, "xfs" }, { BTRFS_SUPER_MAGIC, "btrfs" },
-		{ NFS_SUPER_MAGIC, "nfs" }, { OVERLAYFS_SUPER_MAGIC, "overlayfs" },
+		{ TMPFS_MAGIC, "tmpfs" },     { HUGETLBFS_MAGIC, "hugetlbfs" },
+		{ RAMFS_MAGIC, "ramfs" },     { EXT4_SUPER_MAGIC, "ext4" },
+		{ XFS_SUPER_MAGIC, "xfs" },   { BTRFS_SUPER_MAGIC, "btrfs" },
+		{ NFS_SUPER_MAGIC, "nfs" },   { OVERLAYFS_SUPER_MAGIC, "overlayfs" },
 		{ FUSE_SUPER_MAGIC, "fuse" },
 	};
 
@@ -89,7 +90,8 @@ static bool lies_in_ram(const struct device_info *info)
 	       !strcmp(info->filesystem, "ramfs");
 }
 
-static int describe_image(const char *path, int fd, const struct stat *st, struct device_info *info)
+static errint_t describe_image(const char *path, int fd, const struct stat *st,
+			       struct device_info *info)
 {
 	struct statfs fs;
 
@@ -109,7 +111,7 @@ static int describe_image(const char *path, int fd, const struct stat *st, struc
 }
 
 /* The kernel's name of a character device, if it is a device-dax. */
-static int dax_name(dev_t number, char *ret_name, size_t size)
+static errint_t dax_name(dev_t number, char *ret_name, size_t size)
 {
 	char path[128], target[512];
 	ssize_t length;
@@ -140,61 +142,65 @@ static int describe_dax(dev_t number, struct device_info *info)
 	return discover_dax(name, info);
 }
 
-static int not_a_pool(const char *path, const struct stat *st, struct device_error *ret_error)
+static errint_t not_a_pool(const char *path, const struct stat *st, struct device_error *ret_error)
 {
 	if (S_ISBLK(st->st_mode))
 		return device_fail(ret_error, -ENODEV,
-			    "is a block device\nmake its namespace a device-dax: "
-			    "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M");
+				   "is a block device\nmake its namespace a device-dax: "
+				   "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M");
 	if (S_ISDIR(st->st_mode))
 		return device_fail(ret_error, -ENODEV,
-			    "is a directory\nname a device-dax (daxfuse list shows them) "
-			    "or an image file");
-	return device_fail(ret_error, -ENODEV,
-		    "is neither a device-dax nor a regular file\ndaxfuse list shows the devices");
+				   "is a directory\nname a device-dax (daxfuse list shows them) "
+				   "or an image file");
+	return device_fail(
+		ret_error, -ENODEV,
+		"is neither a device-dax nor a regular file\ndaxfuse list shows the devices");
 }
 
-static int refuse_mode(const struct device_info *info, struct device_error *ret_error)
+static errint_t refuse_mode(const struct device_info *info, struct device_error *ret_error)
 {
 	if (!strcmp(info->mode, "system-ram"))
 		return device_fail(ret_error, -ENOTSUP,
-			    "is in system-ram mode, the kernel uses it as memory\n"
-			    "give it back with: daxctl reconfigure-device --mode=devdax %s",
-			    info->name);
+				   "is in system-ram mode, the kernel uses it as memory\n"
+				   "give it back with: daxctl reconfigure-device --mode=devdax %s",
+				   info->name);
 	if (!strcmp(info->mode, "disabled"))
 		return device_fail(ret_error, -ENOTSUP,
-			    "is disabled\nenable it with: daxctl enable-device %s", info->name);
+				   "is disabled\nenable it with: daxctl enable-device %s",
+				   info->name);
 	return 0;
 }
 
-static int missing(const char *path, struct device_error *ret_error)
+static errint_t missing(const char *path, struct device_error *ret_error)
 {
 	struct device_info info;
 	int err;
 
 	if (discover_dax(last_component(path), &info))
 		return device_fail(ret_error, -ENOENT,
-			    "does not exist\ndaxfuse list shows the devices; "
-			    "an image is made with: truncate -s 1G FILE");
+				   "does not exist\ndaxfuse list shows the devices; "
+				   "an image is made with: truncate -s 1G FILE");
 	err = refuse_mode(&info, ret_error);
 	return err ? err : device_fail(ret_error, -ENOENT, "does not exist\ntry: udevadm settle");
 }
 
 /* fd, if there is one, and not the file that the path names now: that may have been renamed, or lie
  * below the mount, and be asked of a daemon that only begins. */
-static int describe(const char *path, int fd, struct device_info *ret_info,
-		    struct device_error *ret_error)
+static errint_t describe(const char *path, int fd, struct device_info *ret_info,
+			 struct device_error *ret_error)
 {
 	CLEANUP_FREE char *real = fd < 0 ? realpath(path, NULL) : NULL;
 	struct stat st;
 	int err;
 
 	if (strlen(real ? real : path) >= sizeof(ret_info->path))
-		return device_fail(ret_error, -ENAMETOOLONG, "is too long a name\ngive a shorter one");
+		return device_fail(ret_error, -ENAMETOOLONG,
+				   "is too long a name\ngive a shorter one");
 	if ((fd < 0 ? stat(path, &st) : fstat(fd, &st)) < 0)
-		return errno == ENOENT ? missing(path, ret_error) :
-					 device_fail(ret_error, -errno,
-					      "cannot be looked at\ncheck the path and its modes");
+		return errno == ENOENT
+			       ? missing(path, ret_error)
+			       : device_fail(ret_error, -errno,
+					     "cannot be looked at\ncheck the path and its modes");
 	if (S_ISREG(st.st_mode))
 		err = describe_image(path, fd, &st, ret_info);
 	else if (S_ISCHR(st.st_mode))
@@ -207,7 +213,7 @@ static int describe(const char *path, int fd, struct device_info *ret_info,
 	return refuse_mode(ret_info, ret_error);
 }
 
-static int lock(int fd, unsigned access, struct device_error *ret_error)
+static errint_t lock(int fd, unsigned access, struct device_error *ret_error)
 {
 	int operation = access & DEVICE_WRITE ? LOCK_EX : LOCK_SH;
 	char holder[64];
@@ -218,17 +224,18 @@ static int lock(int fd, unsigned access, struct device_error *ret_error)
 		if (errno == EINTR)
 			continue;
 		if (errno != EWOULDBLOCK)
-			return device_fail(ret_error, -errno, "cannot be locked\n"
-				    "the filesystem that holds it must support flock()");
+			return device_fail(ret_error, -errno,
+					   "cannot be locked\n"
+					   "the filesystem that holds it must support flock()");
 		if (holder_find(fd, holder, sizeof(holder)))
 			snprintf(holder, sizeof(holder), "another process");
 		return device_fail(ret_error, -EBUSY,
-			    "is in use by %s\nunmount it, or wait until it is done", holder);
+				   "is in use by %s\nunmount it, or wait until it is done", holder);
 	}
 	return 0;
 }
 
-static int open_and_lock(struct device *dev, int fd, struct device_error *ret_error)
+static errint_t open_and_lock(struct device *dev, int fd, struct device_error *ret_error)
 {
 	int flags = dev->access & DEVICE_WRITE ? O_RDWR : O_RDONLY;
 	int err;
@@ -240,9 +247,9 @@ static int open_and_lock(struct device *dev, int fd, struct device_error *ret_er
 	if (dev->fd < 0) {
 		err = -errno;
 		return device_fail(ret_error, err, "cannot be opened\n%s",
-			    err == -EACCES || err == -EPERM || err == -EROFS ?
-				    "run as root, or as a user who may write to it" :
-				    "check the path");
+				   err == -EACCES || err == -EPERM || err == -EROFS
+					   ? "run as root, or as a user who may write to it"
+					   : "check the path");
 	}
 	if (dev->access & DEVICE_NO_LOCK)
 		return 0;
@@ -254,8 +261,8 @@ static void cleanup_device(struct device **dev)
 	device_close(*dev);
 }
 
-int device_open_fd(const char *path, int fd, unsigned access, struct device **ret_dev,
-		   struct device_error *ret_error)
+errint_t device_open_fd(const char *path, int fd, unsigned access, struct device **ret_dev,
+			struct device_error *ret_error)
 {
 	CLEANUP(cleanup_device) struct device *dev = calloc(1, sizeof(*dev));
 	int err;
@@ -273,13 +280,13 @@ int device_open_fd(const char *path, int fd, unsigned access, struct device **re
 	return 0;
 }
 
-int device_open(const char *path, unsigned access, struct device **ret_dev,
-		struct device_error *ret_error)
+errint_t device_open(const char *path, unsigned access, struct device **ret_dev,
+		     struct device_error *ret_error)
 {
 	return device_open_fd(path, -1, access, ret_dev, ret_error);
 }
 
-int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *ret_error)
+errint_t device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *ret_error)
 {
 	uint64_t align = MAX(dev->info.align, PMEM_HUGE_PAGE);
 	int err;
@@ -290,9 +297,10 @@ int device_map(struct device *dev, struct pmem **ret_pmem, struct device_error *
 			  !(dev->access & DEVICE_WRITE), &dev->map);
 	if (err)
 		return device_fail(ret_error, err, "cannot be mapped\n%s",
-			    err == -ENOMEM ? "check ulimit -v and vm.overcommit_memory" :
-			    err == -EACCES ? "check its modes, and that it may be mapped shared" :
-					     "check that its filesystem supports shared mappings");
+				   err == -ENOMEM ? "check ulimit -v and vm.overcommit_memory"
+				   : err == -EACCES
+					   ? "check its modes, and that it may be mapped shared"
+					   : "check that its filesystem supports shared mappings");
 	/* a child that outlives us must not hold the device, nor its lock */
 	madvise(dev->map->pm.base, dev->map->pm.size, MADV_DONTFORK);
 	*ret_pmem = &dev->map->pm;
@@ -341,21 +349,21 @@ static int print_identity(const struct stat *st, char *ret_text, size_t size)
 	return 0;
 }
 
-int device_identity(const char *path, char *ret_text, size_t size)
+errint_t device_identity(const char *path, char *ret_text, size_t size)
 {
 	struct stat st;
 
 	return stat(path, &st) ? -errno : print_identity(&st, ret_text, size);
 }
 
-int device_identity_fd(int fd, char *ret_text, size_t size)
+errint_t device_identity_fd(int fd, char *ret_text, size_t size)
 {
 	struct stat st;
 
 	return fstat(fd, &st) ? -errno : print_identity(&st, ret_text, size);
 }
 
-static int peek_file(int fd, uint64_t offset, char *buf, size_t len)
+static errint_t peek_file(int fd, uint64_t offset, char *buf, size_t len)
 {
 	while (len > 0) {
 		ssize_t got = pread(fd, buf, len, (off_t)offset);
@@ -372,7 +380,7 @@ static int peek_file(int fd, uint64_t offset, char *buf, size_t len)
 }
 
 /* device-dax has no read(): map the aligned range around it for a moment. */
-static int peek_dax(const struct device *dev, uint64_t offset, void *buf, size_t len)
+static errint_t peek_dax(const struct device *dev, uint64_t offset, void *buf, size_t len)
 {
 	uint64_t start = round_down(offset, dev->info.align);
 	uint64_t length = round_up(offset + len, dev->info.align) - start;
@@ -391,7 +399,7 @@ static int peek_dax(const struct device *dev, uint64_t offset, void *buf, size_t
 	return err;
 }
 
-int device_peek(const struct device *dev, uint64_t offset, void *buf, size_t len)
+errint_t device_peek(const struct device *dev, uint64_t offset, void *buf, size_t len)
 {
 	if (offset > dev->info.size || len > dev->info.size - offset)
 		return -ERANGE;

@@ -33,7 +33,8 @@ static bool dax_has_device(struct ndctl_dax *dax, const char *name)
 
 	if (!region)
 		return false;
-	daxctl_dev_foreach(region, dev) {
+	daxctl_dev_foreach(region, dev)
+	{
 		if (!strcmp(daxctl_dev_get_devname(dev), name))
 			return true;
 	}
@@ -46,9 +47,12 @@ static struct ndctl_region *find_region(struct ndctl_ctx *ctx, const char *name)
 	struct ndctl_region *region;
 	struct ndctl_dax *dax;
 
-	ndctl_bus_foreach(ctx, bus) {
-		ndctl_region_foreach(bus, region) {
-			ndctl_dax_foreach(region, dax) {
+	ndctl_bus_foreach(ctx, bus)
+	{
+		ndctl_region_foreach(bus, region)
+		{
+			ndctl_dax_foreach(region, dax)
+			{
 				if (dax_has_device(dax, name))
 					return region;
 			}
@@ -97,8 +101,10 @@ int device_list(int (*fn)(const struct device_info *info, void *arg), void *arg)
 		return result;
 	if (ndctl_new(&ndctl) < 0)
 		ndctl = NULL;
-	daxctl_region_foreach(daxctl, region) {
-		daxctl_dev_foreach(region, dev) {
+	daxctl_region_foreach(daxctl, region)
+	{
+		daxctl_dev_foreach(region, dev)
+		{
 			struct device_info info;
 
 			describe(dev, ndctl, &info);

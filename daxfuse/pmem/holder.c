@@ -15,6 +15,7 @@
 #include <sys/sysmacros.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 
 static bool descriptor_holds_lock(const char *pid, const char *fd)
 {
@@ -42,9 +43,8 @@ static bool process_holds_lock(const char *pid, const struct stat *ours)
 		struct stat st;
 
 		if (isdigit((unsigned char)entry->d_name[0]) &&
-		    fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 &&
-		    st.st_dev == ours->st_dev && st.st_ino == ours->st_ino &&
-		    descriptor_holds_lock(pid, entry->d_name))
+		    fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && st.st_dev == ours->st_dev &&
+		    st.st_ino == ours->st_ino && descriptor_holds_lock(pid, entry->d_name))
 			return true;
 	}
 	return false;
@@ -81,7 +81,7 @@ static void process_name(const char *pid, char *ret_name, size_t size)
 	snprintf(ret_name, size, "%s (pid %.16s)", comm, pid);
 }
 
-int holder_find(int fd, char *ret_name, size_t size)
+errint_t holder_find(int fd, char *ret_name, size_t size)
 {
 	CLEANUP_DIR DIR *proc = opendir("/proc");
 	struct dirent *entry;

@@ -5,10 +5,12 @@
 
 #include <stddef.h>
 
+#include "daxfuse/base/errint.h"
+
 /*
  * Write "NAME (pid N)" of a process that has flock()ed the file open as fd, as
  * far as /proc shows it to us. -ENOENT if none is seen.
  */
-int holder_find(int fd, char *ret_name, size_t size);
+errint_t holder_find(int fd, char *ret_name, size_t size);
 
 #endif

@@ -21,6 +21,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 
 /* Another thread may take the address between our look and our use. */
 #define RESERVE_TRIES 8
@@ -45,7 +46,7 @@ static int pmem2_result(int result)
 	}
 }
 
-static int find_address(uint64_t size, uint64_t align, void **ret_address)
+static errint_t find_address(uint64_t size, uint64_t align, void **ret_address)
 {
 	size_t length = size + align + RESERVE_SLACK;
 	char *p = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -87,9 +88,8 @@ static int map_by_pmem2(struct pmem_map *map, uint64_t size, uint64_t align)
 		goto out;
 	pmem2_config_set_required_store_granularity(config, PMEM2_GRANULARITY_PAGE);
 	pmem2_config_set_length(config, size);
-	pmem2_config_set_protection(config, map->pm.read_only ?
-						    PMEM2_PROT_READ :
-						    PMEM2_PROT_READ | PMEM2_PROT_WRITE);
+	pmem2_config_set_protection(config, map->pm.read_only ? PMEM2_PROT_READ
+							      : PMEM2_PROT_READ | PMEM2_PROT_WRITE);
 	err = pmem2_result(pmem2_config_set_vm_reservation(config, map->reservation, 0));
 	if (!err)
 		err = pmem2_result(pmem2_map_new(&map->map, config, map->source));
@@ -141,7 +141,7 @@ static void make_cache_line_map(void)
 	pmem2_source_delete(&source);
 }
 
-static int map_page_cache(struct pmem_map *map, int fd, uint64_t size, uint64_t align)
+static errint_t map_page_cache(struct pmem_map *map, int fd, uint64_t size, uint64_t align)
 {
 	int protection = PROT_READ | (map->pm.read_only ? 0 : PROT_WRITE);
 	int err;

@@ -6,6 +6,7 @@
 #include <libpmem2.h>
 
 #include "persist.h"
+#include "daxfuse/base/errint.h"
 
 struct pmem_map {
 	struct pmem pm;
@@ -25,8 +26,8 @@ int pmem_map_fd(int fd, uint64_t size, uint64_t align, bool read_only, struct pm
 void pmem_map_free(struct pmem_map *map);
 
 /* bad.c: learn what is known to be bad; a source that can't tell has nothing. */
-int pmem_bad_load(struct pmem_map *map);
+errint_t pmem_bad_load(struct pmem_map *map);
 /* pm->clear_bad of a mapping. */
-int pmem_bad_clear(const struct pmem *pm, uint64_t offset, uint64_t length);
+errint_t pmem_bad_clear(const struct pmem *pm, uint64_t offset, uint64_t length);
 
 #endif

@@ -24,6 +24,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 /* [offset, offset + length) of the pool that is known to be poisoned, bytes */
 struct pmem_range {
 	uint64_t offset;
@@ -40,12 +42,12 @@ struct pmem {
 	size_t bad_count;
 	bool read_only;
 	/* Of pmem_clear_bad(); NULL: there is no way. Tests put theirs here. */
-	int (*clear_bad)(const struct pmem *pm, uint64_t offset, uint64_t length);
+	errint_t (*clear_bad)(const struct pmem *pm, uint64_t offset, uint64_t length);
 };
 
 enum {
-	PMEM_SECTOR = 512,  /* what poison is counted in */
-	PMEM_PAGE = 4096,   /* what the kernel takes away where memory fails */
+	PMEM_SECTOR = 512, /* what poison is counted in */
+	PMEM_PAGE = 4096,  /* what the kernel takes away where memory fails */
 };
 #define PMEM_HUGE_PAGE (UINT64_C(2) << 20) /* what one PMD maps */
 
@@ -69,7 +71,7 @@ static inline bool pmem_contains(const struct pmem *pm, uint64_t offset, uint64_
 
 /* Cached stores. dst, and len of pmem_store, need no alignment; a word does. */
 void pmem_store(const struct pmem *pm, void *dst, const void *src, size_t len);
-void pmem_store64(const struct pmem *pm, void *dst, uint64_t value); /* atomic */
+void pmem_store64(const struct pmem *pm, void *dst, uint64_t value);        /* atomic */
 void pmem_set_bits(const struct pmem *pm, uint64_t *word, uint64_t mask);   /* atomic */
 void pmem_clear_bits(const struct pmem *pm, uint64_t *word, uint64_t mask); /* atomic */
 
@@ -89,18 +91,18 @@ void pmem_fence(const struct pmem *pm);
  * first touch of an object, and all file data, goes through these. They return 0, or -EIO when the
  * media answers with SIGBUS (poison).
  */
-int pmem_read(const struct pmem *pm, void *dst, const void *src, size_t len);
-int pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value);
+errint_t pmem_read(const struct pmem *pm, void *dst, const void *src, size_t len);
+errint_t pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value);
 /* Touch every line of [p, p + len). */
-int pmem_probe(const struct pmem *pm, const void *p, size_t len);
+errint_t pmem_probe(const struct pmem *pm, const void *p, size_t len);
 
 /*
  * pmem_copy_nt() over what may be poisoned. Whole lines overwrite poison; -EIO
  * where the kernel has taken the page away, and then part of it may be stored.
  */
-int pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len);
+errint_t pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len);
 /* The same with zeroes. */
-int pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len);
+errint_t pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len);
 
 /*
  * Let the device clear what it knows to be bad of [p, p + len), whole sectors: they
@@ -108,13 +110,13 @@ int pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len);
  * be bad, or it can't be cleared here (an image in the page cache); -EIO: the device
  * could not.
  */
-static inline int pmem_clear_bad(const struct pmem *pm, const void *p, size_t len)
+static inline errint_t pmem_clear_bad(const struct pmem *pm, const void *p, size_t len)
 {
 	return pm->clear_bad ? pm->clear_bad(pm, pmem_offset(pm, p), len) : -EOPNOTSUPP;
 }
 
 /* Install the SIGBUS handler (idempotent); 0 or negative errno. */
-int pmem_poison_init(void);
+errint_t pmem_poison_init(void);
 /* How many times poison was met since the start of the process. */
 uint64_t pmem_poison_count(void);
 

@@ -18,6 +18,7 @@
  * The kernel reports memory failures with the granularity of the mapping
  * (si_addr_lsb: a page, or a whole huge page), so the guard compares ranges.
  */
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "pmem.h"
 
@@ -85,7 +86,7 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
 	chain(signal, info, context);
 }
 
-int pmem_poison_init(void)
+errint_t pmem_poison_init(void)
 {
 	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_NODEFER }, current;
 	int err = 0;
@@ -123,7 +124,7 @@ static inline void guard_disarm(void)
 	guard.armed = 0;
 }
 
-int pmem_read(const struct pmem *pm, void *dst, const void *src, size_t len)
+errint_t pmem_read(const struct pmem *pm, void *dst, const void *src, size_t len)
 {
 	if (sigsetjmp(guard.back, 0))
 		return -EIO;
@@ -133,7 +134,7 @@ int pmem_read(const struct pmem *pm, void *dst, const void *src, size_t len)
 	return 0;
 }
 
-int pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value)
+errint_t pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value)
 {
 	uint64_t value;
 
@@ -146,7 +147,7 @@ int pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_value
 	return 0;
 }
 
-int pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len)
+errint_t pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len)
 {
 	if (sigsetjmp(guard.back, 0))
 		return -EIO;
@@ -156,7 +157,7 @@ int pmem_write_nt(const struct pmem *pm, void *dst, const void *src, size_t len)
 	return 0;
 }
 
-int pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len)
+errint_t pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len)
 {
 	if (sigsetjmp(guard.back, 0))
 		return -EIO;
@@ -177,7 +178,7 @@ __attribute__((noinline)) static void touch_lines(const volatile char *line, siz
 	}
 }
 
-int pmem_probe(const struct pmem *pm, const void *p, size_t len)
+errint_t pmem_probe(const struct pmem *pm, const void *p, size_t len)
 {
 	if (sigsetjmp(guard.back, 0))
 		return -EIO;

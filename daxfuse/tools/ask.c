@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 
 struct answer {
 	int err;
@@ -52,7 +53,7 @@ static int64_t now_ms(void)
 }
 
 /* Until the child has closed its end. */
-static int read_answer(int in, unsigned limit_ms, struct answer *answer)
+static errint_t read_answer(int in, unsigned limit_ms, struct answer *answer)
 {
 	int64_t end = now_ms() + limit_ms;
 	size_t got = 0;
@@ -77,8 +78,8 @@ static int read_answer(int in, unsigned limit_ms, struct answer *answer)
 	return answer->err;
 }
 
-int ask(int (*fn)(const char *path, char *answer, size_t size), const char *path, unsigned limit_ms,
-	char *ret_answer)
+errint_t ask(int (*fn)(const char *path, char *answer, size_t size), const char *path,
+	     unsigned limit_ms, char *ret_answer)
 {
 	CLEANUP_FREE struct answer *answer = malloc(sizeof(*answer));
 	int ends[2], err;

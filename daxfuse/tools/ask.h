@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 
+#include "daxfuse/base/errint.h"
+
 enum { ASK_MAX = 16 << 10 }; /* bytes of an answer, with its NUL */
 
 /*
@@ -13,8 +15,8 @@ enum { ASK_MAX = 16 << 10 }; /* bytes of an answer, with its NUL */
  * ret_answer has ASK_MAX bytes. The child is not waited for: one that hangs in the
  * kernel can't even be killed.
  */
-int ask(int (*fn)(const char *path, char *answer, size_t size), const char *path, unsigned limit_ms,
-	char *ret_answer);
+errint_t ask(int (*fn)(const char *path, char *answer, size_t size), const char *path,
+	     unsigned limit_ms, char *ret_answer);
 
 /* open(2), close-on-exec, of a file that is asked about and not read: one that were read through
  * the page cache could not be mapped by programs meanwhile. */

@@ -16,12 +16,12 @@ struct command_option {
 };
 
 struct command {
-	const char *name;     /* as typed: "daxfuse list", "mkfs.daxfuse" */
-	const char *usage;    /* what follows the options: "DEVICE" */
-	const char *summary;  /* one line */
+	const char *name;                     /* as typed: "daxfuse list", "mkfs.daxfuse" */
+	const char *usage;                    /* what follows the options: "DEVICE" */
+	const char *summary;                  /* one line */
 	const struct command_option *options; /* ends with .name == NULL */
-	const char *details;  /* more for --help, may be NULL */
-	int usage_status;     /* exit status of a wrong command line */
+	const char *details;                  /* more for --help, may be NULL */
+	int usage_status;                     /* exit status of a wrong command line */
 };
 
 /*
@@ -31,8 +31,8 @@ struct command {
  */
 int command_next(const struct command *command, int argc, char **argv);
 /* Say what is wrong with the command line, and exit. */
-__attribute__((noreturn, format(printf, 2, 3))) void
-command_misused(const struct command *command, const char *format, ...);
+__attribute__((noreturn, format(printf, 2, 3))) void command_misused(const struct command *command,
+								     const char *format, ...);
 /* Check the number of operands. */
 void command_operands(const struct command *command, int argc, int least, int most);
 

@@ -11,6 +11,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/crc.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/geometry.h"
 #include "daxfuse/media/volume.h"
 #include "command.h"
@@ -84,7 +85,7 @@ static void add_bytes(struct json_object *object, const char *key, const void *b
 	add_text(object, key, text ? text : "");
 }
 
-static int load(const struct dump *d, void *dst, uint64_t offset, size_t length)
+static errint_t load(const struct dump *d, void *dst, uint64_t offset, size_t length)
 {
 	if (!pmem_contains(d->pm, offset, length))
 		return -ERANGE;
@@ -93,7 +94,7 @@ static int load(const struct dump *d, void *dst, uint64_t offset, size_t length)
 
 /* ---- superblocks, journals ------------------------------------------------ */
 
-static int dump_super(struct dump *d, uint64_t number)
+static errint_t dump_super(struct dump *d, uint64_t number)
 {
 	struct dxf_super super;
 	char uuid[37];
@@ -105,7 +106,8 @@ static int dump_super(struct dump *d, uint64_t number)
 	add_truth(d->out, "crc_right", super.crc == super_crc(&super));
 	add_int(d->out, "version", super.version);
 	add_text(d->out, "uuid", uuid);
-	add_bytes(d->out, "label", super.label, strnlen((const char *)super.label, sizeof(super.label)));
+	add_bytes(d->out, "label", super.label,
+		  strnlen((const char *)super.label, sizeof(super.label)));
 	add_int(d->out, "compat", super.compat);
 	add_int(d->out, "ro_compat", super.ro_compat);
 	add_int(d->out, "incompat", super.incompat);
@@ -132,7 +134,8 @@ static struct json_object *journal_ops(const char *ops, uint32_t bytes)
 	struct json_object *array = json_object_new_array();
 	struct dxf_journal_op op;
 
-	for (uint64_t at = 0; bytes - at >= sizeof(op) && at < bytes; at += sizeof(op) + op.length) {
+	for (uint64_t at = 0; bytes - at >= sizeof(op) && at < bytes;
+	     at += sizeof(op) + op.length) {
 		struct json_object *object = json_object_new_object();
 
 		memcpy(&op, ops + at, sizeof(op));
@@ -146,7 +149,7 @@ static struct json_object *journal_ops(const char *ops, uint32_t bytes)
 	return array;
 }
 
-static int one_journal(struct dump *d, uint64_t number, struct json_object *object)
+static errint_t one_journal(struct dump *d, uint64_t number, struct json_object *object)
 {
 	uint64_t offset = d->super.journal_offset + number * DXF_JOURNAL_SIZE;
 	CLEANUP_FREE char *ops = NULL;
@@ -178,14 +181,14 @@ static int one_journal(struct dump *d, uint64_t number, struct json_object *obje
 	return 0;
 }
 
-static int dump_journal(struct dump *d, uint64_t number)
+static errint_t dump_journal(struct dump *d, uint64_t number)
 {
 	if (number >= d->super.journal_count)
 		return -ERANGE;
 	return one_journal(d, number, d->out);
 }
 
-static int dump_journals(struct dump *d, uint64_t number)
+static errint_t dump_journals(struct dump *d, uint64_t number)
 {
 	struct json_object *array = json_object_new_array();
 	int err = 0;
@@ -205,7 +208,7 @@ static int dump_journals(struct dump *d, uint64_t number)
 static const char *const states[] = { "free", "data", "broken", "inodes", "system", "nonsense" };
 enum { NONSENSE = 5 };
 
-static int dump_units(struct dump *d, uint64_t number)
+static errint_t dump_units(struct dump *d, uint64_t number)
 {
 	uint64_t count[NONSENSE + 1] = { 0 }, blocks = 0, word, bitmap[8];
 
@@ -233,12 +236,12 @@ static void add_bits(struct json_object *object, const char *key, const uint64_t
 
 	for (unsigned w = 0; w < count; w++)
 		for (uint64_t left = words[w]; left; left &= left - 1)
-			json_object_array_add(array, json_object_new_uint64(base + w * 64 +
-									    bits_first(left)));
+			json_object_array_add(
+				array, json_object_new_uint64(base + w * 64 + bits_first(left)));
 	json_object_object_add(object, key, array);
 }
 
-static int dump_unit(struct dump *d, uint64_t number)
+static errint_t dump_unit(struct dump *d, uint64_t number)
 {
 	uint64_t word, bitmap[8];
 	int err;
@@ -260,7 +263,7 @@ static int dump_unit(struct dump *d, uint64_t number)
 
 /* ---- inodes --------------------------------------------------------------- */
 
-static int chunk_offset(struct dump *d, uint64_t number, uint64_t *ret_offset)
+static errint_t chunk_offset(struct dump *d, uint64_t number, uint64_t *ret_offset)
 {
 	int err;
 
@@ -272,7 +275,7 @@ static int chunk_offset(struct dump *d, uint64_t number, uint64_t *ret_offset)
 	return err;
 }
 
-static int dump_chunk(struct dump *d, uint64_t number)
+static errint_t dump_chunk(struct dump *d, uint64_t number)
 {
 	struct dxf_chunk chunk;
 	uint64_t offset;
@@ -296,8 +299,10 @@ static struct json_object *entry_json(uint64_t index, uint64_t entry)
 
 	add_int(object, "index", index);
 	add_int(object, "offset", entry & DXF_ENTRY_OFFSET);
-	add_text(object, "kind", entry & DXF_ENTRY_TABLE ? "table" :
-		 entry & DXF_ENTRY_UNIT ? "unit" : "block");
+	add_text(object, "kind",
+		 entry & DXF_ENTRY_TABLE  ? "table"
+		 : entry & DXF_ENTRY_UNIT ? "unit"
+					  : "block");
 	add_int(object, "written", entry & DXF_ENTRY_WRITTEN);
 	return object;
 }
@@ -316,7 +321,8 @@ static struct json_object *entries_json(const void *words, unsigned count)
 	return array;
 }
 
-static int load_inode(struct dump *d, uint64_t number, struct dxf_inode *inode, uint64_t *ret_offset)
+static errint_t load_inode(struct dump *d, uint64_t number, struct dxf_inode *inode,
+			   uint64_t *ret_offset)
 {
 	uint64_t offset;
 	int err = chunk_offset(d, number / DXF_CHUNK_INODES, &offset);
@@ -351,7 +357,7 @@ static void add_owner(struct json_object *out, const struct dxf_inode *inode)
 	add_int(out, "xattr_bytes", inode->xattr_bytes);
 }
 
-static int dump_inode(struct dump *d, uint64_t number)
+static errint_t dump_inode(struct dump *d, uint64_t number)
 {
 	static const char *const formats[] = { "inline", "direct", "table" };
 	struct dxf_inode inode;
@@ -366,22 +372,23 @@ static int dump_inode(struct dump *d, uint64_t number)
 	add_int(d->out, "ino", inode.ino);
 	add_int(d->out, "generation", inode.generation);
 	add_owner(d->out, &inode);
-	add_text(d->out, "data_format", inode.data_format <= DXF_DATA_TABLE ?
-		 formats[inode.data_format] : "nonsense");
+	add_text(d->out, "data_format",
+		 inode.data_format <= DXF_DATA_TABLE ? formats[inode.data_format] : "nonsense");
 	add_int(d->out, "table_level", inode.table_level);
 	if (inode.data_format == DXF_DATA_INLINE)
 		add_bytes(d->out, "data", inode.data, MIN(inode.size, (uint64_t)DXF_INLINE_MAX));
 	else
 		json_object_object_add(d->out, "entries_of_data",
-				       entries_json(inode.data, inode.data_format == DXF_DATA_TABLE ?
-						    1 : DXF_DIRECT_COUNT));
+				       entries_json(inode.data, inode.data_format == DXF_DATA_TABLE
+									? 1
+									: DXF_DIRECT_COUNT));
 	if (inode.xattr_bytes > DXF_XATTR_INLINE)
 		json_object_object_add(d->out, "entries_of_xattrs",
 				       entries_json(inode.xattr, DXF_XATTR_INLINE / 8));
 	return 0;
 }
 
-static int load_xattrs(struct dump *d, const struct dxf_inode *inode, char *blob)
+static errint_t load_xattrs(struct dump *d, const struct dxf_inode *inode, char *blob)
 {
 	int err = 0;
 
@@ -398,7 +405,7 @@ static int load_xattrs(struct dump *d, const struct dxf_inode *inode, char *blob
 	return err;
 }
 
-static int dump_xattrs(struct dump *d, uint64_t number)
+static errint_t dump_xattrs(struct dump *d, uint64_t number)
 {
 	struct json_object *array = json_object_new_array();
 	CLEANUP_FREE char *blob = calloc(1, DXF_XATTR_MAX);
@@ -433,7 +440,7 @@ static int dump_xattrs(struct dump *d, uint64_t number)
 
 /* ---- blocks --------------------------------------------------------------- */
 
-static int dump_table(struct dump *d, uint64_t number)
+static errint_t dump_table(struct dump *d, uint64_t number)
 {
 	uint64_t table[DXF_TABLE_COUNT];
 	int err = load(d, table, number, sizeof(table));
@@ -443,7 +450,7 @@ static int dump_table(struct dump *d, uint64_t number)
 	return err;
 }
 
-static int dump_bucket(struct dump *d, uint64_t number)
+static errint_t dump_bucket(struct dump *d, uint64_t number)
 {
 	struct json_object *array = json_object_new_array();
 	struct dxf_bucket bucket;
@@ -473,12 +480,13 @@ static int dump_bucket(struct dump *d, uint64_t number)
 		add_int(object, "slots", slot->slots);
 		add_int(object, "tag", bucket.tag[i]);
 		add_bytes(object, "name", text,
-			  MIN((size_t)slot->name_length, (size_t)((const char *)(&bucket + 1) - text)));
+			  MIN((size_t)slot->name_length,
+			      (size_t)((const char *)(&bucket + 1) - text)));
 	}
 	return 0;
 }
 
-static int dump_quotas(struct dump *d, uint64_t number)
+static errint_t dump_quotas(struct dump *d, uint64_t number)
 {
 	struct json_object *array = json_object_new_array();
 	int err = 0;
@@ -510,11 +518,11 @@ static const struct kind {
 	int (*dump)(struct dump *d, uint64_t number);
 	int numbers; /* 1: needs one, 0: takes none, -1: may have one, else 0 */
 } kinds[] = {
-	{ "super", dump_super, -1 },    { "journal", dump_journal, 1 },
+	{ "super", dump_super, -1 },      { "journal", dump_journal, 1 },
 	{ "journals", dump_journals, 0 }, { "units", dump_units, 0 },
-	{ "unit", dump_unit, 1 },       { "chunk", dump_chunk, 1 },
-	{ "inode", dump_inode, 1 },     { "xattrs", dump_xattrs, 1 },
-	{ "table", dump_table, 1 },     { "bucket", dump_bucket, 1 },
+	{ "unit", dump_unit, 1 },         { "chunk", dump_chunk, 1 },
+	{ "inode", dump_inode, 1 },       { "xattrs", dump_xattrs, 1 },
+	{ "table", dump_table, 1 },       { "bucket", dump_bucket, 1 },
 	{ "quotas", dump_quotas, 0 },
 };
 

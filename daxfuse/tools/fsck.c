@@ -131,8 +131,9 @@ static void print_human(const char *path, const struct check_result *result, boo
 		printf("%llu journal records %s\n", (unsigned long long)result->records,
 		       repair ? "replayed" : "wait for a mount");
 	printf("%s: %s, %llu files in %llu directories, %s of %s used\n", path,
-	       !result->found ? "clean" :
-	       result->found == result->repaired ? "repaired" : "has errors",
+	       !result->found                      ? "clean"
+	       : result->found == result->repaired ? "repaired"
+						   : "has errors",
 	       (unsigned long long)(result->inodes - result->directories),
 	       (unsigned long long)result->directories, size, of);
 	if (result->found > result->repaired)
@@ -214,8 +215,8 @@ int main(int argc, char **argv)
 	command_operands(&command, argc, 1, 1);
 	if (dry && check_options.repair)
 		command_misused(&command, "-n and a repair exclude each other");
-	err = pool_open_device(argv[optind], -1, check_options.repair ? DEVICE_WRITE : DEVICE_READ, &dev,
-			  &error);
+	err = pool_open_device(argv[optind], -1, check_options.repair ? DEVICE_WRITE : DEVICE_READ,
+			       &dev, &error);
 	if (err) {
 		report_device_error(command.name, argv[optind], err, &error);
 		return EXIT_FAILED;

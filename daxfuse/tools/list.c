@@ -28,7 +28,7 @@ static const struct command command = {
 struct entry {
 	const struct device_info *info;
 	struct signature signature;
-	bool readable;        /* the signature is known */
+	bool readable;         /* the signature is known */
 	char mountpoint[4096]; /* empty: not mounted */
 };
 

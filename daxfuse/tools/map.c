@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/format.h"
 #include "daxfuse/ioctl.h"
 #include "ask.h"
@@ -29,10 +30,11 @@ static const struct command command = {
 	.usage = "FILE",
 	.summary = "Show where the bytes of a file lie on the device (JSON, in bytes).",
 	.options = options,
-	.details = "\"mapped\": what programs have mapped directly just now (libdaxmap), and why not huge;\n"
-		   "\"direct\" in it: whether they may, or what is in the way.\n"
-		   "\"unit\": the extent consists of whole, aligned 2 MiB units.\n"
-		   "\"unwritten\": it is allocated and reads as zeroes.",
+	.details =
+		"\"mapped\": what programs have mapped directly just now (libdaxmap), and why not huge;\n"
+		"\"direct\" in it: whether they may, or what is in the way.\n"
+		"\"unit\": the extent consists of whole, aligned 2 MiB units.\n"
+		"\"unwritten\": it is allocated and reads as zeroes.",
 	.usage_status = 1,
 };
 
@@ -43,7 +45,7 @@ struct extents {
 	struct json_object *mapped; /* what DXF_IOC_MAPPED says */
 };
 
-static int append(struct extents *extents, const struct dxf_ioc_extents *portion)
+static errint_t append(struct extents *extents, const struct dxf_ioc_extents *portion)
 {
 	if (portion->count > DXF_IOC_EXTENT_COUNT)
 		return -EPROTO;
@@ -61,7 +63,7 @@ static int append(struct extents *extents, const struct dxf_ioc_extents *portion
 	return 0;
 }
 
-static int read_mapped(int fd, struct extents *extents)
+static errint_t read_mapped(int fd, struct extents *extents)
 {
 	CLEANUP_FREE struct dxf_ioc_mapped *mapped = calloc(1, sizeof(*mapped));
 
@@ -74,7 +76,7 @@ static int read_mapped(int fd, struct extents *extents)
 	return extents->mapped ? 0 : -EPROTO;
 }
 
-static int read_extents(const char *path, struct extents *extents)
+static errint_t read_extents(const char *path, struct extents *extents)
 {
 	CLEANUP_FREE struct dxf_ioc_extents *portion = calloc(1, sizeof(*portion));
 	CLEANUP_FD int fd = open_past_cache(path, O_RDONLY | O_NONBLOCK);
@@ -195,11 +197,14 @@ static void print_direct(struct json_object *mapped)
 		const char *word, *text;
 	} reasons[] = {
 		{ "never", "the mount has dax=never; mount it with dax=auto" },
-		{ "flag", "the mount has dax=inode, and the file no DAX flag; set it (chattr +x) while the file "
-			  "is open nowhere, or mount with dax=auto" },
-		{ "kernel", "before Linux 6.6 the file needs the DAX flag; set it (chattr +x) while the file is "
-			    "open nowhere, or mount with dax=always" },
-		{ "cached", "others read it through the page cache; it can be mapped when they have closed it" },
+		{ "flag",
+		  "the mount has dax=inode, and the file no DAX flag; set it (chattr +x) while the file "
+		  "is open nowhere, or mount with dax=auto" },
+		{ "kernel",
+		  "before Linux 6.6 the file needs the DAX flag; set it (chattr +x) while the file is "
+		  "open nowhere, or mount with dax=always" },
+		{ "cached",
+		  "others read it through the page cache; it can be mapped when they have closed it" },
 	};
 	const char *word = json_object_get_string(json_object_object_get(mapped, "direct"));
 
@@ -272,9 +277,9 @@ int map_main(int argc, char **argv)
 	err = read_extents(argv[optind], &extents);
 	if (err)
 		report_failure("daxfuse", argv[optind], err, "cannot be mapped",
-			       err == -ENOTTY || err == -EINVAL ?
-				       "name a regular file on a mount of daxfuse" :
-				       "");
+			       err == -ENOTTY || err == -EINVAL
+				       ? "name a regular file on a mount of daxfuse"
+				       : "");
 	else if (human) {
 		print_human(argv[optind], &extents);
 		print_mapped(extents.mapped);

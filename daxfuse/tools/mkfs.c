@@ -130,8 +130,7 @@ static void print_result(const char *path, struct device *dev)
 
 	if (signature_read(dev, &signature) || signature.kind != SIGNATURE_POOL)
 		return;
-	printf("%s: pool of %s\n", path,
-	       human_size(signature.super.pool_size, size, sizeof(size)));
+	printf("%s: pool of %s\n", path, human_size(signature.super.pool_size, size, sizeof(size)));
 	printf("UUID: %s\n", signature.uuid);
 	if (*signature.label)
 		printf("label: %s\n", signature.label);

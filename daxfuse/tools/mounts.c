@@ -87,8 +87,8 @@ static void cut_end(char *path)
 {
 	size_t length = strlen(path);
 
-	while (length > 1 && (path[length - 1] == '/' ||
-			      (path[length - 1] == '.' && path[length - 2] == '/')))
+	while (length > 1 &&
+	       (path[length - 1] == '/' || (path[length - 1] == '.' && path[length - 2] == '/')))
 		path[--length] = '\0';
 }
 
@@ -117,8 +117,7 @@ static char *resolve_parent(const char *path)
 		return realpath(copy, NULL);
 	*slash = '\0';
 	parent = realpath(slash == copy ? "/" : copy, NULL);
-	if (!parent ||
-	    asprintf(&result, "%s/%s", strcmp(parent, "/") ? parent : "", slash + 1) < 0)
+	if (!parent || asprintf(&result, "%s/%s", strcmp(parent, "/") ? parent : "", slash + 1) < 0)
 		return NULL;
 	return result;
 }

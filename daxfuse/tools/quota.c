@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/ioctl.h"
 #include "command.h"
 #include "report.h"
@@ -68,7 +69,7 @@ static void print_human(const struct dxf_ioc_quota *quota)
 	       human_size(quota->bytes, used, sizeof(used)), limit, quota->inodes, inodes);
 }
 
-static int show_all(int fd, bool human)
+static errint_t show_all(int fd, bool human)
 {
 	CLEANUP_JSON struct json_object *list = json_object_new_array();
 	struct dxf_ioc_quota quota = { .project = 1 };
@@ -91,7 +92,7 @@ static int show_all(int fd, bool human)
 	return 0;
 }
 
-static int show_one(int fd, uint32_t project, bool human)
+static errint_t show_one(int fd, uint32_t project, bool human)
 {
 	CLEANUP_JSON struct json_object *object = NULL;
 	struct dxf_ioc_quota quota = { .project = project };
@@ -108,7 +109,7 @@ static int show_one(int fd, uint32_t project, bool human)
 	return 0;
 }
 
-static int set_limits(int fd, uint32_t project, const struct request *request)
+static errint_t set_limits(int fd, uint32_t project, const struct request *request)
 {
 	struct dxf_ioc_quota quota = { .project = project };
 
@@ -122,7 +123,7 @@ static int set_limits(int fd, uint32_t project, const struct request *request)
 	return ioctl(fd, DXF_IOC_QUOTA_SET, &quota) < 0 ? -errno : 0;
 }
 
-static int assign(int fd, uint32_t project)
+static errint_t assign(int fd, uint32_t project)
 {
 	struct fsxattr attr;
 
@@ -133,7 +134,7 @@ static int assign(int fd, uint32_t project)
 	return ioctl(fd, FS_IOC_FSSETXATTR, &attr) < 0 ? -errno : 0;
 }
 
-static int run(const char *path, const char *project_text, const struct request *request)
+static errint_t run(const char *path, const char *project_text, const struct request *request)
 {
 	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
 	bool set = request->set_bytes || request->set_inodes;
@@ -187,9 +188,9 @@ int quota_main(int argc, char **argv)
 	err = run(argv[optind], argv[optind + 1], &request);
 	if (err)
 		report_failure("daxfuse", argv[optind], err, "quota",
-			       err == -EPERM  ? "setting limits needs root" :
-			       err == -ENOENT ? "daxfuse quota PATH shows the projects" :
-			       err == -ENOTTY ? "name a path on a mount of daxfuse" :
-						"");
+			       err == -EPERM    ? "setting limits needs root"
+			       : err == -ENOENT ? "daxfuse quota PATH shows the projects"
+			       : err == -ENOTTY ? "name a path on a mount of daxfuse"
+						: "");
 	return err ? 1 : 0;
 }

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/format.h"
 #include "daxfuse/ioctl.h"
 #include "ask.h"
@@ -29,9 +30,11 @@ static const struct command_option options[] = {
 static const struct command command = {
 	.name = "daxfuse realign",
 	.usage = "FILE|FOLDER",
-	.summary = "Gather files of 2 MiB or more into whole 2 MiB units, as far as there are free ones.",
+	.summary =
+		"Gather files of 2 MiB or more into whole 2 MiB units, as far as there are free ones.",
 	.options = options,
-	.details = "Files may be in use. It stays within the mount, and can be stopped at any time.",
+	.details =
+		"Files may be in use. It stays within the mount, and can be stopped at any time.",
 	.usage_status = 1,
 };
 
@@ -68,13 +71,14 @@ static void keep_rate(const struct run *run)
 		       seconds_since(&run->started);
 
 	if (ahead > 0) {
-		struct timespec pause = { (time_t)ahead, (long)((ahead - (double)(time_t)ahead) * 1e9) };
+		struct timespec pause = { (time_t)ahead,
+					  (long)((ahead - (double)(time_t)ahead) * 1e9) };
 
 		nanosleep(&pause, NULL);
 	}
 }
 
-static int realign_file(struct run *run, const char *path)
+static errint_t realign_file(struct run *run, const char *path)
 {
 	CLEANUP_FD int fd = open_past_cache(path, O_RDONLY | O_NOATIME);
 	struct dxf_ioc_realign request = { 0 };
@@ -106,13 +110,14 @@ static void visit(struct run *run, const FTSENT *entry)
 		err = -entry->fts_errno;
 	if (err && err != -ENOENT) { /* it may have gone since it was listed */
 		report_failure("daxfuse", entry->fts_path, err, "cannot be realigned",
-			       err == -ENOTTY ? "it is not on a mount of daxfuse" :
-			       err == -EBADF || err == -EPERM || err == -EACCES ? "run as root" : "");
+			       err == -ENOTTY ? "it is not on a mount of daxfuse"
+			       : err == -EBADF || err == -EPERM || err == -EACCES ? "run as root"
+										  : "");
 		run->errors++;
 	}
 }
 
-static int walk(struct run *run, char *path)
+static errint_t walk(struct run *run, char *path)
 {
 	char *paths[] = { path, NULL };
 	FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
@@ -135,7 +140,8 @@ static void print_run(const struct run *run)
 		fprintf(stderr, "\r\033[K");
 	if (run->human) {
 		printf("%llu files of 2 MiB or more: %s gathered into whole units, %s left for lack of "
-		       "free ones\n", (unsigned long long)run->files,
+		       "free ones\n",
+		       (unsigned long long)run->files,
 		       human_size(run->moved * DXF_UNIT_SIZE, moved, sizeof(moved)),
 		       human_size(run->left * DXF_UNIT_SIZE, left, sizeof(left)));
 		return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How the tools print: failures with what to do about them, JSON, sizes for people. */
 #include "report.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -49,7 +50,7 @@ const char *human_size(uint64_t bytes, char *buf, size_t size)
 	return buf;
 }
 
-int parse_size(const char *text, uint64_t *ret_bytes)
+errint_t parse_size(const char *text, uint64_t *ret_bytes)
 {
 	static const char suffixes[] = "KMGTPE";
 	unsigned long long value;

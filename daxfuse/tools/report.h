@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/pmem/device.h"
 
 /* "PROGRAM: OBJECT: WHAT: errno text", and ADVICE on a line of its own. err: a
@@ -25,7 +26,7 @@ const char *human_size(uint64_t bytes, char *buf, size_t size);
 #define HUMAN_SIZE 24
 
 /* A size as people type it: 4096, 512K, 1G, 2T (powers of 1024). -EINVAL, -ERANGE. */
-int parse_size(const char *text, uint64_t *ret_bytes);
+errint_t parse_size(const char *text, uint64_t *ret_bytes);
 
 static inline void cleanup_json(struct json_object **object)
 {

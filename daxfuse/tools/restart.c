@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/ioctl.h"
 #include "command.h"
 #include "mounts.h"
@@ -17,9 +18,11 @@
 static const struct command command = {
 	.name = "daxfuse restart",
 	.usage = "MOUNTPOINT",
-	.summary = "Replace a running daemon by the installed binary; programs notice a pause only.",
-	.details = "The new binary is asked first whether it can take over; if not, nothing happens.\n"
-		   "Prints what serves afterwards, as JSON.",
+	.summary =
+		"Replace a running daemon by the installed binary; programs notice a pause only.",
+	.details =
+		"The new binary is asked first whether it can take over; if not, nothing happens.\n"
+		"Prints what serves afterwards, as JSON.",
 	.usage_status = 1,
 };
 
@@ -47,7 +50,7 @@ static int64_t number(struct json_object *mount, const char *key)
 	return json_object_object_get_ex(mount, key, &value) ? json_object_get_int64(value) : -1;
 }
 
-static int starts_of(int fd, int64_t *ret_starts)
+static errint_t starts_of(int fd, int64_t *ret_starts)
 {
 	struct json_object *root = NULL, *mount = mount_status(fd, &root);
 	int err = mount ? 0 : -errno;
@@ -75,7 +78,7 @@ static void print_server(int fd)
 
 /* A request that is made now is answered by the old process, or by the new one as
  * soon as it is there: asking is waiting. */
-static int wait_for_new(int fd, int64_t before)
+static errint_t wait_for_new(int fd, int64_t before)
 {
 	const struct timespec pause = { .tv_nsec = 5000000 };
 	int64_t starts = before;

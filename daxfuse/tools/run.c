@@ -11,6 +11,7 @@
 #include "daxfuse/base/cleanup.h"
 #include "command.h"
 #include "report.h"
+#include "daxfuse/base/errint.h"
 
 enum { OPTION_VERBOSE = 'v' };
 
@@ -22,7 +23,8 @@ static const struct command_option options[] = {
 static const struct command command = {
 	.name = "daxfuse run",
 	.usage = "[--] PROGRAM [ARGUMENTS]",
-	.summary = "Run a program whose shared mappings of files on a mount are mappings of the device.",
+	.summary =
+		"Run a program whose shared mappings of files on a mount are mappings of the device.",
 	.options = options,
 	.details = "By LD_PRELOAD: programs that are static or set-user-ID are not changed. Files\n"
 		   "that can't be mapped directly are mapped by the kernel, as ever; -v says why.",
@@ -49,12 +51,13 @@ static char *find_preload(void)
 	return NULL;
 }
 
-static int set_preload(const char *preload)
+static errint_t set_preload(const char *preload)
 {
 	const char *before = getenv("LD_PRELOAD");
 	CLEANUP_FREE char *value = NULL;
 
-	if (asprintf(&value, "%s%s%s", preload, before && *before ? ":" : "", before ? before : "") < 0)
+	if (asprintf(&value, "%s%s%s", preload, before && *before ? ":" : "",
+		     before ? before : "") < 0)
 		return -ENOMEM;
 	return setenv("LD_PRELOAD", value, 1) ? -errno : 0;
 }
@@ -64,7 +67,7 @@ static int set_preload(const char *preload)
  * before that. Ours may: the calls that it takes go on to the runtime's own functions. Said by the
  * environment, as it is for the program's children, too, which may be built so when it is not.
  */
-static int allow_before_asan(void)
+static errint_t allow_before_asan(void)
 {
 	static const char option[] = "verify_asan_link_order";
 	const char *before = getenv("ASAN_OPTIONS");
@@ -72,7 +75,8 @@ static int allow_before_asan(void)
 
 	if (before && strstr(before, option))
 		return 0;
-	if (asprintf(&value, "%s%s%s=0", before ? before : "", before && *before ? ":" : "", option) < 0)
+	if (asprintf(&value, "%s%s%s=0", before ? before : "", before && *before ? ":" : "",
+		     option) < 0)
 		return -ENOMEM;
 	return setenv("ASAN_OPTIONS", value, 1) ? -errno : 0;
 }

@@ -17,6 +17,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/media/volume.h"
 
 /* Every signature that libblkid knows lies within these. */
@@ -36,7 +37,7 @@ static void take_super(const struct dxf_super *super, struct signature *signatur
 	snprintf(signature->label, sizeof(signature->label), "%.64s", (const char *)super->label);
 }
 
-static int peek_super(const struct device *dev, uint64_t offset, struct dxf_super *ret_super)
+static errint_t peek_super(const struct device *dev, uint64_t offset, struct dxf_super *ret_super)
 {
 	int err = device_peek(dev, offset, ret_super, sizeof(*ret_super));
 
@@ -88,8 +89,8 @@ static bool find_pool(const struct device *dev, struct signature *signature)
 	return signature->kind == SIGNATURE_POOL;
 }
 
-static int copy_part(const struct device *dev, uint64_t offset, uint64_t length, int to,
-		     bool *ret_data)
+static errint_t copy_part(const struct device *dev, uint64_t offset, uint64_t length, int to,
+			  bool *ret_data)
 {
 	CLEANUP_FREE char *buf = malloc(STEP);
 
@@ -114,7 +115,7 @@ static int copy_part(const struct device *dev, uint64_t offset, uint64_t length,
 	return 0;
 }
 
-static int copy_ends(const struct device *dev, int *ret_fd, bool *ret_data)
+static errint_t copy_ends(const struct device *dev, int *ret_fd, bool *ret_data)
 {
 	uint64_t size = device_info(dev)->size;
 	uint64_t head = MIN(HEAD_SIZE, size), tail = MIN(TAIL_SIZE, size - head);
@@ -175,7 +176,7 @@ static bool find_foreign(int fd, struct signature *signature)
 
 /* A spare superblock counts only where nothing else has been put since: others
  * leave the end of the device as it was. */
-int signature_read(struct device *dev, struct signature *ret_signature)
+errint_t signature_read(struct device *dev, struct signature *ret_signature)
 {
 	struct signature signature = { .kind = SIGNATURE_BLANK };
 	CLEANUP_FD int fd = -1;
@@ -195,8 +196,8 @@ int signature_read(struct device *dev, struct signature *ret_signature)
 	return 0;
 }
 
-int signature_of(const char *path, struct signature *ret_signature,
-		 struct device_info *ret_info, struct device_error *ret_error)
+errint_t signature_of(const char *path, struct signature *ret_signature,
+		      struct device_info *ret_info, struct device_error *ret_error)
 {
 	struct device *dev;
 	int err;

@@ -6,6 +6,7 @@
 #ifndef DAXFUSE_TOOLS_SIGNATURE_H
 #define DAXFUSE_TOOLS_SIGNATURE_H
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/format.h"
 #include "daxfuse/pmem/device.h"
 
@@ -18,8 +19,8 @@ enum signature_kind {
 
 struct signature {
 	enum signature_kind kind;
-	char type[64];          /* "daxfuse", "xfs", ...; empty if none */
-	char uuid[37];          /* text; empty if none */
+	char type[64]; /* "daxfuse", "xfs", ...; empty if none */
+	char uuid[37]; /* text; empty if none */
 	char label[65];
 	struct dxf_super super; /* POOL: one valid copy, if state is 0 */
 	bool spare;             /* POOL: the first copy is damaged */
@@ -27,11 +28,11 @@ struct signature {
 };
 
 /* Look at an open device (DEVICE_NO_LOCK suffices). */
-int signature_read(struct device *dev, struct signature *ret_signature);
+errint_t signature_read(struct device *dev, struct signature *ret_signature);
 
 /* Open the device at path for a look, and close it. Fills ret_error on failure. */
-int signature_of(const char *path, struct signature *ret_signature,
-		 struct device_info *ret_info, struct device_error *ret_error);
+errint_t signature_of(const char *path, struct signature *ret_signature,
+		      struct device_info *ret_info, struct device_error *ret_error);
 
 /* "holds an xfs filesystem", for messages. */
 const char *signature_text(const struct signature *signature, char *buf, size_t size);

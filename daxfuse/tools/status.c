@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/ioctl.h"
 #include "ask.h"
 #include "command.h"
@@ -34,7 +35,7 @@ static const struct command command = {
 /* One of many must not hold up the others; a user that asks for one alone can wait. */
 enum { LIMIT_OF_ALL_MS = 2000, LIMIT_MS = 10000 };
 
-static int fetch(const char *path, char *text, size_t size)
+static errint_t fetch(const char *path, char *text, size_t size)
 {
 	CLEANUP_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	CLEANUP_FREE struct dxf_ioc_status *status = calloc(1, sizeof(*status));
@@ -48,7 +49,7 @@ static int fetch(const char *path, char *text, size_t size)
 	return 0;
 }
 
-static int read_status(const char *path, unsigned limit_ms, struct json_object **ret_object)
+static errint_t read_status(const char *path, unsigned limit_ms, struct json_object **ret_object)
 {
 	struct json_object *object;
 	char text[ASK_MAX];
@@ -82,8 +83,8 @@ static int report(const char *path, int err)
 
 	report_failure("daxfuse", path, err,
 		       foreign ? "does not lie on a mount of daxfuse" : "does not tell its status",
-		       foreign ? "findmnt -t fuse.daxfuse shows the mounts" :
-				 "check that its daemon runs: findmnt -T PATH");
+		       foreign ? "findmnt -t fuse.daxfuse shows the mounts"
+			       : "check that its daemon runs: findmnt -T PATH");
 	return 1;
 }
 
@@ -183,10 +184,12 @@ static void print_refused(struct json_object *mappings)
 	static const struct {
 		const char *key, *text;
 	} reasons[] = {
-		{ "mode", "requests for files that may not be mapped directly: mount with dax=auto, or set the "
-			  "DAX flag; daxfuse map -u FILE says which" },
-		{ "cached", "requests for files that are read through the page cache: open them for reading and "
-			    "writing, or close them elsewhere; daxfuse map -u FILE" },
+		{ "mode",
+		  "requests for files that may not be mapped directly: mount with dax=auto, or set the "
+		  "DAX flag; daxfuse map -u FILE says which" },
+		{ "cached",
+		  "requests for files that are read through the page cache: open them for reading and "
+		  "writing, or close them elsewhere; daxfuse map -u FILE" },
 	};
 	struct json_object *refused = json_object_object_get(mappings, "refused");
 

@@ -15,6 +15,7 @@
 #include "command.h"
 #include "mounts.h"
 #include "report.h"
+#include "daxfuse/base/errint.h"
 
 static const struct command_option options[] = {
 	{ 'w', "wait", NULL, "return only when the daemon has let go of the device" },
@@ -34,7 +35,7 @@ static const struct command command = {
 	.usage_status = 1,
 };
 
-static int run_fusermount(const char *mountpoint, bool lazy)
+static errint_t run_fusermount(const char *mountpoint, bool lazy)
 {
 	pid_t child = fork();
 	int status;
@@ -55,7 +56,7 @@ static int run_fusermount(const char *mountpoint, bool lazy)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 127 ? -ENOENT : -EBUSY;
 }
 
-static int unmount(const char *mountpoint, bool lazy)
+static errint_t unmount(const char *mountpoint, bool lazy)
 {
 	if (umount2(mountpoint, (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) == 0)
 		return 0;
@@ -66,7 +67,7 @@ static int unmount(const char *mountpoint, bool lazy)
 
 /* Somebody who looked at it only, as the daemon itself does after a start, is gone in a
  * moment. */
-static int unmount_soon(const char *mountpoint, bool lazy)
+static errint_t unmount_soon(const char *mountpoint, bool lazy)
 {
 	const struct timespec pause = { .tv_nsec = 20000000 };
 	int err = unmount(mountpoint, lazy);

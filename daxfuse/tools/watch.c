@@ -23,6 +23,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/format.h"
 #include "daxfuse/ioctl.h"
 #include "ask.h"
@@ -42,10 +43,11 @@ static const struct command command = {
 	.usage = "MOUNTPOINT|FILE",
 	.summary = "Show what changes on a mount, one JSON object a line, until SIGTERM or SIGINT.",
 	.options = options,
-	.details = "A FILE of the mount does as well; it is not changed. Stores through direct\n"
-		   "mappings are seen, too. {\"what\": [\"all\"]}, which comes first, says: from now\n"
-		   "on nothing is missed, look at everything. It comes again when events were\n"
-		   "lost, and when the daemon was replaced.",
+	.details =
+		"A FILE of the mount does as well; it is not changed. Stores through direct\n"
+		"mappings are seen, too. {\"what\": [\"all\"]}, which comes first, says: from now\n"
+		"on nothing is missed, look at everything. It comes again when events were\n"
+		"lost, and when the daemon was replaced.",
 	.usage_status = 1,
 };
 
@@ -53,7 +55,7 @@ static const struct {
 	unsigned bit;
 	const char *name;
 } kinds[] = {
-	{ DXF_WATCH_DATA, "data" }, { DXF_WATCH_SIZE, "size" }, { DXF_WATCH_ATTR, "attr" },
+	{ DXF_WATCH_DATA, "data" },   { DXF_WATCH_SIZE, "size" }, { DXF_WATCH_ATTR, "attr" },
 	{ DXF_WATCH_NAMES, "names" }, { DXF_WATCH_ALL, "all" },
 };
 
@@ -74,8 +76,11 @@ static bool is_utf8(const char *text)
 	const unsigned char *at = (const unsigned char *)text;
 
 	while (*at) {
-		unsigned more = *at < 0x80 ? 0 : *at >= 0xc2 && *at < 0xe0 ? 1 :
-				*at >= 0xe0 && *at < 0xf0 ? 2 : *at >= 0xf0 && *at < 0xf5 ? 3 : 9;
+		unsigned more = *at < 0x80                  ? 0
+				: *at >= 0xc2 && *at < 0xe0 ? 1
+				: *at >= 0xe0 && *at < 0xf0 ? 2
+				: *at >= 0xf0 && *at < 0xf5 ? 3
+							    : 9;
 		/* neither a longer form than needed, nor a surrogate, nor beyond the last one */
 		bool wrong = more == 9 || (*at == 0xe0 && at[1] < 0xa0) ||
 			     (*at == 0xed && at[1] > 0x9f) || (*at == 0xf0 && at[1] < 0x90) ||
@@ -111,9 +116,11 @@ static bool find_path(const struct watch *w, const struct dxf_ioc_event *event, 
 		struct inode_handle handle;
 		char room[sizeof(struct inode_handle)];
 	} name = { .handle = {
-		.head = { .handle_bytes = sizeof(name.handle.words), .handle_type = 0x81 },
-		.words = { (uint32_t)(event->ino >> 32), (uint32_t)event->ino, event->generation },
-	} };
+			   .head = { .handle_bytes = sizeof(name.handle.words),
+				     .handle_type = 0x81 },
+			   .words = { (uint32_t)(event->ino >> 32), (uint32_t)event->ino,
+				      event->generation },
+		   } };
 	CLEANUP_FD int fd = -1;
 	char link[64];
 	ssize_t n;
@@ -151,8 +158,9 @@ static void print_json(const struct watch *w, const struct dxf_ioc_event *event,
 	}
 	if (event->ino && event->length) {
 		json_object_object_add(o, "offset", json_object_new_uint64(event->offset));
-		json_object_object_add(o, "length", event->length == to_end ? NULL :
-				       json_object_new_uint64(event->length));
+		json_object_object_add(
+			o, "length",
+			event->length == to_end ? NULL : json_object_new_uint64(event->length));
 	}
 	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_NOSLASHESCAPE));
 }
@@ -205,7 +213,7 @@ static void print_event(const struct watch *w, const struct dxf_ioc_event *event
 
 /* ---- watching ------------------------------------------------------------------------ */
 
-static int call(int fd, unsigned long request, void *argument)
+static errint_t call(int fd, unsigned long request, void *argument)
 {
 	int result;
 
@@ -215,13 +223,13 @@ static int call(int fd, unsigned long request, void *argument)
 	return result < 0 ? -errno : 0;
 }
 
-static int flush_lines(void)
+static errint_t flush_lines(void)
 {
 	return fflush(stdout) ? -errno : 0;
 }
 
 /* From now on nothing is missed; the reader must look at all that was before. */
-static int begin(const struct watch *w)
+static errint_t begin(const struct watch *w)
 {
 	int err = call(w->fd, DXF_IOC_WATCH, NULL);
 
@@ -232,7 +240,7 @@ static int begin(const struct watch *w)
 }
 
 /* All that had changed when it began. */
-static int look(struct watch *w)
+static errint_t look(struct watch *w)
 {
 	static struct dxf_ioc_watch answer;
 	int err;
@@ -275,7 +283,7 @@ static bool has_reader(const struct watch *w)
 	return poll(&out, 1, stopping ? 0 : (int)w->interval) <= 0 || !(out.revents & POLLERR);
 }
 
-static int watch(struct watch *w)
+static errint_t watch(struct watch *w)
 {
 	bool last = false;
 	int err;
@@ -289,15 +297,15 @@ static int watch(struct watch *w)
 	return err;
 }
 
-static int open_place(struct watch *w)
+static errint_t open_place(struct watch *w)
 {
 	struct stat st;
 
 	if (stat(w->place, &st) < 0)
 		return -errno;
 	w->dev = st.st_dev;
-	w->fd = S_ISDIR(st.st_mode) ? open(w->place, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) :
-				      open_past_cache(w->place, O_RDONLY | O_NONBLOCK);
+	w->fd = S_ISDIR(st.st_mode) ? open(w->place, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
+				    : open_past_cache(w->place, O_RDONLY | O_NONBLOCK);
 	return w->fd < 0 ? -errno : 0;
 }
 

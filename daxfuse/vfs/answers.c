@@ -152,8 +152,8 @@ void answers_replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t resul
 		mark_executed(slot, result);
 }
 
-void answers_settle(struct vfs_answers *a,
-		    void (*settle)(void *arg, const struct vfs_answer *lost), void *arg)
+void answers_settle(struct vfs_answers *a, void (*settle)(void *arg, const struct vfs_answer *lost),
+		    void *arg)
 {
 	for (unsigned i = 0; i < VFS_ANSWERS; i++) {
 		struct vfs_answer *slot = &a->slot[i];

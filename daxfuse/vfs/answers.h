@@ -31,20 +31,20 @@ struct vfs_answer {
 	uint64_t other_node; /* and of those that are about two */
 	int64_t result;      /* if executed */
 	uint32_t opcode;
-	uint32_t life;       /* of the process that took it last */
-	uint32_t executed;   /* its transaction has been committed */
-	uint32_t crashes;    /* serving processes that crashed while they had it */
-	uint64_t choice;     /* answer_choose(); 0: none */
+	uint32_t life;     /* of the process that took it last */
+	uint32_t executed; /* its transaction has been committed */
+	uint32_t crashes;  /* serving processes that crashed while they had it */
+	uint64_t choice;   /* answer_choose(); 0: none */
 	uint64_t reserved;
 };
 
 /* This process's view of the slots. */
 struct vfs_answers {
-	struct vfs_answer *slot;    /* VFS_ANSWERS of them */
-	uint32_t life;              /* of this process */
-	bool crashed;               /* the last one's death was its own doing */
-	pthread_mutex_t lock;       /* of all slots that are not in use */
-	bool in_use[VFS_ANSWERS];   /* belongs to a thread of this process */
+	struct vfs_answer *slot;  /* VFS_ANSWERS of them */
+	uint32_t life;            /* of this process */
+	bool crashed;             /* the last one's death was its own doing */
+	pthread_mutex_t lock;     /* of all slots that are not in use */
+	bool in_use[VFS_ANSWERS]; /* belongs to a thread of this process */
 };
 
 void answers_open(struct vfs_answers *a, struct vfs_answer *slots, uint32_t life, bool crashed);
@@ -83,7 +83,7 @@ void answers_replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t resul
  * their programs were killed; settle() is called for each: if it had been executed, the asker does
  * not know of its effect. The slot is free after that, not before.
  */
-void answers_settle(struct vfs_answers *a,
-		    void (*settle)(void *arg, const struct vfs_answer *lost), void *arg);
+void answers_settle(struct vfs_answers *a, void (*settle)(void *arg, const struct vfs_answer *lost),
+		    void *arg);
 
 #endif

@@ -7,18 +7,19 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
-int vfs_getattr(struct vfs *v, uint64_t ino, struct fs_attr *ret_attr)
+errint_t vfs_getattr(struct vfs *v, uint64_t ino, struct fs_attr *ret_attr)
 {
 	return fs_getattr(v->config.fs, ino, ret_attr);
 }
 
-int vfs_statfs(struct vfs *v, uint64_t ino, struct fs_statfs *ret_statfs)
+errint_t vfs_statfs(struct vfs *v, uint64_t ino, struct fs_statfs *ret_statfs)
 {
 	return fs_statfs(v->config.fs, ino, ret_statfs);
 }
 
-int vfs_get_xflags(struct vfs *v, uint64_t ino, struct fs_xflags *ret_xflags)
+errint_t vfs_get_xflags(struct vfs *v, uint64_t ino, struct fs_xflags *ret_xflags)
 {
 	return fs_get_xflags(v->config.fs, ino, ret_xflags);
 }
@@ -68,7 +69,7 @@ ssize_t vfs_listxattr(struct vfs *v, const struct vfs_request *request, uint64_t
  * A caller who is not in the file's group loses sgid by setting its ACL, as with chmod(2). The
  * kernel says so in a flag that libfuse does not hand on.
  */
-static int drop_sgid(struct vfs *v, const struct vfs_request *request, uint64_t ino)
+static errint_t drop_sgid(struct vfs *v, const struct vfs_request *request, uint64_t ino)
 {
 	struct fs_setattr set = { .valid = FS_SET_MODE };
 	struct fs_attr attr;
@@ -81,8 +82,8 @@ static int drop_sgid(struct vfs *v, const struct vfs_request *request, uint64_t 
 	return fs_setattr(v->config.fs, ino, &set, &attr);
 }
 
-int vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, const char *name,
-		 const void *value, size_t size, int flags)
+errint_t vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+		      const char *name, const void *value, size_t size, int flags)
 {
 	int64_t result;
 	int err = 0;
@@ -93,14 +94,16 @@ int vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 		err = drop_sgid(v, request, ino);
 	if (!err) {
 		do {
-			err = fs_setxattr(v->config.fs, &request->who, ino, name, value, size, flags);
+			err = fs_setxattr(v->config.fs, &request->who, ino, name, value, size,
+					  flags);
 		} while (vfs_reclaims(v, err));
 	}
 	vfs_note(v, ino, DXF_WATCH_ATTR, 0, 0);
 	return err;
 }
 
-int vfs_removexattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, const char *name)
+errint_t vfs_removexattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+			 const char *name)
 {
 	int64_t result;
 	int err;
@@ -114,12 +117,12 @@ int vfs_removexattr(struct vfs *v, const struct vfs_request *request, uint64_t i
 
 /* ---- quotas, the label ----------------------------------------------------------------- */
 
-int vfs_quota_get(struct vfs *v, uint32_t project, struct fs_quota *ret_quota)
+errint_t vfs_quota_get(struct vfs *v, uint32_t project, struct fs_quota *ret_quota)
 {
 	return fs_quota_get(v->config.fs, project, ret_quota);
 }
 
-int vfs_quota_set(struct vfs *v, uint32_t project, uint64_t block_limit, uint64_t inode_limit)
+errint_t vfs_quota_set(struct vfs *v, uint32_t project, uint64_t block_limit, uint64_t inode_limit)
 {
 	return fs_quota_set(v->config.fs, project, block_limit, inode_limit);
 }
@@ -142,7 +145,7 @@ static int take_lower_quota(const struct fs_quota *quota, void *arg)
 	return 0;
 }
 
-int vfs_quota_next(struct vfs *v, uint32_t project, struct fs_quota *ret_quota)
+errint_t vfs_quota_next(struct vfs *v, uint32_t project, struct fs_quota *ret_quota)
 {
 	struct next_quota next = { .from = project };
 	int err = fs_quota_list(v->config.fs, take_lower_quota, &next);
@@ -154,7 +157,7 @@ int vfs_quota_next(struct vfs *v, uint32_t project, struct fs_quota *ret_quota)
 	return err;
 }
 
-int vfs_set_label(struct vfs *v, const char *label)
+errint_t vfs_set_label(struct vfs *v, const char *label)
 {
 	return fs_set_label(v->config.fs, label);
 }

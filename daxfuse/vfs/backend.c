@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The filesystem as the mapping engine sees it (map/backend.h). */
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 /* From here on a unit that lies in blocks is worth a whole one (as core's growth). */
 enum { WORTH_A_UNIT = 64 * 4096 };
@@ -25,7 +26,7 @@ static uint64_t id(void *file)
 	return ino_of(file);
 }
 
-static int size(void *file, uint64_t *ret_size)
+static errint_t size(void *file, uint64_t *ret_size)
 {
 	struct fs_attr attr;
 	int err = fs_getattr(fs_of(file), ino_of(file), &attr);
@@ -37,7 +38,7 @@ static int size(void *file, uint64_t *ret_size)
 
 /*
  * Core says what is in the file; a unit that is mapped whole goes on behind the end of the
- * file, where it holds zeroes (prepare_end() in clients/layout.c) and belongs to nobody else.
+ * file, where it holds zeroes (prepare_end_locked() in clients/layout.c) and is nobody else's.
  */
 static void add_rest_of_unit(struct vfs_file *file, const struct fs_iomap *map, uint64_t length,
 			     struct map_extent *extent)
@@ -52,10 +53,11 @@ static void add_rest_of_unit(struct vfs_file *file, const struct fs_iomap *map, 
 }
 
 /* Bytes that lie in the inode get a block of their own: these can't be mapped. */
-static int iomap(void *file, uint64_t offset, uint64_t length, struct map_extent *ret_extent)
+static errint_t iomap(void *file, uint64_t offset, uint64_t length, struct map_extent *ret_extent)
 {
 	static const enum map_extent_kind kinds[] = {
-		[FS_IOMAP_HOLE] = MAP_HOLE, [FS_IOMAP_UNWRITTEN] = MAP_UNWRITTEN,
+		[FS_IOMAP_HOLE] = MAP_HOLE,
+		[FS_IOMAP_UNWRITTEN] = MAP_UNWRITTEN,
 		[FS_IOMAP_MAPPED] = MAP_MAPPED,
 	};
 	struct fs_iomap map;
@@ -70,23 +72,26 @@ static int iomap(void *file, uint64_t offset, uint64_t length, struct map_extent
 	if (err)
 		return err;
 	*ret_extent = (struct map_extent){
-		kinds[map.kind], map.file_offset, map.length, map.device_offset,
+		kinds[map.kind],
+		map.file_offset,
+		map.length,
+		map.device_offset,
 	};
 	add_rest_of_unit(file, &map, length, ret_extent);
 	return 0;
 }
 
-static int allocate(void *file, uint64_t offset, uint64_t length)
+static errint_t allocate(void *file, uint64_t offset, uint64_t length)
 {
 	return fs_map_allocate(fs_of(file), ino_of(file), offset, length);
 }
 
-static int promote(void *file, uint64_t offset)
+static errint_t promote(void *file, uint64_t offset)
 {
 	return fs_map_promote(fs_of(file), ino_of(file), offset);
 }
 
-static int zero(void *file, uint64_t offset, uint64_t length)
+static errint_t zero(void *file, uint64_t offset, uint64_t length)
 {
 	return fs_map_zero(fs_of(file), ino_of(file), offset, length);
 }
@@ -98,7 +103,8 @@ bool vfs_is_worth_a_unit(struct vfs_file *file, uint64_t unit)
 	for (uint64_t at = unit; at < unit + MAP_UNIT_SIZE && used < WORTH_A_UNIT;) {
 		struct fs_iomap map;
 
-		if (fs_iomap(file->vfs->config.fs, file->ino, at, unit + MAP_UNIT_SIZE - at, &map) ||
+		if (fs_iomap(file->vfs->config.fs, file->ino, at, unit + MAP_UNIT_SIZE - at,
+			     &map) ||
 		    !map.length)
 			return false;
 		used += map.kind == FS_IOMAP_HOLE ? 0 : map.length;
@@ -112,7 +118,7 @@ static bool is_worth(void *file, uint64_t offset)
 	return vfs_is_worth_a_unit(file, offset);
 }
 
-static int touch(void *file)
+static errint_t touch(void *file)
 {
 	return fs_map_touch(fs_of(file), ino_of(file));
 }

@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
@@ -65,7 +66,7 @@ struct vfs_file *vfs_file_find(struct vfs *v, uint64_t ino)
 	return file;
 }
 
-static int make_file(struct vfs *v, uint64_t ino, struct vfs_file **ret_file)
+static errint_t make_file(struct vfs *v, uint64_t ino, struct vfs_file **ret_file)
 {
 	struct vfs_file *file = calloc(1, sizeof(*file));
 	int err;
@@ -92,7 +93,7 @@ static int make_file(struct vfs *v, uint64_t ino, struct vfs_file **ret_file)
 	return 0;
 }
 
-int vfs_file_get(struct vfs *v, uint64_t ino, struct vfs_file **ret_file)
+errint_t vfs_file_get(struct vfs *v, uint64_t ino, struct vfs_file **ret_file)
 {
 	struct vfs_file *file;
 	int err = 0;

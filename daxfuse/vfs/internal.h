@@ -13,23 +13,24 @@
 
 #include "daxfuse/base/bits.h"
 #include "mapped.h"
+#include "daxfuse/base/errint.h"
 
 enum { GATES = 1024, FILE_BUCKETS = 1024, FLUSHED_SLOTS = 1024 };
 
 struct vfs {
 	struct vfs_config config;
 	struct map_engine *engine;
-	uint64_t next_handle;            /* if it outlives nobody */
-	pthread_rwlock_t orphans;        /* read: one may be made; write: one is freed */
+	uint64_t next_handle;     /* if it outlives nobody */
+	pthread_rwlock_t orphans; /* read: one may be made; write: one is freed */
 	pthread_rwlock_t gate[GATES];
 	struct vfs_file *files[FILE_BUCKETS];
 	uint64_t flushed[FLUSHED_SLOTS]; /* inodes: flush_once() in modify.c */
 	void (*released)(void *arg, uint64_t handle);
 	void *released_arg;
 	atomic_uint watchers;
-	struct opens *opens;             /* opens.c */
-	bool may_cache;                  /* vfs_allow_auto() */
-	pthread_mutex_t watch_lock;      /* a leaf: watcher_list */
+	struct opens *opens;        /* opens.c */
+	bool may_cache;             /* vfs_allow_auto() */
+	pthread_mutex_t watch_lock; /* a leaf: watcher_list */
 	struct watcher *watcher_list;
 	struct map_hook hook;
 };
@@ -63,7 +64,7 @@ void vfs_files_for_each(struct vfs *v, void (*fn)(struct vfs_file *file, void *a
 
 /* ---- opens.c ---------------------------------------------------------------- */
 
-int opens_open(struct vfs *v);
+errint_t opens_open(struct vfs *v);
 /* Also after opens_open() has failed. */
 void opens_close(struct vfs *v);
 
@@ -99,7 +100,7 @@ bool vfs_is_recorded(struct vfs *v, uint64_t handle);
 unsigned kills_of(const struct vfs_request *request, const struct fs_attr *attr);
 /* The caller is about to change a file's bytes by other means than writing and truncating:
  * privileges that this takes away go, and the transport knows. */
-int drop_privileges(struct vfs *v, const struct vfs_request *request, uint64_t ino);
+errint_t drop_privileges(struct vfs *v, const struct vfs_request *request, uint64_t ino);
 
 /* ---- watch.c ---------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/map/map.h"
 #include "vfs.h"
 
@@ -17,15 +18,15 @@ struct vfs_file {
 	uint64_t ino; /* first: probes show it */
 	struct vfs *vfs;
 	struct map_file *map;
-	struct vfs_file *next;   /* in its bucket; under the gate */
-	atomic_uint refs;        /* mappers, and operations under way */
-	atomic_uint mappers;     /* of them: open views; the last one to go writes back */
-	pthread_mutex_t grow;    /* over every change of the size, and what belongs to it */
+	struct vfs_file *next; /* in its bucket; under the gate */
+	atomic_uint refs;      /* mappers, and operations under way */
+	atomic_uint mappers;   /* of them: open views; the last one to go writes back */
+	pthread_mutex_t grow;  /* over every change of the size, and what belongs to it */
 };
 
 /* The file of an inode, referenced, made if need be: it is mapped from now on. -ENODEV: no regular
  * file; -ENOMEM */
-int vfs_file_get(struct vfs *v, uint64_t ino, struct vfs_file **ret_file);
+errint_t vfs_file_get(struct vfs *v, uint64_t ino, struct vfs_file **ret_file);
 /* Only if it is mapped; else NULL. */
 struct vfs_file *vfs_file_find(struct vfs *v, uint64_t ino);
 void vfs_file_put(struct vfs_file *file);
@@ -45,7 +46,7 @@ bool vfs_reclaims(const struct vfs *v, ssize_t err);
  * had the file open since before read it through the transport's cache, or while this one does. If
  * it may once it may until it is released.
  */
-int vfs_may_map(struct vfs *v, const struct vfs_open_file *file, const struct fs_attr *attr);
+errint_t vfs_may_map(struct vfs *v, const struct vfs_open_file *file, const struct fs_attr *attr);
 struct fs *vfs_fs(const struct vfs *v);
 bool vfs_is_read_only(const struct vfs *v);
 /* As vfs_config.waiting(), for a thread that waits for a program outside of the engine. */

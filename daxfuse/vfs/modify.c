@@ -23,6 +23,7 @@
  */
 #include <linux/falloc.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
@@ -37,8 +38,8 @@ static void unhold_pieces(struct fs *fs, const struct map_change *change, unsign
 }
 
 /* Steps 1 and 2. */
-static int begin_change(struct vfs_file *file, enum map_change_kind kind, uint64_t offset, uint64_t length,
-		 struct map_change *ret_change)
+static errint_t begin_change(struct vfs_file *file, enum map_change_kind kind, uint64_t offset,
+			     uint64_t length, struct map_change *ret_change)
 {
 	struct fs *fs = file->vfs->config.fs;
 	int err = map_change_begin(file->map, kind, offset, length, ret_change);
@@ -57,7 +58,7 @@ static int begin_change(struct vfs_file *file, enum map_change_kind kind, uint64
 }
 
 /* Steps 4 and 5, after 3 has ended as err says. */
-static int end_change(struct vfs_file *file, struct map_change *change, int err)
+static errint_t end_change(struct vfs_file *file, struct map_change *change, int err)
 {
 	struct fs *fs = file->vfs->config.fs;
 	int failed;
@@ -79,12 +80,12 @@ static int end_change(struct vfs_file *file, struct map_change *change, int err)
 /* ---- growth --------------------------------------------------------------------------- */
 
 struct growth {
-	bool grows;        /* and the grow lock is held */
+	bool grows; /* and the grow lock is held */
 	uint64_t old_size;
 };
 
 /* A file that will end at `end`, if it ends before that now. */
-static int begin_growth(struct vfs_file *file, uint64_t end, struct growth *growth)
+static errint_t begin_growth(struct vfs_file *file, uint64_t end, struct growth *growth)
 {
 	struct fs *fs = file->vfs->config.fs;
 	struct fs_attr attr;
@@ -107,7 +108,7 @@ static int begin_growth(struct vfs_file *file, uint64_t end, struct growth *grow
 
 /* Also after a failure, which may have come after the growth: if the file has not grown,
  * nothing happens. */
-static int end_growth(struct vfs_file *file, const struct growth *growth)
+static errint_t end_growth(struct vfs_file *file, const struct growth *growth)
 {
 	int err;
 
@@ -132,7 +133,8 @@ static void gather_grown(struct vfs_file *file, uint64_t old_size, uint64_t size
 
 /* ---- attributes ----------------------------------------------------------------------- */
 
-static int shrink_file(struct vfs_file *file, const struct fs_setattr *set, struct fs_attr *ret_attr)
+static errint_t shrink_file(struct vfs_file *file, const struct fs_setattr *set,
+			    struct fs_attr *ret_attr)
 {
 	struct map_change change;
 	int err = fs_may_setattr(file->vfs->config.fs, file->ino, set);
@@ -141,11 +143,12 @@ static int shrink_file(struct vfs_file *file, const struct fs_setattr *set, stru
 		err = begin_change(file, MAP_CHANGE_TRUNCATE, set->size, MAP_TO_END, &change);
 	if (err)
 		return err;
-	return end_change(file, &change, fs_setattr(file->vfs->config.fs, file->ino, set, ret_attr));
+	return end_change(file, &change,
+			  fs_setattr(file->vfs->config.fs, file->ino, set, ret_attr));
 }
 
-static int grow_file(struct vfs_file *file, const struct fs_setattr *set, uint64_t old_size,
-		struct fs_attr *ret_attr)
+static errint_t grow_file(struct vfs_file *file, const struct fs_setattr *set, uint64_t old_size,
+			  struct fs_attr *ret_attr)
 {
 	struct fs *fs = file->vfs->config.fs;
 	int err = fs_setattr(fs, file->ino, set, ret_attr), failed = 0;
@@ -156,7 +159,8 @@ static int grow_file(struct vfs_file *file, const struct fs_setattr *set, uint64
 }
 
 /* The grow lock is held over both directions: the other one must not come between. */
-static int set_file_size(struct vfs_file *file, const struct fs_setattr *set, struct fs_attr *ret_attr)
+static errint_t set_file_size(struct vfs_file *file, const struct fs_setattr *set,
+			      struct fs_attr *ret_attr)
 {
 	struct fs *fs = file->vfs->config.fs;
 	struct fs_attr attr;
@@ -178,8 +182,8 @@ static int set_file_size(struct vfs_file *file, const struct fs_setattr *set, st
 	return err;
 }
 
-static int try_setattr(struct vfs *v, uint64_t ino, const struct fs_setattr *set,
-		       struct fs_attr *ret_attr)
+static errint_t try_setattr(struct vfs *v, uint64_t ino, const struct fs_setattr *set,
+			    struct fs_attr *ret_attr)
 {
 	struct vfs_file *file;
 	int err;
@@ -187,8 +191,8 @@ static int try_setattr(struct vfs *v, uint64_t ino, const struct fs_setattr *set
 	if (!(set->valid & FS_SET_SIZE))
 		return fs_setattr(v->config.fs, ino, set, ret_attr);
 	file = vfs_file_enter(v, ino);
-	err = file ? set_file_size(file, set, ret_attr) :
-		     fs_setattr(v->config.fs, ino, set, ret_attr);
+	err = file ? set_file_size(file, set, ret_attr)
+		   : fs_setattr(v->config.fs, ino, set, ret_attr);
 	vfs_file_leave(v, ino, file);
 	return err;
 }
@@ -205,8 +209,8 @@ static unsigned kills_sgid(struct vfs *v, const struct vfs_request *request, uin
 	return kills_of(request, &attr) & FS_WRITE_KILL_SGID ? FS_SET_KILL_SGID : 0;
 }
 
-int vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
-		const struct fs_setattr *set, struct fs_attr *ret_attr)
+errint_t vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+		     const struct fs_setattr *set, struct fs_attr *ret_attr)
 {
 	struct fs_setattr all = *set;
 	int err;
@@ -222,7 +226,7 @@ int vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 	return err;
 }
 
-int vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags)
+errint_t vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags)
 {
 	struct vfs_file *file = vfs_file_enter(v, ino);
 	struct fs_attr old;
@@ -246,8 +250,8 @@ static uint64_t end_of(uint64_t offset, uint64_t length)
 
 /* The end of both writers: n is their result, of length. A failure may have filled holes that
  * somebody reads zeroes of. */
-static ssize_t end_write(struct vfs_file *file, const struct growth *growth, uint64_t offset, uint64_t length,
-		     ssize_t n)
+static ssize_t end_write(struct vfs_file *file, const struct growth *growth, uint64_t offset,
+			 uint64_t length, ssize_t n)
 {
 	int err = end_growth(file, growth);
 
@@ -309,8 +313,9 @@ static unsigned kills_of_write(struct vfs *v, const struct vfs_request *request,
 	return kills_of(request, &attr);
 }
 
-ssize_t vfs_write(struct vfs *v, const struct vfs_request *request, const struct vfs_open_file *file,
-		  const void *buf, size_t length, uint64_t offset, unsigned flags)
+ssize_t vfs_write(struct vfs *v, const struct vfs_request *request,
+		  const struct vfs_open_file *file, const void *buf, size_t length, uint64_t offset,
+		  unsigned flags)
 {
 	uint32_t mode = 0;
 	unsigned kills;
@@ -333,7 +338,7 @@ ssize_t vfs_write(struct vfs *v, const struct vfs_request *request, const struct
 	return n;
 }
 
-static ssize_t try_copy_range(struct vfs *v, const struct fs_request *request, uint64_t in, 
+static ssize_t try_copy_range(struct vfs *v, const struct fs_request *request, uint64_t in,
 			      uint64_t in_offset, uint64_t out, uint64_t out_offset, size_t length)
 {
 	struct vfs_file *file = vfs_file_enter(v, out);
@@ -374,8 +379,8 @@ ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_
 
 /* ---- fallocate ------------------------------------------------------------------------ */
 
-static int punch_file(struct vfs_file *file, const struct fs_request *request, int mode,
-		      uint64_t offset, uint64_t length)
+static errint_t punch_file(struct vfs_file *file, const struct fs_request *request, int mode,
+			   uint64_t offset, uint64_t length)
 {
 	struct map_change change;
 	int err = begin_change(file, MAP_CHANGE_PUNCH, offset, length, &change);
@@ -383,13 +388,14 @@ static int punch_file(struct vfs_file *file, const struct fs_request *request, i
 	if (err)
 		return err;
 	return end_change(file, &change,
-			  fs_fallocate(file->vfs->config.fs, request, file->ino, mode, offset, length));
+			  fs_fallocate(file->vfs->config.fs, request, file->ino, mode, offset,
+				       length));
 }
 
 /* Collapse and insert build the whole file anew, and change its size: a thread that zeroes behind
  * the end must not have looked at it before. */
-static int shift_file(struct vfs_file *file, const struct fs_request *request, int mode, uint64_t offset,
-		 uint64_t length)
+static errint_t shift_file(struct vfs_file *file, const struct fs_request *request, int mode,
+			   uint64_t offset, uint64_t length)
 {
 	struct map_change change;
 	int err;
@@ -398,13 +404,14 @@ static int shift_file(struct vfs_file *file, const struct fs_request *request, i
 	err = begin_change(file, MAP_CHANGE_MOVE, 0, MAP_TO_END, &change);
 	if (!err)
 		err = end_change(file, &change,
-			  fs_fallocate(file->vfs->config.fs, request, file->ino, mode, offset, length));
+				 fs_fallocate(file->vfs->config.fs, request, file->ino, mode,
+					      offset, length));
 	unlock_mutex(LOCK_GROW, &file->grow);
 	return err;
 }
 
-static int reserve_range(struct vfs_file *file, const struct fs_request *request, int mode,
-			 uint64_t offset, uint64_t length)
+static errint_t reserve_range(struct vfs_file *file, const struct fs_request *request, int mode,
+			      uint64_t offset, uint64_t length)
 {
 	struct growth growth = { false, 0 };
 	uint64_t grown = mode & FALLOC_FL_KEEP_SIZE ? 0 : end_of(offset, length);
@@ -421,8 +428,8 @@ static int reserve_range(struct vfs_file *file, const struct fs_request *request
 
 enum { SHIFTS = FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE };
 
-static int try_fallocate(struct vfs *v, const struct fs_request *request, uint64_t ino, int mode,
-			 uint64_t offset, uint64_t length)
+static errint_t try_fallocate(struct vfs *v, const struct fs_request *request, uint64_t ino,
+			      int mode, uint64_t offset, uint64_t length)
 {
 	struct vfs_file *file = vfs_file_enter(v, ino);
 	int err = file ? fs_may_fallocate(v->config.fs, ino, mode, offset, length) : 0;
@@ -439,8 +446,8 @@ static int try_fallocate(struct vfs *v, const struct fs_request *request, uint64
 	return err;
 }
 
-static int fallocate_once(struct vfs *v, const struct vfs_request *request, uint64_t ino, int mode,
-			  uint64_t offset, uint64_t length)
+static errint_t fallocate_once(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+			       int mode, uint64_t offset, uint64_t length)
 {
 	int64_t result;
 	int err;
@@ -458,8 +465,8 @@ static int fallocate_once(struct vfs *v, const struct vfs_request *request, uint
 	return err;
 }
 
-int vfs_fallocate(struct vfs *v, const struct vfs_request *request, uint64_t ino, int mode,
-		  uint64_t offset, uint64_t length)
+errint_t vfs_fallocate(struct vfs *v, const struct vfs_request *request, uint64_t ino, int mode,
+		       uint64_t offset, uint64_t length)
 {
 	int err = fallocate_once(v, request, ino, mode, offset, length);
 
@@ -473,7 +480,7 @@ int vfs_fallocate(struct vfs *v, const struct vfs_request *request, uint64_t ino
 /* ---- realigning ----------------------------------------------------------------------- */
 
 /* One unit at a time: a mapper that begins with the file waits for the one under way. */
-int vfs_promote(struct vfs *v, uint64_t ino, uint64_t offset)
+errint_t vfs_promote(struct vfs *v, uint64_t ino, uint64_t offset)
 {
 	struct vfs_file *file = vfs_file_enter(v, ino);
 	int err = file ? map_promote(file->map, offset) : fs_map_promote(v->config.fs, ino, offset);
@@ -482,7 +489,7 @@ int vfs_promote(struct vfs *v, uint64_t ino, uint64_t offset)
 	return err;
 }
 
-int vfs_realign(struct vfs *v, uint64_t ino, uint64_t *offset, bool *ret_moved)
+errint_t vfs_realign(struct vfs *v, uint64_t ino, uint64_t *offset, bool *ret_moved)
 {
 	struct vfs_file *file = vfs_file_enter(v, ino);
 	bool found;
@@ -508,7 +515,7 @@ int vfs_realign(struct vfs *v, uint64_t ino, uint64_t *offset, bool *ret_moved)
 /* ---- fsync ---------------------------------------------------------------------------- */
 
 /* All that a file has on the device. */
-static int flush_file(struct vfs *v, uint64_t ino)
+static errint_t flush_file(struct vfs *v, uint64_t ino)
 {
 	const struct pmem *pm = fs_pmem(v->config.fs);
 	uint64_t at = 0, steps = 0;
@@ -536,7 +543,7 @@ static int flush_file(struct vfs *v, uint64_t ino)
  * died: lines of theirs may be in the caches still. So the first fsync of a file flushes all of it,
  * and likewise the next one of a file whose place in `flushed` another file has taken meanwhile.
  */
-static int flush_once(struct vfs *v, uint64_t ino)
+static errint_t flush_once(struct vfs *v, uint64_t ino)
 {
 	uint64_t *slot = &v->flushed[ino % FLUSHED_SLOTS];
 	int err;
@@ -549,7 +556,7 @@ static int flush_once(struct vfs *v, uint64_t ino)
 	return err;
 }
 
-int vfs_fsync(struct vfs *v, uint64_t ino)
+errint_t vfs_fsync(struct vfs *v, uint64_t ino)
 {
 	struct vfs_file *file = vfs_file_find(v, ino);
 	int err = flush_once(v, ino), failed = 0;

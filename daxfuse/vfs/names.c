@@ -7,8 +7,9 @@
  * it, also of a failure, which may have come to a part.
  */
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
-int vfs_lookup(struct vfs *v, uint64_t parent, const char *name, struct fs_attr *ret_attr)
+errint_t vfs_lookup(struct vfs *v, uint64_t parent, const char *name, struct fs_attr *ret_attr)
 {
 	struct fs_attr attr;
 	int err = fs_lookup(v->config.fs, parent, name, &attr);
@@ -97,8 +98,8 @@ int vfs_symlink(struct vfs *v, const struct vfs_request *request, uint64_t paren
 	return err;
 }
 
-int vfs_link(struct vfs *v, const struct vfs_request *request, uint64_t ino, uint64_t parent,
-	     const char *name, struct fs_attr *ret_attr)
+errint_t vfs_link(struct vfs *v, const struct vfs_request *request, uint64_t ino, uint64_t parent,
+		  const char *name, struct fs_attr *ret_attr)
 {
 	int64_t result;
 	int err;
@@ -114,10 +115,10 @@ int vfs_link(struct vfs *v, const struct vfs_request *request, uint64_t ino, uin
 
 /* ---- removing and renaming ----------------------------------------------------------- */
 
-static int remove_name(struct vfs *v, const struct vfs_request *request, uint64_t parent,
-		       const char *name,
-		       int (*remove)(struct fs *fs, const struct fs_request *request,
-				     uint64_t parent, const char *name))
+static errint_t remove_name(struct vfs *v, const struct vfs_request *request, uint64_t parent,
+			    const char *name,
+			    errint_t (*remove)(struct fs *fs, const struct fs_request *request,
+					       uint64_t parent, const char *name))
 {
 	int64_t result;
 	uint64_t ino;
@@ -132,18 +133,20 @@ static int remove_name(struct vfs *v, const struct vfs_request *request, uint64_
 	return err;
 }
 
-int vfs_unlink(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name)
+errint_t vfs_unlink(struct vfs *v, const struct vfs_request *request, uint64_t parent,
+		    const char *name)
 {
 	return remove_name(v, request, parent, name, fs_unlink);
 }
 
-int vfs_rmdir(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name)
+errint_t vfs_rmdir(struct vfs *v, const struct vfs_request *request, uint64_t parent,
+		   const char *name)
 {
 	return remove_name(v, request, parent, name, fs_rmdir);
 }
 
-int vfs_rename(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
-	       uint64_t new_parent, const char *new_name, unsigned flags)
+errint_t vfs_rename(struct vfs *v, const struct vfs_request *request, uint64_t parent,
+		    const char *name, uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	uint64_t ino, replaced;
 	int64_t result;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
@@ -64,8 +65,8 @@ static unsigned way_to_open(const struct vfs *v, const struct fs_attr *attr, int
 	return how | (automatic ? OPEN_FOLLOWS : 0) | (attr->size ? 0 : OPEN_EMPTY);
 }
 
-static void fill_opened(struct vfs *v, struct vfs_answer *answer, const struct fs_attr *attr, int flags,
-			struct vfs_opened *ret_opened)
+static void fill_opened(struct vfs *v, struct vfs_answer *answer, const struct fs_attr *attr,
+			int flags, struct vfs_opened *ret_opened)
 {
 	bool touches = (flags & O_ACCMODE) != O_WRONLY && !(flags & O_NOATIME);
 	struct open_way way;
@@ -80,8 +81,8 @@ static void fill_opened(struct vfs *v, struct vfs_answer *answer, const struct f
 	};
 }
 
-static int truncate_opened(struct vfs *v, const struct vfs_request *request, uint64_t ino,
-			   bool kill_suidgid, struct fs_attr *attr)
+static errint_t truncate_opened(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+				bool kill_suidgid, struct fs_attr *attr)
 {
 	struct fs_setattr set = {
 		.valid = FS_SET_SIZE | (kill_suidgid ? FS_SET_KILL_SUIDGID : 0),
@@ -95,8 +96,8 @@ static int truncate_opened(struct vfs *v, const struct vfs_request *request, uin
 	return err;
 }
 
-int vfs_open_inode(struct vfs *v, const struct vfs_request *request, uint64_t ino, int flags,
-		   bool kill_suidgid, struct vfs_opened *ret_opened)
+errint_t vfs_open_inode(struct vfs *v, const struct vfs_request *request, uint64_t ino, int flags,
+			bool kill_suidgid, struct vfs_opened *ret_opened)
 {
 	struct fs_attr attr;
 	int err = fs_open(v->config.fs, ino, flags, &attr);
@@ -112,8 +113,8 @@ int vfs_open_inode(struct vfs *v, const struct vfs_request *request, uint64_t in
 }
 
 /* One that was just made. */
-static int open_made(struct vfs *v, const struct vfs_request *request, const struct fs_attr *made,
-		     int flags, struct vfs_opened *ret_opened)
+static errint_t open_made(struct vfs *v, const struct vfs_request *request,
+			  const struct fs_attr *made, int flags, struct vfs_opened *ret_opened)
 {
 	struct fs_attr attr;
 	int err = fs_open(v->config.fs, made->ino, O_RDONLY, &attr);
@@ -185,7 +186,7 @@ static bool keeps_cached_readers(struct vfs *v, uint64_t ino)
 	return vfs_cached_readers(v, ino);
 }
 
-int vfs_may_map(struct vfs *v, const struct vfs_open_file *file, const struct fs_attr *attr)
+errint_t vfs_may_map(struct vfs *v, const struct vfs_open_file *file, const struct fs_attr *attr)
 {
 	if (!S_ISREG(attr->mode) || (!attr->dax && vfs_dax(v) != FS_DAX_AUTO))
 		return -EOPNOTSUPP;

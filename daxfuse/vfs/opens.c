@@ -29,6 +29,7 @@
  * though in the rarest case nobody has it.
  */
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 #include <stdlib.h>
 
@@ -53,14 +54,14 @@ struct open_inode {
 
 struct opens {
 	struct vfs_open_table *table;
-	bool own;                        /* the table is nobody's but ours */
-	pthread_mutex_t places_lock;     /* free_place, table->used */
+	bool own;                    /* the table is nobody's but ours */
+	pthread_mutex_t places_lock; /* free_place, table->used */
 	uint32_t free_count;
 	uint32_t free_place[VFS_OPENS];
-	uint32_t turns[VFS_OPENS];       /* of a reader's inode when it was opened, or NEVER */
-	pthread_mutex_t lock[LOCKS];     /* of the buckets of its residue, and of: */
+	uint32_t turns[VFS_OPENS];   /* of a reader's inode when it was opened, or NEVER */
+	pthread_mutex_t lock[LOCKS]; /* of the buckets of its residue, and of: */
 	struct open_inode *bucket[BUCKETS];
-	uint32_t trusted[TRUSTED];       /* inodes, each at its residue */
+	uint32_t trusted[TRUSTED]; /* inodes, each at its residue */
 };
 
 /* ---- places ------------------------------------------------------------------------------ */
@@ -107,7 +108,8 @@ static struct vfs_open_record *find_record(struct opens *o, uint64_t handle)
 
 static pthread_mutex_t *lock_of(struct opens *o, uint64_t ino)
 {
-	_Static_assert(BUCKETS % LOCKS == 0 && TRUSTED % LOCKS == 0, "one lock for all of an inode");
+	_Static_assert(BUCKETS % LOCKS == 0 && TRUSTED % LOCKS == 0,
+		       "one lock for all of an inode");
 	return &o->lock[ino % LOCKS];
 }
 
@@ -329,7 +331,7 @@ bool vfs_is_recorded(struct vfs *v, uint64_t handle)
 /* ---- life ---------------------------------------------------------------------------------- */
 
 /* What earlier processes have left; before there are threads. */
-static int take_over_records(struct opens *o)
+static errint_t take_over_records(struct opens *o)
 {
 	for (uint32_t place = MIN(o->table->used, (uint32_t)VFS_OPENS); place; place--) {
 		const struct vfs_open_record *record = &o->table->record[place - 1];
@@ -351,7 +353,7 @@ static int take_over_records(struct opens *o)
 	return 0;
 }
 
-int opens_open(struct vfs *v)
+errint_t opens_open(struct vfs *v)
 {
 	struct opens *o = calloc(1, sizeof(*o));
 

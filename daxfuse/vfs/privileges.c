@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 unsigned kills_of(const struct vfs_request *request, const struct fs_attr *attr)
 {
@@ -16,7 +17,7 @@ unsigned kills_of(const struct vfs_request *request, const struct fs_attr *attr)
 }
 
 /* An earlier process may have taken them away, and died before it could say so. */
-int drop_privileges(struct vfs *v, const struct vfs_request *request, uint64_t ino)
+errint_t drop_privileges(struct vfs *v, const struct vfs_request *request, uint64_t ino)
 {
 	bool dropped = false;
 	struct fs_attr attr;

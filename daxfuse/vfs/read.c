@@ -7,8 +7,9 @@
  * out to be.
  */
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
-static int probe_piece(const struct vfs *v, const struct iovec *piece)
+static errint_t probe_piece(const struct vfs *v, const struct iovec *piece)
 {
 	const struct pmem *pm = fs_pmem(v->config.fs);
 	const char *p = piece->iov_base;
@@ -57,11 +58,11 @@ static ssize_t copy_guarded(const struct iovec *iov, int count, size_t bytes, vo
 	return (ssize_t)bytes;
 }
 
-static ssize_t read_pieces(struct vfs *v, uint64_t ino, uint64_t offset, size_t length, bool noatime,
-			   fs_emit emit, struct guarded *g)
+static ssize_t read_pieces(struct vfs *v, uint64_t ino, uint64_t offset, size_t length,
+			   bool noatime, fs_emit emit, struct guarded *g)
 {
-	return noatime ? fs_read_noatime(v->config.fs, ino, offset, length, emit, g) :
-			 fs_read(v->config.fs, ino, offset, length, emit, g);
+	return noatime ? fs_read_noatime(v->config.fs, ino, offset, length, emit, g)
+		       : fs_read(v->config.fs, ino, offset, length, emit, g);
 }
 
 ssize_t vfs_read(struct vfs *v, uint64_t ino, uint64_t offset, size_t length, bool noatime,
@@ -88,7 +89,7 @@ off_t vfs_seek(struct vfs *v, uint64_t ino, uint64_t offset, int whence)
 /* ---- extents ---------------------------------------------------------------------------- */
 
 /* Add a mapped piece, joined to the last extent if it continues that. -ENOSPC: there is no room. */
-static int add_extent(struct dxf_ioc_extents *e, const struct fs_iomap *map)
+static errint_t add_extent(struct dxf_ioc_extents *e, const struct fs_iomap *map)
 {
 	struct dxf_ioc_extent *last = e->count ? &e->extent[e->count - 1] : NULL;
 	uint64_t flags = (map->kind == FS_IOMAP_UNWRITTEN ? DXF_EXTENT_UNWRITTEN : 0) |
@@ -110,7 +111,7 @@ static int add_extent(struct dxf_ioc_extents *e, const struct fs_iomap *map)
 	return 0;
 }
 
-int vfs_extents(struct vfs *v, uint64_t ino, struct dxf_ioc_extents *e)
+errint_t vfs_extents(struct vfs *v, uint64_t ino, struct dxf_ioc_extents *e)
 {
 	struct fs_attr attr;
 	uint64_t at = e->start, steps = 0;

@@ -75,7 +75,8 @@ static void report_file(struct vfs *v, uint64_t ino, const struct vfs_file *file
 	add_survey(o, &survey);
 }
 
-static uint64_t counter_of(const struct vfs *v, uint64_t ino, const struct vfs_file *file, unsigned i)
+static uint64_t counter_of(const struct vfs *v, uint64_t ino, const struct vfs_file *file,
+			   unsigned i)
 {
 	if (!ino)
 		return map_engine_count(v->engine, i);

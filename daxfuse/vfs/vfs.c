@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The life of a vfs, and what belongs to no operation. */
 #include "internal.h"
+#include "daxfuse/base/errint.h"
 
 #include <stdlib.h>
 
@@ -21,7 +22,7 @@ static void init_locks(struct vfs *v)
 	pthread_mutex_init(&v->watch_lock, NULL);
 }
 
-int vfs_open(const struct vfs_config *config, struct vfs **ret_vfs)
+errint_t vfs_open(const struct vfs_config *config, struct vfs **ret_vfs)
 {
 	struct vfs *v = calloc(1, sizeof(*v));
 	int err;

@@ -19,6 +19,7 @@
 
 #include "answers.h"
 #include "opens.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/core/fs.h"
 #include "daxfuse/ioctl.h"
 
@@ -49,7 +50,7 @@ struct vfs_config {
 };
 
 /* The pool is mounted. -ENOMEM */
-int vfs_open(const struct vfs_config *config, struct vfs **ret_vfs);
+errint_t vfs_open(const struct vfs_config *config, struct vfs **ret_vfs);
 /* Nobody calls anything any more, and nothing is mapped. NULL is fine. */
 void vfs_close(struct vfs *v);
 
@@ -63,8 +64,8 @@ enum fs_dax_mode vfs_dax(const struct vfs *v);
 
 /* On whose behalf, and what an earlier process has made of it (answers.h). */
 struct vfs_request {
-	struct fs_request who;     /* who.once: answer_once() of answer */
-	bool privileged;           /* may do what root of this mount may */
+	struct fs_request who; /* who.once: answer_once() of answer */
+	bool privileged;       /* may do what root of this mount may */
 	bool (*is_member)(const struct vfs_request *request, uint32_t gid);
 	struct vfs_answer *answer; /* NULL: there is nothing that outlives us */
 	bool repeated;             /* an earlier process has had it */
@@ -73,19 +74,21 @@ struct vfs_request {
 /* ---- names ------------------------------------------------------------------------- */
 
 /* Of an inode that has no name: -ESTALE, it may be freed at any moment. */
-int vfs_lookup(struct vfs *v, uint64_t parent, const char *name, struct fs_attr *ret_attr);
+errint_t vfs_lookup(struct vfs *v, uint64_t parent, const char *name, struct fs_attr *ret_attr);
 int vfs_mknod(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
 	      uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr);
 int vfs_mkdir(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
 	      uint32_t mode, struct fs_attr *ret_attr);
 int vfs_symlink(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
 		const char *target, struct fs_attr *ret_attr);
-int vfs_link(struct vfs *v, const struct vfs_request *request, uint64_t ino, uint64_t parent,
-	     const char *name, struct fs_attr *ret_attr);
-int vfs_unlink(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name);
-int vfs_rmdir(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name);
-int vfs_rename(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
-	       uint64_t new_parent, const char *new_name, unsigned flags);
+errint_t vfs_link(struct vfs *v, const struct vfs_request *request, uint64_t ino, uint64_t parent,
+		  const char *name, struct fs_attr *ret_attr);
+errint_t vfs_unlink(struct vfs *v, const struct vfs_request *request, uint64_t parent,
+		    const char *name);
+errint_t vfs_rmdir(struct vfs *v, const struct vfs_request *request, uint64_t parent,
+		   const char *name);
+errint_t vfs_rename(struct vfs *v, const struct vfs_request *request, uint64_t parent,
+		    const char *name, uint64_t new_parent, const char *new_name, unsigned flags);
 ssize_t vfs_readlink(struct vfs *v, uint64_t ino, char *buf, size_t size);
 int vfs_readdir(struct vfs *v, uint64_t ino, uint64_t cookie,
 		int (*emit)(const struct fs_dirent *entry, void *arg), void *arg);
@@ -109,15 +112,15 @@ struct vfs_open_file {
 
 struct vfs_opened {
 	struct fs_attr attr;
-	uint64_t handle;  /* no other open file of this mount gets that number */
-	bool direct;      /* reads and writes go past the transport's cache */
-	bool keep_cache;  /* what that has of the file is good still */
+	uint64_t handle;   /* no other open file of this mount gets that number */
+	bool direct;       /* reads and writes go past the transport's cache */
+	bool keep_cache;   /* what that has of the file is good still */
 	bool only_appends; /* VFS_ONLY_APPENDS */
 };
 
 /* open(2)'s flags, O_TRUNC included; kill_suidgid: and that takes suid and sgid away. */
-int vfs_open_inode(struct vfs *v, const struct vfs_request *request, uint64_t ino, int flags,
-		   bool kill_suidgid, struct vfs_opened *ret_opened);
+errint_t vfs_open_inode(struct vfs *v, const struct vfs_request *request, uint64_t ino, int flags,
+			bool kill_suidgid, struct vfs_opened *ret_opened);
 /* The flags of one that was just made; its mode does not bind them. */
 int vfs_create(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
 	       uint32_t mode, int flags, struct vfs_opened *ret_opened);
@@ -152,22 +155,23 @@ void vfs_orphans_for_each(struct vfs *v, void (*fn)(void *arg, uint64_t ino, uin
 
 /* ---- attributes -------------------------------------------------------------------- */
 
-int vfs_getattr(struct vfs *v, uint64_t ino, struct fs_attr *ret_attr);
+errint_t vfs_getattr(struct vfs *v, uint64_t ino, struct fs_attr *ret_attr);
 /* -EBUSY, too: a mapping whose owner does not let go. */
-int vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
-		const struct fs_setattr *set, struct fs_attr *ret_attr);
-int vfs_statfs(struct vfs *v, uint64_t ino, struct fs_statfs *ret_statfs);
+errint_t vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+		     const struct fs_setattr *set, struct fs_attr *ret_attr);
+errint_t vfs_statfs(struct vfs *v, uint64_t ino, struct fs_statfs *ret_statfs);
 ssize_t vfs_getxattr(struct vfs *v, uint64_t ino, const char *name, void *value, size_t size);
 /* Names that begin with "trusted." are root's to see. size 0: only the length. */
 ssize_t vfs_listxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, char *list,
 		      size_t size);
 /* Setting an ACL takes sgid away from a caller who is not in the file's group, as chmod(2). */
-int vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, const char *name,
-		 const void *value, size_t size, int flags);
-int vfs_removexattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, const char *name);
-int vfs_get_xflags(struct vfs *v, uint64_t ino, struct fs_xflags *ret_xflags);
+errint_t vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+		      const char *name, const void *value, size_t size, int flags);
+errint_t vfs_removexattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+			 const char *name);
+errint_t vfs_get_xflags(struct vfs *v, uint64_t ino, struct fs_xflags *ret_xflags);
 /* -EBUSY: the DAX flag of a file that is mapped. */
-int vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags);
+errint_t vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags);
 
 /* ---- data --------------------------------------------------------------------------- */
 
@@ -183,37 +187,39 @@ enum {
 	VFS_WRITE_APPENDS = 2,      /* O_APPEND: offset is the end, as the transport knows it */
 };
 /* -EPERM, too: VFS_ONLY_APPENDS. */
-ssize_t vfs_write(struct vfs *v, const struct vfs_request *request, const struct vfs_open_file *file,
-		  const void *buf, size_t length, uint64_t offset, unsigned flags);
+ssize_t vfs_write(struct vfs *v, const struct vfs_request *request,
+		  const struct vfs_open_file *file, const void *buf, size_t length, uint64_t offset,
+		  unsigned flags);
 /* A call that moves or frees extents under a mapping waits for mappers that answer, up to a
  * second. */
-int vfs_fallocate(struct vfs *v, const struct vfs_request *request, uint64_t ino, int mode,
-		  uint64_t offset, uint64_t length);
+errint_t vfs_fallocate(struct vfs *v, const struct vfs_request *request, uint64_t ino, int mode,
+		       uint64_t offset, uint64_t length);
 ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_t in,
 		       uint64_t in_offset, const struct vfs_open_file *out, uint64_t out_offset,
 		       size_t length);
 off_t vfs_seek(struct vfs *v, uint64_t ino, uint64_t offset, int whence);
 /* Earlier stores through mappings are durable. */
-int vfs_fsync(struct vfs *v, uint64_t ino);
+errint_t vfs_fsync(struct vfs *v, uint64_t ino);
 
 /* ---- space -------------------------------------------------------------------------- */
 
 /* DXF_IOC_EXTENTS: from extents->start on. */
-int vfs_extents(struct vfs *v, uint64_t ino, struct dxf_ioc_extents *extents);
-int vfs_realign(struct vfs *v, uint64_t ino, uint64_t *offset, bool *ret_moved);
+errint_t vfs_extents(struct vfs *v, uint64_t ino, struct dxf_ioc_extents *extents);
+errint_t vfs_realign(struct vfs *v, uint64_t ino, uint64_t *offset, bool *ret_moved);
 /* Make the unit around offset a whole one, mapped or not. */
-int vfs_promote(struct vfs *v, uint64_t ino, uint64_t offset);
-int vfs_quota_get(struct vfs *v, uint32_t project, struct fs_quota *ret_quota);
-int vfs_quota_set(struct vfs *v, uint32_t project, uint64_t block_limit, uint64_t inode_limit);
+errint_t vfs_promote(struct vfs *v, uint64_t ino, uint64_t offset);
+errint_t vfs_quota_get(struct vfs *v, uint32_t project, struct fs_quota *ret_quota);
+errint_t vfs_quota_set(struct vfs *v, uint32_t project, uint64_t block_limit, uint64_t inode_limit);
 /* Of the lowest project from `project` on. -ENOENT: there is none. */
-int vfs_quota_next(struct vfs *v, uint32_t project, struct fs_quota *ret_quota);
-int vfs_set_label(struct vfs *v, const char *label);
+errint_t vfs_quota_next(struct vfs *v, uint32_t project, struct fs_quota *ret_quota);
+errint_t vfs_set_label(struct vfs *v, const char *label);
 
 /* ---- watching ------------------------------------------------------------------------ */
 
 /* DXF_IOC_WATCH, DXF_IOC_WATCH_READ. */
-int vfs_watch(struct vfs *v, const struct vfs_open_file *file);
-int vfs_watch_read(struct vfs *v, const struct vfs_open_file *file, struct dxf_ioc_watch *watch);
+errint_t vfs_watch(struct vfs *v, const struct vfs_open_file *file);
+errint_t vfs_watch_read(struct vfs *v, const struct vfs_open_file *file,
+			struct dxf_ioc_watch *watch);
 
 /* ---- reports ------------------------------------------------------------------------- */
 

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
@@ -36,14 +37,14 @@ struct watcher {
 	uint64_t generation;
 	unsigned count;
 	unsigned round; /* of them: the first so many are of the round under way */
-	bool all; /* events were lost */
+	bool all;       /* events were lost */
 	struct dxf_ioc_event event[EVENTS_MAX];
 };
 
 static uint64_t end_of_event(const struct dxf_ioc_event *event)
 {
-	return event->length > UINT64_MAX - event->offset ? UINT64_MAX :
-							    event->offset + event->length;
+	return event->length > UINT64_MAX - event->offset ? UINT64_MAX
+							  : event->offset + event->length;
 }
 
 /* a covers b, too; both have bytes, or the range of the one that has. */
@@ -120,7 +121,10 @@ bool vfs_is_watched(const struct vfs *v)
 void vfs_note(struct vfs *v, uint64_t ino, unsigned what, uint64_t offset, uint64_t length)
 {
 	const struct dxf_ioc_event event = {
-		.ino = ino, .what = what, .offset = offset, .length = length,
+		.ino = ino,
+		.what = what,
+		.offset = offset,
+		.length = length,
 	};
 
 	if (!vfs_is_watched(v))
@@ -160,7 +164,7 @@ static struct watcher *find_watcher_locked(struct vfs *v, uint64_t handle)
 	return w;
 }
 
-int vfs_watch(struct vfs *v, const struct vfs_open_file *file)
+errint_t vfs_watch(struct vfs *v, const struct vfs_open_file *file)
 {
 	struct watcher *w;
 
@@ -221,7 +225,8 @@ static void take_some_locked(struct watcher *w, struct dxf_ioc_watch *watch)
 		w->all = false;
 		watch->count = 1;
 		watch->event[0] = (struct dxf_ioc_event){
-			.what = DXF_WATCH_ALL, .length = UINT64_MAX,
+			.what = DXF_WATCH_ALL,
+			.length = UINT64_MAX,
 		};
 		return;
 	}
@@ -236,7 +241,7 @@ static void take_some_locked(struct watcher *w, struct dxf_ioc_watch *watch)
 	watch->more = w->round > 0;
 }
 
-static int take_events(struct vfs *v, uint64_t handle, struct dxf_ioc_watch *watch)
+static errint_t take_events(struct vfs *v, uint64_t handle, struct dxf_ioc_watch *watch)
 {
 	struct watcher *w;
 
@@ -269,7 +274,8 @@ static void settle_event(struct vfs *v, struct dxf_ioc_event *event)
 		event->generation = attr.generation;
 }
 
-int vfs_watch_read(struct vfs *v, const struct vfs_open_file *file, struct dxf_ioc_watch *watch)
+errint_t vfs_watch_read(struct vfs *v, const struct vfs_open_file *file,
+			struct dxf_ioc_watch *watch)
 {
 	int err;
 

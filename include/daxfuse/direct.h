@@ -94,13 +94,13 @@ struct direct_message {
 	uint32_t version; /* HELLO, WELCOME, REFUSED: DIRECT_VERSION of the sender */
 	uint64_t session; /* HELLO: 0 or an earlier one; WELCOME */
 	/* UNMAP, PROTECT, and their answers: */
-	uint64_t cookie;  /* of struct dxf_ioc_map; WELCOME: see DIRECT_MOUNT */
-	uint64_t offset;  /* in the file: bytes, as is the */
-	uint64_t length;  /* ~0: to the end */
-	uint64_t grant;   /* of struct dxf_ioc_piece */
-	uint32_t flags;   /* WELCOME: DIRECT_FLUSH and so on */
-	int32_t error;    /* REFUSED: a positive errno */
-	char text[192];   /* REFUSED: why, and what to do; NUL-terminated */
+	uint64_t cookie; /* of struct dxf_ioc_map; WELCOME: see DIRECT_MOUNT */
+	uint64_t offset; /* in the file: bytes, as is the */
+	uint64_t length; /* ~0: to the end */
+	uint64_t grant;  /* of struct dxf_ioc_piece */
+	uint32_t flags;  /* WELCOME: DIRECT_FLUSH and so on */
+	int32_t error;   /* REFUSED: a positive errno */
+	char text[192];  /* REFUSED: why, and what to do; NUL-terminated */
 };
 
 #ifdef __cplusplus

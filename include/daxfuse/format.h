@@ -103,11 +103,11 @@ struct dxf_super {
 struct dxf_journal_header {
 	uint64_t sequence; /* of this journal, never 0 in a live record */
 	uint32_t magic;
-	uint32_t crc;     /* CRC32C of header and operations, this word taken as 0 */
-	uint32_t bytes;   /* of all operations, a multiple of 8 */
-	uint32_t opcode;  /* of the request, for a restarted daemon; 0 = none */
-	uint64_t unique;  /* of the request, likewise */
-	int64_t result;   /* of the request, likewise */
+	uint32_t crc;    /* CRC32C of header and operations, this word taken as 0 */
+	uint32_t bytes;  /* of all operations, a multiple of 8 */
+	uint32_t opcode; /* of the request, for a restarted daemon; 0 = none */
+	uint64_t unique; /* of the request, likewise */
+	int64_t result;  /* of the request, likewise */
 	uint64_t reserved[3];
 };
 
@@ -255,9 +255,9 @@ struct dxf_slot {
 struct dxf_bucket {
 	uint32_t magic;
 	uint32_t reserved0;
-	uint64_t next;  /* device offset of the continuing block, or 0 */
-	uint64_t used;  /* bit i: slot i is taken */
-	uint64_t first; /* bit i: slot i is the first one of a name */
+	uint64_t next;   /* device offset of the continuing block, or 0 */
+	uint64_t used;   /* bit i: slot i is taken */
+	uint64_t first;  /* bit i: slot i is the first one of a name */
 	uint8_t tag[64]; /* of first slots: bits 3 to 10 of the key */
 	uint8_t reserved1[32];
 	struct dxf_slot slot[DXF_BUCKET_SLOTS];

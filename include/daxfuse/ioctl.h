@@ -212,7 +212,7 @@ enum dxf_reason {
 };
 
 struct dxf_ioc_piece {
-	__u64 file_offset;   /* these three: multiples of 4 KiB, of 2 MiB if it is huge */
+	__u64 file_offset; /* these three: multiples of 4 KiB, of 2 MiB if it is huge */
 	__u64 length;
 	__u64 device_offset; /* 0 for zeroes */
 	/*
@@ -336,17 +336,17 @@ enum {
 	/* bytes of [offset, offset + length); with them times, the mode's suid and sgid, and file
 	 * capabilities */
 	DXF_WATCH_DATA = 1,
-	DXF_WATCH_SIZE = 2, /* of the file, and what lies behind it: the same range */
-	DXF_WATCH_ATTR = 4, /* mode, owner, times (of access: if they were set), xattrs, links */
+	DXF_WATCH_SIZE = 2,  /* of the file, and what lies behind it: the same range */
+	DXF_WATCH_ATTR = 4,  /* mode, owner, times (of access: if they were set), xattrs, links */
 	DXF_WATCH_NAMES = 8, /* entries of a directory */
-	DXF_WATCH_ALL = 16, /* anything anywhere: events were lost; ino is 0 */
+	DXF_WATCH_ALL = 16,  /* anything anywhere: events were lost; ino is 0 */
 };
 struct dxf_ioc_event {
 	__u64 ino;
 	__u32 generation; /* of the inode; 0: it is gone */
 	__u32 what;       /* DXF_WATCH_*, any of them together */
 	__u64 offset;
-	__u64 length;     /* ~0: to the end */
+	__u64 length; /* ~0: to the end */
 };
 #define DXF_WATCH_EVENTS 256
 struct dxf_ioc_watch {
@@ -368,7 +368,7 @@ struct dxf_ioc_watch {
 enum { DXF_REMOUNT_READ_ONLY = 1, DXF_REMOUNT_ATIME = 2 };
 enum { DXF_ATIME_RELATIVE, DXF_ATIME_STRICT, DXF_ATIME_NEVER };
 struct dxf_ioc_remount {
-	__u32 what;       /* DXF_REMOUNT_*: which of these two change */
+	__u32 what; /* DXF_REMOUNT_*: which of these two change */
 	__u32 read_only;
 	__u32 atime;      /* DXF_ATIME_* */
 	__s32 error;      /* out: 0 or a negative errno */

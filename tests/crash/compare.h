@@ -15,14 +15,14 @@ struct compare {
 	/* One node's data may be torn between the model's and other's, in words
 	 * of 8 bytes where both have pages; its mtime and ctime be of either. */
 	const struct model *other;
-	unsigned torn_node;      /* MODEL_NONE: none */
-	bool torn_anywhere;      /* also where only one of the two has a page */
-	int64_t read_time;       /* what was read may have this atime; 0: nothing */
-	uint64_t inode_units;    /* at most so many units hold inodes */
-	bool live;               /* not after a crash: every byte is read, orphans exist */
+	unsigned torn_node;   /* MODEL_NONE: none */
+	bool torn_anywhere;   /* also where only one of the two has a page */
+	int64_t read_time;    /* what was read may have this atime; 0: nothing */
+	uint64_t inode_units; /* at most so many units hold inodes */
+	bool live;            /* not after a crash: every byte is read, orphans exist */
 	/* private */
-	uint64_t *ino;           /* of each node met */
-	uint64_t blocks;         /* 4 KiB, sum */
+	uint64_t *ino;   /* of each node met */
+	uint64_t blocks; /* 4 KiB, sum */
 	uint64_t inodes;
 	uint64_t project_blocks[4];
 	uint64_t project_inodes[4];

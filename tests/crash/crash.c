@@ -13,11 +13,11 @@
 #include "tests/crash/supervise.h"
 
 struct arguments {
-	unsigned jobs;         /* worker processes */
+	unsigned jobs; /* worker processes */
 	unsigned shard, shards;
-	unsigned sample;       /* 0: all */
+	unsigned sample; /* 0: all */
 	unsigned seed;
-	const char *filter;    /* only jobs whose name contains it */
+	const char *filter; /* only jobs whose name contains it */
 	long replay;
 	bool tight;
 	bool no_recovery;
@@ -31,12 +31,15 @@ struct list {
 	unsigned count, room;
 };
 
-static const struct enumerate_limit single_limit = { .all = 4096, .pairs = 1200, .random = 300,
-						     .torn = 1500, .seed = 1 };
-static const struct enumerate_limit pair_limit = { .all = 1024, .pairs = 300, .random = 100,
-						   .torn = 300, .seed = 1 };
-static const struct enumerate_limit recovery_limit = { .all = 128, .pairs = 40, .random = 20,
-						       .torn = 40, .seed = 1 };
+static const struct enumerate_limit single_limit = {
+	.all = 4096, .pairs = 1200, .random = 300, .torn = 1500, .seed = 1
+};
+static const struct enumerate_limit pair_limit = {
+	.all = 1024, .pairs = 300, .random = 100, .torn = 300, .seed = 1
+};
+static const struct enumerate_limit recovery_limit = {
+	.all = 128, .pairs = 40, .random = 20, .torn = 40, .seed = 1
+};
 
 static void add_job(struct list *list, const struct arguments *args, struct job job)
 {
@@ -95,8 +98,8 @@ static void list_threads(struct list *list, const struct arguments *args)
 			    second == OP_WRITE || second == OP_FALLOCATE)
 				continue;
 			for (cut = 1; cut <= 4; cut++)
-				add_job(list, args, (struct job){ &workloads[i], &workloads[j], -1,
-								  cut });
+				add_job(list, args,
+					(struct job){ &workloads[i], &workloads[j], -1, cut });
 		}
 	}
 }
@@ -170,8 +173,8 @@ static int run_judged(const struct arguments *args, struct list *list, const cha
 	unsigned i;
 	int err;
 
-	run.config = (struct runner_config){ .limit = strcmp(mode, "single") ? pair_limit :
-									       single_limit,
+	run.config = (struct runner_config){ .limit = strcmp(mode, "single") ? pair_limit
+									     : single_limit,
 					     .recovery_limit = recovery_limit,
 					     .crash_recovery = !args->no_recovery,
 					     .replay = args->replay };
@@ -187,8 +190,7 @@ static int run_judged(const struct arguments *args, struct list *list, const cha
 			       json_object_new_int64((int64_t)total.recoveries));
 	json_object_object_add(summary, "recovery_states",
 			       json_object_new_int64((int64_t)total.mounts_crashed));
-	json_object_object_add(summary, "overlaps",
-			       json_object_new_int64((int64_t)total.overlaps));
+	json_object_object_add(summary, "overlaps", json_object_new_int64((int64_t)total.overlaps));
 	json_object_object_add(summary, "deaths", json_object_new_int((int)deaths));
 	json_object_object_add(summary, "violations",
 			       json_object_new_int64((int64_t)total.violations + deaths));

@@ -7,8 +7,8 @@
 struct walk {
 	const struct inflight *inflight;
 	const struct enumerate_limit *limit;
-	size_t units;        /* that matter */
-	size_t *unit;        /* which they are */
+	size_t units;            /* that matter */
+	size_t *unit;            /* which they are */
 	inflight_choice *choice; /* of all units; those that don't matter stay out */
 	enumerate_fn fn;
 	void *arg;

@@ -14,10 +14,10 @@
 #include "tests/crash/inflight.h"
 
 struct enumerate_limit {
-	size_t all;    /* up to so many states all are tried */
-	size_t pairs;  /* at most so many states of pairs, else random ones of them */
+	size_t all;   /* up to so many states all are tried */
+	size_t pairs; /* at most so many states of pairs, else random ones of them */
 	size_t random;
-	size_t torn;   /* at most so many torn states */
+	size_t torn; /* at most so many torn states */
 	uint64_t seed;
 };
 

@@ -72,8 +72,7 @@ static void save_lines(struct image *image, uint64_t offset, size_t length)
 		image->line_epoch[line] = image->epoch;
 		if (image->undo_count == image->undo_room) {
 			image->undo_room = image->undo_room ? 2 * image->undo_room : 1024;
-			image->undo = realloc(image->undo,
-					      image->undo_room * sizeof(*image->undo));
+			image->undo = realloc(image->undo, image->undo_room * sizeof(*image->undo));
 			if (!image->undo)
 				abort();
 		}

@@ -30,16 +30,16 @@ struct image_reads {
 };
 
 struct image {
-	struct pmem pm;          /* first: the recorder finds the image through it */
+	struct pmem pm; /* first: the recorder finds the image through it */
 	char *rw;
 	int fd;
-	uint32_t epoch;          /* changes with each mark and rollback */
-	uint32_t *line_epoch;    /* epoch in which a line was last saved */
+	uint32_t epoch;       /* changes with each mark and rollback */
+	uint32_t *line_epoch; /* epoch in which a line was last saved */
 	struct image_undo *undo;
 	size_t undo_count, undo_room;
-	struct log *log;         /* NULL: not recorded */
+	struct log *log;           /* NULL: not recorded */
 	struct image_reads *reads; /* NULL: not recorded */
-	pthread_mutex_t lock;    /* of log and undo */
+	pthread_mutex_t lock;      /* of log and undo */
 };
 
 /* 0 or negative errno. The pool is all zeroes. */

@@ -246,8 +246,7 @@ static void fence(struct inflight *inflight, uint16_t thread)
 			line_remove(inflight, i - 1);
 }
 
-void inflight_event(struct inflight *inflight, const struct log *log,
-		    const struct log_event *event)
+void inflight_event(struct inflight *inflight, const struct log *log, const struct log_event *event)
 {
 	const uint8_t *bytes = NULL;
 

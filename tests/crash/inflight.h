@@ -20,10 +20,10 @@
 #include "tests/crash/log.h"
 
 struct inflight_item {
-	uint64_t mask;       /* bit i: byte i of the line is stored */
+	uint64_t mask; /* bit i: byte i of the line is stored */
 	uint8_t bytes[LINE_SIZE];
-	uint16_t thread;     /* that stored it, or flushed it last */
-	bool waits;          /* for a fence of that thread only */
+	uint16_t thread; /* that stored it, or flushed it last */
+	bool waits;      /* for a fence of that thread only */
 };
 
 struct inflight_line {
@@ -34,7 +34,7 @@ struct inflight_line {
 
 struct inflight_group {
 	uint64_t offset, length;
-	uint8_t *bytes;      /* NULL: zeroes */
+	uint8_t *bytes; /* NULL: zeroes */
 	uint16_t thread;
 };
 
@@ -43,10 +43,10 @@ struct inflight {
 	size_t lines, line_room;
 	struct inflight_group *group;
 	size_t groups, group_room;
-	uint32_t *slot;      /* line number -> 1 + index into line[] */
-	uint64_t line_count; /* length of slot[] */
+	uint32_t *slot;                /* line number -> 1 + index into line[] */
+	uint64_t line_count;           /* length of slot[] */
 	uint64_t data_start, data_end; /* groups lie in between */
-	struct image *durable[2]; /* what a fence makes durable is written here */
+	struct image *durable[2];      /* what a fence makes durable is written here */
 };
 
 int inflight_create(uint64_t pool_size, struct inflight **ret_inflight);
@@ -72,9 +72,9 @@ enum inflight_torn {
 	TORN_FIRST = TORN_PREFIX, /* the first line is missing */
 	TORN_MIDDLE,
 	TORN_LAST,
-	TORN_HALF,     /* only the first half */
-	TORN_WORD,     /* 8 bytes in the middle are missing */
-	TORN_RANDOM,   /* half of the lines, and from here on other halves */
+	TORN_HALF,   /* only the first half */
+	TORN_WORD,   /* 8 bytes in the middle are missing */
+	TORN_RANDOM, /* half of the lines, and from here on other halves */
 };
 
 static inline size_t inflight_units(const struct inflight *inflight)

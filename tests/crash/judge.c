@@ -43,8 +43,8 @@ void judge_add(struct judge *judge, const struct model *model, const struct mode
 	       unsigned verdict)
 {
 	if (judge->candidates < JUDGE_CANDIDATES_MAX)
-		judge->candidate[judge->candidates++] =
-			(struct judge_candidate){ model, other, verdict };
+		judge->candidate[judge->candidates++] = (struct judge_candidate){ model, other,
+										  verdict };
 }
 
 /* Why it is not the first candidate, and not the last, is what people ask. */
@@ -76,9 +76,9 @@ static int use_directory(struct judge *judge, struct fs *fs, uint64_t dir)
 	int err = fs_mknod(fs, &request, dir, "~file", S_IFREG | 0600, 0, &attr);
 
 	if (err)
-		return tight && (err == -ENOSPC || err == -EDQUOT) ?
-			       0 :
-			       fails(judge, "use: mknod says %d", err);
+		return tight && (err == -ENOSPC || err == -EDQUOT)
+			       ? 0
+			       : fails(judge, "use: mknod says %d", err);
 	written = fs_write(fs, NULL, attr.ino, text, sizeof(text), 5000, 0);
 	if (written != (ssize_t)sizeof(text) && !tight)
 		return fails(judge, "use: write says %zd", written);
@@ -203,8 +203,7 @@ static int use(struct judge *judge, struct fs *fs)
 		return err;
 	blocks = free_blocks(fs, &inodes);
 	lost = judge->empty_blocks - blocks;
-	if (inodes != 1 || lost % DXF_UNIT_BLOCKS ||
-	    lost / DXF_UNIT_BLOCKS >= judge->inode_units)
+	if (inodes != 1 || lost % DXF_UNIT_BLOCKS || lost / DXF_UNIT_BLOCKS >= judge->inode_units)
 		return fails(judge, "emptied: %llu inodes, %lld blocks are lost",
 			     (unsigned long long)inodes, (long long)lost);
 	return 0;
@@ -268,7 +267,8 @@ unsigned judge_state(struct judge *judge)
 	judge->image->log = judge->recovery;
 	err = mount(judge, &fs, "the");
 	judge->image->log = NULL;
-	if (err && judge->no_pool && (judge->mount_error == -EINVAL || judge->mount_error == -EUCLEAN))
+	if (err && judge->no_pool &&
+	    (judge->mount_error == -EINVAL || judge->mount_error == -EUCLEAN))
 		verdict = judge->no_pool;
 	if (err == 0) {
 		verdict = look(judge, fs);

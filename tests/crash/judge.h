@@ -21,17 +21,17 @@ struct judge {
 	struct image *image;
 	struct judge_candidate candidate[JUDGE_CANDIDATES_MAX];
 	unsigned candidates;
-	unsigned torn_node;      /* see struct compare */
+	unsigned torn_node; /* see struct compare */
 	bool torn_anywhere;
 	int64_t read_time;
 	uint64_t inode_units;
-	uint64_t empty_blocks;   /* free ones of an empty pool */
-	bool super_differs;      /* of the superblocks only one may be current */
-	unsigned no_pool;        /* verdict where there is nothing to mount; 0: a violation */
-	int mount_error;         /* of the last mount */
-	unsigned problems;       /* that the checker found */
-	bool tight;              /* space may run out while it is used */
-	struct log *recovery;    /* what the first mount stores; NULL: not wanted */
+	uint64_t empty_blocks; /* free ones of an empty pool */
+	bool super_differs;    /* of the superblocks only one may be current */
+	unsigned no_pool;      /* verdict where there is nothing to mount; 0: a violation */
+	int mount_error;       /* of the last mount */
+	unsigned problems;     /* that the checker found */
+	bool tight;            /* space may run out while it is used */
+	struct log *recovery;  /* what the first mount stores; NULL: not wanted */
 	char diff[640];
 };
 

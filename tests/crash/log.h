@@ -15,13 +15,13 @@ enum log_kind { LOG_STORE, LOG_NT, LOG_ZERO, LOG_ZERO_NT, LOG_FLUSH, LOG_FENCE, 
 enum log_mark { MARK_BEGIN = 1, MARK_RETURNED, MARK_END };
 
 struct log_event {
-	uint8_t kind;      /* enum log_kind */
-	uint8_t mark;      /* enum log_mark, of LOG_MARK */
-	uint16_t thread;   /* small number of the thread */
-	uint64_t offset;   /* in the pool */
+	uint8_t kind;    /* enum log_kind */
+	uint8_t mark;    /* enum log_mark, of LOG_MARK */
+	uint16_t thread; /* small number of the thread */
+	uint64_t offset; /* in the pool */
 	uint64_t length;
-	size_t bytes;      /* where in log.bytes they are, of LOG_STORE and LOG_NT */
-	const void *site;  /* return address into the caller */
+	size_t bytes;     /* where in log.bytes they are, of LOG_STORE and LOG_NT */
+	const void *site; /* return address into the caller */
 };
 
 struct log {
@@ -50,9 +50,9 @@ size_t log_count_kind(const struct log *log, size_t from, enum log_kind kind);
  */
 enum log_mutation {
 	MUTATION_NONE,
-	MUTATION_DROP,     /* the flush or fence is not made */
-	MUTATION_SWAP,     /* the flush comes only after the next fence */
-	MUTATION_CACHED,   /* the non-temporal store is a cached one that nobody flushes */
+	MUTATION_DROP,   /* the flush or fence is not made */
+	MUTATION_SWAP,   /* the flush comes only after the next fence */
+	MUTATION_CACHED, /* the non-temporal store is a cached one that nobody flushes */
 };
 void log_set_mutation(enum log_mutation mutation, const void *site);
 

@@ -48,7 +48,9 @@ static void make_blank(struct runner *runner)
 
 static void judge_mkfs(struct runner *runner, bool over_pool)
 {
-	struct fs_format format = { .uuid = { 2 }, .label = "new", .hash_seed = 5, .now = NEW_TIME };
+	struct fs_format format = {
+		.uuid = { 2 }, .label = "new", .hash_seed = 5, .now = NEW_TIME
+	};
 	struct model *after = model_new(NEW_TIME);
 	struct judge *judge = &runner->judge;
 	uint64_t data_start = runner->inflight->data_start;

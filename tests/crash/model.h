@@ -44,12 +44,12 @@ struct model_node {
 	uint64_t size;               /* files and symlinks */
 	struct model_extent *extent; /* pages ever written, ascending; others are 0 */
 	size_t extents;
-	char *target;                /* symlinks */
-	struct model_xattr *xattr;   /* ascending by name */
+	char *target;              /* symlinks */
+	struct model_xattr *xattr; /* ascending by name */
 	size_t xattrs;
-	struct model_entry *entry;   /* directories: ascending by name */
+	struct model_entry *entry; /* directories: ascending by name */
 	size_t entries;
-	unsigned parent;             /* directories */
+	unsigned parent; /* directories */
 	unsigned opens;
 };
 

@@ -51,8 +51,8 @@ static uint8_t *page_edit(struct model_node *node, uint64_t index)
 	struct model_page *page, *own;
 
 	if (at == node->extents || node->extent[at].index != index) {
-		node->extent = must(realloc(node->extent,
-					    (node->extents + 1) * sizeof(*node->extent)));
+		node->extent =
+			must(realloc(node->extent, (node->extents + 1) * sizeof(*node->extent)));
 		memmove(&node->extent[at + 1], &node->extent[at],
 			(node->extents - at) * sizeof(*node->extent));
 		node->extents++;
@@ -221,8 +221,7 @@ int model_set_xattr(struct model_node *node, const char *name, const void *value
 	if (at == MODEL_NONE) {
 		for (at = 0; at < node->xattrs && strcmp(node->xattr[at].name, name) < 0; at++)
 			;
-		node->xattr = must(realloc(node->xattr,
-					   (node->xattrs + 1) * sizeof(*node->xattr)));
+		node->xattr = must(realloc(node->xattr, (node->xattrs + 1) * sizeof(*node->xattr)));
 		memmove(&node->xattr[at + 1], &node->xattr[at],
 			(node->xattrs - at) * sizeof(*node->xattr));
 		node->xattrs++;
@@ -245,7 +244,6 @@ int model_remove_xattr(struct model_node *node, const char *name)
 		return -ENODATA;
 	free(node->xattr[at].value);
 	node->xattrs--;
-	memmove(&node->xattr[at], &node->xattr[at + 1],
-		(node->xattrs - at) * sizeof(*node->xattr));
+	memmove(&node->xattr[at], &node->xattr[at + 1], (node->xattrs - at) * sizeof(*node->xattr));
 	return 0;
 }

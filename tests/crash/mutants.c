@@ -12,11 +12,11 @@
 
 struct mutant {
 	const void *site;
-	uint8_t kind;      /* of the call, enum log_kind */
+	uint8_t kind; /* of the call, enum log_kind */
 	uint8_t mutation;
 	bool caught;
-	unsigned tries;    /* jobs that were run */
-	unsigned by;       /* job that caught it */
+	unsigned tries; /* jobs that were run */
+	unsigned by;    /* job that caught it */
 };
 
 /* Shared between the workers. */
@@ -193,7 +193,9 @@ int mutants_run(const struct job *jobs, unsigned job_count, unsigned workers,
 	struct supervise run = { .workers = 1,
 				 .hang_seconds = 300,
 				 .tasks = job_count < 1024 ? job_count : 1024,
-				 .config = { .quiet = true, .stop_at_first = true, .cached_only = true,
+				 .config = { .quiet = true,
+					     .stop_at_first = true,
+					     .cached_only = true,
 					     .replay = -1 },
 				 .run = learn,
 				 .died = learn_died,
@@ -215,7 +217,8 @@ int mutants_run(const struct job *jobs, unsigned job_count, unsigned workers,
 			add_mutant(mutants, i, MUTATION_CACHED);
 		}
 	}
-	run.config.limit = (struct enumerate_limit){ .all = 512, .pairs = 60, .random = 20, .torn = 40 };
+	run.config.limit =
+		(struct enumerate_limit){ .all = 512, .pairs = 60, .random = 20, .torn = 40 };
 	run.workers = workers;
 	run.tasks = mutants->count;
 	run.run = try_mutant;

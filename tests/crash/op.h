@@ -12,40 +12,40 @@
 
 enum op_kind {
 	OP_NONE,
-	OP_CREATE,      /* a: path; arg: mode; off: rdev */
+	OP_CREATE, /* a: path; arg: mode; off: rdev */
 	OP_MKDIR,
-	OP_SYMLINK,     /* a: target; b: path */
-	OP_LINK,        /* a -> b */
+	OP_SYMLINK, /* a: target; b: path */
+	OP_LINK,    /* a -> b */
 	OP_UNLINK,
 	OP_RMDIR,
-	OP_RENAME,      /* a -> b; arg: RENAME_* */
-	OP_WRITE,       /* a, off, len */
-	OP_APPEND,      /* a, len */
-	OP_TRUNCATE,    /* a, len: the new size */
-	OP_FALLOCATE,   /* a, off, len; arg: FALLOC_FL_* */
-	OP_MAP,         /* a, off, len: what a mapping needs; arg 1: a unit it must
+	OP_RENAME,     /* a -> b; arg: RENAME_* */
+	OP_WRITE,      /* a, off, len */
+	OP_APPEND,     /* a, len */
+	OP_TRUNCATE,   /* a, len: the new size */
+	OP_FALLOCATE,  /* a, off, len; arg: FALLOC_FL_* */
+	OP_MAP,        /* a, off, len: what a mapping needs; arg 1: a unit it must
 			 * be, 2: realign, 3: its layout is kept from now on, 4: zero it
 			 * in place, 5: it has grown from off */
-	OP_COPY_RANGE,  /* a, off -> b, arg, len */
-	OP_SET_XATTR,   /* a; b: name; len: size of the value */
+	OP_COPY_RANGE, /* a, off -> b, arg, len */
+	OP_SET_XATTR,  /* a; b: name; len: size of the value */
 	OP_REMOVE_XATTR,
-	OP_CHMOD,       /* arg */
-	OP_CHOWN,       /* arg: uid, off: gid */
-	OP_UTIMES,      /* off: mtime */
-	OP_SET_XFLAGS,  /* arg: DXF_FLAG_*; off: project; len: extsize */
-	OP_QUOTA,       /* arg: project; off: block limit; len: inode limit */
-	OP_LABEL,       /* a */
-	OP_OPEN,        /* a: kept open as the workload's file */
-	OP_RELEASE,     /* of it, and forget if it has no name */
-	OP_TMPFILE,     /* a: directory; arg: mode; kept open */
-	OP_LINK_OPEN,   /* the open file gets the name a */
-	OP_WRITE_OPEN,  /* the open file: off, len */
+	OP_CHMOD,      /* arg */
+	OP_CHOWN,      /* arg: uid, off: gid */
+	OP_UTIMES,     /* off: mtime */
+	OP_SET_XFLAGS, /* arg: DXF_FLAG_*; off: project; len: extsize */
+	OP_QUOTA,      /* arg: project; off: block limit; len: inode limit */
+	OP_LABEL,      /* a */
+	OP_OPEN,       /* a: kept open as the workload's file */
+	OP_RELEASE,    /* of it, and forget if it has no name */
+	OP_TMPFILE,    /* a: directory; arg: mode; kept open */
+	OP_LINK_OPEN,  /* the open file gets the name a */
+	OP_WRITE_OPEN, /* the open file: off, len */
 	OP_FSYNC,
-	OP_READ,        /* a: atime moves */
+	OP_READ, /* a: atime moves */
 	/* setup: a series of operations, judged only at its end */
 	OP_CREATE_MANY, /* a: directory; len: how many; off: of the first; arg: length of names */
 	OP_UNLINK_MANY,
-	OP_WRITE_MANY,  /* a: file; len: how many writes; off: bytes from one to the next;
+	OP_WRITE_MANY, /* a: file; len: how many writes; off: bytes from one to the next;
 			 * arg: length of each */
 };
 
@@ -60,12 +60,12 @@ struct op {
 struct op_state {
 	struct fs *fs;
 	struct model *model;
-	struct log *log;      /* marks go here */
-	int64_t now;          /* what fs_clock says; moved by each operation */
-	uint64_t data_seed;   /* of the bytes written */
-	unsigned operations;  /* so far; each runs on another CPU */
-	int64_t result;       /* of the last operation */
-	uint64_t open_ino;    /* 0: none */
+	struct log *log;     /* marks go here */
+	int64_t now;         /* what fs_clock says; moved by each operation */
+	uint64_t data_seed;  /* of the bytes written */
+	unsigned operations; /* so far; each runs on another CPU */
+	int64_t result;      /* of the last operation */
+	uint64_t open_ino;   /* 0: none */
 	unsigned open_node;
 };
 
@@ -99,7 +99,7 @@ bool op_reads(const struct op *op);
 #define OP_STEPS_MAX 32
 unsigned op_steps(const struct op *op, int64_t result, uint64_t ret_bytes[OP_STEPS_MAX]);
 /* The model before op and the first `bytes` of what it writes. */
-struct model *op_model_step(struct op_state *state, const struct model *before,
-			    const struct op *op, uint64_t bytes);
+struct model *op_model_step(struct op_state *state, const struct model *before, const struct op *op,
+			    uint64_t bytes);
 
 #endif

@@ -61,7 +61,8 @@ static int64_t model_namespace(struct op_state *state, const struct op *op)
 		return err;
 	switch (op->kind) {
 	case OP_CREATE:
-		return model_create(state->model, &who, dir, name, op->arg, (uint32_t)op->off, NULL);
+		return model_create(state->model, &who, dir, name, op->arg, (uint32_t)op->off,
+				    NULL);
 	case OP_MKDIR:
 		return model_create(state->model, &who, dir, name, S_IFDIR | op->arg, 0, NULL);
 	case OP_SYMLINK:
@@ -364,8 +365,8 @@ unsigned op_steps(const struct op *op, int64_t result, uint64_t ret_bytes[OP_STE
 	return count ? count : 1;
 }
 
-struct model *op_model_step(struct op_state *state, const struct model *before,
-			    const struct op *op, uint64_t bytes)
+struct model *op_model_step(struct op_state *state, const struct model *before, const struct op *op,
+			    uint64_t bytes)
 {
 	struct model *after = state->model;
 	struct model *stepped;
@@ -373,8 +374,7 @@ struct model *op_model_step(struct op_state *state, const struct model *before,
 
 	state->model = model_copy(before);
 	if (find(state->model, op->a, &id) == 0)
-		model_store(state, id,
-			    op->kind == OP_APPEND ? model_at(before, id)->size : op->off,
+		model_store(state, id, op->kind == OP_APPEND ? model_at(before, id)->size : op->off,
 			    (int64_t)bytes);
 	stepped = state->model;
 	state->model = after;

@@ -9,7 +9,9 @@
 
 #include "tests/crash/op.h"
 
-static const struct fs_request request = { .uid = 1000, .gid = 1000, .umask = 022, .in_group = true };
+static const struct fs_request request = {
+	.uid = 1000, .gid = 1000, .umask = 022, .in_group = true
+};
 
 void op_fill(uint8_t *buf, uint64_t seed, uint64_t offset, size_t length)
 {
@@ -187,7 +189,8 @@ static int64_t run_on_inode(struct op_state *state, const struct op *op)
 		return run_map(state, op, ino);
 	case OP_COPY_RANGE:
 		err = op_resolve(state->fs, op->b, &out);
-		return err ? err : fs_copy_range(state->fs, NULL, ino, op->off, out, op->arg, op->len);
+		return err ? err
+			   : fs_copy_range(state->fs, NULL, ino, op->off, out, op->arg, op->len);
 	case OP_SET_XATTR:
 	case OP_REMOVE_XATTR:
 		return run_xattr(state, op, ino);
@@ -237,7 +240,8 @@ static int64_t run_namespace(struct op_state *state, const struct op *op)
 		return err;
 	switch (op->kind) {
 	case OP_CREATE:
-		return fs_mknod(state->fs, &request, parent, name, op->arg, (uint32_t)op->off, &attr);
+		return fs_mknod(state->fs, &request, parent, name, op->arg, (uint32_t)op->off,
+				&attr);
 	case OP_MKDIR:
 		return fs_mkdir(state->fs, &request, parent, name, op->arg, &attr);
 	case OP_SYMLINK:

@@ -172,9 +172,9 @@ static int make(struct preparation *p, const char *path, enum workload_need need
 /* What the preparations make must not exist yet. */
 static int run_before(struct preparation *p, const struct op *op)
 {
-	const char *made = op->kind == OP_CREATE || op->kind == OP_MKDIR ? op->a :
-			   op->kind == OP_LINK || op->kind == OP_SYMLINK ? op->b :
-									   NULL;
+	const char *made = op->kind == OP_CREATE || op->kind == OP_MKDIR   ? op->a
+			   : op->kind == OP_LINK || op->kind == OP_SYMLINK ? op->b
+									   : NULL;
 
 	if (made && (make_parents(p, made) || remove_path(p, made)))
 		return -1;

@@ -187,8 +187,7 @@ static uint64_t directory_space(struct runner *runner, const char *path)
 	struct fs_attr attr;
 	uint64_t ino;
 
-	if (op_resolve(runner->state.fs, path, &ino) ||
-	    fs_getattr(runner->state.fs, ino, &attr))
+	if (op_resolve(runner->state.fs, path, &ino) || fs_getattr(runner->state.fs, ino, &attr))
 		return 0;
 	return attr.size + (attr.blocks << 32);
 }

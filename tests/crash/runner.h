@@ -19,8 +19,8 @@
 struct job {
 	const struct workload *first; /* NULL: only one operation */
 	const struct workload *last;
-	int left;                     /* blocks left in the pool; -1: plenty */
-	unsigned cut;                 /* last starts before this fence of first, while that
+	int left;     /* blocks left in the pool; -1: plenty */
+	unsigned cut; /* last starts before this fence of first, while that
 				       * is under way; 0: first is over by then */
 };
 
@@ -44,10 +44,10 @@ struct runner_config {
 	struct enumerate_limit limit;
 	struct enumerate_limit recovery_limit;
 	bool crash_recovery;
-	bool stop_at_first;   /* violation */
-	bool cached_only;     /* not the states of caches that flush themselves */
+	bool stop_at_first; /* violation */
+	bool cached_only;   /* not the states of caches that flush themselves */
 	bool quiet;
-	long replay;          /* state to explain, or -1 */
+	long replay; /* state to explain, or -1 */
 };
 
 struct runner {
@@ -58,19 +58,19 @@ struct runner {
 	struct judge judge, judge_again;
 	struct op_state state;
 	struct tally *tally;
-	uint64_t *seen;        /* hashes of judged images, and their verdicts */
+	uint64_t *seen; /* hashes of judged images, and their verdicts */
 	uint8_t *verdict;
 	size_t seen_room, seen_count;
 	uint64_t *recovery_seen;
 	size_t recovery_seen_count;
 	uint64_t durable_hash; /* of what the crash image holds beside the state */
 	const struct job *job;
-	const char *mode;      /* "cached" or "ordered" */
-	unsigned fence;        /* since the operation began */
-	unsigned accept;       /* verdicts that are right at this moment */
-	unsigned outer;        /* verdict of the state whose recovery is crashed */
+	const char *mode; /* "cached" or "ordered" */
+	unsigned fence;   /* since the operation began */
+	unsigned accept;  /* verdicts that are right at this moment */
+	unsigned outer;   /* verdict of the state whose recovery is crashed */
 	unsigned long state_number, job_violations;
-	bool dry;              /* only run, judge nothing */
+	bool dry; /* only run, judge nothing */
 	/* What is accepted from this mark of the log on. */
 	unsigned (*accept_from)(const struct log_event *mark, unsigned accept);
 };

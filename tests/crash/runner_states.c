@@ -20,7 +20,10 @@ void job_name(const struct job *job, char *name, size_t size)
 	if (job->cut)
 		snprintf(left, sizeof(left), " at fence %u", job->cut);
 	snprintf(name, size, "%s%s%s%s", job->first ? job->first->name : "",
-		 job->cut ? " | " : job->first ? " + " : "", job->last->name, left);
+		 job->cut     ? " | "
+		 : job->first ? " + "
+			      : "",
+		 job->last->name, left);
 }
 
 void runner_violation(struct runner *runner, const char *format, ...)
@@ -34,8 +37,8 @@ void runner_violation(struct runner *runner, const char *format, ...)
 	vsnprintf(what, sizeof(what), format, args);
 	va_end(args);
 	job_name(runner->job, name, sizeof(name));
-	snprintf(message, sizeof(message), "%s: %s, fence %u, state %lu: %s", name,
-		 runner->mode, runner->fence, runner->state_number, what);
+	snprintf(message, sizeof(message), "%s: %s, fence %u, state %lu: %s", name, runner->mode,
+		 runner->fence, runner->state_number, what);
 	runner->job_violations++;
 	__atomic_add_fetch(&tally->violations, 1, __ATOMIC_RELAXED);
 	if (runner->config.quiet)
@@ -184,8 +187,8 @@ static void judge_image(struct runner *runner, uint64_t hash, const inflight_cho
 		runner_violation(runner, "verdict %u, accepted are %#x: %s", verdict,
 				 runner->accept, runner->judge.diff);
 	if (explain)
-		fprintf(stderr, "state %lu: verdict %u, accepted are %#x: %s\n", runner->state_number,
-			verdict, runner->accept, runner->judge.diff);
+		fprintf(stderr, "state %lu: verdict %u, accepted are %#x: %s\n",
+			runner->state_number, verdict, runner->accept, runner->judge.diff);
 }
 
 static void explain_choice(const struct runner *runner, const inflight_choice *choice)

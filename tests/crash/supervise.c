@@ -17,10 +17,10 @@ enum { WORKER_DONE = 0, WORKER_UNFIT = 3 };
 
 struct worker {
 	struct tally tally;
-	unsigned task;       /* in work */
-	pid_t pid;           /* 0: not running */
-	unsigned long seen;  /* progress at the last look */
-	time_t since;        /* of it */
+	unsigned task;      /* in work */
+	pid_t pid;          /* 0: not running */
+	unsigned long seen; /* progress at the last look */
+	time_t since;       /* of it */
 };
 
 struct shared {
@@ -44,8 +44,7 @@ static void work(const struct supervise *supervise, struct shared *shared, struc
 
 	if (runner_create(&supervise->config, &me->tally, &runner))
 		_exit(WORKER_UNFIT);
-	while ((task = __atomic_fetch_add(&shared->next, 1, __ATOMIC_RELAXED)) <
-	       supervise->tasks) {
+	while ((task = __atomic_fetch_add(&shared->next, 1, __ATOMIC_RELAXED)) < supervise->tasks) {
 		me->task = task;
 		me->tally.progress++;
 		supervise->run(runner, task, supervise->arg);

@@ -12,7 +12,7 @@
 
 struct supervise {
 	unsigned workers;
-	unsigned hang_seconds;  /* without progress: killed */
+	unsigned hang_seconds; /* without progress: killed */
 	unsigned tasks;
 	struct runner_config config;
 	/* Runs in a worker. */

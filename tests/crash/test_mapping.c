@@ -27,16 +27,18 @@ static struct {
 	unsigned states, broken, with_flag;
 } power;
 
-static const struct enumerate_limit everything = { .all = 4096, .pairs = 1000, .random = 50,
-						   .torn = 1000 };
+static const struct enumerate_limit everything = {
+	.all = 4096, .pairs = 1000, .random = 50, .torn = 1000
+};
 
 /* ---- what is on its way to the media */
 
 static void note_event(enum log_kind kind, uint64_t offset, uint64_t length, void *bytes)
 {
 	struct log log = { .bytes = bytes };
-	const struct log_event event = { .kind = (uint8_t)kind, .thread = 1, .offset = offset,
-					 .length = length };
+	const struct log_event event = {
+		.kind = (uint8_t)kind, .thread = 1, .offset = offset, .length = length
+	};
 
 	inflight_event(power.inflight, &log, &event);
 }
@@ -183,7 +185,8 @@ static void is_mapped_again(void)
 {
 	assert_int_equal(dxm_unmap(memory, 2 * UNIT_BYTES), 0);
 	assert_ptr_equal(dxm_map(memory, 2 * UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED,
-				 fake.file, 0), memory);
+				 fake.file, 0),
+			 memory);
 }
 
 static void is_unmapped_in_part(void)
@@ -206,9 +209,19 @@ static void is_taken_back_and_protected(void)
 }
 
 static void (*const between[])(void) = {
-	nothing, is_protected, is_closed, page_is_protected, is_protected_by_daemon, is_taken_back,
-	is_taken_back_in_part, is_taken_back_and_read, is_taken_back_and_stored_to,
-	is_protected_and_taken_back, is_mapped_again, is_unmapped_in_part, has_moved,
+	nothing,
+	is_protected,
+	is_closed,
+	page_is_protected,
+	is_protected_by_daemon,
+	is_taken_back,
+	is_taken_back_in_part,
+	is_taken_back_and_read,
+	is_taken_back_and_stored_to,
+	is_protected_and_taken_back,
+	is_mapped_again,
+	is_unmapped_in_part,
+	has_moved,
 	is_taken_back_and_protected,
 };
 

@@ -25,8 +25,9 @@ struct toy {
 	uint64_t seen; /* bit set by tests */
 };
 
-static const struct enumerate_limit everything = { .all = 4096, .pairs = 1000, .random = 50,
-						   .torn = 1000 };
+static const struct enumerate_limit everything = {
+	.all = 4096, .pairs = 1000, .random = 50, .torn = 1000
+};
 
 static int set_up(void **state)
 {

@@ -14,57 +14,101 @@
 #define INSERT FALLOC_FL_INSERT_RANGE
 #define FILE_MODE (S_IFREG | 0644)
 
-#define LONG_NAME                                                          \
-	"a-name-that-takes-two-or-more-slots-of-a-directory-bucket-"       \
+#define LONG_NAME                                                    \
+	"a-name-that-takes-two-or-more-slots-of-a-directory-bucket-" \
 	"because-it-is-longer-than-what-fits-into-the-first-one-of-them"
-#define LONG_TARGET                                                        \
+#define LONG_TARGET \
 	"../a/target/longer/than/what/an/inode/holds/" LONG_NAME "/" LONG_NAME "/" LONG_NAME
 
 #define OPS(...) ((const struct op[]){ __VA_ARGS__, { .kind = OP_NONE } })
-#define WRITE(path, at, n) { .kind = OP_WRITE, .a = path, .off = at, .len = n }
-#define FALLOC(path, how, at, n) \
-	{ .kind = OP_FALLOCATE, .a = path, .off = at, .len = n, .arg = how }
+#define WRITE(path, at, n)                                       \
+	{                                                        \
+		.kind = OP_WRITE, .a = path, .off = at, .len = n \
+	}
+#define FALLOC(path, how, at, n)                                                 \
+	{                                                                        \
+		.kind = OP_FALLOCATE, .a = path, .off = at, .len = n, .arg = how \
+	}
 /* A region and a half in blocks, each written by itself, so that none gets a unit. */
-#define MANY_BLOCKS \
-	{ .kind = OP_WRITE_MANY, .a = "foo", .off = K(32), .len = 96, .arg = 4096 }
-#define UNITS_WANTED \
-	{ .kind = OP_SET_XFLAGS, .a = "foo", .arg = DXF_FLAG_EXTSIZE, .len = M(2) }
-#define MAP(path, at, n, unit) \
-	{ .kind = OP_MAP, .a = path, .off = at, .len = n, .arg = unit }
-#define KEEP_LAYOUT(path) { .kind = OP_MAP, .a = path, .arg = 3 }
-#define TRUNCATE(path, n) { .kind = OP_TRUNCATE, .a = path, .len = n }
-#define XATTR(path, key, n) { .kind = OP_SET_XATTR, .a = path, .b = key, .len = n }
-#define OPEN(path) { .kind = OP_OPEN, .a = path }
-#define MANY(path, from, count, length) \
-	{ .kind = OP_CREATE_MANY, .a = path, .off = from, .len = count, .arg = length }
-#define FLAGS(path, flag, prj) \
-	{ .kind = OP_SET_XFLAGS, .a = path, .arg = flag, .off = prj }
+#define MANY_BLOCKS                                                                     \
+	{                                                                               \
+		.kind = OP_WRITE_MANY, .a = "foo", .off = K(32), .len = 96, .arg = 4096 \
+	}
+#define UNITS_WANTED                                                                    \
+	{                                                                               \
+		.kind = OP_SET_XFLAGS, .a = "foo", .arg = DXF_FLAG_EXTSIZE, .len = M(2) \
+	}
+#define MAP(path, at, n, unit)                                              \
+	{                                                                   \
+		.kind = OP_MAP, .a = path, .off = at, .len = n, .arg = unit \
+	}
+#define KEEP_LAYOUT(path)                           \
+	{                                           \
+		.kind = OP_MAP, .a = path, .arg = 3 \
+	}
+#define TRUNCATE(path, n)                                \
+	{                                                \
+		.kind = OP_TRUNCATE, .a = path, .len = n \
+	}
+#define XATTR(path, key, n)                                         \
+	{                                                           \
+		.kind = OP_SET_XATTR, .a = path, .b = key, .len = n \
+	}
+#define OPEN(path)                         \
+	{                                  \
+		.kind = OP_OPEN, .a = path \
+	}
+#define MANY(path, from, count, length)                                                     \
+	{                                                                                   \
+		.kind = OP_CREATE_MANY, .a = path, .off = from, .len = count, .arg = length \
+	}
+#define FLAGS(path, flag, prj)                                            \
+	{                                                                 \
+		.kind = OP_SET_XFLAGS, .a = path, .arg = flag, .off = prj \
+	}
 /* 70 tables of one block each. */
-#define TABLES { .kind = OP_WRITE_MANY, .a = "foo", .off = M(2), .len = 70, .arg = 100 }
+#define TABLES                                                                        \
+	{                                                                             \
+		.kind = OP_WRITE_MANY, .a = "foo", .off = M(2), .len = 70, .arg = 100 \
+	}
 
 /* The 56: name, kind, path, path, needs. */
-#define P_LINK(from, to) \
-	{ "link " from " " to, WORKLOAD_PAIR, { .kind = OP_LINK, .a = from, .b = to }, \
-	  NEED_FILE, NEED_ABSENT, NULL }
+#define P_LINK(from, to)                                                                     \
+	{                                                                                    \
+		"link " from " " to, WORKLOAD_PAIR, { .kind = OP_LINK, .a = from, .b = to }, \
+			NEED_FILE, NEED_ABSENT, NULL                                         \
+	}
 #define OVER_NEED_ABSENT ""
 #define OVER_NEED_FILE " over a file"
 #define OVER_NEED_DIR " over a directory"
-#define P_RENAME(from, to, need_from, need_to) \
-	{ "rename " from " " to OVER_##need_to, WORKLOAD_PAIR, \
-	  { .kind = OP_RENAME, .a = from, .b = to }, need_from, need_to, NULL }
-#define P_PATH(what, path, kind_, need, mode) \
-	{ what " " path, WORKLOAD_PAIR, { .kind = kind_, .a = path, .arg = mode }, need, \
-	  NEED_NOTHING, NULL }
-#define P_FILE(what, ...) \
-	{ what, WORKLOAD_PAIR, __VA_ARGS__, NEED_FILE, NEED_NOTHING, NULL }
+#define P_RENAME(from, to, need_from, need_to)                                              \
+	{                                                                                   \
+		"rename " from " " to OVER_##need_to, WORKLOAD_PAIR,                        \
+			{ .kind = OP_RENAME, .a = from, .b = to }, need_from, need_to, NULL \
+	}
+#define P_PATH(what, path, kind_, need, mode)                                                  \
+	{                                                                                      \
+		what " " path, WORKLOAD_PAIR, { .kind = kind_, .a = path, .arg = mode }, need, \
+			NEED_NOTHING, NULL                                                     \
+	}
+#define P_FILE(what, ...)                                                       \
+	{                                                                       \
+		what, WORKLOAD_PAIR, __VA_ARGS__, NEED_FILE, NEED_NOTHING, NULL \
+	}
 /* Ours: on a file. */
-#define S_FILE(what, flags, before, ...) \
-	{ what, flags, __VA_ARGS__, NEED_FILE, NEED_NOTHING, before }
-#define S_EMPTY(what, flags, before, ...) \
-	{ what, flags, __VA_ARGS__, NEED_EMPTY, NEED_NOTHING, before }
-#define S_RENAME(what, how, need_from, need_to) \
-	{ what, WORKLOAD_TIGHT, { .kind = OP_RENAME, .a = "A/foo", .b = "bar", .arg = how }, \
-	  need_from, need_to, NULL }
+#define S_FILE(what, flags, before, ...)                                  \
+	{                                                                 \
+		what, flags, __VA_ARGS__, NEED_FILE, NEED_NOTHING, before \
+	}
+#define S_EMPTY(what, flags, before, ...)                                  \
+	{                                                                  \
+		what, flags, __VA_ARGS__, NEED_EMPTY, NEED_NOTHING, before \
+	}
+#define S_RENAME(what, how, need_from, need_to)                                                    \
+	{                                                                                          \
+		what, WORKLOAD_TIGHT, { .kind = OP_RENAME, .a = "A/foo", .b = "bar", .arg = how }, \
+			need_from, need_to, NULL                                                   \
+	}
 
 const struct workload workloads[] = {
 	P_PATH("creat", "foo", OP_CREATE, NEED_ABSENT, FILE_MODE),
@@ -80,21 +124,41 @@ const struct workload workloads[] = {
 	P_FILE("write over", WRITE("foo", 1000, 5000)),
 	P_FILE("write hole", WRITE("A/foo", 30001, 4999)),
 	P_FILE("write over end", WRITE("A/bar", 8000, 8192)),
-	P_LINK("foo", "bar"), P_LINK("foo", "A/foo"), P_LINK("foo", "A/bar"),
-	P_LINK("bar", "foo"), P_LINK("bar", "A/foo"), P_LINK("bar", "A/bar"),
-	P_LINK("A/foo", "foo"), P_LINK("A/foo", "bar"), P_LINK("A/foo", "A/bar"),
-	P_LINK("A/bar", "foo"), P_LINK("A/bar", "bar"), P_LINK("A/bar", "A/foo"),
+	P_LINK("foo", "bar"),
+	P_LINK("foo", "A/foo"),
+	P_LINK("foo", "A/bar"),
+	P_LINK("bar", "foo"),
+	P_LINK("bar", "A/foo"),
+	P_LINK("bar", "A/bar"),
+	P_LINK("A/foo", "foo"),
+	P_LINK("A/foo", "bar"),
+	P_LINK("A/foo", "A/bar"),
+	P_LINK("A/bar", "foo"),
+	P_LINK("A/bar", "bar"),
+	P_LINK("A/bar", "A/foo"),
 	P_PATH("unlink", "foo", OP_UNLINK, NEED_FILE, 0),
 	P_PATH("unlink", "bar", OP_UNLINK, NEED_EMPTY, 0),
 	P_PATH("unlink", "A/foo", OP_UNLINK, NEED_FILE, 0),
 	P_PATH("unlink", "A/bar", OP_UNLINK, NEED_EMPTY, 0),
 	P_PATH("unlink", "A/C/foo", OP_UNLINK, NEED_FILE, 0),
-	{ "remove linked", WORKLOAD_PAIR, { .kind = OP_UNLINK, .a = "foo" }, NEED_FILE,
-	  NEED_NOTHING, OPS({ .kind = OP_LINK, .a = "foo", .b = "A/C/linked" }) },
-	{ "remove with xattr", WORKLOAD_PAIR, { .kind = OP_UNLINK, .a = "A/foo" }, NEED_FILE,
-	  NEED_NOTHING, OPS(XATTR("A/foo", "user.big", 3000)) },
-	{ "remove sparse", WORKLOAD_PAIR, { .kind = OP_UNLINK, .a = "bar" }, NEED_FILE,
-	  NEED_NOTHING, OPS(WRITE("bar", K(400), 5000)) },
+	{ "remove linked",
+	  WORKLOAD_PAIR,
+	  { .kind = OP_UNLINK, .a = "foo" },
+	  NEED_FILE,
+	  NEED_NOTHING,
+	  OPS({ .kind = OP_LINK, .a = "foo", .b = "A/C/linked" }) },
+	{ "remove with xattr",
+	  WORKLOAD_PAIR,
+	  { .kind = OP_UNLINK, .a = "A/foo" },
+	  NEED_FILE,
+	  NEED_NOTHING,
+	  OPS(XATTR("A/foo", "user.big", 3000)) },
+	{ "remove sparse",
+	  WORKLOAD_PAIR,
+	  { .kind = OP_UNLINK, .a = "bar" },
+	  NEED_FILE,
+	  NEED_NOTHING,
+	  OPS(WRITE("bar", K(400), 5000)) },
 	P_PATH("remove", "A/C", OP_RMDIR, NEED_DIR, 0),
 	P_PATH("remove", "C", OP_RMDIR, NEED_DIR, 0),
 	P_RENAME("foo", "bar", NEED_FILE, NEED_FILE),
@@ -120,20 +184,48 @@ const struct workload workloads[] = {
 	P_PATH("rmdir", "B", OP_RMDIR, NEED_DIR, 0),
 
 	/* names */
-	{ "create long", WORKLOAD_TIGHT, { .kind = OP_CREATE, .a = "A/" LONG_NAME, .arg = FILE_MODE },
-	  NEED_ABSENT, NEED_NOTHING, NULL },
-	{ "mkfifo", 0, { .kind = OP_CREATE, .a = "A/fifo", .arg = S_IFIFO | 0600 }, NEED_ABSENT,
-	  NEED_NOTHING, NULL },
-	{ "mknod", 0, { .kind = OP_CREATE, .a = "node", .arg = S_IFCHR | 0600, .off = 5 << 20 | 7 },
-	  NEED_ABSENT, NEED_NOTHING, NULL },
-	{ "symlink short", WORKLOAD_TIGHT, { .kind = OP_SYMLINK, .a = "foo", .b = "A/soft" },
-	  NEED_NOTHING, NEED_ABSENT, NULL },
-	{ "symlink long", WORKLOAD_TIGHT, { .kind = OP_SYMLINK, .a = LONG_TARGET, .b = "A/soft" },
-	  NEED_NOTHING, NEED_ABSENT, NULL },
-	{ "unlink symlink", 0, { .kind = OP_UNLINK, .a = "A/soft" }, NEED_NOTHING, NEED_NOTHING,
+	{ "create long",
+	  WORKLOAD_TIGHT,
+	  { .kind = OP_CREATE, .a = "A/" LONG_NAME, .arg = FILE_MODE },
+	  NEED_ABSENT,
+	  NEED_NOTHING,
+	  NULL },
+	{ "mkfifo",
+	  0,
+	  { .kind = OP_CREATE, .a = "A/fifo", .arg = S_IFIFO | 0600 },
+	  NEED_ABSENT,
+	  NEED_NOTHING,
+	  NULL },
+	{ "mknod",
+	  0,
+	  { .kind = OP_CREATE, .a = "node", .arg = S_IFCHR | 0600, .off = 5 << 20 | 7 },
+	  NEED_ABSENT,
+	  NEED_NOTHING,
+	  NULL },
+	{ "symlink short",
+	  WORKLOAD_TIGHT,
+	  { .kind = OP_SYMLINK, .a = "foo", .b = "A/soft" },
+	  NEED_NOTHING,
+	  NEED_ABSENT,
+	  NULL },
+	{ "symlink long",
+	  WORKLOAD_TIGHT,
+	  { .kind = OP_SYMLINK, .a = LONG_TARGET, .b = "A/soft" },
+	  NEED_NOTHING,
+	  NEED_ABSENT,
+	  NULL },
+	{ "unlink symlink",
+	  0,
+	  { .kind = OP_UNLINK, .a = "A/soft" },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
 	  OPS({ .kind = OP_SYMLINK, .a = LONG_TARGET, .b = "A/soft" }) },
-	{ "mkdir deep", WORKLOAD_TIGHT, { .kind = OP_MKDIR, .a = "A/C/D", .arg = 0700 }, NEED_ABSENT,
-	  NEED_NOTHING, NULL },
+	{ "mkdir deep",
+	  WORKLOAD_TIGHT,
+	  { .kind = OP_MKDIR, .a = "A/C/D", .arg = 0700 },
+	  NEED_ABSENT,
+	  NEED_NOTHING,
+	  NULL },
 	S_RENAME("rename noreplace", RENAME_NOREPLACE, NEED_FILE, NEED_ABSENT),
 	S_RENAME("rename noreplace refused", RENAME_NOREPLACE, NEED_FILE, NEED_FILE),
 	S_RENAME("rename exchange", RENAME_EXCHANGE, NEED_FILE, NEED_EMPTY),
@@ -143,24 +235,56 @@ const struct workload workloads[] = {
 	S_RENAME("rename whiteout over", RENAME_WHITEOUT, NEED_FILE, NEED_FILE),
 	S_RENAME("rename over directory", 0, NEED_FULL_DIR, NEED_DIR),
 	S_RENAME("rename over full directory refused", 0, NEED_DIR, NEED_FULL_DIR),
-	{ "rename to long", WORKLOAD_TIGHT, { .kind = OP_RENAME, .a = "foo", .b = LONG_NAME },
-	  NEED_FILE, NEED_ABSENT, NULL },
-	{ "rename onto own link", 0, { .kind = OP_RENAME, .a = "foo", .b = "A/C/linked" }, NEED_FILE,
-	  NEED_ABSENT, OPS({ .kind = OP_LINK, .a = "foo", .b = "A/C/linked" }) },
-	{ "rename over linked", 0, { .kind = OP_RENAME, .a = "bar", .b = "foo" }, NEED_FILE,
-	  NEED_FILE, OPS({ .kind = OP_LINK, .a = "foo", .b = "A/C/linked" }) },
-	{ "rename over open", 0, { .kind = OP_RENAME, .a = "bar", .b = "foo" }, NEED_FILE,
-	  NEED_FILE, OPS(OPEN("foo")) },
+	{ "rename to long",
+	  WORKLOAD_TIGHT,
+	  { .kind = OP_RENAME, .a = "foo", .b = LONG_NAME },
+	  NEED_FILE,
+	  NEED_ABSENT,
+	  NULL },
+	{ "rename onto own link",
+	  0,
+	  { .kind = OP_RENAME, .a = "foo", .b = "A/C/linked" },
+	  NEED_FILE,
+	  NEED_ABSENT,
+	  OPS({ .kind = OP_LINK, .a = "foo", .b = "A/C/linked" }) },
+	{ "rename over linked",
+	  0,
+	  { .kind = OP_RENAME, .a = "bar", .b = "foo" },
+	  NEED_FILE,
+	  NEED_FILE,
+	  OPS({ .kind = OP_LINK, .a = "foo", .b = "A/C/linked" }) },
+	{ "rename over open",
+	  0,
+	  { .kind = OP_RENAME, .a = "bar", .b = "foo" },
+	  NEED_FILE,
+	  NEED_FILE,
+	  OPS(OPEN("foo")) },
 
 	/* without a name */
-	{ "tmpfile", WORKLOAD_TIGHT, { .kind = OP_TMPFILE, .a = "A/", .arg = 0600 }, NEED_NOTHING,
-	  NEED_NOTHING, NULL },
-	{ "write tmpfile", 0, { .kind = OP_WRITE_OPEN, .len = 9000 }, NEED_NOTHING, NEED_NOTHING,
+	{ "tmpfile",
+	  WORKLOAD_TIGHT,
+	  { .kind = OP_TMPFILE, .a = "A/", .arg = 0600 },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
+	  NULL },
+	{ "write tmpfile",
+	  0,
+	  { .kind = OP_WRITE_OPEN, .len = 9000 },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
 	  OPS({ .kind = OP_TMPFILE, .a = "A/", .arg = 0600 }) },
-	{ "link tmpfile", WORKLOAD_TIGHT, { .kind = OP_LINK_OPEN, .a = "A/named" }, NEED_NOTHING,
-	  NEED_NOTHING, OPS({ .kind = OP_TMPFILE, .a = "A/", .arg = 0600 },
-			    { .kind = OP_WRITE_OPEN, .len = 9000 }) },
-	{ "release tmpfile", 0, { .kind = OP_RELEASE }, NEED_NOTHING, NEED_NOTHING,
+	{ "link tmpfile",
+	  WORKLOAD_TIGHT,
+	  { .kind = OP_LINK_OPEN, .a = "A/named" },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
+	  OPS({ .kind = OP_TMPFILE, .a = "A/", .arg = 0600 },
+	      { .kind = OP_WRITE_OPEN, .len = 9000 }) },
+	{ "release tmpfile",
+	  0,
+	  { .kind = OP_RELEASE },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
 	  OPS({ .kind = OP_TMPFILE, .a = "A/", .arg = 0600 },
 	      { .kind = OP_WRITE_OPEN, .len = 9000 }) },
 	S_FILE("unlink open", 0, OPS(OPEN("foo")), { .kind = OP_UNLINK, .a = "foo" }),
@@ -185,8 +309,8 @@ const struct workload workloads[] = {
 	S_FILE("write over and past", WORKLOAD_TIGHT, NULL, WRITE("foo", 6001, 12000)),
 	S_EMPTY("write past 16 blocks", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, K(64))),
 		WRITE("foo", K(64), 4096)),
-	S_EMPTY("write into hole", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, 4096),
-						       WRITE("foo", K(40), 4096)),
+	S_EMPTY("write into hole", WORKLOAD_TIGHT,
+		OPS(WRITE("foo", 0, 4096), WRITE("foo", K(40), 4096)),
 		WRITE("foo", K(20) + 5, 5000)),
 	S_EMPTY("write far", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, 4096)),
 		WRITE("foo", M(3000) + 77, 5000)),
@@ -204,18 +328,21 @@ const struct workload workloads[] = {
 	       FALLOC("foo", 0, 3500, 100)),
 	S_EMPTY("write into grown unit", 0, OPS(WRITE("foo", 0, K(300)), TRUNCATE("foo", M(1))),
 		WRITE("foo", K(600) + 5, 5000)),
-	S_EMPTY("promote", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, K(250))), WRITE("foo", K(250), K(16))),
+	S_EMPTY("promote", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, K(250))),
+		WRITE("foo", K(250), K(16))),
 	S_EMPTY("promote sparse", 0, OPS(WRITE("foo", 0, K(100)), WRITE("foo", K(600), K(152))),
 		WRITE("foo", K(300), K(40))),
 	S_EMPTY("write unit", WORKLOAD_SLOW, NULL, WRITE("foo", 0, M(2))),
 	S_EMPTY("write units", WORKLOAD_SLOW, NULL, WRITE("foo", K(1500), M(3))),
 	S_EMPTY("append to unit", 0, OPS(WRITE("foo", 0, K(300))), WRITE("foo", K(300) + 11, 5000)),
-	S_EMPTY("overwrite in unit", 0, OPS(WRITE("foo", 0, K(300))), WRITE("foo", K(90) + 3, 9001)),
+	S_EMPTY("overwrite in unit", 0, OPS(WRITE("foo", 0, K(300))),
+		WRITE("foo", K(90) + 3, 9001)),
 	S_EMPTY("write hole in unit", 0, OPS(WRITE("foo", 0, K(300))), WRITE("foo", K(900), 5000)),
 	S_EMPTY("trim at release", 0, OPS(OPEN("foo"), { .kind = OP_WRITE_OPEN, .len = K(300) }),
 		{ .kind = OP_RELEASE, .a = "foo" }),
 	S_EMPTY("truncate unit", 0, OPS(WRITE("foo", 0, M(2))), TRUNCATE("foo", K(30) + 5)),
-	S_EMPTY("truncate unit keeps it", 0, OPS(WRITE("foo", 0, M(2))), TRUNCATE("foo", K(1900) + 5)),
+	S_EMPTY("truncate unit keeps it", 0, OPS(WRITE("foo", 0, M(2))),
+		TRUNCATE("foo", K(1900) + 5)),
 	S_EMPTY("truncate table", 0, OPS(WRITE("foo", 0, K(100)), WRITE("foo", M(3000), 5000)),
 		TRUNCATE("foo", K(80) + 5)),
 	S_EMPTY("truncate units", WORKLOAD_SLOW, OPS(WRITE("foo", 0, M(5))), TRUNCATE("foo", 0)),
@@ -229,7 +356,8 @@ const struct workload workloads[] = {
 		FALLOC("foo", PUNCH, K(100) + 5, K(200))),
 	S_EMPTY("punch unit", 0, OPS(WRITE("foo", 0, M(4))), FALLOC("foo", PUNCH, M(2), M(2))),
 	S_EMPTY("zero unit", 0, OPS(WRITE("foo", 0, M(2) + K(100))), FALLOC("foo", ZERO, 5, M(2))),
-	S_EMPTY("zero in unit", 0, OPS(WRITE("foo", 0, M(2))), FALLOC("foo", ZERO, K(100) + 5, K(20))),
+	S_EMPTY("zero in unit", 0, OPS(WRITE("foo", 0, M(2))),
+		FALLOC("foo", ZERO, K(100) + 5, K(20))),
 	S_EMPTY("collapse", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, K(40))),
 		FALLOC("foo", COLLAPSE, K(8), K(12))),
 	S_EMPTY("collapse past 16 blocks", 0, OPS(WRITE("foo", 0, K(100))),
@@ -246,12 +374,23 @@ const struct workload workloads[] = {
 		FALLOC("foo", INSERT, 0, M(2))),
 	S_EMPTY("insert in unit", WORKLOAD_SLOW, OPS(WRITE("foo", 0, M(2))),
 		FALLOC("foo", INSERT, K(4), K(8))),
-	{ "copy range", WORKLOAD_TIGHT,
-	  { .kind = OP_COPY_RANGE, .a = "foo", .b = "A/bar", .off = 1000, .arg = 3000, .len = 6000 },
-	  NEED_FILE, NEED_FILE, NULL },
-	{ "copy range to new", 0,
+	{ "copy range",
+	  WORKLOAD_TIGHT,
+	  { .kind = OP_COPY_RANGE,
+	    .a = "foo",
+	    .b = "A/bar",
+	    .off = 1000,
+	    .arg = 3000,
+	    .len = 6000 },
+	  NEED_FILE,
+	  NEED_FILE,
+	  NULL },
+	{ "copy range to new",
+	  0,
 	  { .kind = OP_COPY_RANGE, .a = "foo", .b = "A/bar", .off = 0, .arg = 4096, .len = 8192 },
-	  NEED_FILE, NEED_EMPTY, NULL },
+	  NEED_FILE,
+	  NEED_EMPTY,
+	  NULL },
 	S_EMPTY("map page of a hole", WORKLOAD_TIGHT, OPS(TRUNCATE("foo", K(100))),
 		MAP("foo", K(40), K(4), 0)),
 	S_EMPTY("map page of a unit", 0, OPS(WRITE("foo", 0, K(300)), TRUNCATE("foo", M(1))),
@@ -259,8 +398,8 @@ const struct workload workloads[] = {
 	S_EMPTY("map inline", WORKLOAD_TIGHT, OPS(WRITE("foo", 0, 100)), MAP("foo", 0, M(2), 0)),
 	S_FILE("map blocks", WORKLOAD_TIGHT, NULL, MAP("foo", 0, M(2), 0)),
 	S_FILE("map over a stale tail", 0, OPS(TRUNCATE("foo", 2500)), MAP("foo", 0, M(2), 0)),
-	S_EMPTY("map sparse", WORKLOAD_TIGHT, OPS(WRITE("foo", K(100), K(40)), TRUNCATE("foo", M(1))),
-		MAP("foo", 0, M(2), 1)),
+	S_EMPTY("map sparse", WORKLOAD_TIGHT,
+		OPS(WRITE("foo", K(100), K(40)), TRUNCATE("foo", M(1))), MAP("foo", 0, M(2), 1)),
 	S_EMPTY("map hole", WORKLOAD_SLOW, OPS(TRUNCATE("foo", M(5))), MAP("foo", M(2), M(2), 0)),
 	S_EMPTY("map unwritten unit", WORKLOAD_SLOW, OPS(FALLOC("foo", 0, 0, M(2))),
 		MAP("foo", 0, M(2), 0)),
@@ -297,10 +436,13 @@ const struct workload workloads[] = {
 	/* attributes */
 	S_FILE("chmod", WORKLOAD_TIGHT, NULL, { .kind = OP_CHMOD, .a = "foo", .arg = 0604 }),
 	S_FILE("chown", WORKLOAD_TIGHT, NULL, { .kind = OP_CHOWN, .a = "foo", .arg = 7, .off = 8 }),
-	S_FILE("utimes", WORKLOAD_TIGHT, NULL,
-	       { .kind = OP_UTIMES, .a = "foo", .off = 123456789 }),
-	{ "chmod directory", 0, { .kind = OP_CHMOD, .a = "A", .arg = 02770 }, NEED_FULL_DIR,
-	  NEED_NOTHING, NULL },
+	S_FILE("utimes", WORKLOAD_TIGHT, NULL, { .kind = OP_UTIMES, .a = "foo", .off = 123456789 }),
+	{ "chmod directory",
+	  0,
+	  { .kind = OP_CHMOD, .a = "A", .arg = 02770 },
+	  NEED_FULL_DIR,
+	  NEED_NOTHING,
+	  NULL },
 	S_FILE("setxattr", WORKLOAD_TIGHT, NULL, XATTR("foo", "user.small", 50)),
 	S_FILE("setxattr replace", 0, OPS(XATTR("foo", "user.small", 50)),
 	       XATTR("foo", "user.small", 20)),
@@ -315,41 +457,66 @@ const struct workload workloads[] = {
 	       { .kind = OP_REMOVE_XATTR, .a = "foo", .b = "user.small" }),
 	S_FILE("removexattr outside", WORKLOAD_TIGHT, OPS(XATTR("foo", "user.big", 5000)),
 	       { .kind = OP_REMOVE_XATTR, .a = "foo", .b = "user.big" }),
-	S_FILE("set flags", WORKLOAD_TIGHT, NULL, FLAGS("foo", DXF_FLAG_IMMUTABLE | DXF_FLAG_NODUMP, 0)),
+	S_FILE("set flags", WORKLOAD_TIGHT, NULL,
+	       FLAGS("foo", DXF_FLAG_IMMUTABLE | DXF_FLAG_NODUMP, 0)),
 	S_FILE("set dax", 0, NULL, FLAGS("foo", DXF_FLAG_DAX, 0)),
-	{ "set label", 0, { .kind = OP_LABEL, .a = "a new label" }, NEED_NOTHING, NEED_NOTHING,
+	{ "set label",
+	  0,
+	  { .kind = OP_LABEL, .a = "a new label" },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
 	  NULL },
-	{ "set label again", 0, { .kind = OP_LABEL, .a = "a newer label" }, NEED_NOTHING,
-	  NEED_NOTHING, OPS({ .kind = OP_LABEL, .a = "a new label" }) },
+	{ "set label again",
+	  0,
+	  { .kind = OP_LABEL, .a = "a newer label" },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
+	  OPS({ .kind = OP_LABEL, .a = "a new label" }) },
 
 	/* projects */
-	{ "quota set", 0, { .kind = OP_QUOTA, .arg = 42, .off = 100, .len = 10 }, NEED_NOTHING,
-	  NEED_NOTHING, NULL },
-	{ "quota change", 0, { .kind = OP_QUOTA, .arg = 42, .off = 200, .len = 0 }, NEED_NOTHING,
-	  NEED_NOTHING, OPS({ .kind = OP_QUOTA, .arg = 42, .off = 100, .len = 10 }) },
-	S_FILE("set project", WORKLOAD_TIGHT, OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 }),
-	       FLAGS("foo", 0, 42)),
-	S_FILE("change project", 0, OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 },
-					{ .kind = OP_QUOTA, .arg = 43, .off = 1000, .len = 100 },
-					FLAGS("foo", 0, 42)),
+	{ "quota set",
+	  0,
+	  { .kind = OP_QUOTA, .arg = 42, .off = 100, .len = 10 },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
+	  NULL },
+	{ "quota change",
+	  0,
+	  { .kind = OP_QUOTA, .arg = 42, .off = 200, .len = 0 },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
+	  OPS({ .kind = OP_QUOTA, .arg = 42, .off = 100, .len = 10 }) },
+	S_FILE("set project", WORKLOAD_TIGHT,
+	       OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 }), FLAGS("foo", 0, 42)),
+	S_FILE("change project", 0,
+	       OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 },
+		   { .kind = OP_QUOTA, .arg = 43, .off = 1000, .len = 100 }, FLAGS("foo", 0, 42)),
 	       FLAGS("foo", 0, 43)),
-	{ "create in project", 0, { .kind = OP_CREATE, .a = "B/foo", .arg = FILE_MODE }, NEED_ABSENT,
-	  NEED_NOTHING, OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 },
-			    FLAGS("B", DXF_FLAG_PROJINHERIT, 42)) },
-	S_FILE("write in project", 0, OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 },
-					  FLAGS("foo", 0, 42)),
+	{ "create in project",
+	  0,
+	  { .kind = OP_CREATE, .a = "B/foo", .arg = FILE_MODE },
+	  NEED_ABSENT,
+	  NEED_NOTHING,
+	  OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 },
+	      FLAGS("B", DXF_FLAG_PROJINHERIT, 42)) },
+	S_FILE("write in project", 0,
+	       OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 }, FLAGS("foo", 0, 42)),
 	       WRITE("foo", 6000, 9000)),
-	S_FILE("unlink in project", 0, OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 },
-					   FLAGS("foo", 0, 42)),
+	S_FILE("unlink in project", 0,
+	       OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 }, FLAGS("foo", 0, 42)),
 	       { .kind = OP_UNLINK, .a = "foo" }),
-	S_FILE("promote in project", 0, OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 },
-					    FLAGS("foo", 0, 42), WRITE("foo", 0, K(250))),
+	S_FILE("promote in project", 0,
+	       OPS({ .kind = OP_QUOTA, .arg = 42, .off = 1000, .len = 100 }, FLAGS("foo", 0, 42),
+		   WRITE("foo", 0, K(250))),
 	       WRITE("foo", K(250), K(16))),
 	S_FILE("write beyond quota", WORKLOAD_LIMIT,
 	       OPS(FLAGS("foo", 0, 42), { .kind = OP_QUOTA, .arg = 42, .off = 5, .len = 100 }),
 	       WRITE("foo", 6000, 30000)),
-	{ "create beyond quota", WORKLOAD_LIMIT,
-	  { .kind = OP_CREATE, .a = "B/foo", .arg = FILE_MODE }, NEED_ABSENT, NEED_NOTHING,
+	{ "create beyond quota",
+	  WORKLOAD_LIMIT,
+	  { .kind = OP_CREATE, .a = "B/foo", .arg = FILE_MODE },
+	  NEED_ABSENT,
+	  NEED_NOTHING,
 	  OPS(FLAGS("B", DXF_FLAG_PROJINHERIT, 42),
 	      { .kind = OP_QUOTA, .arg = 42, .off = 5, .len = 1 }) },
 
@@ -357,22 +524,36 @@ const struct workload workloads[] = {
 	S_EMPTY("truncate many tables", 0, OPS(TABLES), TRUNCATE("foo", 50)),
 	S_EMPTY("unlink many tables", 0, OPS(TABLES), { .kind = OP_UNLINK, .a = "foo" }),
 	S_EMPTY("punch many tables", 0, OPS(TABLES), FALLOC("foo", PUNCH, 0, M(200))),
-	{ "rename over many tables", 0, { .kind = OP_RENAME, .a = "bar", .b = "foo" }, NEED_FILE,
-	  NEED_EMPTY, OPS(TABLES) },
+	{ "rename over many tables",
+	  0,
+	  { .kind = OP_RENAME, .a = "bar", .b = "foo" },
+	  NEED_FILE,
+	  NEED_EMPTY,
+	  OPS(TABLES) },
 
 	/* directories that grow and shrink */
 	{ "grow directory", WORKLOAD_UNTIL, MANY("A/", 0, 140, 12), NEED_NOTHING, NEED_NOTHING,
 	  NULL },
 	{ "grow directory, long names", WORKLOAD_UNTIL, MANY("A/", 0, 40, 200), NEED_NOTHING,
 	  NEED_NOTHING, NULL },
-	{ "shrink directory", WORKLOAD_UNTIL,
-	  { .kind = OP_UNLINK_MANY, .a = "A/", .len = 140, .arg = 12 }, NEED_NOTHING, NEED_NOTHING,
+	{ "shrink directory",
+	  WORKLOAD_UNTIL,
+	  { .kind = OP_UNLINK_MANY, .a = "A/", .len = 140, .arg = 12 },
+	  NEED_NOTHING,
+	  NEED_NOTHING,
 	  OPS(MANY("A/", 0, 140, 12)) },
-	{ "rmdir of what was large", 0, { .kind = OP_RMDIR, .a = "B" }, NEED_DIR, NEED_NOTHING,
+	{ "rmdir of what was large",
+	  0,
+	  { .kind = OP_RMDIR, .a = "B" },
+	  NEED_DIR,
+	  NEED_NOTHING,
 	  OPS(MANY("B/", 0, 100, 12),
 	      { .kind = OP_UNLINK_MANY, .a = "B/", .len = 100, .arg = 12 }) },
-	{ "new inode chunk", WORKLOAD_SLOW | WORKLOAD_CHUNK,
-	  { .kind = OP_CREATE, .a = "A/one more", .arg = FILE_MODE }, NEED_ABSENT, NEED_NOTHING,
+	{ "new inode chunk",
+	  WORKLOAD_SLOW | WORKLOAD_CHUNK,
+	  { .kind = OP_CREATE, .a = "A/one more", .arg = FILE_MODE },
+	  NEED_ABSENT,
+	  NEED_NOTHING,
 	  OPS(MANY("B/", 0, 4084, 12)) },
 };
 

@@ -13,19 +13,19 @@
 enum workload_need {
 	NEED_NOTHING,
 	NEED_ABSENT,
-	NEED_FILE,      /* a regular file with some data, one link */
-	NEED_EMPTY,     /* an empty regular file */
-	NEED_DIR,       /* an empty directory */
-	NEED_FULL_DIR,  /* a directory with something in it */
+	NEED_FILE,     /* a regular file with some data, one link */
+	NEED_EMPTY,    /* an empty regular file */
+	NEED_DIR,      /* an empty directory */
+	NEED_FULL_DIR, /* a directory with something in it */
 };
 
 enum {
-	WORKLOAD_PAIR = 1,    /* one of the 56 of which all pairs are tried */
-	WORKLOAD_TIGHT = 2,   /* also on a pool with only few blocks left */
-	WORKLOAD_UNTIL = 4,   /* op is a series; judged where the space of its directory changes */
-	WORKLOAD_SLOW = 8,    /* each state is costly: few of them */
-	WORKLOAD_CHUNK = 16,  /* a second unit of inodes may appear */
-	WORKLOAD_LIMIT = 32,  /* a quota may say no */
+	WORKLOAD_PAIR = 1,   /* one of the 56 of which all pairs are tried */
+	WORKLOAD_TIGHT = 2,  /* also on a pool with only few blocks left */
+	WORKLOAD_UNTIL = 4,  /* op is a series; judged where the space of its directory changes */
+	WORKLOAD_SLOW = 8,   /* each state is costly: few of them */
+	WORKLOAD_CHUNK = 16, /* a second unit of inodes may appear */
+	WORKLOAD_LIMIT = 32, /* a quota may say no */
 };
 
 struct workload {

@@ -14,12 +14,12 @@
 
 #define UNIT (2UL << 20)
 #define SIZE (4 * UNIT)
-#define CHECK(condition)                                                                     \
-	do {                                                                                 \
-		if (!(condition)) {                                                          \
+#define CHECK(condition)                                                                        \
+	do {                                                                                    \
+		if (!(condition)) {                                                             \
 			fprintf(stderr, "%d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
-			exit(1);                                                             \
-		}                                                                            \
+			exit(1);                                                                \
+		}                                                                               \
 	} while (0)
 
 static sigjmp_buf jump;

@@ -25,13 +25,13 @@
 #define MIB (1UL << 20)
 #define UNIT (2 * MIB)
 #define SIZE (8 * MIB)
-#define CHECK(condition)                                                                    \
-	do {                                                                                \
-		if (!(condition)) {                                                         \
+#define CHECK(condition)                                                                   \
+	do {                                                                               \
+		if (!(condition)) {                                                        \
 			fprintf(stderr, "%s:%d: %s: %s\n", __func__, __LINE__, #condition, \
-				strerror(errno));                                           \
-			exit(1);                                                            \
-		}                                                                           \
+				strerror(errno));                                          \
+			exit(1);                                                           \
+		}                                                                          \
 	} while (0)
 
 static int fd;
@@ -83,7 +83,7 @@ static void handler(int sig, siginfo_t *info, void *context)
 	siglongjmp(jump, 1);
 }
 
-static void catch(void)
+static void catch (void)
 {
 	struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO };
 
@@ -125,7 +125,7 @@ static void end_of_file(void)
 {
 	char *memory = map(2 * SIZE, PROT_READ | PROT_WRITE);
 
-	catch();
+	catch ();
 	CHECK(touch(memory + SIZE, false) == SIGBUS);
 	CHECK(touch(memory + SIZE, true) == SIGBUS);
 	CHECK(!ftruncate(fd, SIZE + UNIT));
@@ -155,7 +155,7 @@ static void protection(void)
 	char *memory = map(SIZE, PROT_READ);
 	int other = open(path, O_RDONLY);
 
-	catch();
+	catch ();
 	CHECK(touch(memory, true) == SIGSEGV);
 	CHECK(touch(memory, false) == 0);
 	CHECK(touch(NULL, false) == SIGSEGV);
@@ -237,7 +237,7 @@ static void remaps(void)
 	moved[6 * MIB] = 'n';
 	memory = mremap(moved, SIZE, 4096, 0);
 	CHECK(memory == moved && memory[7] == 'm');
-	catch();
+	catch ();
 	CHECK(touch(moved + 4096, false) == SIGSEGV);
 	CHECK(mremap(memory, 4096, 8192, 0) == memory);
 	CHECK(*(uint64_t *)(memory + 4096) == 4096);
@@ -247,7 +247,7 @@ static void unmaps_parts(void)
 {
 	char *memory = map(SIZE, PROT_READ | PROT_WRITE);
 
-	catch();
+	catch ();
 	CHECK(!munmap(memory + MIB, 3 * MIB));
 	CHECK(touch(memory + MIB - 1, true) == 0);
 	CHECK(touch(memory + MIB, true) == SIGSEGV);
@@ -259,7 +259,8 @@ static void unmaps_parts(void)
 	/* between others, page by page at an address that does not line up */
 	CHECK(mmap(memory + 4096, UNIT, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == memory + 4096);
 	CHECK(*(uint64_t *)(memory + 4096 + MIB) == MIB && memory[0] == 0);
-	CHECK(mmap(memory, SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory);
+	CHECK(mmap(memory, SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	      memory);
 	CHECK(*(uint64_t *)(memory + 4096 + MIB) == 0);
 }
 
@@ -325,7 +326,8 @@ static void masks(void)
 	CHECK(!sigprocmask(SIG_BLOCK, &all, NULL));
 	memory[0] = 'x';
 	CHECK(!pthread_sigmask(SIG_SETMASK, NULL, &old));
-	CHECK(sigismember(&old, SIGSEGV) && sigismember(&old, SIGBUS) && sigismember(&old, SIGTERM));
+	CHECK(sigismember(&old, SIGSEGV) && sigismember(&old, SIGBUS) &&
+	      sigismember(&old, SIGTERM));
 	CHECK(!pthread_sigmask(SIG_UNBLOCK, &all, &old));
 	CHECK(!pthread_sigmask(SIG_SETMASK, NULL, &old));
 	CHECK(!sigismember(&old, SIGSEGV) && !sigismember(&old, SIGTERM));
@@ -459,7 +461,8 @@ static void write_only(void)
 	CHECK(memory[5] == 0);
 	memory[5] = 'x';
 	CHECK(memory[5] == 'x' && *(uint64_t *)(memory + 3 * MIB) == 3 * MIB);
-	CHECK(!mprotect((void *)memory, SIZE, PROT_READ) && !mprotect((void *)memory, SIZE, PROT_WRITE));
+	CHECK(!mprotect((void *)memory, SIZE, PROT_READ) &&
+	      !mprotect((void *)memory, SIZE, PROT_WRITE));
 	CHECK(memory[5] == 'x' && *(uint64_t *)(memory + 5 * MIB) == 5 * MIB);
 }
 
@@ -562,18 +565,29 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } scenarios[] = {
-	{ "simple", simple },		  { "end_of_file", end_of_file },
-	{ "dies_of_sigbus", dies_of_sigbus }, { "dies_of_sigsegv", dies_of_sigsegv },
-	{ "protection", protection },	  { "holes", holes },
-	{ "forks", forks },		  { "remaps", remaps },
-	{ "unmaps_parts", unmaps_parts }, { "closes_all", closes_all },
-	{ "system_calls", system_calls }, { "masks", masks },
-	{ "threads", threads },		  { "steps", steps },
-	{ "advice", advice },		  { "private_mapping", private_mapping },
-	{ "record_locks", record_locks }, { "changes_user", changes_user },
-	{ "vforks", vforks },		  { "interrupted", interrupted },
+	{ "simple", simple },
+	{ "end_of_file", end_of_file },
+	{ "dies_of_sigbus", dies_of_sigbus },
+	{ "dies_of_sigsegv", dies_of_sigsegv },
+	{ "protection", protection },
+	{ "holes", holes },
+	{ "forks", forks },
+	{ "remaps", remaps },
+	{ "unmaps_parts", unmaps_parts },
+	{ "closes_all", closes_all },
+	{ "system_calls", system_calls },
+	{ "masks", masks },
+	{ "threads", threads },
+	{ "steps", steps },
+	{ "advice", advice },
+	{ "private_mapping", private_mapping },
+	{ "record_locks", record_locks },
+	{ "changes_user", changes_user },
+	{ "vforks", vforks },
+	{ "interrupted", interrupted },
 	{ "outlives_mount", outlives_mount },
-	{ "write_only", write_only },	  { "locks_memory", locks_memory },
+	{ "write_only", write_only },
+	{ "locks_memory", locks_memory },
 };
 
 int main(int argc, char **argv)

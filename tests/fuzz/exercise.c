@@ -18,7 +18,7 @@
 
 enum { ENTRIES_MAX = 1000, DIRECTORIES_MAX = 12, CHANGED_MAX = 3, BUFFER = 64 << 10 };
 
-static const struct fs_request request = {.uid = 1000, .gid = 1000, .umask = 022};
+static const struct fs_request request = { .uid = 1000, .gid = 1000, .umask = 022 };
 
 struct walk {
 	struct fs *fs;
@@ -38,8 +38,9 @@ static void note(struct walk *w, ssize_t err)
 
 static void read_file(struct walk *w, uint64_t ino, const struct fs_attr *attr)
 {
-	const uint64_t places[] = {0, attr->size / 2, attr->size > BUFFER ? attr->size - BUFFER : 0,
-				   UINT64_C(3) << 20};
+	const uint64_t places[] = { 0, attr->size / 2,
+				    attr->size > BUFFER ? attr->size - BUFFER : 0,
+				    UINT64_C(3) << 20 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		struct fs_iomap iomap;
@@ -102,14 +103,15 @@ static void walk_tree(struct walk *w)
 
 static void change_file(struct walk *w, uint64_t ino)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = 10000};
+	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = 10000 };
 	struct fs_attr attr;
 
 	note(w, fs_write(w->fs, NULL, ino, w->buf, 100, 0, 0));
 	note(w, fs_write(w->fs, NULL, ino, w->buf, BUFFER, 5000, 0));
 	note(w, fs_write(w->fs, NULL, ino, w->buf, 5000, UINT64_C(2) << 20, 0));
 	note(w, fs_fallocate(w->fs, NULL, ino, 0, 0, UINT64_C(3) << 20));
-	note(w, fs_fallocate(w->fs, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 65536));
+	note(w, fs_fallocate(w->fs, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096,
+			     65536));
 	note(w, fs_fallocate(w->fs, NULL, ino, FALLOC_FL_COLLAPSE_RANGE, 8192, 4096));
 	note(w, fs_setxattr(w->fs, NULL, ino, "user.fuzz", w->buf, 3000, 0));
 	note(w, fs_setattr(w->fs, ino, &set, &attr));
@@ -143,8 +145,8 @@ static void change_directory(struct walk *w, uint64_t dir)
 static void empty_root(struct walk *w)
 {
 	static const char *const names[] = {
-		"units", "inline", "table", "empty", "direct", "sparse", "far", "hole", "short-link",
-		"long-link", "fifo", "device", "allocated", "hard-link",
+		"units", "inline",     "table",     "empty", "direct", "sparse",    "far",
+		"hole",  "short-link", "long-link", "fifo",  "device", "allocated", "hard-link",
 	};
 	struct fs_attr attr;
 	unsigned changed = 0;
@@ -161,8 +163,8 @@ static void empty_root(struct walk *w)
 
 int exercise(const struct pmem *pm)
 {
-	struct fs_options options = {0};
-	struct walk w = {0};
+	struct fs_options options = { 0 };
+	struct walk w = { 0 };
 	int err = fs_mount(pm, &options, &w.fs, NULL);
 
 	if (err)

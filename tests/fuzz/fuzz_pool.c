@@ -51,7 +51,9 @@ static void show(const struct check_finding *finding, void *arg)
 static int look(struct pmem *pm, bool settled, bool must_be_clean, struct check_result *ret_result)
 {
 	struct check_options options = {
-		.settled = settled, .found = show, .arg = must_be_clean ? pm : NULL,
+		.settled = settled,
+		.found = show,
+		.arg = must_be_clean ? pm : NULL,
 	};
 	int err;
 
@@ -87,8 +89,8 @@ static void use_sound(struct pmem *pm)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct check_options repair = {.repair = true, .found = show, .arg = getenv("VERBOSE")};
-	struct check_result result = {0};
+	struct check_options repair = { .repair = true, .found = show, .arg = getenv("VERBOSE") };
+	struct check_result result = { 0 };
 	struct pmem *pm;
 	unsigned which;
 	int err;

@@ -37,13 +37,14 @@ void media_new(uint64_t size, struct pmem *ret_pm)
 	int fd = memfd_create("pool", MFD_CLOEXEC);
 	char *base;
 
-	if (reserve == MAP_FAILED || fd < 0 || ftruncate(fd, (off_t)size) || pool_count == POOLS_MAX)
+	if (reserve == MAP_FAILED || fd < 0 || ftruncate(fd, (off_t)size) ||
+	    pool_count == POOLS_MAX)
 		abort();
 	base = (char *)round_up((uintptr_t)reserve, ALIGN);
 	map(base, size, fd);
 	pools[pool_count].base = base;
 	pools[pool_count++].fd = fd;
-	*ret_pm = (struct pmem){.base = base, .size = size};
+	*ret_pm = (struct pmem){ .base = base, .size = size };
 }
 
 static int fd_of(const struct pmem *pm)

@@ -51,7 +51,8 @@ static void add(struct anatomy *a, enum kind kind, uint64_t offset)
 
 	if (objects->count == objects->room) {
 		objects->room = objects->room ? objects->room * 2 : 16;
-		objects->offset = realloc(objects->offset, objects->room * sizeof(*objects->offset));
+		objects->offset = realloc(objects->offset,
+					  objects->room * sizeof(*objects->offset));
 		if (!objects->offset)
 			abort();
 	}
@@ -89,14 +90,16 @@ static void learn_inode(struct anatomy *a, const struct pmem *pm, uint64_t offse
 {
 	const struct dxf_inode *inode = pmem_at(pm, offset);
 	const uint64_t *word = (const void *)inode->data;
-	unsigned count = inode->data_format == DXF_DATA_INLINE ? 0 :
-			 inode->data_format == DXF_DATA_TABLE ? 1 : DXF_DIRECT_COUNT;
+	unsigned count = inode->data_format == DXF_DATA_INLINE  ? 0
+			 : inode->data_format == DXF_DATA_TABLE ? 1
+								: DXF_DIRECT_COUNT;
 
 	add(a, KIND_INODE, offset);
 	for (unsigned i = 0; i < count; i++)
 		learn_entry(a, pm, S_ISDIR(inode->mode), word[i]);
 	if (inode->xattr_bytes > DXF_XATTR_INLINE)
-		add(a, KIND_XATTR, *(const uint64_t *)(const void *)inode->xattr & DXF_ENTRY_OFFSET);
+		add(a, KIND_XATTR,
+		    *(const uint64_t *)(const void *)inode->xattr & DXF_ENTRY_OFFSET);
 	else if (inode->xattr_bytes)
 		add(a, KIND_XATTR, offset + offsetof(struct dxf_inode, xattr));
 }
@@ -121,7 +124,7 @@ static void learn_chunks(struct anatomy *a, const struct pmem *pm, const struct 
 
 struct anatomy *anatomy_new(const struct pmem *pm)
 {
-	static const unsigned words[KIND_COUNT] = {27, 1, 8, 1, 4, 64, 512, 512, 32, 8};
+	static const unsigned words[KIND_COUNT] = { 27, 1, 8, 1, 4, 64, 512, 512, 32, 8 };
 	const struct dxf_super *super = pmem_at(pm, 0);
 	struct anatomy *a = calloc(1, sizeof(*a));
 
@@ -169,9 +172,22 @@ static uint64_t word_at(const struct anatomy *a, enum kind kind, unsigned object
 static uint64_t interesting(const struct anatomy *a, uint32_t value)
 {
 	const uint64_t values[] = {
-		0, 1, 2, UINT64_MAX, INT64_MAX, UINT32_MAX, DXF_UNIT_SIZE, DXF_BLOCK_SIZE, a->size,
-		a->size - DXF_UNIT_SIZE, DXF_FILE_MAX, DXF_FILE_MAX + 1, UINT64_C(1) << 44,
-		a->size - DXF_BLOCK_SIZE, 2 * DXF_UNIT_SIZE, UINT64_MAX - DXF_BLOCK_SIZE + 1,
+		0,
+		1,
+		2,
+		UINT64_MAX,
+		INT64_MAX,
+		UINT32_MAX,
+		DXF_UNIT_SIZE,
+		DXF_BLOCK_SIZE,
+		a->size,
+		a->size - DXF_UNIT_SIZE,
+		DXF_FILE_MAX,
+		DXF_FILE_MAX + 1,
+		UINT64_C(1) << 44,
+		a->size - DXF_BLOCK_SIZE,
+		2 * DXF_UNIT_SIZE,
+		UINT64_MAX - DXF_BLOCK_SIZE + 1,
 	};
 
 	return values[value % ARRAY_SIZE(values)] + (value >> 8 & 7) - ((value >> 11) & 3);
@@ -196,8 +212,7 @@ static uint64_t changed(const struct anatomy *a, const struct pmem *pm, const st
 	case 5:
 		return *(const uint64_t *)pmem_at(pm, word_at(a, kind, step->other, step->word));
 	case 6:
-		return *(const uint64_t *)pmem_at(pm, word_at(a, kind, step->other,
-							      step->value));
+		return *(const uint64_t *)pmem_at(pm, word_at(a, kind, step->other, step->value));
 	default:
 		return (old & UINT64_C(0xffffffff00000000)) | step->value;
 	}
@@ -211,7 +226,7 @@ static void write_record(const struct anatomy *a, const struct pmem *pm, const s
 		struct dxf_journal_header header;
 		struct dxf_journal_op op;
 		uint64_t value;
-	} record = {.header = {.sequence = 1, .magic = DXF_JOURNAL_MAGIC}};
+	} record = { .header = { .sequence = 1, .magic = DXF_JOURNAL_MAGIC } };
 	uint64_t at = word_at(a, kind, step->object, step->word);
 
 	record.op.offset = step->how & 8 ? interesting(a, step->value) : at;
@@ -232,12 +247,12 @@ static void fix_xattrs(const struct pmem *pm, struct dxf_inode *inode)
 		uint64_t offset = *(uint64_t *)(void *)inode->xattr & DXF_ENTRY_OFFSET;
 
 		/* more than a block is rarely contiguous: its checksum stays wrong */
-		if (!pmem_contains(pm, offset, DXF_BLOCK_SIZE) || inode->xattr_bytes > 2 * DXF_BLOCK_SIZE)
+		if (!pmem_contains(pm, offset, DXF_BLOCK_SIZE) ||
+		    inode->xattr_bytes > 2 * DXF_BLOCK_SIZE)
 			return;
 		blob = pmem_at(pm, offset);
 	}
-	if (inode->xattr_bytes >= 8 &&
-	    pmem_contains(pm, pmem_offset(pm, blob), inode->xattr_bytes))
+	if (inode->xattr_bytes >= 8 && pmem_contains(pm, pmem_offset(pm, blob), inode->xattr_bytes))
 		*(uint32_t *)(void *)blob = crc32c(0, blob + 4, inode->xattr_bytes - 4);
 }
 

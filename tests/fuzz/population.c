@@ -15,7 +15,9 @@
 enum { NAMES = 300, PROJECT = 42, BLOB = 5000 };
 #define ROOT DXF_ROOT_INO
 
-static const struct fs_request request = {.uid = 1000, .gid = 1000, .umask = 022, .in_group = true};
+static const struct fs_request request = {
+	.uid = 1000, .gid = 1000, .umask = 022, .in_group = true
+};
 
 static int64_t ticking(void)
 {
@@ -24,7 +26,8 @@ static int64_t ticking(void)
 	return now += 1000;
 }
 
-static int make_file(struct fs *fs, uint64_t parent, const char *name, uint64_t offset, size_t bytes)
+static int make_file(struct fs *fs, uint64_t parent, const char *name, uint64_t offset,
+		     size_t bytes)
 {
 	struct fs_attr attr;
 	char *buf = malloc(bytes + 1);
@@ -47,9 +50,14 @@ static int make_files(struct fs *fs)
 		uint64_t offset;
 		size_t bytes;
 	} files[] = {
-		{"empty", 0, 0},          {"inline", 0, 100},         {"direct", 0, 5000},
-		{"sparse", 40960, 4096},  {"table", 0, 200000},       {"units", 0, 5 << 20},
-		{"far", UINT64_C(1) << 40, 4096}, {"hole", 3 << 20, 300000},
+		{ "empty", 0, 0 },
+		{ "inline", 0, 100 },
+		{ "direct", 0, 5000 },
+		{ "sparse", 40960, 4096 },
+		{ "table", 0, 200000 },
+		{ "units", 0, 5 << 20 },
+		{ "far", UINT64_C(1) << 40, 4096 },
+		{ "hole", 3 << 20, 300000 },
 	};
 	int err = 0;
 
@@ -105,7 +113,7 @@ static int make_directories(struct fs *fs)
 
 static int make_attributes(struct fs *fs)
 {
-	struct fs_xflags flags = {.project = PROJECT, .flags = DXF_FLAG_PROJINHERIT};
+	struct fs_xflags flags = { .project = PROJECT, .flags = DXF_FLAG_PROJINHERIT };
 	struct fs_attr attr;
 	char blob[BLOB];
 	int err = fs_lookup(fs, ROOT, "inline", &attr);
@@ -146,11 +154,15 @@ static int leave_orphans(struct fs *fs)
 int population_make(const struct pmem *pm, bool orphans)
 {
 	struct fs_format format = {
-		.uuid = {1}, .label = "population", .hash_seed = 1, .now = 1,
-		.root_uid = 1000, .root_gid = 1000,
+		.uuid = { 1 },
+		.label = "population",
+		.hash_seed = 1,
+		.now = 1,
+		.root_uid = 1000,
+		.root_gid = 1000,
 	};
 	int64_t (*clock)(void) = fs_clock;
-	struct fs_options options = {0};
+	struct fs_options options = { 0 };
 	struct fs *fs;
 	int err;
 

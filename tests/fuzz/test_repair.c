@@ -58,8 +58,8 @@ static struct dxf_inode *inode_at(uint32_t ino)
 
 static struct check_result check(bool repair)
 {
-	struct check_options options = {.repair = repair};
-	struct check_result result = {0};
+	struct check_options options = { .repair = repair };
+	struct check_result result = { 0 };
 
 	assert_int_equal(check_pool(&pool, &options, &result), 0);
 	return result;
@@ -206,7 +206,8 @@ static void share_memory(void)
 	assert_non_null(copy);
 	memcpy(copy, pool.base, pool.size);
 	assert_ptr_equal(mmap(pool.base, pool.size, PROT_READ | PROT_WRITE,
-			      MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0), pool.base);
+			      MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 pool.base);
 	memcpy(pool.base, copy, pool.size);
 	free(copy);
 }
@@ -263,7 +264,7 @@ static void damage_shared(void)
 {
 	struct dxf_inode *inode = named("sparse");
 	const uint64_t *table = pmem_at(&pool, *(uint64_t *)(void *)named("table")->data &
-						DXF_ENTRY_OFFSET);
+						       DXF_ENTRY_OFFSET);
 
 	/* as a direct file, with a block of another one */
 	memset(inode->data, 0, sizeof(inode->data));
@@ -306,7 +307,7 @@ static void fill_pool(void)
 {
 	static const struct fs_request request;
 	static char buf[1 << 20];
-	struct fs_options options = {0};
+	struct fs_options options = { 0 };
 	struct fs_attr attr;
 	size_t step = sizeof(buf);
 	uint64_t end = 0;
@@ -365,16 +366,25 @@ static void directory_without_space(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		ON_A_COPY(poisoned_first_super),  ON_A_COPY(poisoned_second_super),
-		ON_A_COPY(poisoned_journal),      ON_A_COPY(poisoned_unit_words),
-		ON_A_COPY(poisoned_bitmap),       ON_A_COPY(poisoned_inode_map),
-		ON_A_COPY(poisoned_chunk_header), ON_A_COPY(poisoned_used_bitmap),
-		ON_A_COPY(poisoned_orphan_bitmap), ON_A_COPY(poisoned_inode),
-		ON_A_COPY(poisoned_root),         ON_A_COPY(poisoned_table),
-		ON_A_COPY(poisoned_bucket),       ON_A_COPY(poisoned_quota),
+		ON_A_COPY(poisoned_first_super),
+		ON_A_COPY(poisoned_second_super),
+		ON_A_COPY(poisoned_journal),
+		ON_A_COPY(poisoned_unit_words),
+		ON_A_COPY(poisoned_bitmap),
+		ON_A_COPY(poisoned_inode_map),
+		ON_A_COPY(poisoned_chunk_header),
+		ON_A_COPY(poisoned_used_bitmap),
+		ON_A_COPY(poisoned_orphan_bitmap),
+		ON_A_COPY(poisoned_inode),
+		ON_A_COPY(poisoned_root),
+		ON_A_COPY(poisoned_table),
+		ON_A_COPY(poisoned_bucket),
+		ON_A_COPY(poisoned_quota),
 		ON_A_COPY(poisoned_data_is_left_alone),
-		ON_A_COPY(cut_short_lost_files),  ON_A_COPY(cut_short_shared),
-		ON_A_COPY(cut_short_counts),      ON_A_COPY(shared_without_space),
+		ON_A_COPY(cut_short_lost_files),
+		ON_A_COPY(cut_short_shared),
+		ON_A_COPY(cut_short_counts),
+		ON_A_COPY(shared_without_space),
 		ON_A_COPY(directory_without_space),
 	};
 

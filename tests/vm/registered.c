@@ -26,12 +26,12 @@
 
 #include "daxfuse/daxmap.h"
 
-#define CHECK(condition)                                                                \
-	do {                                                                            \
-		if (!(condition)) {                                                     \
+#define CHECK(condition)                                                                        \
+	do {                                                                                    \
+		if (!(condition)) {                                                             \
 			fprintf(stderr, "%d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
-			exit(1);                                                        \
-		}                                                                       \
+			exit(1);                                                                \
+		}                                                                               \
 	} while (0)
 
 static struct ring {
@@ -94,7 +94,8 @@ static int step(const char *name, int source, char *memory, size_t length)
 	if (!strcmp(name, "load\n"))
 		return *(volatile unsigned char *)memory;
 	if (!strcmp(name, "unregister\n"))
-		return result(syscall(SYS_io_uring_register, ring.fd, IORING_UNREGISTER_BUFFERS, NULL, 0));
+		return result(syscall(SYS_io_uring_register, ring.fd, IORING_UNREGISTER_BUFFERS,
+				      NULL, 0));
 	if (!strcmp(name, "unpin\n"))
 		return result(dxm_unpin(memory, length));
 	CHECK(!strcmp(name, "unmap\n"));

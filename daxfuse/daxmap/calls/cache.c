@@ -36,9 +36,9 @@ static flush_line_function *choose_flush(void)
 	if (flush)
 		return flush;
 	__get_cpuid_count(7, 0, &a, &b, &c, &d);
-	flush = b & bit_CLWB       ? flush_by_clwb :
-		b & bit_CLFLUSHOPT ? flush_by_clflushopt :
-				     flush_by_clflush;
+	flush = b & bit_CLWB         ? flush_by_clwb
+		: b & bit_CLFLUSHOPT ? flush_by_clflushopt
+				     : flush_by_clflush;
 	atomic_store_explicit(&chosen, flush, memory_order_relaxed);
 	return flush;
 }

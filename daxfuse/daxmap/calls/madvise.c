@@ -2,6 +2,7 @@
 /* dxm_advise(), dxm_populate(): what is mapped ahead of an access, and advice that is an order. */
 #include "answer.h"
 #include "walk.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 
@@ -12,7 +13,7 @@
 #include "daxfuse/daxmap/session/daemon.h"
 #include "daxfuse/daxmap/sys.h"
 
-static int promote_part(const struct walk_part *part)
+static errint_t promote_part(const struct walk_part *part)
 {
 	int err = daemon_promote(part->object->fd, part->offset, part->end - part->start);
 
@@ -22,7 +23,7 @@ static int promote_part(const struct walk_part *part)
 	return err;
 }
 
-static int advise_part(const struct walk_part *part, const void *argument)
+static errint_t advise_part(const struct walk_part *part, const void *argument)
 {
 	int advice = *(const int *)argument;
 
@@ -39,9 +40,9 @@ static int advise_part(const struct walk_part *part, const void *argument)
 		return fault_populate(part->start, part->end, advice == MADV_POPULATE_WRITE);
 	case MADV_REMOVE:
 		return fallocate(part->object->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				 (off_t)part->offset, (off_t)(part->end - part->start)) ?
-			       -errno :
-			       0;
+				 (off_t)part->offset, (off_t)(part->end - part->start))
+			       ? -errno
+			       : 0;
 	case MADV_FREE:
 		return -EINVAL;
 	default:

@@ -15,6 +15,7 @@
 
 #include "answer.h"
 #include "verbose.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -42,7 +43,7 @@ enum {
 
 /* ---- through the kernel ---- */
 
-static int replace_by_plain(uintptr_t start, uintptr_t end, const void *argument)
+static errint_t replace_by_plain(uintptr_t start, uintptr_t end, const void *argument)
 {
 	const struct map_request *r = argument;
 
@@ -52,7 +53,7 @@ static int replace_by_plain(uintptr_t start, uintptr_t end, const void *argument
 }
 
 /* In the place of mappings of ours, which leave the table. */
-static int map_plain_over(const struct map_request *r, uintptr_t *ret_addr)
+static errint_t map_plain_over(const struct map_request *r, uintptr_t *ret_addr)
 {
 	int err = part_replaced(r->addr, r->addr + round_to_pages(r->length), replace_by_plain, r);
 
@@ -61,7 +62,7 @@ static int map_plain_over(const struct map_request *r, uintptr_t *ret_addr)
 	return err;
 }
 
-static int map_plain(const struct map_request *r, uintptr_t *ret_addr)
+static errint_t map_plain(const struct map_request *r, uintptr_t *ret_addr)
 {
 	if (r->flags & MAP_FIXED && r->addr % PAGE_BYTES == 0 && r->offset % PAGE_BYTES == 0 &&
 	    r->length && r->length < UINTPTR_MAX - r->addr - PAGE_BYTES &&
@@ -108,7 +109,7 @@ bool map_needs_pages(uintptr_t addr, uint64_t offset, uint64_t length)
 }
 
 /* Any range that lines up. */
-static int reserve_aligned(const struct map_request *r, uintptr_t *ret_addr)
+static errint_t reserve_aligned(const struct map_request *r, uintptr_t *ret_addr)
 {
 	size_t length = round_to_pages(r->length), head, tail;
 	uintptr_t got = 0;
@@ -126,7 +127,7 @@ static int reserve_aligned(const struct map_request *r, uintptr_t *ret_addr)
 	return 0;
 }
 
-static int reserve_at(const struct map_request *r, uintptr_t *ret_addr)
+static errint_t reserve_at(const struct map_request *r, uintptr_t *ret_addr)
 {
 	return sys_mmap(r->addr, round_to_pages(r->length), PROT_NONE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0,
@@ -134,7 +135,7 @@ static int reserve_at(const struct map_request *r, uintptr_t *ret_addr)
 }
 
 /* Addresses for the mapping; with MAP_FIXED whatever is there stays until it is mapped over. */
-static int reserve_range(const struct map_request *r, uintptr_t *ret_addr)
+static errint_t reserve_range(const struct map_request *r, uintptr_t *ret_addr)
 {
 	if (r->flags & MAP_FIXED_NOREPLACE)
 		return reserve_at(r, ret_addr);
@@ -148,7 +149,7 @@ static int reserve_range(const struct map_request *r, uintptr_t *ret_addr)
 }
 
 /* What the device can't do, and what can't be promised. */
-static int check_session(const struct map_request *r, const struct session *session)
+static errint_t check_session(const struct map_request *r, const struct session *session)
 {
 	uint64_t together = r->offset | r->length | r->addr;
 
@@ -161,7 +162,7 @@ static int check_session(const struct map_request *r, const struct session *sess
 	return together % UNIT_BYTES ? -EOPNOTSUPP : 0;
 }
 
-static int replace_by_region_locked(uintptr_t start, uintptr_t end, const void *argument)
+static errint_t replace_by_region_locked(uintptr_t start, uintptr_t end, const void *argument)
 {
 	const struct region *whole = argument;
 	struct region region = *whole;
@@ -177,7 +178,7 @@ static int replace_by_region_locked(uintptr_t start, uintptr_t end, const void *
 	return 0;
 }
 
-static int make_area(const struct region *region, struct area **ret_area)
+static errint_t make_area(const struct region *region, struct area **ret_area)
 {
 	struct lock_guard guard = lock_take();
 	int err = area_new(region->offset, region->end - region->start, ret_area);
@@ -188,7 +189,7 @@ static int make_area(const struct region *region, struct area **ret_area)
 	return err;
 }
 
-int map_region(const struct region *wanted)
+errint_t map_region(const struct region *wanted)
 {
 	struct region region = *wanted;
 	struct lock_guard guard;
@@ -217,7 +218,7 @@ static struct map_request widen_request(const struct map_request *r, const struc
 	return wide;
 }
 
-static int leave_to_kernel(const struct map_request *r, const struct region *region)
+static errint_t leave_to_kernel(const struct map_request *r, const struct region *region)
 {
 	struct map_request there = *r;
 	uintptr_t got;
@@ -229,7 +230,7 @@ static int leave_to_kernel(const struct map_request *r, const struct region *reg
 }
 
 /* It can't be had directly, now or later. */
-static int give_up(const struct map_request *r, const struct region *region, int why)
+static errint_t give_up(const struct map_request *r, const struct region *region, int why)
 {
 	int err;
 
@@ -241,11 +242,14 @@ static int give_up(const struct map_request *r, const struct region *region, int
 }
 
 /* At reserved addresses: directly, or through the kernel. */
-static int map_at(const struct map_request *r, const struct map_request *wide,
-		  struct object *object, uintptr_t addr)
+static errint_t map_at(const struct map_request *r, const struct map_request *wide,
+		       struct object *object, uintptr_t addr)
 {
-	struct region region = { .start = addr, .end = addr + wide->length, .offset = wide->offset,
-				 .object = object, .prot = prot_with_read(r->prot),
+	struct region region = { .start = addr,
+				 .end = addr + wide->length,
+				 .offset = wide->offset,
+				 .object = object,
+				 .prot = prot_with_read(r->prot),
 				 .pages = map_needs_pages(addr, wide->offset, wide->length),
 				 .head = (uint32_t)(r->offset - wide->offset) };
 	int err;
@@ -268,7 +272,7 @@ static bool is_small(const struct map_request *r, const struct session *session)
 	       holds_no_unit(r->offset, round_to_pages(r->length));
 }
 
-static int map_small(const struct map_request *r, struct object *object, uintptr_t *ret_addr)
+static errint_t map_small(const struct map_request *r, struct object *object, uintptr_t *ret_addr)
 {
 	uint32_t access = r->prot & PROT_WRITE ? DXF_ACCESS_EAGER : DXF_ACCESS_READ;
 	struct region region = {
@@ -292,7 +296,7 @@ static int map_small(const struct map_request *r, struct object *object, uintptr
 
 /* ---- all of it ---- */
 
-static int map_large(const struct map_request *r, struct object *object, uintptr_t *ret_addr)
+static errint_t map_large(const struct map_request *r, struct object *object, uintptr_t *ret_addr)
 {
 	struct map_request wide = widen_request(r, object->session);
 	uintptr_t addr;
@@ -320,7 +324,7 @@ static int prepare_directly(const struct map_request *r, const struct session *s
 	return err ? err : check_session(r, session);
 }
 
-int map_object(const struct map_request *r, struct object *object, uintptr_t *ret_addr)
+errint_t map_object(const struct map_request *r, struct object *object, uintptr_t *ret_addr)
 {
 	int err = prepare_directly(r, object->session);
 	bool small = !err && is_small(r, object->session);
@@ -337,7 +341,7 @@ int map_object(const struct map_request *r, struct object *object, uintptr_t *re
 	return map_plain(r, ret_addr);
 }
 
-static int map_candidate(const struct map_request *r, bool writable, uintptr_t *ret_addr)
+static errint_t map_candidate(const struct map_request *r, bool writable, uintptr_t *ret_addr)
 {
 	struct object *object;
 	int err = object_get(r->fd, writable, &revoke_ops, &object);
@@ -351,7 +355,7 @@ static int map_candidate(const struct map_request *r, bool writable, uintptr_t *
 	return err;
 }
 
-static int map_range(const struct map_request *r, uintptr_t *ret_addr)
+static errint_t map_range(const struct map_request *r, uintptr_t *ret_addr)
 {
 	uint64_t mask;
 	int state, err;

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 struct object;
 struct region;
 
@@ -20,9 +22,9 @@ struct map_request {
 };
 
 /* mmap(2) of a file that has an object; through the kernel if it must be. */
-int map_object(const struct map_request *request, struct object *object, uintptr_t *ret_addr);
+errint_t map_object(const struct map_request *request, struct object *object, uintptr_t *ret_addr);
 /* Put a region (its area is made) where something else is mapped. Nothing is filled. */
-int map_region(const struct region *wanted);
+errint_t map_region(const struct region *wanted);
 /* Whether a file's range, at an address, has units that could be huge and are not, as the
  * address does not line up with it. */
 bool map_needs_pages(uintptr_t addr, uint64_t offset, uint64_t length);

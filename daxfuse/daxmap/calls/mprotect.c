@@ -5,6 +5,7 @@
  */
 #include "answer.h"
 #include "walk.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -33,7 +34,7 @@ static struct region *cut_out(const struct walk_part *part)
 	return region_at(part->start);
 }
 
-static int set_protection(const struct walk_part *part, int prot)
+static errint_t set_protection(const struct walk_part *part, int prot)
 {
 	struct lock_guard guard = lock_take();
 	struct region *region;
@@ -46,7 +47,7 @@ static int set_protection(const struct walk_part *part, int prot)
 	return err;
 }
 
-static int protect_part(const struct walk_part *part, const void *argument)
+static errint_t protect_part(const struct walk_part *part, const void *argument)
 {
 	int prot = *(const int *)argument, err;
 

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap.h"
 #include "daxfuse/daxmap/faults/fault.h"
 #include "daxfuse/daxmap/lock.h"
@@ -30,7 +31,7 @@ struct remap {
 };
 
 /* The region that has all of the old range; its object is held. */
-static int find_whole(const struct remap *r, struct region *ret_region)
+static errint_t find_whole(const struct remap *r, struct region *ret_region)
 {
 	struct lock_guard guard = lock_take();
 	struct region *region = region_at(r->old);
@@ -45,7 +46,7 @@ static int find_whole(const struct remap *r, struct region *ret_region)
 }
 
 /* A region of the new length in the place of the old one. */
-static int grow_in_place(const struct remap *r, const struct region *old)
+static errint_t grow_in_place(const struct remap *r, const struct region *old)
 {
 	struct region region = *old;
 	uintptr_t got;
@@ -68,7 +69,7 @@ static int grow_in_place(const struct remap *r, const struct region *old)
 	return err;
 }
 
-static int move_region(const struct remap *r, const struct region *old, uintptr_t *ret_addr)
+static errint_t move_region(const struct remap *r, const struct region *old, uintptr_t *ret_addr)
 {
 	struct map_request request = {
 		.addr = r->flags & MREMAP_FIXED ? r->new_addr : 0,
@@ -98,7 +99,7 @@ static bool grow_into_tail(const struct remap *r)
 	return fits;
 }
 
-static int remap_region(const struct remap *r, const struct region *old, uintptr_t *ret_addr)
+static errint_t remap_region(const struct remap *r, const struct region *old, uintptr_t *ret_addr)
 {
 	int err;
 
@@ -117,7 +118,7 @@ static int remap_region(const struct remap *r, const struct region *old, uintptr
 	return err == -ENOMEM && r->flags & MREMAP_MAYMOVE ? move_region(r, old, ret_addr) : err;
 }
 
-static int remap_ours(const struct remap *r, uintptr_t *ret_addr)
+static errint_t remap_ours(const struct remap *r, uintptr_t *ret_addr)
 {
 	struct region old;
 	int err;
@@ -137,7 +138,7 @@ static int remap_ours(const struct remap *r, uintptr_t *ret_addr)
 }
 
 /* The kernel's mapping moves over ours. */
-static int replace_by_remap(uintptr_t start, uintptr_t end, const void *argument)
+static errint_t replace_by_remap(uintptr_t start, uintptr_t end, const void *argument)
 {
 	return sys_munmap(start, end - start);
 }

@@ -18,6 +18,7 @@
 #include "walk.h"
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/regions/region.h"
@@ -62,7 +63,7 @@ static uintptr_t sync_alike_locked(uintptr_t addr, uintptr_t end, bool *owed)
 	return end;
 }
 
-static int pay_debt(struct object *object)
+static errint_t pay_debt(struct object *object)
 {
 	struct lock_guard guard = lock_take();
 	struct debt before = object->owed;
@@ -80,7 +81,7 @@ static int pay_debt(struct object *object)
 
 /* A flush is an access. With the lock nothing is unmapped; without it the program would get a
  * SIGBUS if the file was cut. */
-static int sync_ours(const struct walk_part *part)
+static errint_t sync_ours(const struct walk_part *part)
 {
 	uintptr_t at = part->start;
 	bool owed = false;
@@ -100,7 +101,7 @@ struct sync {
 };
 
 /* As the kernel does, what lies behind a gap is synced, too. */
-static int sync_kernels(const struct walk_part *part, const struct sync *sync)
+static errint_t sync_kernels(const struct walk_part *part, const struct sync *sync)
 {
 	if (!syscall(SYS_msync, part->start, part->end - part->start, sync->flags))
 		return 0;
@@ -110,7 +111,7 @@ static int sync_kernels(const struct walk_part *part, const struct sync *sync)
 	return 0;
 }
 
-static int sync_part(const struct walk_part *part, const void *argument)
+static errint_t sync_part(const struct walk_part *part, const void *argument)
 {
 	if (!part->object)
 		return sync_kernels(part, argument);

@@ -9,15 +9,15 @@
 #define EXPORTED __attribute__((visibility("default")))
 
 /* Looked up when first called: a program may call before constructors have run. */
-#define NEXT(name)                                                               \
-	({                                                                       \
-		static __typeof__(&(name)) next_;                                \
+#define NEXT(name)                                                                      \
+	({                                                                              \
+		static __typeof__(&(name)) next_;                                       \
 		__typeof__(&(name)) found_ = __atomic_load_n(&next_, __ATOMIC_RELAXED); \
-		if (!found_) {                                                   \
-			found_ = (__typeof__(&(name)))dlsym(RTLD_NEXT, #name);   \
-			__atomic_store_n(&next_, found_, __ATOMIC_RELAXED);      \
-		}                                                                \
-		found_;                                                          \
+		if (!found_) {                                                          \
+			found_ = (__typeof__(&(name)))dlsym(RTLD_NEXT, #name);          \
+			__atomic_store_n(&next_, found_, __ATOMIC_RELAXED);             \
+		}                                                                       \
+		found_;                                                                 \
 	})
 
 #endif

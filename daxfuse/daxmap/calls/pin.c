@@ -8,6 +8,7 @@
  */
 #include "answer.h"
 #include "walk.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 
@@ -32,7 +33,7 @@ static void pinned_range(const struct walk_part *part, uintptr_t *ret_start, uin
 }
 
 /* What was cut off of the file meanwhile is mapped only because of the pin. */
-static int forget_pin(const struct walk_part *part)
+static errint_t forget_pin(const struct walk_part *part)
 {
 	struct lock_guard guard = lock_take();
 	struct region *region = region_at(part->start);
@@ -49,7 +50,7 @@ static int forget_pin(const struct walk_part *part)
 }
 
 /* The pin holds the object, too: its descriptor owns the pins. */
-static int unpin_part(const struct walk_part *part, const void *argument)
+static errint_t unpin_part(const struct walk_part *part, const void *argument)
 {
 	int err = part->object ? forget_pin(part) : -EINVAL;
 
@@ -61,7 +62,7 @@ static int unpin_part(const struct walk_part *part, const void *argument)
 }
 
 /* If all of it is mapped; else -EAGAIN. */
-static int note_pin(const struct walk_part *part)
+static errint_t note_pin(const struct walk_part *part)
 {
 	struct lock_guard guard = lock_take();
 	bool mapped = fault_is_populated_locked(part->start, part->end, part->prot & PROT_WRITE);
@@ -77,7 +78,7 @@ static int note_pin(const struct walk_part *part)
 	return err;
 }
 
-static int pin_part(const struct walk_part *part, const void *argument)
+static errint_t pin_part(const struct walk_part *part, const void *argument)
 {
 	int err;
 

@@ -45,16 +45,16 @@ static bool make_message_ready(const struct msghdr *message, bool fill)
 }
 
 /* Make ready and call, again if that was taken back. */
-#define WITH(made_ready, call)                                                         \
-	({                                                                             \
-		ssize_t done_;                                                         \
-		int tries_ = 0;                                                        \
-		bool ours_;                                                            \
-		do {                                                                   \
-			ours_ = (made_ready);                                          \
-			done_ = (call);                                                \
-		} while (done_ < 0 && errno == EFAULT && ours_ && ++tries_ < TRIES);   \
-		done_;                                                                 \
+#define WITH(made_ready, call)                                                       \
+	({                                                                           \
+		ssize_t done_;                                                       \
+		int tries_ = 0;                                                      \
+		bool ours_;                                                          \
+		do {                                                                 \
+			ours_ = (made_ready);                                        \
+			done_ = (call);                                              \
+		} while (done_ < 0 && errno == EFAULT && ours_ && ++tries_ < TRIES); \
+		done_;                                                               \
 	})
 
 /* ---- read ---- */

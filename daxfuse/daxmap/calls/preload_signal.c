@@ -42,8 +42,8 @@ EXPORTED __sighandler_t ssignal(int sig, __sighandler_t handler)
 
 EXPORTED __sighandler_t __sysv_signal(int sig, __sighandler_t handler)
 {
-	return is_ours(sig) ? set_handler(sig, handler, SA_RESETHAND | SA_NODEFER) :
-			      NEXT(__sysv_signal)(sig, handler);
+	return is_ours(sig) ? set_handler(sig, handler, SA_RESETHAND | SA_NODEFER)
+			    : NEXT(__sysv_signal)(sig, handler);
 }
 
 EXPORTED __sighandler_t sysv_signal(int sig, __sighandler_t handler)

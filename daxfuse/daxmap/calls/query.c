@@ -11,12 +11,11 @@
 const char *dxm_reason_name(unsigned reason)
 {
 	static const char *const names[] = {
-		[DXF_REASON_NONE] = "none",	[DXF_REASON_START] = "start",
-		[DXF_REASON_END] = "end",	[DXF_REASON_EOF] = "eof",
-		[DXF_REASON_SHORT] = "short",	[DXF_REASON_ALIGN] = "align",
+		[DXF_REASON_NONE] = "none",     [DXF_REASON_START] = "start",
+		[DXF_REASON_END] = "end",       [DXF_REASON_EOF] = "eof",
+		[DXF_REASON_SHORT] = "short",   [DXF_REASON_ALIGN] = "align",
 		[DXF_REASON_DEVICE] = "device", [DXF_REASON_PTES] = "ptes",
-		[DXF_REASON_PUD] = "pud",
-		[DXF_REASON_ADDRESS] = "address",
+		[DXF_REASON_PUD] = "pud",       [DXF_REASON_ADDRESS] = "address",
 	};
 
 	return reason < ARRAY_SIZE(names) ? names[reason] : "unknown";
@@ -28,7 +27,8 @@ static void describe_page(const struct region *region, uintptr_t addr, struct dx
 	enum page_state state = area_page(region->area, offset);
 	bool data = state >= PAGE_READ;
 
-	*ret_range = (struct dxm_range){ .addr = (void *)addr, .offset = offset,
+	*ret_range = (struct dxm_range){ .addr = (void *)addr,
+					 .offset = offset,
 					 .writable = state == PAGE_WRITE };
 	if (!data)
 		ret_range->kind = state == PAGE_ZERO ? DXM_ZERO : DXM_ABSENT;

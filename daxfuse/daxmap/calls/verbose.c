@@ -76,9 +76,8 @@ static void print_region(const struct region *region)
 	n = snprintf(line, sizeof(line),
 		     "daxmap: %s offset %llu length %zu: huge %zu pages %zu zero %zu absent %zu",
 		     name, (unsigned long long)region->offset,
-		     (size_t)(region->end - region->start),
-		     tally.bytes[DXM_HUGE], tally.bytes[DXM_PAGES], tally.bytes[DXM_ZERO],
-		     tally.bytes[DXM_ABSENT]);
+		     (size_t)(region->end - region->start), tally.bytes[DXM_HUGE],
+		     tally.bytes[DXM_PAGES], tally.bytes[DXM_ZERO], tally.bytes[DXM_ABSENT]);
 	for (unsigned i = 0; i < REASONS && n < LINE - 64; i++) {
 		if (tally.reason[i])
 			n += snprintf(line + n, LINE - n, " %s=%zu", dxm_reason_name(i),

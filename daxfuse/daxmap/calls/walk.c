@@ -6,6 +6,7 @@
 #include "walk.h"
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/regions/region.h"
 
@@ -26,8 +27,8 @@ static struct walk_part find_part(uintptr_t at, uintptr_t end)
 	return part;
 }
 
-int walk_range_to(uintptr_t start, uintptr_t end, walk_function *function, const void *argument,
-		  uintptr_t *ret_at)
+errint_t walk_range_to(uintptr_t start, uintptr_t end, walk_function *function,
+		       const void *argument, uintptr_t *ret_at)
 {
 	int err = 0;
 
@@ -44,7 +45,7 @@ int walk_range_to(uintptr_t start, uintptr_t end, walk_function *function, const
 	return err;
 }
 
-int walk_range(uintptr_t start, uintptr_t end, walk_function *function, const void *argument)
+errint_t walk_range(uintptr_t start, uintptr_t end, walk_function *function, const void *argument)
 {
 	uintptr_t at;
 

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/session/object.h"
 
 struct walk_part {
@@ -14,11 +15,11 @@ struct walk_part {
 	int prot;
 };
 
-typedef int walk_function(const struct walk_part *part, const void *argument);
+typedef errint_t walk_function(const struct walk_part *part, const void *argument);
 
 /* In ascending order, until one fails: its error, and where that was. */
-int walk_range_to(uintptr_t start, uintptr_t end, walk_function *function, const void *argument,
-		  uintptr_t *ret_at);
-int walk_range(uintptr_t start, uintptr_t end, walk_function *function, const void *argument);
+errint_t walk_range_to(uintptr_t start, uintptr_t end, walk_function *function,
+		       const void *argument, uintptr_t *ret_at);
+errint_t walk_range(uintptr_t start, uintptr_t end, walk_function *function, const void *argument);
 
 #endif

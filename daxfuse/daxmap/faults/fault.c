@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/regions/ask.h"
 #include "daxfuse/daxmap/regions/part.h"
@@ -41,8 +42,8 @@ static bool is_of_page(int err)
 
 /* Ask until it is mapped or there is an answer; an answer that came too late is asked for
  * again. *waited: so far. */
-static int ask_patiently(uintptr_t addr, uintptr_t end, uint32_t access, int flags,
-			 unsigned patience, unsigned *waited, uintptr_t *ret_done)
+static errint_t ask_patiently(uintptr_t addr, uintptr_t end, uint32_t access, int flags,
+			      unsigned patience, unsigned *waited, uintptr_t *ret_done)
 {
 	for (;;) {
 		uintptr_t done = addr;
@@ -75,7 +76,8 @@ bool fault_is_final(int err)
 }
 
 /* Map all that can be mapped now. */
-static int fill_range(uintptr_t start, uintptr_t end, uint64_t offset, uint32_t access, int flags)
+static errint_t fill_range(uintptr_t start, uintptr_t end, uint64_t offset, uint32_t access,
+			   int flags)
 {
 	uintptr_t at = start;
 
@@ -173,7 +175,7 @@ static bool judge_fault_locked(uintptr_t addr, bool write, bool bus, struct unit
 	return true;
 }
 
-static int ask_for_unit(const struct unit *unit, uintptr_t page, bool write)
+static errint_t ask_for_unit(const struct unit *unit, uintptr_t page, bool write)
 {
 	uint32_t access = write ? DXF_ACCESS_WRITE : DXF_ACCESS_READ;
 	uintptr_t at = unit->start;
@@ -243,8 +245,7 @@ static bool find_fault_locked(uintptr_t *addr, uintptr_t end, bool write)
 		while (!found && *addr < MIN(end, region->end)) {
 			found = is_allowed(region, write) && !is_mapped(region, *addr, write);
 			if (!found)
-				*addr += area_alike(region->area,
-						    region_offset(region, *addr));
+				*addr += area_alike(region->area, region_offset(region, *addr));
 		}
 	}
 	return found;
@@ -264,7 +265,7 @@ static bool find_fault(uintptr_t *addr, uintptr_t end, bool write)
 	return found;
 }
 
-int fault_populate(uintptr_t start, uintptr_t end, bool write)
+errint_t fault_populate(uintptr_t start, uintptr_t end, bool write)
 {
 	uintptr_t addr = start / PAGE_BYTES * PAGE_BYTES;
 
@@ -275,7 +276,7 @@ int fault_populate(uintptr_t start, uintptr_t end, bool write)
 	return 0;
 }
 
-int fault_fill_region(uintptr_t start, uintptr_t end, uint64_t offset, int prot, int flags)
+errint_t fault_fill_region(uintptr_t start, uintptr_t end, uint64_t offset, int prot, int flags)
 {
 	uint32_t access = prot & PROT_WRITE ? DXF_ACCESS_EAGER : DXF_ACCESS_READ;
 

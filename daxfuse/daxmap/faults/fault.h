@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 enum fault {
 	FAULT_FOREIGN, /* not ours, or not allowed by the mapping: the program's */
 	FAULT_AGAIN,   /* resolved: repeat the access */
@@ -20,7 +22,7 @@ enum fault fault_resolve(uintptr_t addr, bool write, bool bus);
  * file, at start; flags: MAP_POPULATE. Errors are those which make it useless to go on: the range
  * is to be mapped through the kernel.
  */
-int fault_fill_region(uintptr_t start, uintptr_t end, uint64_t offset, int prot, int flags);
+errint_t fault_fill_region(uintptr_t start, uintptr_t end, uint64_t offset, int prot, int flags);
 /* Whether an answer to a question is one of those. */
 bool fault_is_final(int err);
 
@@ -28,6 +30,6 @@ bool fault_is_final(int err);
 bool fault_is_populated_locked(uintptr_t start, uintptr_t end, bool write);
 /* Make [start, end) accessible where regions are, for a system call that is given it: those see
  * no signal. -EFAULT: a part of it can't be. */
-int fault_populate(uintptr_t start, uintptr_t end, bool write);
+errint_t fault_populate(uintptr_t start, uintptr_t end, bool write);
 
 #endif

@@ -18,6 +18,7 @@
 
 #include "fault.h"
 #include "fork.h"
+#include "daxfuse/base/errint.h"
 
 #include "daxfuse/daxmap.h"
 #include "daxfuse/daxmap/lock.h"
@@ -128,7 +129,7 @@ static void handle_fault(int sig, siginfo_t *info, void *context)
 }
 
 /* With the lock: a thread that comes to pass_on() before the program's action is kept waits. */
-int handlers_install(void)
+errint_t handlers_install(void)
 {
 	struct sigaction action = { .sa_sigaction = handle_fault,
 				    .sa_flags = SA_SIGINFO | SA_ONSTACK };
@@ -188,8 +189,8 @@ int dxm_preload_sigaction(int sig, const struct sigaction *action, struct sigact
 	if ((sig != SIGSEGV && sig != SIGBUS) || fork_is_foreign())
 		return change_kernels(sig, action, ret_old);
 	guard = lock_take();
-	err = installed ? change_ours_locked(sig, action, ret_old) :
-			  change_kernels(sig, action, ret_old);
+	err = installed ? change_ours_locked(sig, action, ret_old)
+			: change_kernels(sig, action, ret_old);
 	lock_release(guard);
 	return err;
 }
@@ -214,9 +215,9 @@ int dxm_preload_sigmask(int how, const sigset_t *set, sigset_t *ret_old)
 	if (syscall(SYS_rt_sigprocmask, how, set ? &changed : NULL, ret_old, NSIG / 8))
 		return errno;
 	if (set)
-		believed = how == SIG_BLOCK   ? believed | beliefs_in(set) :
-			   how == SIG_UNBLOCK ? believed & ~beliefs_in(set) :
-						beliefs_in(set);
+		believed = how == SIG_BLOCK     ? believed | beliefs_in(set)
+			   : how == SIG_UNBLOCK ? believed & ~beliefs_in(set)
+						: beliefs_in(set);
 	if (ret_old && before & 1)
 		sigaddset(ret_old, SIGSEGV);
 	if (ret_old && before & 2)

@@ -6,7 +6,9 @@
 #ifndef DAXFUSE_DAXMAP_HANDLER_H
 #define DAXFUSE_DAXMAP_HANDLER_H
 
+#include "daxfuse/base/errint.h"
+
 /* Install the handlers, once. */
-int handlers_install(void);
+errint_t handlers_install(void);
 
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/sys.h"
 
@@ -43,7 +44,7 @@ static unsigned class_of(size_t bytes)
 	unsigned class = 0;
 
 	while (class < CLASSES && cell_bytes[class] < bytes)
-		class++;
+		class ++;
 	return class;
 }
 
@@ -55,7 +56,7 @@ static void give_cell(unsigned class, void *memory)
 	free_cells[class] = cell;
 }
 
-static int add_cells(unsigned class)
+static errint_t add_cells(unsigned class)
 {
 	void *memory;
 	int err = sys_memory(CHUNK, &memory);
@@ -65,7 +66,7 @@ static int add_cells(unsigned class)
 	return err;
 }
 
-static int take_cell(unsigned class, void **ret_memory)
+static errint_t take_cell(unsigned class, void **ret_memory)
 {
 	int err = free_cells[class] ? 0 : add_cells(class);
 
@@ -82,7 +83,7 @@ static size_t area_bytes(uint64_t units, uint64_t pages)
 	return sizeof(struct area) + 2 * units + pages;
 }
 
-int area_new(uint64_t offset, uint64_t length, struct area **ret_area)
+errint_t area_new(uint64_t offset, uint64_t length, struct area **ret_area)
 {
 	uint64_t start = unit_floor(offset);
 	uint64_t units = (unit_ceiling(offset + length) - start) / UNIT_BYTES;

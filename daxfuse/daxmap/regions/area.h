@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 #define PAGE_BYTES UINT64_C(4096)
 #define UNIT_BYTES (UINT64_C(2) << 20)
 #define UNIT_PAGES (UNIT_BYTES / PAGE_BYTES)
@@ -28,7 +30,7 @@ enum page_state {
 struct area;
 
 /* For a range of a file; it has no region yet. -ENOMEM */
-int area_new(uint64_t offset, uint64_t length, struct area **ret_area);
+errint_t area_new(uint64_t offset, uint64_t length, struct area **ret_area);
 /* One region more. */
 void area_hold(struct area *area);
 /* One less; freed with the last. */

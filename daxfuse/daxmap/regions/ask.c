@@ -16,6 +16,7 @@
 #include "release.h"
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/session/connection.h"
 #include "daxfuse/daxmap/session/daemon.h"
@@ -83,8 +84,8 @@ static bool may_store_locked(const struct flight *flight, const struct region *r
 
 /* All of a piece that lies in the region, but for parts that have a long-term pin: these stay as
  * they are mapped. */
-static int map_piece_locked(struct flight *flight, struct region *region,
-			    const struct dxf_ioc_piece *piece, int flags)
+static errint_t map_piece_locked(struct flight *flight, struct region *region,
+				 const struct dxf_ioc_piece *piece, int flags)
 {
 	uint64_t from = MAX(piece->file_offset, region->offset);
 	uint64_t to = MIN(piece->file_offset + piece->length, region_file_end(region));
@@ -103,8 +104,8 @@ static int map_piece_locked(struct flight *flight, struct region *region,
 	return err;
 }
 
-static int install_piece_locked(struct flight *flight, struct region *region,
-				const struct dxf_ioc_piece *piece, int flags)
+static errint_t install_piece_locked(struct flight *flight, struct region *region,
+				     const struct dxf_ioc_piece *piece, int flags)
 {
 	int err = 0;
 
@@ -115,8 +116,8 @@ static int install_piece_locked(struct flight *flight, struct region *region,
 	return err ? err : map_piece_locked(flight, region, piece, flags);
 }
 
-static int install_answer_locked(struct flight *flight, struct region *region, int flags,
-				 uintptr_t *ret_done)
+static errint_t install_answer_locked(struct flight *flight, struct region *region, int flags,
+				      uintptr_t *ret_done)
 {
 	const struct dxf_ioc_map *map = &flight->map;
 	uint64_t done = map->offset;
@@ -148,8 +149,8 @@ static struct region *find_region_locked(const struct flight *flight, uintptr_t 
 	return region;
 }
 
-static int land_flight(struct flight *flight, uintptr_t addr, int err, int flags,
-		       uintptr_t *ret_done)
+static errint_t land_flight(struct flight *flight, uintptr_t addr, int err, int flags,
+			    uintptr_t *ret_done)
 {
 	struct lock_guard guard = lock_take();
 	struct region *region = find_region_locked(flight, addr);
@@ -168,7 +169,8 @@ static int land_flight(struct flight *flight, uintptr_t addr, int err, int flags
 	return err;
 }
 
-int ask_for_pieces(uintptr_t addr, uintptr_t end, uint32_t access, int flags, uintptr_t *ret_done)
+errint_t ask_for_pieces(uintptr_t addr, uintptr_t end, uint32_t access, int flags,
+			uintptr_t *ret_done)
 {
 	struct flight *flight = flight_new();
 	struct lock_guard guard = lock_take();
@@ -201,13 +203,13 @@ static const struct dxf_ioc_piece *find_whole_piece_locked(const struct flight *
 }
 
 /* Addresses, with the piece there or the background. */
-static int give_address_locked(const struct flight *flight, struct region *region,
-			       const struct dxf_ioc_piece *piece)
+static errint_t give_address_locked(const struct flight *flight, struct region *region,
+				    const struct dxf_ioc_piece *piece)
 {
 	const struct region *other;
 	int err = piece ? piece_map_anywhere_locked(region, piece,
-						    may_store_locked(flight, region, piece)) :
-			  pieces_background_anywhere_locked(region);
+						    may_store_locked(flight, region, piece))
+			: pieces_background_anywhere_locked(region);
 
 	if (err)
 		return err;
@@ -220,7 +222,8 @@ static int give_address_locked(const struct flight *flight, struct region *regio
 }
 
 /* *ret_done: up to where it is filled. */
-static int enter_region_locked(struct flight *flight, struct region *region, uintptr_t *ret_done)
+static errint_t enter_region_locked(struct flight *flight, struct region *region,
+				    uintptr_t *ret_done)
 {
 	const struct dxf_ioc_piece *piece = find_whole_piece_locked(flight);
 	int err = give_address_locked(flight, region, piece);
@@ -239,7 +242,8 @@ static int enter_region_locked(struct flight *flight, struct region *region, uin
 	return 0;
 }
 
-static int make_region_locked(struct flight *flight, struct region *region, uintptr_t *ret_done)
+static errint_t make_region_locked(struct flight *flight, struct region *region,
+				   uintptr_t *ret_done)
 {
 	int err = regions_reserve(1);
 
@@ -253,7 +257,7 @@ static int make_region_locked(struct flight *flight, struct region *region, uint
 	return err;
 }
 
-int ask_for_region(struct region *region, uint32_t access, uintptr_t *ret_done)
+errint_t ask_for_region(struct region *region, uint32_t access, uintptr_t *ret_done)
 {
 	struct flight *flight = flight_new();
 	struct object *object = region->object;

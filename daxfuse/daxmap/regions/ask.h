@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 struct region;
 
 /*
@@ -13,7 +15,8 @@ struct region;
  * DXF_IOC_MAP, -ENOENT: there is no region, -ENOMEM: mmap. In signal handlers, too.
  * flags: more for mmap, MAP_POPULATE.
  */
-int ask_for_pieces(uintptr_t addr, uintptr_t end, uint32_t access, int flags, uintptr_t *ret_done);
+errint_t ask_for_pieces(uintptr_t addr, uintptr_t end, uint32_t access, int flags,
+			uintptr_t *ret_done);
 
 /*
  * Ask before there are addresses, then enter a region where the kernel likes: what comes as one
@@ -21,6 +24,6 @@ int ask_for_pieces(uintptr_t addr, uintptr_t end, uint32_t access, int flags, ui
  * the address then. *ret_done: up to where it is filled. Errors as above, and -EAGAIN; there is no
  * region then.
  */
-int ask_for_region(struct region *region, uint32_t access, uintptr_t *ret_done);
+errint_t ask_for_region(struct region *region, uint32_t access, uintptr_t *ret_done);
 
 #endif

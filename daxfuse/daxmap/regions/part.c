@@ -19,6 +19,7 @@
 #include "release.h"
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/session/connection.h"
 #include "daxfuse/daxmap/session/object.h"
@@ -82,14 +83,14 @@ static bool unit_at_edge(uintptr_t edge, bool above, uintptr_t *ret_unit, bool *
 
 	if (inside) {
 		*ret_unit = edge - (edge - region->start) % UNIT_BYTES;
-		*ret_shared = above ? edge > region_visible_start(region) :
-				      edge < region_visible_end(region);
+		*ret_shared = above ? edge > region_visible_start(region)
+				    : edge < region_visible_end(region);
 	}
 	lock_release(guard);
 	return inside;
 }
 
-int part_settle(uintptr_t start, uintptr_t end, bool whole)
+errint_t part_settle(uintptr_t start, uintptr_t end, bool whole)
 {
 	int err = 0;
 
@@ -114,7 +115,7 @@ static void release_dropped(const struct dropped *dropped, unsigned count)
 			      dropped[i].grant);
 }
 
-int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const void *argument)
+errint_t part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const void *argument)
 {
 	struct dropped dropped[DROPPED];
 	int err = part_settle(start, end, true);
@@ -136,7 +137,7 @@ int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const v
 	return err;
 }
 
-static int replace_by_nothing(uintptr_t start, uintptr_t end, const void *argument)
+static errint_t replace_by_nothing(uintptr_t start, uintptr_t end, const void *argument)
 {
 	return sys_munmap(start, end - start);
 }
@@ -155,7 +156,7 @@ static uintptr_t find_alike(uintptr_t start, uintptr_t end, bool *ret_ours)
 }
 
 /* What is not ours without the lock: the kernel may write back a file then, and wait. */
-int part_unmap(uintptr_t start, uintptr_t end)
+errint_t part_unmap(uintptr_t start, uintptr_t end)
 {
 	int err = part_settle(start, end, true);
 
@@ -163,8 +164,8 @@ int part_unmap(uintptr_t start, uintptr_t end)
 		bool ours;
 		uintptr_t stop = find_alike(start, end, &ours);
 
-		err = ours ? part_replaced(start, stop, replace_by_nothing, NULL) :
-			     sys_munmap(start, stop - start);
+		err = ours ? part_replaced(start, stop, replace_by_nothing, NULL)
+			   : sys_munmap(start, stop - start);
 		start = stop;
 	}
 	return err;
@@ -176,12 +177,12 @@ int part_unmap(uintptr_t start, uintptr_t end)
 struct handover {
 	const struct region *region; /* a copy */
 	uintptr_t start, end;
-	uintptr_t from, to; /* what is the program's of it */
+	uintptr_t from, to;  /* what is the program's of it */
 	uintptr_t elsewhere; /* 0: nowhere */
 };
 
 /* A program may have closed our descriptor, and got another file of that number. */
-static int check_descriptor(const struct object *object)
+static errint_t check_descriptor(const struct object *object)
 {
 	struct statx st;
 
@@ -196,7 +197,7 @@ static int check_descriptor(const struct object *object)
  * To map the file may mean to wait for its daemon, which may wait for our listener: so not
  * with the lock. Nothing is read there before it is in its place.
  */
-static int map_elsewhere(struct handover *h)
+static errint_t map_elsewhere(struct handover *h)
 {
 	int err = check_descriptor(h->region->object);
 
@@ -208,7 +209,7 @@ static int map_elsewhere(struct handover *h)
 }
 
 /* With more mappings than a process may have the kernel refuses even to replace some by one. */
-static int put_in_place_locked(struct handover *h)
+static errint_t put_in_place_locked(struct handover *h)
 {
 	size_t length = h->to - h->from;
 
@@ -222,7 +223,7 @@ static int put_in_place_locked(struct handover *h)
 			      region_offset(h->region, h->from));
 }
 
-static int replace_by_kernel_locked(struct handover *h)
+static errint_t replace_by_kernel_locked(struct handover *h)
 {
 	int err = 0;
 
@@ -246,8 +247,8 @@ static bool is_still_there_locked(const struct handover *h)
 	       region->prot == h->region->prot;
 }
 
-static int hand_over_locked(struct handover *h, struct dropped *dropped, unsigned *ret_count,
-			    bool *ret_changed)
+static errint_t hand_over_locked(struct handover *h, struct dropped *dropped, unsigned *ret_count,
+				 bool *ret_changed)
 {
 	uintptr_t stop;
 	int err = regions_reserve(3);
@@ -262,10 +263,12 @@ static int hand_over_locked(struct handover *h, struct dropped *dropped, unsigne
 }
 
 /* *ret_changed: nothing was done, as the region is another one by now. */
-static int hand_over(const struct region *region, uintptr_t start, uintptr_t end,
-		     bool *ret_changed)
+static errint_t hand_over(const struct region *region, uintptr_t start, uintptr_t end,
+			  bool *ret_changed)
 {
-	struct handover h = { .region = region, .start = start, .end = end,
+	struct handover h = { .region = region,
+			      .start = start,
+			      .end = end,
 			      .from = MAX(start, region_visible_start(region)),
 			      .to = MIN(end, region_visible_end(region)) };
 	struct dropped dropped[DROPPED] = { 0 };
@@ -284,7 +287,7 @@ static int hand_over(const struct region *region, uintptr_t start, uintptr_t end
 	return err;
 }
 
-int part_to_kernel(uintptr_t start, uintptr_t end)
+errint_t part_to_kernel(uintptr_t start, uintptr_t end)
 {
 	int err = 0;
 

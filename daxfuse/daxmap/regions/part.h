@@ -10,26 +10,27 @@
 #include <stdint.h>
 
 #include "region.h"
+#include "daxfuse/base/errint.h"
 
 /* What lies at [start, end) from now on; with the lock, and room for one region. 0 or a
  * negative errno. */
-typedef int part_replace(uintptr_t start, uintptr_t end, const void *argument);
+typedef errint_t part_replace(uintptr_t start, uintptr_t end, const void *argument);
 
 /*
  * Replace whatever is mapped at [start, end), ours or not. The range is handled in ascending
  * order, each address once; on an error what comes behind it is as it was.
  */
-int part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const void *argument);
-int part_unmap(uintptr_t start, uintptr_t end);
+errint_t part_replaced(uintptr_t start, uintptr_t end, part_replace *replace, const void *argument);
+errint_t part_unmap(uintptr_t start, uintptr_t end);
 /*
  * Where the device is mapped in whole units only, a mapping can't be cut inside one: have the
  * kernel map such units at the ends of [start, end). Of those that hold nothing of the program's
  * outside of it nothing is done, or with `whole` they are unmapped.
  */
-int part_settle(uintptr_t start, uintptr_t end, bool whole);
+errint_t part_settle(uintptr_t start, uintptr_t end, bool whole);
 /* Have the kernel map the regions there, through its page cache or however it does. In signal
  * handlers, too. */
-int part_to_kernel(uintptr_t start, uintptr_t end);
+errint_t part_to_kernel(uintptr_t start, uintptr_t end);
 /* How often something has left the table. A thread that has faulted on an address which is not in
  * it looks at this, as something else may be mapped there now. */
 uint64_t part_replacements(void);

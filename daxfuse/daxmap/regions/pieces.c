@@ -42,6 +42,7 @@
 #include "pinned.h"
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/session/connection.h"
 #include "daxfuse/daxmap/session/descriptor.h"
@@ -59,7 +60,7 @@ uint64_t pieces_generation(void)
 
 /* ---- the background ---- */
 
-int pieces_prepare(void)
+errint_t pieces_prepare(void)
 {
 	struct lock_guard guard;
 	int fd;
@@ -86,7 +87,7 @@ void pieces_renumber_locked(int fd, int other)
 		background = other;
 }
 
-int pieces_background_locked(uintptr_t start, uintptr_t end, int prot)
+errint_t pieces_background_locked(uintptr_t start, uintptr_t end, int prot)
 {
 	lock_assert_held();
 	generation++;
@@ -101,7 +102,7 @@ void pieces_note_stores_locked(const struct region *region, uintptr_t start, uin
 		object_owe_locked(region->object, offset, stop);
 }
 
-int pieces_clear_locked(struct region *region, uintptr_t start, uintptr_t end)
+errint_t pieces_clear_locked(struct region *region, uintptr_t start, uintptr_t end)
 {
 	int err = pieces_background_locked(start, end, region->prot);
 
@@ -129,7 +130,7 @@ static uintptr_t skip_read_only_locked(const struct region *region, uintptr_t at
 	return MIN(at, end);
 }
 
-static int permit_stores_locked(struct region *region, uintptr_t start, uintptr_t end)
+static errint_t permit_stores_locked(struct region *region, uintptr_t start, uintptr_t end)
 {
 	int err = 0;
 
@@ -151,7 +152,7 @@ static int permit_stores_locked(struct region *region, uintptr_t start, uintptr_
 
 /* A pin was granted for writing, and no answer is mapped over it: nobody else would let stores
  * through again. */
-static int permit_stores_to_pinned_locked(struct region *region)
+static errint_t permit_stores_to_pinned_locked(struct region *region)
 {
 	uintptr_t at = region->start, stop;
 	int err = 0;
@@ -167,7 +168,7 @@ static int permit_stores_to_pinned_locked(struct region *region)
 	return err;
 }
 
-static int protect_region_locked(struct region *region, int prot)
+static errint_t protect_region_locked(struct region *region, int prot)
 {
 	int err = sys_mprotect(region->start, region->end - region->start, prot & ~PROT_WRITE);
 
@@ -179,7 +180,7 @@ static int protect_region_locked(struct region *region, int prot)
 	return 0;
 }
 
-int pieces_protect_locked(struct region *region, int prot)
+errint_t pieces_protect_locked(struct region *region, int prot)
 {
 	int err;
 
@@ -197,14 +198,14 @@ int pieces_protect_locked(struct region *region, int prot)
 /* ---- mapping ---- */
 
 /* At this address (MAP_FIXED), or near it. */
-static int map_zeroes(uintptr_t *addr, size_t length, int prot, int flags)
+static errint_t map_zeroes(uintptr_t *addr, size_t length, int prot, int flags)
 {
 	return sys_mmap(*addr, length, prot & ~PROT_WRITE,
 			flags | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, addr);
 }
 
-static int map_device(const struct session *session, uintptr_t *addr, size_t length, int prot,
-		      int flags, uint64_t device_offset)
+static errint_t map_device(const struct session *session, uintptr_t *addr, size_t length, int prot,
+			   int flags, uint64_t device_offset)
 {
 	int err;
 
@@ -219,8 +220,8 @@ static int map_device(const struct session *session, uintptr_t *addr, size_t len
 	return err;
 }
 
-static int map_range(const struct region *region, const struct dxf_ioc_piece *piece,
-		     uint64_t offset, uintptr_t *addr, size_t length, bool writable, int flags)
+static errint_t map_range(const struct region *region, const struct dxf_ioc_piece *piece,
+			  uint64_t offset, uintptr_t *addr, size_t length, bool writable, int flags)
 {
 	uint64_t device_offset = piece->device_offset + (offset - piece->file_offset);
 
@@ -235,16 +236,16 @@ static int map_range(const struct region *region, const struct dxf_ioc_piece *pi
 static void note_mapped_locked(struct region *region, const struct dxf_ioc_piece *piece,
 			       uint64_t offset, uint64_t end, bool writable)
 {
-	enum page_state state = piece->flags & DXF_PIECE_ZERO ? PAGE_ZERO :
-				writable		      ? PAGE_WRITE :
-								PAGE_READ;
+	enum page_state state = piece->flags & DXF_PIECE_ZERO ? PAGE_ZERO
+				: writable                    ? PAGE_WRITE
+							      : PAGE_READ;
 	bool huge = piece->flags & DXF_PIECE_HUGE && !region->pages;
 
 	area_set(region->area, offset, end, state, huge, (uint8_t)piece->reason);
 }
 
-int piece_map_locked(struct region *region, const struct dxf_ioc_piece *piece, uint64_t offset,
-		     uint64_t end, bool writable, int flags)
+errint_t piece_map_locked(struct region *region, const struct dxf_ioc_piece *piece, uint64_t offset,
+			  uint64_t end, bool writable, int flags)
 {
 	uintptr_t start = region_addr(region, offset), addr = start;
 	int err;
@@ -264,8 +265,8 @@ static void place_region(struct region *region, uintptr_t addr)
 	region->start = addr;
 }
 
-int piece_map_anywhere_locked(struct region *region, const struct dxf_ioc_piece *piece,
-			      bool writable)
+errint_t piece_map_anywhere_locked(struct region *region, const struct dxf_ioc_piece *piece,
+				   bool writable)
 {
 	uintptr_t addr = region->start;
 	int err;
@@ -280,7 +281,7 @@ int piece_map_anywhere_locked(struct region *region, const struct dxf_ioc_piece 
 	return 0;
 }
 
-int pieces_background_anywhere_locked(struct region *region)
+errint_t pieces_background_anywhere_locked(struct region *region)
 {
 	uintptr_t addr = region->start;
 	int err = sys_mmap(addr, region->end - region->start, region->prot, MAP_SHARED, background,
@@ -294,11 +295,11 @@ int pieces_background_anywhere_locked(struct region *region)
 
 /* ---- all that is mapped of a range of a file ---- */
 
-typedef int part_function(struct region *region, uintptr_t start, uintptr_t end);
+typedef errint_t part_function(struct region *region, uintptr_t start, uintptr_t end);
 
 /* Of a part of a region, what has no long-term pin: that is none of the daemon's questions. */
-static int each_unpinned_locked(struct region *region, uintptr_t start, uintptr_t end,
-				part_function *function)
+static errint_t each_unpinned_locked(struct region *region, uintptr_t start, uintptr_t end,
+				     part_function *function)
 {
 	uintptr_t stop;
 	int err = 0;
@@ -312,8 +313,8 @@ static int each_unpinned_locked(struct region *region, uintptr_t start, uintptr_
 	return err;
 }
 
-static int each_mapping_locked(struct object *object, uint64_t offset, uint64_t end,
-			       part_function *function)
+static errint_t each_mapping_locked(struct object *object, uint64_t offset, uint64_t end,
+				    part_function *function)
 {
 	int err = 0;
 
@@ -330,18 +331,18 @@ static int each_mapping_locked(struct object *object, uint64_t offset, uint64_t 
 }
 
 /* Without the memory for one more mapping the whole region goes: that needs less of it. */
-static int clear_part_locked(struct region *region, uintptr_t start, uintptr_t end)
+static errint_t clear_part_locked(struct region *region, uintptr_t start, uintptr_t end)
 {
 	uintptr_t first = region->start, stop;
 	int err = pieces_clear_locked(region, start, end);
 
-	if (err && pinned_next_other(&first, region->end, false, &stop) &&
-	    first == region->start && stop == region->end)
+	if (err && pinned_next_other(&first, region->end, false, &stop) && first == region->start &&
+	    stop == region->end)
 		err = pieces_clear_locked(region, region->start, region->end);
 	return err;
 }
 
-static int protect_part_locked(struct region *region, uintptr_t start, uintptr_t end)
+static errint_t protect_part_locked(struct region *region, uintptr_t start, uintptr_t end)
 {
 	int err = 0;
 
@@ -354,12 +355,12 @@ static int protect_part_locked(struct region *region, uintptr_t start, uintptr_t
 	return 0;
 }
 
-int pieces_clear_file_locked(struct object *object, uint64_t offset, uint64_t end)
+errint_t pieces_clear_file_locked(struct object *object, uint64_t offset, uint64_t end)
 {
 	return each_mapping_locked(object, offset, end, clear_part_locked);
 }
 
-int pieces_protect_file_locked(struct object *object, uint64_t offset, uint64_t end)
+errint_t pieces_protect_file_locked(struct object *object, uint64_t offset, uint64_t end)
 {
 	return each_mapping_locked(object, offset, end, protect_part_locked);
 }

@@ -4,6 +4,7 @@
  * as programs have few of them.
  */
 #include "pinned.h"
+#include "daxfuse/base/errint.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -19,7 +20,7 @@ enum { PINNED = 4096 };
 static struct pinned table[PINNED];
 static size_t used; /* none behind it */
 
-int pinned_add(uintptr_t start, uintptr_t end)
+errint_t pinned_add(uintptr_t start, uintptr_t end)
 {
 	size_t at = 0;
 
@@ -34,7 +35,7 @@ int pinned_add(uintptr_t start, uintptr_t end)
 	return 0;
 }
 
-int pinned_remove(uintptr_t start, uintptr_t end, bool *ret_stale)
+errint_t pinned_remove(uintptr_t start, uintptr_t end, bool *ret_stale)
 {
 	lock_assert_held();
 	for (size_t i = 0; i < used; i++) {

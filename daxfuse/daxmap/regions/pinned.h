@@ -9,11 +9,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daxfuse/base/errint.h"
+
 /* -ENOMEM: there are too many. */
-int pinned_add(uintptr_t start, uintptr_t end);
+errint_t pinned_add(uintptr_t start, uintptr_t end);
 /* One that was added with the same range. *ret_stale: the daemon has asked for it meanwhile, it
  * may be no part of the file any more. -EINVAL: there is none. */
-int pinned_remove(uintptr_t start, uintptr_t end, bool *ret_stale);
+errint_t pinned_remove(uintptr_t start, uintptr_t end, bool *ret_stale);
 /* The range is unmapped: pins that reach into it end. */
 void pinned_forget(uintptr_t start, uintptr_t end);
 /* In the child of a fork: it has none of the pins. */

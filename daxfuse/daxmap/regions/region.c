@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/session/object.h"
 #include "daxfuse/daxmap/sys.h"
@@ -101,7 +102,7 @@ bool region_copy(uintptr_t start, uintptr_t end, struct region *ret_region)
 
 /* ---- changing ---- */
 
-int regions_reserve(size_t more)
+errint_t regions_reserve(size_t more)
 {
 	size_t room = table.room ? table.room : 128;
 	struct region *old = table.memory, *first;

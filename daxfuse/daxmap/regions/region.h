@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "area.h"
+#include "daxfuse/base/errint.h"
 
 struct object;
 
@@ -49,7 +50,7 @@ struct region *region_at(uintptr_t addr);
 /* The one behind it, in order of addresses; NULL: the last. */
 struct region *region_next(struct region *region);
 /* Room for `more` regions, so that inserting and cutting can't fail. Moves the table. -ENOMEM */
-int regions_reserve(size_t more);
+errint_t regions_reserve(size_t more);
 /* Takes over the reference to the object; one more region of the area. There must be room. */
 void region_insert(const struct region *region);
 /* Make regions end at addr, so that none has it inside. There must be room for one. */

@@ -10,6 +10,7 @@
 #include "flight.h"
 #include "pieces.h"
 #include "region.h"
+#include "daxfuse/base/errint.h"
 
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/session/object.h"
@@ -19,7 +20,7 @@ static uint64_t range_end(uint64_t offset, uint64_t length)
 	return length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
 }
 
-int revoke_pieces(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant)
+errint_t revoke_pieces(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	struct lock_guard guard = lock_take();
 	struct object *object = object_find_locked(cookie);
@@ -34,7 +35,7 @@ int revoke_pieces(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t gr
 	return err;
 }
 
-int revoke_writing(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant)
+errint_t revoke_writing(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	struct lock_guard guard = lock_take();
 	struct object *object = object_find_locked(cookie);

@@ -17,6 +17,7 @@
 #include "descriptor.h"
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/sys.h"
 
@@ -49,7 +50,7 @@ static bool end_if_idle(struct session *session)
 	return idle;
 }
 
-static int answer_question(struct session *session, struct direct_message *message)
+static errint_t answer_question(struct session *session, struct direct_message *message)
 {
 	int err = 0;
 
@@ -91,7 +92,7 @@ static bool serve_daemon(struct session *session)
  * be asked to fill a hole; and once more after its WELCOME, as the last one may have answered
  * meanwhile.
  */
-static int reconnect_session(struct session *session)
+static errint_t reconnect_session(struct session *session)
 {
 	struct welcome welcome;
 	int sock, err;
@@ -129,7 +130,7 @@ static void *listen_to(void *argument)
 	return NULL;
 }
 
-static int start_listener(struct session *session)
+static errint_t start_listener(struct session *session)
 {
 	uint64_t mask = signals_block();
 	pthread_attr_t attr;
@@ -145,7 +146,7 @@ static int start_listener(struct session *session)
 	return -err;
 }
 
-static int start_session(struct session *session)
+static errint_t start_session(struct session *session)
 {
 	struct welcome welcome;
 	int err = daemon_connect(session->path, session->dev, 0, &welcome, &session->socket);
@@ -182,8 +183,8 @@ static struct session *find_session_locked(const char *path, dev_t dev)
 }
 
 /* Hold it, or become the one that connects (*ret_first). -EAGAIN: somebody is connecting. */
-static int claim_session(const char *path, dev_t dev, const struct session_ops *ops,
-			 struct session **ret_session, bool *ret_first)
+static errint_t claim_session(const char *path, dev_t dev, const struct session_ops *ops,
+			      struct session **ret_session, bool *ret_first)
 {
 	struct lock_guard guard = lock_take();
 	struct session *session = find_session_locked(path, dev);
@@ -205,8 +206,8 @@ static int claim_session(const char *path, dev_t dev, const struct session_ops *
 	return err;
 }
 
-int session_get(const char *path, dev_t dev, const struct session_ops *ops,
-		struct session **ret_session)
+errint_t session_get(const char *path, dev_t dev, const struct session_ops *ops,
+		     struct session **ret_session)
 {
 	struct session *session;
 	bool first;

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daxfuse/base/errint.h"
+
 enum session_state {
 	SESSION_FREE,
 	SESSION_CONNECTING, /* by the thread that wants it first */
@@ -24,8 +26,8 @@ struct session;
 struct session_ops {
 	/* The daemon's questions. Errors: it could not be done; then there is no answer, and the
 	 * daemon gives up waiting. */
-	int (*unmap)(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant);
-	int (*protect)(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant);
+	errint_t (*unmap)(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant);
+	errint_t (*protect)(uint64_t cookie, uint64_t offset, uint64_t length, uint64_t grant);
 	/* The connection has ended; once more when it is there again, before anything is asked. */
 	void (*lost)(const struct session *session);
 	/* Now and then, while nothing is asked. */
@@ -38,15 +40,15 @@ struct session {
 	uint32_t holds;
 	_Atomic uint64_t id;
 	_Atomic uint32_t flags; /* DIRECT_* */
-	int device; /* -1: a fork's child could not connect */
+	int device;             /* -1: a fork's child could not connect */
 	int socket;
 	dev_t dev;
 	char path[108];
 };
 
 /* Held; connects if need be. Not with the lock. */
-int session_get(const char *path, dev_t dev, const struct session_ops *ops,
-		struct session **ret_session);
+errint_t session_get(const char *path, dev_t dev, const struct session_ops *ops,
+		     struct session **ret_session);
 void session_put(struct session *session);
 void session_put_locked(struct session *session);
 /* A descriptor has another number now. */

@@ -14,16 +14,17 @@
 #include <sys/vfs.h>
 
 #include "descriptor.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/sys.h"
 
 enum { HELLO_TIMEOUT_MS = 2000 };
 
-static int send_ioctl(int fd, unsigned long request, void *argument)
+static errint_t send_ioctl(int fd, unsigned long request, void *argument)
 {
 	return syscall(SYS_ioctl, fd, request, argument) < 0 ? -errno : 0;
 }
 
-int daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->socket)])
+errint_t daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->socket)])
 {
 	struct dxf_ioc_direct direct = { .socket = "" };
 	struct statfs fs;
@@ -43,7 +44,7 @@ int daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->soc
 	return 0;
 }
 
-int daemon_reopen(int fd, bool writable, int *ret_fd)
+errint_t daemon_reopen(int fd, bool writable, int *ret_fd)
 {
 	char path[32];
 	int got;
@@ -65,42 +66,42 @@ static bool is_dead(int fd)
 	return syscall(SYS_fstatfs, fd, &fs) && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
-int daemon_map(int fd, struct dxf_ioc_map *map)
+errint_t daemon_map(int fd, struct dxf_ioc_map *map)
 {
 	int err = send_ioctl(fd, DXF_IOC_MAP, map);
 
 	return (err == -ENOTCONN || err == -ECONNABORTED) && is_dead(fd) ? -EIO : err;
 }
 
-int daemon_unmap(int fd, uint64_t offset, uint64_t length, uint64_t grant)
+errint_t daemon_unmap(int fd, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	struct dxf_ioc_unmap unmap = { .offset = offset, .length = length, .grant = grant };
 
 	return send_ioctl(fd, DXF_IOC_UNMAP, &unmap);
 }
 
-int daemon_pin(int fd, uint64_t offset, uint64_t length)
+errint_t daemon_pin(int fd, uint64_t offset, uint64_t length)
 {
 	struct dxf_ioc_pin pin = { .offset = offset, .length = length };
 
 	return send_ioctl(fd, DXF_IOC_PIN, &pin);
 }
 
-int daemon_unpin(int fd, uint64_t offset, uint64_t length)
+errint_t daemon_unpin(int fd, uint64_t offset, uint64_t length)
 {
 	struct dxf_ioc_pin pin = { .offset = offset, .length = length };
 
 	return send_ioctl(fd, DXF_IOC_UNPIN, &pin);
 }
 
-int daemon_promote(int fd, uint64_t offset, uint64_t length)
+errint_t daemon_promote(int fd, uint64_t offset, uint64_t length)
 {
 	struct dxf_ioc_promote promote = { .offset = offset, .length = length };
 
 	return send_ioctl(fd, DXF_IOC_PROMOTE, &promote);
 }
 
-int daemon_flush(int fd)
+errint_t daemon_flush(int fd)
 {
 	if (!syscall(SYS_fsync, fd))
 		return 0;
@@ -121,9 +122,8 @@ static long owner_in_line(const char *line, dev_t dev)
 
 	options = options ? strstr(options, ",user_id=") : NULL;
 	if (!options || !strchr(options, '\n') ||
-	    sscanf(line, "%*u %*u %u:%u", &dev_major, &dev_minor) != 2 ||
-	    dev_major != major(dev) || dev_minor != minor(dev) ||
-	    sscanf(options, ",user_id=%ld", &owner) != 1)
+	    sscanf(line, "%*u %*u %u:%u", &dev_major, &dev_minor) != 2 || dev_major != major(dev) ||
+	    dev_minor != minor(dev) || sscanf(options, ",user_id=%ld", &owner) != 1)
 		return -1;
 	return owner;
 }
@@ -142,7 +142,7 @@ static long mount_owner(dev_t dev)
 	return owner;
 }
 
-static int check_peer(int sock, dev_t dev)
+static errint_t check_peer(int sock, dev_t dev)
 {
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
@@ -170,7 +170,7 @@ static bool serves_mount(int sock, dev_t dev, const struct direct_message *welco
 	return !getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &size) && owner == (long)peer.uid;
 }
 
-static int connect_to(const char *path, int *ret_socket)
+static errint_t connect_to(const char *path, int *ret_socket)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), err;
@@ -189,15 +189,17 @@ static int connect_to(const char *path, int *ret_socket)
 }
 
 /* A message, and the descriptor that came with it, or -1. */
-static int receive_message(int sock, int timeout_ms, struct direct_message *ret_message,
-			   int *ret_fd)
+static errint_t receive_message(int sock, int timeout_ms, struct direct_message *ret_message,
+				int *ret_fd)
 {
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct iovec part = { ret_message, sizeof(*ret_message) };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr message = { .msg_iov = &part,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
 				  .msg_controllen = sizeof(control) };
 	struct pollfd ready = { .fd = sock, .events = POLLIN };
 	struct cmsghdr *header;
@@ -220,7 +222,7 @@ static int receive_message(int sock, int timeout_ms, struct direct_message *ret_
 	return got ? -EPROTO : -ECONNRESET;
 }
 
-int daemon_send(int sock, const struct direct_message *message)
+errint_t daemon_send(int sock, const struct direct_message *message)
 {
 	struct iovec part = { (void *)message, sizeof(*message) };
 	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1 };
@@ -228,7 +230,7 @@ int daemon_send(int sock, const struct direct_message *message)
 	return syscall(SYS_sendmsg, sock, &header, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-int daemon_receive(int sock, int timeout_ms, struct direct_message *ret_message)
+errint_t daemon_receive(int sock, int timeout_ms, struct direct_message *ret_message)
 {
 	int fd, err = receive_message(sock, timeout_ms, ret_message, &fd);
 
@@ -237,9 +239,10 @@ int daemon_receive(int sock, int timeout_ms, struct direct_message *ret_message)
 	return err;
 }
 
-static int say_hello(int sock, dev_t dev, uint64_t session, struct welcome *ret_welcome)
+static errint_t say_hello(int sock, dev_t dev, uint64_t session, struct welcome *ret_welcome)
 {
-	struct direct_message message = { .kind = DIRECT_HELLO, .version = DIRECT_VERSION,
+	struct direct_message message = { .kind = DIRECT_HELLO,
+					  .version = DIRECT_VERSION,
 					  .session = session };
 	int fd, err = daemon_send(sock, &message);
 
@@ -257,13 +260,14 @@ static int say_hello(int sock, dev_t dev, uint64_t session, struct welcome *ret_
 		sys_close(fd);
 		return -EPERM;
 	}
-	*ret_welcome = (struct welcome){ .session = message.session, .flags = message.flags,
+	*ret_welcome = (struct welcome){ .session = message.session,
+					 .flags = message.flags,
 					 .device = descriptor_own(fd) };
 	return 0;
 }
 
-int daemon_connect(const char *path, dev_t dev, uint64_t session, struct welcome *ret_welcome,
-		   int *ret_socket)
+errint_t daemon_connect(const char *path, dev_t dev, uint64_t session, struct welcome *ret_welcome,
+			int *ret_socket)
 {
 	int sock = -1, err = connect_to(path, &sock);
 

@@ -11,23 +11,24 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daxfuse/base/errint.h"
 #include "daxfuse/direct.h"
 #include "daxfuse/ioctl.h"
 
 /* The path of its mount's socket. -ENOTTY: it is not on a daxfuse mount; -EACCES: that
  * does not give out its device. */
-int daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->socket)]);
+errint_t daemon_direct(int fd, char ret_path[sizeof(((struct dxf_ioc_direct *)0)->socket)]);
 /* Open a file anew, read-write or read-only: its pins are those of this descriptor. */
-int daemon_reopen(int fd, bool writable, int *ret_fd);
+errint_t daemon_reopen(int fd, bool writable, int *ret_fd);
 
 /* DXF_IOC_MAP. -EIO: also that there is no daemon any more. */
-int daemon_map(int fd, struct dxf_ioc_map *map);
-int daemon_unmap(int fd, uint64_t offset, uint64_t length, uint64_t grant);
-int daemon_pin(int fd, uint64_t offset, uint64_t length);
-int daemon_unpin(int fd, uint64_t offset, uint64_t length);
-int daemon_promote(int fd, uint64_t offset, uint64_t length);
+errint_t daemon_map(int fd, struct dxf_ioc_map *map);
+errint_t daemon_unmap(int fd, uint64_t offset, uint64_t length, uint64_t grant);
+errint_t daemon_pin(int fd, uint64_t offset, uint64_t length);
+errint_t daemon_unpin(int fd, uint64_t offset, uint64_t length);
+errint_t daemon_promote(int fd, uint64_t offset, uint64_t length);
 /* Make durable all that was stored to the file, by whomever. */
-int daemon_flush(int fd);
+errint_t daemon_flush(int fd);
 
 struct welcome {
 	uint64_t session;
@@ -37,10 +38,10 @@ struct welcome {
 /* Connect and say HELLO. The other side must be root, the mount's owner or us, and serve the mount
  * whose files have this dev: -EPERM. The descriptors are close-on-exec and out of the program's
  * way. */
-int daemon_connect(const char *path, dev_t dev, uint64_t session, struct welcome *ret_welcome,
-		   int *ret_socket);
+errint_t daemon_connect(const char *path, dev_t dev, uint64_t session, struct welcome *ret_welcome,
+			int *ret_socket);
 /* One message. -EAGAIN: none came in this time; else the connection has ended. */
-int daemon_receive(int socket, int timeout_ms, struct direct_message *ret_message);
-int daemon_send(int socket, const struct direct_message *message);
+errint_t daemon_receive(int socket, int timeout_ms, struct direct_message *ret_message);
+errint_t daemon_send(int socket, const struct direct_message *message);
 
 #endif

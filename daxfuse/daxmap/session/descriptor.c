@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/sys.h"
 
 /* Numbers up to HIGHEST only: a higher one makes the kernel's table of descriptors large, and a
@@ -82,7 +83,7 @@ void descriptor_close(int fd)
 	sys_close(fd);
 }
 
-int descriptor_replace(int fd, int other)
+errint_t descriptor_replace(int fd, int other)
 {
 	int err = syscall(SYS_dup3, other, fd, O_CLOEXEC) < 0 ? -errno : 0;
 

@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+#include "daxfuse/base/errint.h"
+
 /* Move a descriptor up, and list it; it stays where it is if there is no number left. */
 int descriptor_own(int fd);
 void descriptor_close(int fd);
@@ -19,7 +21,7 @@ void descriptor_close(int fd);
 int descriptor_own_file(int fd);
 bool descriptor_has_locks(int fd);
 /* Replace what `fd` refers to by what `other` does, which is closed. */
-int descriptor_replace(int fd, int other);
+errint_t descriptor_replace(int fd, int other);
 /* Another number for it, as the program is about to use this one (dup2); what has this number
  * is still open, and not ours any more. -1: there is none. */
 int descriptor_move(int fd);

@@ -14,6 +14,7 @@
 #include "descriptor.h"
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/errint.h"
 #include "daxfuse/daxmap/lock.h"
 #include "daxfuse/daxmap/sys.h"
 
@@ -34,7 +35,7 @@ static struct object *object_at(uint64_t place)
 }
 
 /* A new place, with its number. */
-static int add_place_locked(uint64_t *ret_place)
+static errint_t add_place_locked(uint64_t *ret_place)
 {
 	void *memory;
 	int err;
@@ -51,7 +52,7 @@ static int add_place_locked(uint64_t *ret_place)
 	return 0;
 }
 
-static int take_place_locked(uint64_t *ret_place)
+static errint_t take_place_locked(uint64_t *ret_place)
 {
 	struct object *object = free_places;
 
@@ -68,7 +69,7 @@ static struct object **bucket_of(ino_t ino)
 }
 
 /* In a place, and in its bucket; held once. */
-static int object_new_locked(const struct object *like, struct object **ret_object)
+static errint_t object_new_locked(const struct object *like, struct object **ret_object)
 {
 	struct object *object, **bucket = bucket_of(like->ino);
 	uint64_t place;
@@ -229,7 +230,7 @@ void objects_reap(void)
 /* ---- opening a file ---- */
 
 /* Somebody else may have opened it meanwhile: theirs is taken, if ours can be closed. */
-static int publish_object(const struct object *wanted, struct object **ret_object)
+static errint_t publish_object(const struct object *wanted, struct object **ret_object)
 {
 	struct lock_guard guard = lock_take();
 	struct object *object = find_inode_locked(wanted->dev, wanted->ino, wanted->writable);
@@ -249,8 +250,8 @@ static int publish_object(const struct object *wanted, struct object **ret_objec
 	return err;
 }
 
-static int open_object(int fd, const struct stat *st, bool writable, const struct session_ops *ops,
-		       struct object **ret_object)
+static errint_t open_object(int fd, const struct stat *st, bool writable,
+			    const struct session_ops *ops, struct object **ret_object)
 {
 	struct object object = { .dev = st->st_dev, .ino = st->st_ino, .writable = writable };
 	char path[sizeof(((struct dxf_ioc_direct *)0)->socket)];
@@ -267,7 +268,8 @@ static int open_object(int fd, const struct stat *st, bool writable, const struc
 	return err;
 }
 
-int object_get(int fd, bool writable, const struct session_ops *ops, struct object **ret_object)
+errint_t object_get(int fd, bool writable, const struct session_ops *ops,
+		    struct object **ret_object)
 {
 	struct object *object;
 	struct lock_guard guard;

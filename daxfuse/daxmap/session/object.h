@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daxfuse/base/errint.h"
+
 struct session;
 struct session_ops;
 
@@ -34,14 +36,15 @@ struct object {
 	struct session *session;
 	struct debt owed;
 	uint32_t before_fork; /* holds in the parent */
-	bool lingers; /* one hold is that nobody may close its descriptor now */
-	bool orphan; /* of a fork: could not be opened anew */
-	struct object *next; /* in its bucket, or of the free places */
+	bool lingers;         /* one hold is that nobody may close its descriptor now */
+	bool orphan;          /* of a fork: could not be opened anew */
+	struct object *next;  /* in its bucket, or of the free places */
 };
 
 /* The object of a program's descriptor, held; connects to the daemon if need be. Not with the lock.
  * -EOPNOTSUPP or any other error: this file can't be mapped from here. */
-int object_get(int fd, bool writable, const struct session_ops *ops, struct object **ret_object);
+errint_t object_get(int fd, bool writable, const struct session_ops *ops,
+		    struct object **ret_object);
 void object_put(struct object *object);
 /* Close those that only linger, if that can be now. */
 void objects_reap(void);

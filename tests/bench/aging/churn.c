@@ -174,9 +174,9 @@ static void truncate_some(struct churn *churn)
 static void remove_some(struct churn *churn)
 {
 	uint64_t young = churn->count / 10 + 1;
-	uint64_t victim = bench_random(&churn->random) & 1 ?
-				  churn->count - 1 - bench_random(&churn->random) % young :
-				  bench_random(&churn->random) % churn->count;
+	uint64_t victim = bench_random(&churn->random) & 1
+				  ? churn->count - 1 - bench_random(&churn->random) % young
+				  : bench_random(&churn->random) % churn->count;
 	struct aged_file file = churn->files[victim];
 	char name[24];
 

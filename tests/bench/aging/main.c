@@ -140,7 +140,8 @@ static void run_stage(struct fs *fs, struct churner *churners, const struct argu
 			       json_object_new_double((double)(bench_now() - start) / 1e9));
 	add_space(row, fs, totals.written, arguments->size);
 	add_totals(row, &totals);
-	survey_large(fs, arguments->size / 32 < LARGE_FILE ? arguments->size / 32 : LARGE_FILE, &large);
+	survey_large(fs, arguments->size / 32 < LARGE_FILE ? arguments->size / 32 : LARGE_FILE,
+		     &large);
 	json_object_object_add(row, "large_file_bytes", json_object_new_uint64(large.size));
 	json_object_object_add(row, "large_files", json_object_new_uint64(large.files));
 	json_object_object_add(row, "large_files_aligned", json_object_new_uint64(large.aligned));

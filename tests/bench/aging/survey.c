@@ -67,7 +67,8 @@ void survey_space(struct fs *fs, struct survey_space *ret_space)
 		.free_bytes = free_bytes(&space),
 		.free_units = space.free_units,
 		.broken_units = space.broken_units,
-		.whole_of_runs = runs ? (double)space.free_units * DXF_UNIT_BLOCKS / (double)runs : 1,
+		.whole_of_runs = runs ? (double)space.free_units * DXF_UNIT_BLOCKS / (double)runs
+				      : 1,
 		.whole = best ? (double)space.free_units / (double)best : 1,
 	};
 }
@@ -102,7 +103,8 @@ static void look_at_large(struct fs *fs, uint64_t ino, struct survey_large *larg
 	for (uint64_t at = 0; at < large->size;) {
 		struct fs_iomap iomap;
 
-		bench_check(fs_iomap(fs, ino, at, DXF_UNIT_SIZE - at % DXF_UNIT_SIZE, &iomap), "iomap");
+		bench_check(fs_iomap(fs, ino, at, DXF_UNIT_SIZE - at % DXF_UNIT_SIZE, &iomap),
+			    "iomap");
 		aligned = aligned && iomap.unit && iomap.length == DXF_UNIT_SIZE &&
 			  iomap.device_offset % DXF_UNIT_SIZE == 0;
 		large->extents += !at || iomap.device_offset != last;

@@ -49,7 +49,7 @@ struct look {
 static void map_units(struct fs *fs, char *map)
 {
 	static const char letters[] = {
-		[DXF_UNIT_FREE] = '.', [DXF_UNIT_DATA] = 'w', [DXF_UNIT_BROKEN] = 'b',
+		[DXF_UNIT_FREE] = '.',   [DXF_UNIT_DATA] = 'w',   [DXF_UNIT_BROKEN] = 'b',
 		[DXF_UNIT_INODES] = 's', [DXF_UNIT_SYSTEM] = 's',
 	};
 	const struct dxf_super *super = fs_super(fs);

@@ -22,12 +22,12 @@ uint64_t bench_random(uint64_t *state);
 typedef void (*bench_operation)(void *context, uint64_t i);
 
 struct bench_result {
-	uint64_t count;         /* per thread */
-	double mean_ns;         /* of one call */
+	uint64_t count; /* per thread */
+	double mean_ns; /* of one call */
 	uint64_t median_ns;
 	uint64_t p99_ns;
-	double per_second;      /* all threads, from the first start to the last end */
-	double fences;          /* per operation */
+	double per_second; /* all threads, from the first start to the last end */
+	double fences;     /* per operation */
 };
 
 /*

@@ -16,7 +16,7 @@ enum { THREADS = 2, BATCH = 100, ROUNDS = 3 };
 
 struct worker {
 	_Alignas(64) struct entry_map *map; /* workers share no line */
-	uint64_t first, units; /* its own part of the file */
+	uint64_t first, units;              /* its own part of the file */
 	uint64_t rng;
 	unsigned order;
 };

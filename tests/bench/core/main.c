@@ -75,8 +75,8 @@ static struct json_object *bench_operations(const char *path, uint64_t count)
 {
 	/* Files, logs (a quarter of the count, 4 KiB each) and names of 1 + 2 workers;
 	 * what the rounds before made stays. */
-	uint64_t size = ROUNDS * ((UINT64_C(512) << 20) +
-				  3 * count * 2048 / DXF_UNIT_SIZE * DXF_UNIT_SIZE);
+	uint64_t size = ROUNDS *
+			((UINT64_C(512) << 20) + 3 * count * 2048 / DXF_UNIT_SIZE * DXF_UNIT_SIZE);
 	struct bench_result *one = calloc(operation_count, sizeof(*one));
 	struct bench_result *two = calloc(operation_count, sizeof(*two));
 	struct json_object *object = json_object_new_object();
@@ -94,9 +94,9 @@ static struct json_object *bench_operations(const char *path, uint64_t count)
 
 		json_object_object_add(row, "one_thread", bench_result_json(&one[i]));
 		json_object_object_add(row, "two_threads", bench_result_json(&two[i]));
-		json_object_object_add(row, "scaling",
-				       json_object_new_double(two[i].per_second /
-							      one[i].per_second));
+		json_object_object_add(
+			row, "scaling",
+			json_object_new_double(two[i].per_second / one[i].per_second));
 		/* Free of what else the machine did meanwhile. */
 		json_object_object_add(row, "scaling_of_medians",
 				       json_object_new_double(THREADS * (double)one[i].median_ns /

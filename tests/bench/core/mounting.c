@@ -86,8 +86,8 @@ static uint64_t free_bytes(struct fs *fs)
 
 struct json_object *bench_small_files(const char *path, uint64_t files, uint64_t bytes)
 {
-	uint64_t size = (UINT64_C(512) << 20) + files * (bytes + 8192) / DXF_UNIT_SIZE *
-							DXF_UNIT_SIZE;
+	uint64_t size = (UINT64_C(512) << 20) +
+			files * (bytes + 8192) / DXF_UNIT_SIZE * DXF_UNIT_SIZE;
 	struct json_object *object = json_object_new_object();
 	struct bench_pool pool;
 	struct worker worker;

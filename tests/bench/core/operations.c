@@ -36,7 +36,8 @@ void operation_create(void *context, uint64_t i)
 	struct fs_attr attr;
 
 	bench_check(fs_mknod(worker->fs, &request, worker->directory, name.text, S_IFREG | 0644, 0,
-			     &attr), "create");
+			     &attr),
+		    "create");
 }
 
 static void lookup(struct worker *worker, char prefix, uint64_t i, struct fs_attr *ret_attr)
@@ -75,7 +76,8 @@ static void operation_rename(void *context, uint64_t i)
 	struct name from = name_of('f', i), to = name_of('r', i);
 
 	bench_check(fs_rename(worker->fs, &request, worker->directory, from.text, worker->directory,
-			      to.text, 0), "rename");
+			      to.text, 0),
+		    "rename");
 }
 
 static void operation_unlink(void *context, uint64_t i)
@@ -112,8 +114,7 @@ static void operation_rmdir(void *context, uint64_t i)
 
 static uint64_t random_block(struct worker *worker)
 {
-	return bench_random(&worker->random) % (WORKER_FILE_SIZE / DXF_BLOCK_SIZE) *
-	       DXF_BLOCK_SIZE;
+	return bench_random(&worker->random) % (WORKER_FILE_SIZE / DXF_BLOCK_SIZE) * DXF_BLOCK_SIZE;
 }
 
 /* What the hardware takes for the same 4 KiB at the same places of the pool. */
@@ -133,7 +134,8 @@ static void operation_overwrite(void *context, uint64_t i)
 	struct worker *worker = context;
 
 	bench_check(fs_write(worker->fs, NULL, worker->file, worker->buffer, DXF_BLOCK_SIZE,
-			     random_block(worker), 0), "overwrite");
+			     random_block(worker), 0),
+		    "overwrite");
 }
 
 static void operation_read(void *context, uint64_t i)
@@ -141,7 +143,8 @@ static void operation_read(void *context, uint64_t i)
 	struct worker *worker = context;
 
 	bench_check(fs_pread(worker->fs, worker->file, worker->buffer, DXF_BLOCK_SIZE,
-			     random_block(worker)), "read");
+			     random_block(worker)),
+		    "read");
 }
 
 static void operation_append(void *context, uint64_t i)
@@ -149,7 +152,8 @@ static void operation_append(void *context, uint64_t i)
 	struct worker *worker = context;
 
 	bench_check(fs_write(worker->fs, NULL, worker->log, worker->buffer, DXF_BLOCK_SIZE, 0,
-			     FS_WRITE_APPEND), "append");
+			     FS_WRITE_APPEND),
+		    "append");
 }
 
 /* A store made durable in memory of one's own: how well this machine's CPUs
@@ -184,7 +188,8 @@ static uint64_t make_file(struct worker *worker, const char *name)
 {
 	struct fs_attr attr;
 
-	bench_check(fs_mknod(worker->fs, &request, worker->directory, name, S_IFREG | 0644, 0, &attr),
+	bench_check(fs_mknod(worker->fs, &request, worker->directory, name, S_IFREG | 0644, 0,
+			     &attr),
 		    "create");
 	bench_check(fs_open(worker->fs, attr.ino, O_RDWR, &attr), "open");
 	return attr.ino;

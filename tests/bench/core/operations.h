@@ -11,13 +11,13 @@
 /* What one thread works on; nothing of it belongs to another thread. */
 struct worker {
 	struct fs *fs;
-	uint64_t directory;  /* holds what create makes */
-	uint64_t file;       /* WORKER_FILE_SIZE bytes, in whole units */
+	uint64_t directory;                            /* holds what create makes */
+	uint64_t file;                                 /* WORKER_FILE_SIZE bytes, in whole units */
 	char *units[WORKER_FILE_SIZE / DXF_UNIT_SIZE]; /* where they lie */
-	uint64_t log;        /* what append fills */
+	uint64_t log;                                  /* what append fills */
 	uint64_t random;
-	char *buffer;        /* a block */
-	char *line;          /* 64 bytes of memory that nobody else touches */
+	char *buffer; /* a block */
+	char *line;   /* 64 bytes of memory that nobody else touches */
 };
 
 struct operation {

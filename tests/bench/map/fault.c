@@ -57,7 +57,10 @@ static bool reclaim_nothing(void *arg)
 static void open_vfs(struct bench *b)
 {
 	const struct vfs_config config = {
-		.fs = b->pool.fs, .life = 1, .forget = nobody_knows, .reclaim = reclaim_nothing,
+		.fs = b->pool.fs,
+		.life = 1,
+		.forget = nobody_knows,
+		.reclaim = reclaim_nothing,
 	};
 
 	bench_check(vfs_open(&config, &b->vfs), "vfs");
@@ -68,7 +71,9 @@ static void set_size(struct bench *b, uint64_t ino, uint64_t units)
 	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = units * DXF_UNIT_SIZE };
 	struct fs_attr attr;
 
-	bench_check(vfs_setattr(b->vfs, &(struct vfs_request){ .repeated = false }, ino, &set, &attr), "size");
+	bench_check(vfs_setattr(b->vfs, &(struct vfs_request){ .repeated = false }, ino, &set,
+				&attr),
+		    "size");
 }
 
 static void open_file(struct bench *b, const char *name, struct faulting *ret_faulting)
@@ -76,7 +81,8 @@ static void open_file(struct bench *b, const char *name, struct faulting *ret_fa
 	static const struct fs_request request = { .umask = 022 };
 	struct fs_attr attr;
 
-	bench_check(fs_mknod(b->pool.fs, &request, DXF_ROOT_INO, name, S_IFREG | 0644, 0, &attr), name);
+	bench_check(fs_mknod(b->pool.fs, &request, DXF_ROOT_INO, name, S_IFREG | 0644, 0, &attr),
+		    name);
 	set_size(b, attr.ino, b->units);
 	*ret_faulting = (struct faulting){ .bench = b, .order = ORDER_PMD };
 	bench_check(vfs_file_get(b->vfs, attr.ino, &ret_faulting->file), name);
@@ -102,7 +108,9 @@ static void fault(void *context, uint64_t i)
 	struct faulting *f = context;
 	struct map_request request = {
 		.offset = scattered(f, i) * DXF_UNIT_SIZE + i / f->bench->units * DXF_BLOCK_SIZE,
-		.access = f->access, .order = f->order, .end = UINT64_MAX,
+		.access = f->access,
+		.order = f->order,
+		.end = UINT64_MAX,
 	};
 	struct map_piece piece;
 	int err = map_fault(f->view, &request, &piece);
@@ -116,7 +124,8 @@ static void *unit(struct faulting *f, uint64_t i)
 	struct fs_iomap map;
 
 	bench_check(fs_iomap(f->bench->pool.fs, f->file->ino, scattered(f, i) * DXF_UNIT_SIZE,
-			     DXF_UNIT_SIZE, &map), "unit");
+			     DXF_UNIT_SIZE, &map),
+		    "unit");
 	return pmem_at(f->bench->pool.pm, map.device_offset);
 }
 

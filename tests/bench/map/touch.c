@@ -80,8 +80,8 @@ static void measure(const char *name, int fd, size_t length, void (*touch)(char 
 	touched = now();
 	check(munmap(memory, length), "munmap");
 	unmapped = now();
-	printf("\"%s\": {\"map\": %.9f, \"touch\": %.9f, \"unmap\": %.9f, \"faults\": %ld}%s\n", name,
-	       mapped - before, touched - mapped, unmapped - touched, taken, behind);
+	printf("\"%s\": {\"map\": %.9f, \"touch\": %.9f, \"unmap\": %.9f, \"faults\": %ld}%s\n",
+	       name, mapped - before, touched - mapped, unmapped - touched, taken, behind);
 }
 
 int main(int argc, char **argv)

@@ -17,11 +17,10 @@ typedef void *map_function(void *, size_t, int, int, int, off_t);
 /* One page behind an address that would line up. */
 static void *skewed(map_function *map, size_t length, off_t offset)
 {
-	char *room = map(NULL, length + 2 * UNIT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			 -1, 0);
+	char *room = map(NULL, length + 2 * UNIT, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return room == MAP_FAILED ? NULL :
-				    room + ((size_t)offset - (uintptr_t)room) % UNIT + PAGE;
+	return room == MAP_FAILED ? NULL : room + ((size_t)offset - (uintptr_t)room) % UNIT + PAGE;
 }
 
 void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)

@@ -135,12 +135,9 @@ static const struct phase {
 	unsigned long divisor; /* of the count */
 	unsigned calls;        /* each step of run() makes */
 } phases[] = {
-	{ "create", make_files, 1, 1 },
-	{ "stat", stat_files, 1, 1 },
-	{ "rename", rename_files, 10, 2 },
-	{ "unlink", unlink_files, 1, 1 },
-	{ "append", append_blocks, 10, 1 },
-	{ "durable", write_durably, 10, 1 },
+	{ "create", make_files, 1, 1 },     { "stat", stat_files, 1, 1 },
+	{ "rename", rename_files, 10, 2 },  { "unlink", unlink_files, 1, 1 },
+	{ "append", append_blocks, 10, 1 }, { "durable", write_durably, 10, 1 },
 };
 #define PHASES (sizeof(phases) / sizeof(phases[0]))
 

@@ -109,8 +109,9 @@ static void left_too_often(void)
 static void test_order(void **state)
 {
 	static void (*const wrong[])(void) = {
-		file_after_entry, entry_after_view, entries_descending, file_twice, file_after_inode,
-		gate_after_journal, quotas_descending, tried_in_the_wrong_order, left_too_often,
+		file_after_entry,  entry_after_view,         entries_descending,
+		file_twice,        file_after_inode,         gate_after_journal,
+		quotas_descending, tried_in_the_wrong_order, left_too_often,
 	};
 
 	right();

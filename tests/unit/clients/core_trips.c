@@ -17,14 +17,14 @@ static unsigned trips;
 		return __real_##name arguments;      \
 	}
 
-COUNTED(int, fs_getattr, (struct fs *fs, uint64_t ino, struct fs_attr *attr), (fs, ino, attr))
+COUNTED(int, fs_getattr, (struct fs * fs, uint64_t ino, struct fs_attr *attr), (fs, ino, attr))
 COUNTED(int, fs_iomap,
-	(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, struct fs_iomap *map),
+	(struct fs * fs, uint64_t ino, uint64_t offset, uint64_t length, struct fs_iomap *map),
 	(fs, ino, offset, length, map))
-COUNTED(int, fs_map_touch, (struct fs *fs, uint64_t ino), (fs, ino))
-COUNTED(int, fs_map_allocate, (struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length),
+COUNTED(int, fs_map_touch, (struct fs * fs, uint64_t ino), (fs, ino))
+COUNTED(int, fs_map_allocate, (struct fs * fs, uint64_t ino, uint64_t offset, uint64_t length),
 	(fs, ino, offset, length))
-COUNTED(int, fs_map_zero, (struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length),
+COUNTED(int, fs_map_zero, (struct fs * fs, uint64_t ino, uint64_t offset, uint64_t length),
 	(fs, ino, offset, length))
 
 /* A file of so many units, mapped in one call: the trips, but for two that each extent but the
@@ -39,7 +39,11 @@ static unsigned trips_to_map(struct pool *pool, const char *name, unsigned units
 
 	assert_non_null(map);
 	*map = (struct dxf_ioc_map){
-		.session = 1, .cookie = ino, .length = length, .end = UINT64_MAX, .access = access,
+		.session = 1,
+		.cookie = ino,
+		.length = length,
+		.end = UINT64_MAX,
+		.access = access,
 	};
 	trips = 0;
 	assert_int_equal(clients_map(pool->clients, &file, map), 0);
@@ -75,7 +79,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_one_extent, pool_setup, pool_teardown),
-		cmocka_unit_test_setup_teardown(test_one_extent_to_write, pool_setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_one_extent_to_write, pool_setup,
+						pool_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

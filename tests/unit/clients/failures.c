@@ -34,36 +34,40 @@ static bool fails_before(bool *ret_after)
 	return now && !fault.after;
 }
 
-#define WRAP(type, name, parameters, arguments)                    \
-	type __real_##name parameters;                             \
-	type __wrap_##name parameters;                             \
-	type __wrap_##name parameters                              \
-	{                                                          \
-		bool after;                                        \
-		type result;                                       \
-                                                                   \
-		if (fails_before(&after))                          \
-			return fault.err;                          \
-		result = __real_##name arguments;                  \
-		return after ? fault.err : result;                 \
+#define WRAP(type, name, parameters, arguments)    \
+	type __real_##name parameters;             \
+	type __wrap_##name parameters;             \
+	type __wrap_##name parameters              \
+	{                                          \
+		bool after;                        \
+		type result;                       \
+                                                   \
+		if (fails_before(&after))          \
+			return fault.err;          \
+		result = __real_##name arguments;  \
+		return after ? fault.err : result; \
 	}
 
-WRAP(int, fs_setattr, (struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *attr),
+WRAP(int, fs_setattr,
+     (struct fs * fs, uint64_t ino, const struct fs_setattr *set, struct fs_attr *attr),
      (fs, ino, set, attr))
-WRAP(int, fs_fallocate, (struct fs *fs, const struct fs_request *request, uint64_t ino, int mode,
-			 uint64_t offset, uint64_t length),
+WRAP(int, fs_fallocate,
+     (struct fs * fs, const struct fs_request *request, uint64_t ino, int mode, uint64_t offset,
+      uint64_t length),
      (fs, request, ino, mode, offset, length))
-WRAP(ssize_t, fs_write, (struct fs *fs, const struct fs_request *request, uint64_t ino, const void *buf,
-			 size_t length, uint64_t offset, unsigned flags),
+WRAP(ssize_t, fs_write,
+     (struct fs * fs, const struct fs_request *request, uint64_t ino, const void *buf,
+      size_t length, uint64_t offset, unsigned flags),
      (fs, request, ino, buf, length, offset, flags))
-WRAP(ssize_t, fs_copy_range, (struct fs *fs, const struct fs_request *request, uint64_t in,
-			      uint64_t in_offset, uint64_t out, uint64_t out_offset, size_t length),
+WRAP(ssize_t, fs_copy_range,
+     (struct fs * fs, const struct fs_request *request, uint64_t in, uint64_t in_offset,
+      uint64_t out, uint64_t out_offset, size_t length),
      (fs, request, in, in_offset, out, out_offset, length))
-WRAP(int, fs_map_promote, (struct fs *fs, uint64_t ino, uint64_t offset), (fs, ino, offset))
-WRAP(int, fs_map_zero, (struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length),
+WRAP(int, fs_map_promote, (struct fs * fs, uint64_t ino, uint64_t offset), (fs, ino, offset))
+WRAP(int, fs_map_zero, (struct fs * fs, uint64_t ino, uint64_t offset, uint64_t length),
      (fs, ino, offset, length))
-WRAP(int, fs_map_grown, (struct fs *fs, uint64_t ino, uint64_t old_size), (fs, ino, old_size))
-WRAP(int, fs_set_xflags, (struct fs *fs, uint64_t ino, const struct fs_xflags *xflags),
+WRAP(int, fs_map_grown, (struct fs * fs, uint64_t ino, uint64_t old_size), (fs, ino, old_size))
+WRAP(int, fs_set_xflags, (struct fs * fs, uint64_t ino, const struct fs_xflags *xflags),
      (fs, ino, xflags))
 
 /* A hold that fails holds nothing. */
@@ -117,17 +121,23 @@ static void write_pages(struct scene *s, unsigned first, unsigned count)
 
 	memset(bytes, 'x', (size_t)count * PAGE);
 	assert_int_equal(fs_write(s->pool->fs, NULL, s->ino, bytes, (size_t)count * PAGE,
-				  (uint64_t)first * PAGE, 0), count * PAGE);
+				  (uint64_t)first * PAGE, 0),
+			 count * PAGE);
 	free(bytes);
 }
 
-static void map_pages(struct scene *s, const struct vfs_open_file *file, unsigned first, unsigned count)
+static void map_pages(struct scene *s, const struct vfs_open_file *file, unsigned first,
+		      unsigned count)
 {
 	struct dxf_ioc_map *map = calloc(1, sizeof(*map));
 
 	*map = (struct dxf_ioc_map){
-		.session = 1, .cookie = file->handle, .offset = (uint64_t)first * PAGE,
-		.length = (uint64_t)count * PAGE, .end = UINT64_MAX, .access = DXF_ACCESS_WRITE,
+		.session = 1,
+		.cookie = file->handle,
+		.offset = (uint64_t)first * PAGE,
+		.length = (uint64_t)count * PAGE,
+		.end = UINT64_MAX,
+		.access = DXF_ACCESS_WRITE,
 		.pages = count < 512,
 	};
 	assert_int_equal(clients_map(s->pool->clients, file, map), 0);
@@ -156,7 +166,8 @@ static struct scene *scene_new(void)
 	assert_int_equal(fs_setattr(s->pool->fs, s->ino, &size, NULL), 0);
 	for (unsigned i = 0; i < 512; i += 16) /* too few to be gathered */
 		assert_int_equal(fs_fallocate(s->pool->fs, NULL, s->ino, 0,
-					      (uint64_t)(1024 + i) * PAGE, PAGE), 0);
+					      (uint64_t)(1024 + i) * PAGE, PAGE),
+				 0);
 	mapper = open_file(s->pool, s->ino);
 	map_pages(s, &mapper, 0, 512);
 	clients_unmap(s->pool->clients, &mapper, &(struct dxf_ioc_unmap){ 0, UNIT, UINT64_MAX });
@@ -227,10 +238,22 @@ static int allocate(struct scene *s, int mode, uint64_t offset, uint64_t length)
 	return vfs_fallocate(s->pool->vfs, &no_request, s->ino, mode, offset, length);
 }
 
-static int cut_off(struct scene *s) { return truncate_to(s, 5 * PAGE + 7); }
-static int cut_in_unit(struct scene *s) { return truncate_to(s, UNIT + 9 * PAGE); }
-static int cut_all(struct scene *s) { return truncate_to(s, 0); }
-static int extend(struct scene *s) { return truncate_to(s, FILE_SIZE + UNIT / 2); }
+static int cut_off(struct scene *s)
+{
+	return truncate_to(s, 5 * PAGE + 7);
+}
+static int cut_in_unit(struct scene *s)
+{
+	return truncate_to(s, UNIT + 9 * PAGE);
+}
+static int cut_all(struct scene *s)
+{
+	return truncate_to(s, 0);
+}
+static int extend(struct scene *s)
+{
+	return truncate_to(s, FILE_SIZE + UNIT / 2);
+}
 
 static int punch_all(struct scene *s)
 {
@@ -243,17 +266,32 @@ static int punch_some(struct scene *s)
 			2 * UNIT + 17 * PAGE);
 }
 
-static int collapse(struct scene *s) { return allocate(s, FALLOC_FL_COLLAPSE_RANGE, PAGE, PAGE); }
-static int insert(struct scene *s) { return allocate(s, FALLOC_FL_INSERT_RANGE, PAGE, PAGE); }
-static int insert_unaligned(struct scene *s) { return allocate(s, FALLOC_FL_INSERT_RANGE, 1, PAGE); }
-static int reserve(struct scene *s) { return allocate(s, 0, 0, FILE_SIZE + UNIT / 2); }
-static int zero(struct scene *s) { return allocate(s, FALLOC_FL_ZERO_RANGE, 100, 2 * UNIT); }
+static int collapse(struct scene *s)
+{
+	return allocate(s, FALLOC_FL_COLLAPSE_RANGE, PAGE, PAGE);
+}
+static int insert(struct scene *s)
+{
+	return allocate(s, FALLOC_FL_INSERT_RANGE, PAGE, PAGE);
+}
+static int insert_unaligned(struct scene *s)
+{
+	return allocate(s, FALLOC_FL_INSERT_RANGE, 1, PAGE);
+}
+static int reserve(struct scene *s)
+{
+	return allocate(s, 0, 0, FILE_SIZE + UNIT / 2);
+}
+static int zero(struct scene *s)
+{
+	return allocate(s, FALLOC_FL_ZERO_RANGE, 100, 2 * UNIT);
+}
 
 static int write_on(struct scene *s)
 {
 	char bytes[3 * PAGE] = "new";
-	ssize_t n = vfs_write(s->pool->vfs, &no_request, &(struct vfs_open_file){ .ino = s->ino }, bytes,
-			      sizeof(bytes), FILE_SIZE - PAGE, 0);
+	ssize_t n = vfs_write(s->pool->vfs, &no_request, &(struct vfs_open_file){ .ino = s->ino },
+			      bytes, sizeof(bytes), FILE_SIZE - PAGE, 0);
 
 	return n < 0 ? (int)n : 0;
 }
@@ -325,7 +363,8 @@ static void check_space(const struct attempt *attempt, struct scene *s, uint64_t
 	assert_int_equal(vfs_setattr(s->pool->vfs, &no_request, s->ino, &none, NULL), 0);
 	fs_get_space(s->pool->fs, &space);
 	if (space.free_units * 512 + space.free_blocks != free_before)
-		fail_msg("%s, step %u %s: %d blocks are lost", attempt->name, fault.step, fault.after ? "after" : "before",
+		fail_msg("%s, step %u %s: %d blocks are lost", attempt->name, fault.step,
+			 fault.after ? "after" : "before",
 			 (int)(free_before - space.free_units * 512 - space.free_blocks));
 }
 
@@ -366,8 +405,8 @@ static void check_pages(const struct attempt *attempt, const struct page *before
 		fail_msg("%s, step %u %s: page %u: device %d %d %d, dirty %d %d %d, held %d %d %d",
 			 attempt->name, fault.step, fault.after ? "after" : "before", i,
 			 before[i].device != 0, made[i].device != 0, now[i].device != 0,
-			 before[i].dirty, made[i].dirty, now[i].dirty,
-			 before[i].held, made[i].held, now[i].held);
+			 before[i].dirty, made[i].dirty, now[i].dirty, before[i].held, made[i].held,
+			 now[i].held);
 	}
 }
 
@@ -412,7 +451,8 @@ static void test_each_step(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
 		for (size_t e = 0; e < ARRAY_SIZE(errors); e++) {
 			for (unsigned at = 1; try(&attempts[i], at, false, errors[e], space) &&
-					      try(&attempts[i], at, true, errors[e], space); at++)
+					      try(&attempts[i], at, true, errors[e], space);
+			     at++)
 				;
 		}
 	}

@@ -35,9 +35,12 @@ static void *map_and_close(void *arg)
 
 		for (unsigned k = 0; k < 3; k++) {
 			*map = (struct dxf_ioc_map){
-				.session = 1, .cookie = atomic_fetch_add(&s->cookies, 1) + 1,
-				.offset = k == 1 ? 0 : last_page_of(SIZE), .length = UINT64_MAX,
-				.end = UINT64_MAX, .pages = 1,
+				.session = 1,
+				.cookie = atomic_fetch_add(&s->cookies, 1) + 1,
+				.offset = k == 1 ? 0 : last_page_of(SIZE),
+				.length = UINT64_MAX,
+				.end = UINT64_MAX,
+				.pages = 1,
 				.access = k == 2 ? DXF_ACCESS_WRITE : DXF_ACCESS_READ,
 			};
 			clients_map(s->pool->clients, &file, map);
@@ -132,10 +135,12 @@ static void *change(void *arg)
 		struct fs_attr attr;
 
 		assert_int_equal(vfs_setattr(s->pool->vfs, &no_request, s->cut, &set, &attr), 0);
-		assert_int_equal(vfs_write(s->pool->vfs, &no_request, &cut, expected, SIZE, 0, 0), SIZE);
+		assert_int_equal(vfs_write(s->pool->vfs, &no_request, &cut, expected, SIZE, 0, 0),
+				 SIZE);
 		shift(s, FALLOC_FL_INSERT_RANGE);
 		shift(s, FALLOC_FL_COLLAPSE_RANGE);
-		assert_int_equal(fs_read(s->pool->fs, s->shifted, 0, SIZE, compare, expected), SIZE);
+		assert_int_equal(fs_read(s->pool->fs, s->shifted, 0, SIZE, compare, expected),
+				 SIZE);
 	}
 	return NULL;
 }
@@ -261,12 +266,11 @@ static void test_executed_twice(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_a_holder_that_is_busy_is_not_closed, pool_setup,
-						pool_teardown),
+		cmocka_unit_test_setup_teardown(test_a_holder_that_is_busy_is_not_closed,
+						pool_setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_holders, pool_setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_each_unpins_one, pool_setup, pool_teardown),
-		cmocka_unit_test_setup_teardown(test_executed_twice, pool_setup,
-						pool_teardown),
+		cmocka_unit_test_setup_teardown(test_executed_twice, pool_setup, pool_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,11 +90,11 @@ _Noreturn static void write_all(struct writer *w)
 	raise(SIGSTOP);
 	add(w, 0, 0, 4, 1);
 	add(w, 1, 0, 8, 1);
-	let_go(w, 1, 4, 4, 9);  /* the end of a record */
-	add(w, 0, 0, 8, 2);     /* around what is there */
-	let_go(w, 1, 1, 1, 9);  /* its middle */
-	add(w, 2, 3, 2, 1);     /* in the slot that was freed */
-	let_go(w, 0, 0, 3, 9);  /* its beginning */
+	let_go(w, 1, 4, 4, 9); /* the end of a record */
+	add(w, 0, 0, 8, 2);    /* around what is there */
+	let_go(w, 1, 1, 1, 9); /* its middle */
+	add(w, 2, 3, 2, 1);    /* in the slot that was freed */
+	let_go(w, 0, 0, 3, 9); /* its beginning */
 	let_go(w, 0, 0, 16, 9);
 	add(w, 2, 8, 8, 2);
 	add(w, 0, 4, 1, 3);
@@ -125,7 +125,8 @@ static void look(const struct shared *shared)
 		assert_int_equal(r->file_offset % UNIT, 0);
 		assert_int_equal(r->length % UNIT, 0);
 		assert_in_range(r->length, UNIT, UINT64_C(16) * UNIT);
-		found[file] |= bits((unsigned)(r->file_offset / UNIT), (unsigned)(r->length / UNIT));
+		found[file] |= bits((unsigned)(r->file_offset / UNIT),
+				    (unsigned)(r->length / UNIT));
 	}
 	for (unsigned file = 0; file < FILES; file++)
 		assert_int_equal(shared->mapped[file] & ~found[file], 0);
@@ -245,7 +246,8 @@ static void test_any_order(void **state)
 			const struct pin_record *r = &w.shared->table.record[w.slots[0].slot[i]];
 
 			assert_int_equal(r->handle, HANDLE);
-			found |= bits((unsigned)(r->file_offset / UNIT), (unsigned)(r->length / UNIT));
+			found |= bits((unsigned)(r->file_offset / UNIT),
+				      (unsigned)(r->length / UNIT));
 		}
 		assert_int_equal(found, pinned);
 		assert_int_equal(records(&w.shared->table), w.slots[0].count);

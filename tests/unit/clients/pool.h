@@ -74,7 +74,9 @@ static inline void pool_open(struct pool *pool, struct clients_config config)
 	const struct fs_options options = { .read_only = false };
 	const struct fs_format format = { .hash_seed = 7, .dax = true };
 	struct vfs_config vfs = {
-		.life = 1, .forget = ignore_forget, .reclaim = reclaim_nothing,
+		.life = 1,
+		.forget = ignore_forget,
+		.reclaim = reclaim_nothing,
 	};
 	struct pmem *pm;
 
@@ -147,7 +149,8 @@ static inline void release(struct pool *pool, uint64_t handle)
 static inline struct vfs_open_file open_file(struct pool *pool, uint64_t ino)
 {
 	return (struct vfs_open_file){
-		ino, vfs_new_handle(pool->vfs) << 1, VFS_MAY_READ | VFS_MAY_WRITE, /* past the cache */
+		ino, vfs_new_handle(pool->vfs) << 1,
+		VFS_MAY_READ | VFS_MAY_WRITE, /* past the cache */
 	};
 }
 
@@ -159,8 +162,13 @@ static inline struct dxf_ioc_piece map_page(struct pool *pool, const struct vfs_
 	struct dxf_ioc_piece piece;
 
 	*map = (struct dxf_ioc_map){
-		.session = 1, .cookie = cookie, .offset = offset, .length = 4096,
-		.end = UINT64_MAX, .access = access, .pages = 1,
+		.session = 1,
+		.cookie = cookie,
+		.offset = offset,
+		.length = 4096,
+		.end = UINT64_MAX,
+		.access = access,
+		.pages = 1,
 	};
 	assert_int_equal(clients_map(pool->clients, file, map), 0);
 	assert_int_equal(map->count, 1);

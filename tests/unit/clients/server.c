@@ -27,8 +27,9 @@ static int setup(void **state)
 	    listen(served->listener, 8))
 		return -1;
 	pool_open(&served->pool, (struct clients_config){
-		.listener = served->listener, .socket = "",
-	});
+					 .listener = served->listener,
+					 .socket = "",
+				 });
 	assert_int_equal(clients_serve(served->pool.clients, MOUNT), 0);
 	*state = served;
 	return 0;
@@ -51,8 +52,8 @@ static int connect_client(const struct served *served)
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	struct pollfd ready = { .fd = fd, .events = POLLIN };
 
-	assert_int_equal(connect(fd, (const struct sockaddr *)&served->address,
-				 sizeof(served->address)), 0);
+	assert_int_equal(
+		connect(fd, (const struct sockaddr *)&served->address, sizeof(served->address)), 0);
 	assert_int_equal(send(fd, &message, sizeof(message), MSG_NOSIGNAL), sizeof(message));
 	assert_int_equal(poll(&ready, 1, 10000), 1);
 	assert_int_equal(recv(fd, &message, sizeof(message), 0), sizeof(message));

@@ -87,7 +87,7 @@ static void note_something(struct pool *pool, struct model *m, uint64_t *rng)
 	if (next_random(rng) % 64 == 0)
 		end = PAGES;
 	vfs_note(pool->vfs, 1000 + i, DXF_WATCH_DATA, from * PAGE,
-		    end == PAGES ? UINT64_MAX : (end - from) * PAGE);
+		 end == PAGES ? UINT64_MAX : (end - from) * PAGE);
 	for (uint64_t page = from; page < end; page++)
 		m->owed[i][page] = true;
 }
@@ -349,9 +349,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, pool_setup, pool_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_who_is_one),	   TEST(test_nothing_is_missing),
+		TEST(test_who_is_one),     TEST(test_nothing_is_missing),
 		TEST(test_too_many_files), TEST(test_watchers_are_apart),
-		TEST(test_stores),	   TEST(test_second_writer),
+		TEST(test_stores),         TEST(test_second_writer),
 		TEST(test_mapped_before),  TEST(test_silence),
 		TEST(test_rounds_end),
 	};

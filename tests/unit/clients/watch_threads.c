@@ -13,11 +13,11 @@ struct shared {
 	struct vfs_open_file watcher, mapped;
 	atomic_uint cell[WRITERS * CELLS];
 	unsigned copy[WRITERS * CELLS];
-	atomic_uint page[PAGES];    /* what would be stored to the mapped file */
+	atomic_uint page[PAGES]; /* what would be stored to the mapped file */
 	unsigned page_copy[PAGES];
-	pthread_mutex_t program;    /* of what the program believes: */
+	pthread_mutex_t program; /* of what the program believes: */
 	bool writable[PAGES];
-	uint64_t void_to[PAGES];    /* what was granted up to this number is read-only */
+	uint64_t void_to[PAGES]; /* what was granted up to this number is read-only */
 	atomic_uint running;
 	atomic_bool finished;
 	uint64_t events;

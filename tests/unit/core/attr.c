@@ -30,7 +30,7 @@ static struct fs_attr stat_of(struct pool *pool, uint64_t ino)
 
 static void chmod_to(struct pool *pool, uint64_t ino, uint32_t mode)
 {
-	struct fs_setattr set = {.valid = FS_SET_MODE, .mode = mode};
+	struct fs_setattr set = { .valid = FS_SET_MODE, .mode = mode };
 
 	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), 0);
 }
@@ -43,7 +43,8 @@ struct acl {
 };
 
 /* owner, one user, group, mask, other; without user and mask if count is 3 */
-static struct acl acl_of(unsigned owner, unsigned user, unsigned group, unsigned mask, unsigned other)
+static struct acl acl_of(unsigned owner, unsigned user, unsigned group, unsigned mask,
+			 unsigned other)
 {
 	return (struct acl){
 		.header = {.a_version = POSIX_ACL_XATTR_VERSION},
@@ -97,9 +98,13 @@ static void test_acl_refused(void **state)
 
 	for (size_t size = 0; size < FULL; size++)
 		assert_int_equal(fs_setxattr(pool->fs, NULL, ino, ACCESS, &good, size, 0), -EINVAL);
-#define BREAK(change) do { \
-	acl = good; change; \
-	assert_int_equal(fs_setxattr(pool->fs, NULL, ino, ACCESS, &acl, FULL, 0), -EINVAL); } while (0)
+#define BREAK(change)                                                                     \
+	do {                                                                              \
+		acl = good;                                                               \
+		change;                                                                   \
+		assert_int_equal(fs_setxattr(pool->fs, NULL, ino, ACCESS, &acl, FULL, 0), \
+				 -EINVAL);                                                \
+	} while (0)
 	BREAK(acl.header.a_version = 1);
 	BREAK(acl.entry[0].e_tag = 0);
 	BREAK(acl.entry[0].e_tag = ACL_USER);
@@ -114,7 +119,7 @@ static void test_acl_refused(void **state)
 static void test_acl_inherited(void **state)
 {
 	struct pool *pool = *state;
-	struct fs_request request = {.uid = 1, .gid = 1, .umask = 077};
+	struct fs_request request = { .uid = 1, .gid = 1, .umask = 077 };
 	uint64_t dir = make_dir(pool, ROOT, "dir");
 	struct acl acl = acl_of(7, 6, 5, 7, 4), want, got;
 	struct fs_attr attr;
@@ -139,7 +144,8 @@ static void test_acl_inherited(void **state)
 	assert_int_equal(fs_mknod(pool->fs, &request, dir, "other", S_IFREG | 0666, 0, &attr), 0);
 	assert_int_equal(attr.mode, S_IFREG | 0640);
 	assert_int_equal(fs_getxattr(pool->fs, attr.ino, ACCESS, NULL, 0), -ENODATA);
-	assert_int_equal(fs_setxattr(pool->fs, NULL, dir, DEFAULT, &acl, sizeof(acl.header), 0), 0); /* none */
+	assert_int_equal(fs_setxattr(pool->fs, NULL, dir, DEFAULT, &acl, sizeof(acl.header), 0),
+			 0); /* none */
 	assert_int_equal(fs_getxattr(pool->fs, dir, DEFAULT, NULL, 0), -ENODATA);
 }
 
@@ -148,8 +154,8 @@ static void test_acl_inherited(void **state)
 static void test_sgid_directory(void **state)
 {
 	struct pool *pool = *state;
-	struct fs_setattr set = {.valid = FS_SET_GID, .gid = 50};
-	struct fs_request request = {.uid = 1, .gid = 2};
+	struct fs_setattr set = { .valid = FS_SET_GID, .gid = 50 };
+	struct fs_request request = { .uid = 1, .gid = 2 };
 	uint64_t dir = make_dir(pool, ROOT, "dir");
 	struct fs_attr attr;
 
@@ -169,7 +175,7 @@ static void test_sgid_directory(void **state)
 static void test_kill_suidgid(void **state)
 {
 	struct pool *pool = *state;
-	struct fs_setattr set = {.valid = FS_SET_SIZE | FS_SET_KILL_SUIDGID, .size = 3};
+	struct fs_setattr set = { .valid = FS_SET_SIZE | FS_SET_KILL_SUIDGID, .size = 3 };
 	uint64_t ino = make_file(pool, "file");
 
 	chmod_to(pool, ino, 06755);
@@ -185,7 +191,8 @@ static void test_kill_suidgid(void **state)
 	assert_int_equal(stat_of(pool, ino).mode, S_IFREG | 0744);
 	chmod_to(pool, ino, 02644);
 	assert_int_equal(fs_write(pool->fs, NULL, ino, "x", 1, 0,
-				  FS_WRITE_KILL_SUIDGID | FS_WRITE_KILL_SGID), 1);
+				  FS_WRITE_KILL_SUIDGID | FS_WRITE_KILL_SGID),
+			 1);
 	assert_int_equal(stat_of(pool, ino).mode, S_IFREG | 0644);
 }
 
@@ -232,7 +239,7 @@ static void test_drop_privileges(void **state)
 
 static void set_flags(struct pool *pool, uint64_t ino, uint32_t flags)
 {
-	struct fs_xflags xflags = {.flags = flags};
+	struct fs_xflags xflags = { .flags = flags };
 
 	assert_int_equal(fs_set_xflags(pool->fs, ino, &xflags), 0);
 }
@@ -241,7 +248,7 @@ static void test_immutable(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t ino = make_file(pool, "file"), dir = make_dir(pool, ROOT, "dir");
-	struct fs_setattr set = {.valid = FS_SET_MODE};
+	struct fs_setattr set = { .valid = FS_SET_MODE };
 	struct fs_attr attr;
 
 	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "in", S_IFREG, 0, &attr), 0);
@@ -252,14 +259,17 @@ static void test_immutable(void **state)
 	fs_release(pool->fs, ino);
 	assert_int_equal(fs_write(pool->fs, NULL, ino, "x", 1, 0, 0), -EPERM);
 	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, 0, 0, 1), -EPERM);
-	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_COLLAPSE_RANGE, 0, 4096), -EPERM);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_COLLAPSE_RANGE, 0, 4096),
+			 -EPERM);
 	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), -EPERM);
 	assert_int_equal(fs_setxattr(pool->fs, NULL, ino, "user.a", "x", 1, 0), -EPERM);
 	assert_int_equal(fs_unlink(pool->fs, NULL, ROOT, "file"), -EPERM);
 	assert_int_equal(fs_link(pool->fs, NULL, ino, ROOT, "other", &attr), -EPERM);
-	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "file", ROOT, "other", 0), -EPERM);
+	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "file", ROOT, "other", 0),
+			 -EPERM);
 	make_file(pool, "third");
-	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "third", ROOT, "file", 0), -EPERM);
+	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "third", ROOT, "file", 0),
+			 -EPERM);
 	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "x", S_IFREG, 0, &attr), -EPERM);
 	assert_int_equal(fs_tmpfile(pool->fs, &root_request, dir, 0600, &attr), -EPERM);
 	assert_int_equal(fs_unlink(pool->fs, NULL, dir, "in"), -EPERM);
@@ -272,7 +282,7 @@ static void test_append(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t ino = make_file(pool, "file"), dir = make_dir(pool, ROOT, "dir");
-	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
 	struct fs_attr attr;
 
 	set_flags(pool, ino, DXF_FLAG_APPEND);
@@ -282,7 +292,9 @@ static void test_append(void **state)
 	assert_int_equal(fs_open(pool->fs, ino, O_WRONLY | O_APPEND, NULL), 0);
 	assert_int_equal(fs_write(pool->fs, NULL, ino, "ab", 2, 0, FS_WRITE_APPEND), 2);
 	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), -EPERM);
-	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1), -EPERM);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino,
+				      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1),
+			 -EPERM);
 	fs_release(pool->fs, ino);
 	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "x", S_IFREG, 0, &attr), 0);
 	assert_int_equal(fs_unlink(pool->fs, NULL, dir, "x"), -EPERM);
@@ -293,8 +305,10 @@ static void test_xflags(void **state)
 	struct pool *pool = *state;
 	uint64_t dir = make_dir(pool, ROOT, "dir"), ino = make_file(pool, "file");
 	struct fs_xflags got, x = {
-		.flags = DXF_FLAG_DAX | DXF_FLAG_PROJINHERIT | DXF_FLAG_EXTSZINHERIT | DXF_FLAG_NODUMP,
-		.project = 9, .extsize = 2 << 20,
+		.flags = DXF_FLAG_DAX | DXF_FLAG_PROJINHERIT | DXF_FLAG_EXTSZINHERIT |
+			 DXF_FLAG_NODUMP,
+		.project = 9,
+		.extsize = 2 << 20,
 	};
 	struct fs_attr attr;
 
@@ -314,7 +328,7 @@ static void test_xflags(void **state)
 	assert_int_equal(got.extents, 1);
 	assert_int_equal(fs_mkdir(pool->fs, &root_request, dir, "sub", 0755, &attr), 0);
 	assert_int_equal(attr.flags, x.flags);
-	x = (struct fs_xflags){.flags = DXF_FLAG_TRUNCATING};
+	x = (struct fs_xflags){ .flags = DXF_FLAG_TRUNCATING };
 	assert_int_equal(fs_set_xflags(pool->fs, ino, &x), -EOPNOTSUPP);
 	x.flags = 0x10000;
 	assert_int_equal(fs_set_xflags(pool->fs, ino, &x), -EOPNOTSUPP);
@@ -339,7 +353,9 @@ static void test_times(void **state)
 {
 	struct pool *pool = *state;
 	int64_t (*clock)(void) = fs_clock;
-	struct fs_setattr set = {.valid = FS_SET_ATIME | FS_SET_MTIME, .atime = -5, .mtime = INT64_MAX};
+	struct fs_setattr set = { .valid = FS_SET_ATIME | FS_SET_MTIME,
+				  .atime = -5,
+				  .mtime = INT64_MAX };
 	struct fs_attr attr;
 	uint64_t ino;
 	char byte;
@@ -347,7 +363,8 @@ static void test_times(void **state)
 	fs_clock = test_clock;
 	ino = make_file(pool, "file");
 	attr = stat_of(pool, ino);
-	assert_true(attr.btime == now && attr.atime == now && attr.mtime == now && attr.ctime == now);
+	assert_true(attr.btime == now && attr.atime == now && attr.mtime == now &&
+		    attr.ctime == now);
 	now += 10;
 	assert_int_equal(fs_write(pool->fs, NULL, ino, "x", 1, 0, 0), 1);
 	attr = stat_of(pool, ino);
@@ -413,7 +430,8 @@ static void test_symlinks(void **state)
 	}
 	memset(target, 't', DXF_BLOCK_SIZE);
 	target[DXF_BLOCK_SIZE] = '\0';
-	assert_int_equal(fs_symlink(pool->fs, &root_request, ROOT, "x", target, NULL), -ENAMETOOLONG);
+	assert_int_equal(fs_symlink(pool->fs, &root_request, ROOT, "x", target, NULL),
+			 -ENAMETOOLONG);
 	assert_int_equal(fs_symlink(pool->fs, &root_request, ROOT, "x", "", NULL), -ENOENT);
 	assert_int_equal(fs_readlink(pool->fs, ROOT, got, 10), -EINVAL);
 }
@@ -427,14 +445,17 @@ static void test_names(void **state)
 
 	memset(name, 'n', sizeof(name));
 	name[DXF_NAME_MAX + 1] = '\0';
-	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, name, S_IFREG, 0, &attr), -ENAMETOOLONG);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, name, S_IFREG, 0, &attr),
+			 -ENAMETOOLONG);
 	assert_int_equal(fs_lookup(pool->fs, ROOT, name, &attr), -ENAMETOOLONG);
 	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, "", S_IFREG, 0, &attr), -EINVAL);
-	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, "a/b", S_IFREG, 0, &attr), -EINVAL);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, "a/b", S_IFREG, 0, &attr),
+			 -EINVAL);
 	assert_int_equal(fs_mkdir(pool->fs, &root_request, ROOT, "..", 0755, &attr), -EEXIST);
 	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "file", ROOT, ".", 0), -EBUSY);
 	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "file", ROOT, "x",
-				   RENAME_EXCHANGE | RENAME_NOREPLACE), -EINVAL);
+				   RENAME_EXCHANGE | RENAME_NOREPLACE),
+			 -EINVAL);
 	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "file", ROOT, "x", 8), -EINVAL);
 	assert_int_equal(fs_lookup(pool->fs, ino, "x", &attr), -ENOTDIR);
 	assert_int_equal(fs_lookup(pool->fs, ino, "..", &attr), -ENOTDIR);
@@ -444,7 +465,8 @@ static void test_names(void **state)
 	assert_int_equal(fs_lookup(pool->fs, UINT64_MAX, ".", &attr), -ESTALE);
 	assert_int_equal(fs_mknod(pool->fs, &root_request, ino, "x", S_IFREG, 0, &attr), -ENOTDIR);
 	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, "x", S_IFDIR, 0, &attr), -EINVAL);
-	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, "x", S_IFBLK | 0600, 0x800005, &attr), 0);
+	assert_int_equal(
+		fs_mknod(pool->fs, &root_request, ROOT, "x", S_IFBLK | 0600, 0x800005, &attr), 0);
 	assert_int_equal(attr.rdev, 0x800005);
 	assert_int_equal(fs_getattr(pool->fs, 12345, &attr), -ESTALE);
 	assert_int_equal(fs_getattr(pool->fs, UINT64_MAX, &attr), -ESTALE);
@@ -485,7 +507,7 @@ static void test_generations(void **state)
 {
 	struct pool *pool = *state;
 	int64_t (*clock)(void) = fs_clock;
-	struct fs_attr attr, first = {0};
+	struct fs_attr attr, first = { 0 };
 
 	fs_clock = test_clock; /* it stands still */
 	for (unsigned i = 0; i < 2 * DXF_CHUNK_INODES; i++) {
@@ -505,10 +527,11 @@ static void test_generations(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_acl_and_mode), TEST(test_acl_refused), TEST(test_acl_inherited),
-		TEST(test_sgid_directory), TEST(test_kill_suidgid), TEST(test_drop_privileges), TEST(test_immutable),
-		TEST(test_append), TEST(test_xflags), TEST(test_times), TEST(test_xattr_names),
-		TEST(test_symlinks), TEST(test_names), TEST(test_open_orphan), TEST(test_generations),
+		TEST(test_acl_and_mode),   TEST(test_acl_refused),  TEST(test_acl_inherited),
+		TEST(test_sgid_directory), TEST(test_kill_suidgid), TEST(test_drop_privileges),
+		TEST(test_immutable),      TEST(test_append),       TEST(test_xflags),
+		TEST(test_times),          TEST(test_xattr_names),  TEST(test_symlinks),
+		TEST(test_names),          TEST(test_open_orphan),  TEST(test_generations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,7 @@ static uint32_t pieces_of(struct pool *pool, uint64_t ino)
 static void test_in_turns(void **state)
 {
 	struct pool *pool = *state;
-	uint64_t ino[3] = {make_file(pool, "a"), make_file(pool, "b"), make_file(pool, "c")};
+	uint64_t ino[3] = { make_file(pool, "a"), make_file(pool, "b"), make_file(pool, "c") };
 
 	for (uint64_t mib = 0; mib < 64; mib++)
 		for (unsigned i = 0; i < ARRAY_SIZE(ino); i++)
@@ -81,11 +81,12 @@ static void test_backwards(void **state)
 static void test_reserved(void **state)
 {
 	struct pool *pool = *state;
-	uint64_t ino[2] = {make_file(pool, "a"), make_file(pool, "b")};
+	uint64_t ino[2] = { make_file(pool, "a"), make_file(pool, "b") };
 
 	for (uint64_t mib = 0; mib < 32; mib += 4)
 		for (unsigned i = 0; i < ARRAY_SIZE(ino); i++)
-			assert_int_equal(fs_fallocate(pool->fs, NULL, ino[i], 0, mib * MIB, 4 * MIB), 0);
+			assert_int_equal(
+				fs_fallocate(pool->fs, NULL, ino[i], 0, mib * MIB, 4 * MIB), 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(ino); i++)
 		assert_in_range(pieces_of(pool, ino[i]), 1, 4);
 }
@@ -93,13 +94,15 @@ static void test_reserved(void **state)
 /* Faults of a sparse file whose size is known. */
 static void test_in_any_order(void **state)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = 64 * MIB};
+	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = 64 * MIB };
 	struct pool *pool = *state;
 	uint64_t ino = make_file(pool, "a");
 
 	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), 0);
 	for (uint64_t i = 0; i < 32; i++)
-		assert_int_equal(fs_map_allocate(pool->fs, ino, i * 7 % 32 * DXF_UNIT_SIZE, DXF_UNIT_SIZE), 0);
+		assert_int_equal(fs_map_allocate(pool->fs, ino, i * 7 % 32 * DXF_UNIT_SIZE,
+						 DXF_UNIT_SIZE),
+				 0);
 	assert_in_range(pieces_of(pool, ino), 1, 6);
 }
 

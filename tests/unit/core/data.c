@@ -27,8 +27,14 @@ static uint64_t pick(struct subject *s, uint64_t below)
 /* Sizes and places near what matters: bytes, inline, blocks, direct, regions. */
 static uint64_t pick_near(struct subject *s, uint64_t below)
 {
-	static const uint64_t step[] = {1, 64, DXF_INLINE_MAX, DXF_BLOCK_SIZE, 16 * DXF_BLOCK_SIZE,
-					64 * DXF_BLOCK_SIZE, DXF_UNIT_SIZE, DXF_UNIT_SIZE};
+	static const uint64_t step[] = { 1,
+					 64,
+					 DXF_INLINE_MAX,
+					 DXF_BLOCK_SIZE,
+					 16 * DXF_BLOCK_SIZE,
+					 64 * DXF_BLOCK_SIZE,
+					 DXF_UNIT_SIZE,
+					 DXF_UNIT_SIZE };
 	uint64_t unit = step[pick(s, ARRAY_SIZE(step))], at = pick(s, 1 + below / unit) * unit;
 
 	if (pick(s, 3) == 0)
@@ -41,7 +47,8 @@ static uint64_t pick_near(struct subject *s, uint64_t below)
 static void pick_range(struct subject *s, uint64_t below, uint64_t *offset, uint64_t *length)
 {
 	*offset = pick_near(s, pick(s, 2) ? below - 1 : MIN(below - 1, 3 * DXF_BLOCK_SIZE));
-	*length = pick_near(s, pick(s, 4) ? MIN(below - *offset, 20 * DXF_BLOCK_SIZE) : below - *offset);
+	*length = pick_near(s, pick(s, 4) ? MIN(below - *offset, 20 * DXF_BLOCK_SIZE)
+					  : below - *offset);
 	if (!*length)
 		*length = 1;
 }
@@ -58,14 +65,15 @@ static void do_write(struct subject *s)
 	}
 	for (uint64_t i = 0; i < length; i++)
 		s->want[offset + i] = (char)(next_random(&s->rng) | 1);
-	assert_int_equal(fs_write(s->pool.fs, NULL, s->ino, s->want + offset, length, flags ? 0 : offset, flags),
+	assert_int_equal(fs_write(s->pool.fs, NULL, s->ino, s->want + offset, length,
+				  flags ? 0 : offset, flags),
 			 length);
 	s->size = length ? MAX(s->size, offset + length) : s->size;
 }
 
 static void do_truncate(struct subject *s)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
 	struct fs_attr attr;
 
 	set.size = pick_near(s, pick(s, 3) ? SPAN : 2 * DXF_BLOCK_SIZE);
@@ -79,8 +87,12 @@ static void do_truncate(struct subject *s)
 static void do_fallocate(struct subject *s)
 {
 	static const int modes[] = {
-		0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-		FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		0,
+		FALLOC_FL_KEEP_SIZE,
+		FALLOC_FL_ZERO_RANGE,
+		FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+		FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 	};
 	int mode = modes[pick(s, ARRAY_SIZE(modes))];
 	uint64_t offset, length;
@@ -103,7 +115,8 @@ static void do_shift(struct subject *s)
 
 	if (!collapse && s->size + length > SPAN)
 		return;
-	assert_int_equal(fs_fallocate(s->pool.fs, NULL, s->ino, mode, at, length), fits ? 0 : -EINVAL);
+	assert_int_equal(fs_fallocate(s->pool.fs, NULL, s->ino, mode, at, length),
+			 fits ? 0 : -EINVAL);
 	if (!fits)
 		return;
 	if (collapse) {
@@ -195,7 +208,7 @@ static void step(struct subject *s)
 
 static void run(uint64_t seed, unsigned steps)
 {
-	struct subject s = {.rng = seed, .want = calloc(1, SPAN), .got = malloc(SPAN)};
+	struct subject s = { .rng = seed, .want = calloc(1, SPAN), .got = malloc(SPAN) };
 	uint64_t before;
 
 	pool_make(&s.pool, UNITS);
@@ -226,24 +239,30 @@ static void test_random(void **state)
  * hold data: what it does not reach stays. */
 static void test_promotion(void **state)
 {
-	static const uint64_t edges[] = {0, 1, 100, DXF_BLOCK_SIZE - 1};
-	struct subject s = {.rng = 5, .want = calloc(1, SPAN), .got = malloc(SPAN)};
+	static const uint64_t edges[] = { 0, 1, 100, DXF_BLOCK_SIZE - 1 };
+	struct subject s = { .rng = 5, .want = calloc(1, SPAN), .got = malloc(SPAN) };
 	struct fs_attr attr;
 
 	pool_make(&s.pool, UNITS);
 	for (unsigned i = 0; i < ARRAY_SIZE(edges) * ARRAY_SIZE(edges); i++) {
-		uint64_t from = 10 * DXF_BLOCK_SIZE + edges[i % 4], to = 100 * DXF_BLOCK_SIZE + edges[i / 4];
+		uint64_t from = 10 * DXF_BLOCK_SIZE + edges[i % 4],
+			 to = 100 * DXF_BLOCK_SIZE + edges[i / 4];
 
 		memset(s.want, 0, SPAN);
 		s.size = 130 * DXF_BLOCK_SIZE;
 		s.ino = make_file(&s.pool, "file");
 		for (uint64_t block = 0; block < 130; block += 5) { /* every fifth one */
-			memset(s.want + block * DXF_BLOCK_SIZE, 'a' + (int)(block + i) % 26, DXF_BLOCK_SIZE);
-			assert_int_equal(fs_write(s.pool.fs, NULL, s.ino, s.want + block * DXF_BLOCK_SIZE,
-						  DXF_BLOCK_SIZE, block * DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
+			memset(s.want + block * DXF_BLOCK_SIZE, 'a' + (int)(block + i) % 26,
+			       DXF_BLOCK_SIZE);
+			assert_int_equal(fs_write(s.pool.fs, NULL, s.ino,
+						  s.want + block * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE,
+						  block * DXF_BLOCK_SIZE, 0),
+					 DXF_BLOCK_SIZE);
 		}
 		memset(s.want + from, 'Z', to - from);
-		assert_int_equal(fs_write(s.pool.fs, NULL, s.ino, s.want + from, to - from, from, 0), to - from);
+		assert_int_equal(fs_write(s.pool.fs, NULL, s.ino, s.want + from, to - from, from,
+					  0),
+				 to - from);
 		s.size = 126 * DXF_BLOCK_SIZE;
 		check_all(&s);
 		assert_int_equal(fs_getattr(s.pool.fs, s.ino, &attr), 0);
@@ -257,7 +276,8 @@ static void test_promotion(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_promotion)};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_random),
+					    cmocka_unit_test(test_promotion) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,8 +15,8 @@ static struct {
 
 static void executed(const struct tx_request *request, int64_t result);
 
-static const struct fs_request asked = {.once = {UNIQUE, OPCODE, executed}};
-static const struct fs_request nobodys = {.once = {0, OPCODE, executed}};
+static const struct fs_request asked = { .once = { UNIQUE, OPCODE, executed } };
+static const struct fs_request nobodys = { .once = { 0, OPCODE, executed } };
 
 static void executed(const struct tx_request *request, int64_t result)
 {

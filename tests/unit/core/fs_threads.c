@@ -27,8 +27,8 @@ enum { THREADS = 4, NAMES = 5, DIRS = 4, STEPS = 12000, BYTES = 600 << 10 };
 struct job {
 	struct pool *pool;
 	uint64_t rng;
-	uint64_t own;         /* a directory of its own */
-	uint64_t *dirs;       /* shared ones */
+	uint64_t own;   /* a directory of its own */
+	uint64_t *dirs; /* shared ones */
 	char *buf;
 };
 
@@ -39,7 +39,9 @@ static uint64_t pick(struct job *job, uint64_t below)
 
 static const char *pick_name(struct job *job)
 {
-	static const char *const names[NAMES] = {"a", "b", "c", "a longer name that takes two slots of a bucket", "e"};
+	static const char *const names[NAMES] = { "a", "b", "c",
+						  "a longer name that takes two slots of a bucket",
+						  "e" };
 
 	return names[pick(job, NAMES)];
 }
@@ -76,7 +78,7 @@ static void allow(int err)
 static void use_file(struct job *job)
 {
 	struct fs *fs = job->pool->fs;
-	struct fs_setattr set = {.valid = FS_SET_SIZE | FS_SET_MODE, .mode = 0600};
+	struct fs_setattr set = { .valid = FS_SET_SIZE | FS_SET_MODE, .mode = 0600 };
 	struct fs_attr attr;
 	uint64_t at = pick(job, BYTES), n = 1 + pick(job, pick(job, 4) ? 9000 : BYTES - at);
 	int err = fs_lookup(fs, pick_dir(job), pick_name(job), &attr);
@@ -96,7 +98,8 @@ static void use_file(struct job *job)
 		allow(fs_setattr(fs, attr.ino, &set, &attr));
 		break;
 	case 4:
-		allow(fs_fallocate(fs, NULL, attr.ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, n));
+		allow(fs_fallocate(fs, NULL, attr.ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   at, n));
 		break;
 	case 5:
 		allow(fs_setxattr(fs, NULL, attr.ino, "user.x", job->buf, pick(job, 600), 0));
@@ -133,7 +136,8 @@ static void remove_name(struct job *job, uint64_t dir, const char *name)
 
 static void use_names(struct job *job)
 {
-	static const unsigned flags[] = {0, 0, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT};
+	static const unsigned flags[] = { 0, 0, RENAME_EXCHANGE, RENAME_NOREPLACE,
+					  RENAME_WHITEOUT };
 	struct fs *fs = job->pool->fs;
 	uint64_t dir = pick_dir(job), other = pick_dir(job);
 	const char *name = pick_name(job), *new_name = pick_name(job);
@@ -152,7 +156,8 @@ static void use_names(struct job *job)
 		remove_name(job, dir, name);
 		break;
 	case 5 ... 6:
-		allow(fs_rename(fs, &root_request, dir, name, other, new_name, flags[pick(job, ARRAY_SIZE(flags))]));
+		allow(fs_rename(fs, &root_request, dir, name, other, new_name,
+				flags[pick(job, ARRAY_SIZE(flags))]));
 		if (replaces)
 			forget(job, &victim);
 		break;
@@ -180,7 +185,8 @@ static void use_depth(struct job *job)
 		allow(fs_mkdir(fs, &root_request, attr.ino, pick_name(job), 0755, &moved));
 		break;
 	case 1:
-		allow(fs_rename(fs, &root_request, attr.ino, pick_name(job), pick_dir(job), pick_name(job), 0));
+		allow(fs_rename(fs, &root_request, attr.ino, pick_name(job), pick_dir(job),
+				pick_name(job), 0));
 		break;
 	default:
 		remove_name(job, attr.ino, pick_name(job));
@@ -215,7 +221,7 @@ static void *work(void *arg)
 /* Two of the shared directories belong to projects, one of them with a limit. */
 static void set_project(struct pool *pool, uint64_t dir, uint32_t project, uint64_t limit)
 {
-	struct fs_xflags xflags = {.flags = DXF_FLAG_PROJINHERIT, .project = project};
+	struct fs_xflags xflags = { .flags = DXF_FLAG_PROJINHERIT, .project = project };
 
 	assert_int_equal(fs_set_xflags(pool->fs, dir, &xflags), 0);
 	assert_int_equal(fs_quota_set(pool->fs, project, limit, 0), 0);
@@ -239,8 +245,11 @@ static void run(unsigned units)
 	set_project(&pool, dirs[2], 8, 300);
 	for (int i = 0; i < THREADS; i++) {
 		snprintf(name, sizeof(name), "own%d", i);
-		job[i] = (struct job){.pool = &pool, .rng = 77 + (uint64_t)i, .dirs = dirs,
-				      .own = make_dir(&pool, ROOT, name), .buf = calloc(1, BYTES)};
+		job[i] = (struct job){ .pool = &pool,
+				       .rng = 77 + (uint64_t)i,
+				       .dirs = dirs,
+				       .own = make_dir(&pool, ROOT, name),
+				       .buf = calloc(1, BYTES) };
 		assert_int_equal(pthread_create(&thread[i], NULL, work, &job[i]), 0);
 	}
 	for (int i = 0; i < THREADS; i++) {
@@ -266,7 +275,8 @@ static void test_full(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_full)};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_threads),
+					    cmocka_unit_test(test_full) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

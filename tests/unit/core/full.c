@@ -31,7 +31,7 @@ static uint64_t fill(struct pool *pool, uint64_t leave)
 	assert_int_equal(n, -ENOSPC);
 	assert_int_equal(free_space(pool), 0);
 	while (free_space(pool) < leave) {
-		struct fs_setattr set = {.valid = FS_SET_SIZE, .size = at -= DXF_UNIT_SIZE};
+		struct fs_setattr set = { .valid = FS_SET_SIZE, .size = at -= DXF_UNIT_SIZE };
 
 		assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), 0);
 	}
@@ -66,7 +66,7 @@ static void test_nothing_changes(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t small = make_file(pool, "small"), dir = make_dir(pool, ROOT, "dir");
-	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = 1 << 20};
+	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = 1 << 20 };
 	struct fs_space before, after;
 	struct fs_attr attr, old;
 	char target[300];
@@ -82,7 +82,8 @@ static void test_nothing_changes(void **state)
 	assert_int_equal(fs_setattr(pool->fs, small, &set, NULL), -ENOSPC);
 	assert_int_equal(fs_fallocate(pool->fs, NULL, small, 0, 0, 1 << 20), -ENOSPC);
 	assert_int_equal(fs_fallocate(pool->fs, NULL, small, 0, 0, UINT64_C(1) << 50), -ENOSPC);
-	assert_int_equal(fs_fallocate(pool->fs, NULL, small, FALLOC_FL_INSERT_RANGE, 0, 4096), -ENOSPC);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, small, FALLOC_FL_INSERT_RANGE, 0, 4096),
+			 -ENOSPC);
 	assert_int_equal(fs_setxattr(pool->fs, NULL, small, "user.a", buf, 1000, 0), -ENOSPC);
 	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "new", S_IFREG, 0, &attr), -ENOSPC);
 	assert_int_equal(fs_mkdir(pool->fs, &root_request, dir, "new", 0755, &attr), -ENOSPC);
@@ -95,7 +96,8 @@ static void test_nothing_changes(void **state)
 	assert_memory_equal(&attr, &old, offsetof(struct fs_attr, dax));
 	assert_int_equal(fs_pread(pool->fs, small, target, 300, 0), 100);
 	assert_int_equal(fs_lookup(pool->fs, dir, "new", &attr), -ENOENT);
-	assert_int_equal(fs_setxattr(pool->fs, NULL, small, "user.a", buf, 100, 0), 0); /* in the inode */
+	assert_int_equal(fs_setxattr(pool->fs, NULL, small, "user.a", buf, 100, 0),
+			 0); /* in the inode */
 }
 
 /* As much as fits is written, whatever lies on either side of it. */
@@ -132,7 +134,8 @@ static void test_removing_works(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(ino); i++) {
 		memset(name, 'n', sizeof(name));
 		snprintf(name + 190, 10, "%u", i);
-		assert_int_equal(fs_mknod(pool->fs, &root_request, dir, name, S_IFREG | 0600, 0, &attr), 0);
+		assert_int_equal(
+			fs_mknod(pool->fs, &root_request, dir, name, S_IFREG | 0600, 0, &attr), 0);
 		ino[i] = attr.ino;
 	}
 	fill(pool, 0);
@@ -149,7 +152,7 @@ static void test_removing_works(void **state)
 
 static uint64_t make_tree(struct pool *pool, uint64_t blocks, uint64_t inodes)
 {
-	struct fs_xflags xflags = {.flags = DXF_FLAG_PROJINHERIT, .project = PROJECT};
+	struct fs_xflags xflags = { .flags = DXF_FLAG_PROJINHERIT, .project = PROJECT };
 	uint64_t dir = make_dir(pool, ROOT, "tree");
 
 	assert_int_equal(fs_set_xflags(pool->fs, dir, &xflags), 0);
@@ -175,16 +178,20 @@ static void test_block_quota(void **state)
 
 	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "a", S_IFREG | 0600, 0, &attr), 0);
 	check_used(pool, 1, 2); /* the directory has a bucket */
-	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 15 * DXF_BLOCK_SIZE, 0, 0), 15 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 15 * DXF_BLOCK_SIZE, 0, 0),
+			 15 * DXF_BLOCK_SIZE);
 	check_used(pool, 16, 2);
 	assert_int_equal(fs_statfs(pool->fs, dir, &statfs), 0);
 	assert_int_equal(statfs.blocks, 20);
 	assert_int_equal(statfs.free_blocks, 4);
 	/* a table comes with the 17th block */
-	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 1 << 20, 15 * DXF_BLOCK_SIZE, 0), 2 * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 1 << 20, 17 * DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 1 << 20, 15 * DXF_BLOCK_SIZE, 0),
+			 2 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 1 << 20, 17 * DXF_BLOCK_SIZE, 0),
+			 DXF_BLOCK_SIZE);
 	check_used(pool, 20, 2);
-	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 1, 18 * DXF_BLOCK_SIZE, 0), -EDQUOT);
+	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 1, 18 * DXF_BLOCK_SIZE, 0),
+			 -EDQUOT);
 	assert_int_equal(fs_write(pool->fs, NULL, attr.ino, buf, 10, 0, 0), 10);
 	assert_int_equal(fs_setxattr(pool->fs, NULL, attr.ino, "user.a", buf, 1000, 0), -EDQUOT);
 	assert_int_equal(fs_fallocate(pool->fs, NULL, attr.ino, 0, 0, DXF_UNIT_SIZE), -EDQUOT);
@@ -207,8 +214,11 @@ static void test_inode_quota(void **state)
 	assert_int_equal(fs_mkdir(pool->fs, &root_request, dir, "b", 0755, &attr), 0);
 	assert_int_equal(attr.project, PROJECT);
 	free_blocks = free_space(pool);
-	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "c", S_IFREG | 0600, 0, &attr), -EDQUOT);
-	assert_int_equal(fs_mknod(pool->fs, &root_request, attr.ino, "c", S_IFREG | 0600, 0, &other), -EDQUOT);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "c", S_IFREG | 0600, 0, &attr),
+			 -EDQUOT);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, attr.ino, "c", S_IFREG | 0600, 0,
+				  &other),
+			 -EDQUOT);
 	assert_int_equal(fs_symlink(pool->fs, &root_request, dir, "c", "to", &other), -EDQUOT);
 	assert_int_equal(fs_tmpfile(pool->fs, &root_request, dir, 0600, &other), -EDQUOT);
 	assert_int_equal(free_space(pool), free_blocks);
@@ -222,11 +232,12 @@ static void test_inode_quota(void **state)
 static void test_projects(void **state)
 {
 	struct pool *pool = *state;
-	struct fs_xflags xflags = {.project = PROJECT};
+	struct fs_xflags xflags = { .project = PROJECT };
 	uint64_t dir = make_tree(pool, 10, 0), ino = make_file(pool, "out");
 	struct fs_attr attr;
 
-	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 12 * DXF_BLOCK_SIZE, 0, 0), 12 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 12 * DXF_BLOCK_SIZE, 0, 0),
+			 12 * DXF_BLOCK_SIZE);
 	assert_int_equal(fs_link(pool->fs, NULL, ino, dir, "in", &attr), -EXDEV);
 	assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "out", dir, "in", 0), -EXDEV);
 	assert_int_equal(fs_set_xflags(pool->fs, ino, &xflags), -EDQUOT);

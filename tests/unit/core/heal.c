@@ -87,7 +87,8 @@ static void check_write(struct pool *pool, uint64_t size)
 	spoil(0, at + bad);
 	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 100, file, 0), -EIO);
 	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, PMEM_SECTOR - 1, file + bad, 0), -EIO);
-	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 2 * PMEM_SECTOR - 2, file + bad + 1, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 2 * PMEM_SECTOR - 2, file + bad + 1, 0),
+			 -EIO);
 	assert_int_equal(fs_pread(pool->fs, ino, got, 1, file + bad), -EIO);
 	assert_int_equal(device.cleared, 0);
 	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, PMEM_SECTOR + 200, file + bad - 100, 0),
@@ -96,7 +97,8 @@ static void check_write(struct pool *pool, uint64_t size)
 	memcpy(want + file + bad - 100, buf, PMEM_SECTOR + 200);
 	assert_content(pool, ino, want, size);
 	spoil(0, at + bad);
-	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, file, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, file, 0),
+			 DXF_BLOCK_SIZE);
 	assert_int_equal(device.cleared, 2);
 	memcpy(want + file, buf, DXF_BLOCK_SIZE);
 	assert_content(pool, ino, want, size);
@@ -114,13 +116,15 @@ static void test_zero(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t file, at, ino = make_data(pool, 5 * DXF_BLOCK_SIZE, &file, &at);
-	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = file + 100};
+	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = file + 100 };
 	static char want[5 * DXF_BLOCK_SIZE];
 
 	memcpy(want, buf, sizeof(want));
 	spoil(0, at);
-	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_ZERO_RANGE, file + 1, 1000), -EIO);
-	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_ZERO_RANGE, file - 10, 1000), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_ZERO_RANGE, file + 1, 1000),
+			 -EIO);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, ino, FALLOC_FL_ZERO_RANGE, file - 10, 1000),
+			 0);
 	memset(want + file - 10, 0, 1000);
 	assert_content(pool, ino, want, sizeof(want));
 	/* the tail behind the end of the file, zeroed when it grows */
@@ -142,12 +146,14 @@ static void test_new_space(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(block); i++)
 		block[i] = device_offset(pool, ino, i * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0),
+			 DXF_BLOCK_SIZE);
 	remove_file(pool, ROOT, "data", ino);
 	for (unsigned i = 0; i < ARRAY_SIZE(block); i++)
 		spoil(i, block[i] + i * PMEM_SECTOR);
 	before = free_space(pool);
-	assert_int_equal(fs_write(pool->fs, NULL, other, buf, 16 * DXF_BLOCK_SIZE, 0, 0), 16 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, 16 * DXF_BLOCK_SIZE, 0, 0),
+			 16 * DXF_BLOCK_SIZE);
 	assert_int_equal(device.cleared, ARRAY_SIZE(block));
 	fs_get_space(pool->fs, &space);
 	assert_int_equal(space.bad_blocks, 0);
@@ -189,9 +195,9 @@ static void test_repair(void **state)
 {
 	struct pool *pool = *state;
 	const struct dxf_super super = *fs_super(pool->fs);
-	const uint64_t places[] = {super.pool_size - DXF_UNIT_SIZE, super.journal_offset,
-				   super.unit_offset, super.inode_map_offset, super.quota_offset};
-	struct check_options options = {.repair = true};
+	const uint64_t places[] = { super.pool_size - DXF_UNIT_SIZE, super.journal_offset,
+				    super.unit_offset, super.inode_map_offset, super.quota_offset };
+	struct check_options options = { .repair = true };
 	uint64_t file, at, ino = make_data(pool, 5 * DXF_BLOCK_SIZE, &file, &at);
 
 	make_dir(pool, ROOT, "dir");

@@ -104,11 +104,13 @@ static void test_let_go_while_read_only(void **state)
 static void test_next_mount(void **state)
 {
 	struct pool *pool = *state;
-	uint64_t ino = write_file(pool, "f", DXF_UNIT_SIZE), orphan = write_file(pool, "g", DXF_UNIT_SIZE);
+	uint64_t ino = write_file(pool, "f", DXF_UNIT_SIZE),
+		 orphan = write_file(pool, "g", DXF_UNIT_SIZE);
 	struct fs_held held[] = {
-		{lies_at(pool, ino, 0), DXF_UNIT_SIZE}, {lies_at(pool, orphan, 0), DXF_UNIT_SIZE},
+		{ lies_at(pool, ino, 0), DXF_UNIT_SIZE },
+		{ lies_at(pool, orphan, 0), DXF_UNIT_SIZE },
 	};
-	struct fs_options options = {.held = held, .held_count = ARRAY_SIZE(held)};
+	struct fs_options options = { .held = held, .held_count = ARRAY_SIZE(held) };
 	struct fs_report report;
 
 	remove_file(pool, ROOT, "f", ino);
@@ -126,8 +128,8 @@ static void test_next_mount(void **state)
 static void test_refused(void **state)
 {
 	struct pool *pool = *state;
-	struct fs_held held = {4096, 4096};
-	struct fs_options options = {.held = &held, .held_count = 1};
+	struct fs_held held = { 4096, 4096 };
+	struct fs_options options = { .held = &held, .held_count = 1 };
 	struct fs_report report;
 
 	assert_int_equal(fs_hold(pool->fs, 4096, 4096), -EINVAL);
@@ -143,8 +145,8 @@ static void test_read_only(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t ino = write_file(pool, "f", DXF_UNIT_SIZE), unit = lies_at(pool, ino, 0);
-	struct fs_held held = {unit, DXF_UNIT_SIZE};
-	struct fs_options options = {.read_only = true, .held = &held, .held_count = 1};
+	struct fs_held held = { unit, DXF_UNIT_SIZE };
+	struct fs_options options = { .read_only = true, .held = &held, .held_count = 1 };
 
 	fs_unmount(pool->fs);
 	assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, NULL), 0);
@@ -158,7 +160,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_removed_file), TEST(test_let_go_while_read_only),
-		TEST(test_next_mount), TEST(test_refused), TEST(test_read_only),
+		TEST(test_next_mount),   TEST(test_refused),
+		TEST(test_read_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,7 +37,7 @@ static struct fs_iomap iomap_of(struct pool *pool, uint64_t ino, uint64_t offset
 
 static void set_size(struct pool *pool, uint64_t ino, uint64_t size)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = size};
+	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = size };
 
 	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), 0);
 }
@@ -256,7 +256,7 @@ static void check_bytes(struct random *r)
 
 static void random_range(struct random *r, uint64_t *from, uint64_t *to)
 {
-	static const uint64_t sizes[] = {4096, 9000, 64 * KIB, 300 * KIB, 2 * MIB};
+	static const uint64_t sizes[] = { 4096, 9000, 64 * KIB, 300 * KIB, 2 * MIB };
 
 	*from = any_of(r, FILE_BYTES - 1);
 	*to = *from + 1 + any_of(r, sizes[any_of(r, ARRAY_SIZE(sizes))]);
@@ -287,15 +287,18 @@ static void step(struct random *r)
 	switch (any_of(r, 6)) {
 	case 0:
 	case 1:
-		assert_int_equal(fs_write(fs, NULL, r->ino, data + from / 2, to - from, from, 0), to - from);
+		assert_int_equal(fs_write(fs, NULL, r->ino, data + from / 2, to - from, from, 0),
+				 to - from);
 		memcpy(r->model + from, data + from / 2, to - from);
 		r->size = MAX(r->size, to);
 		break;
 	case 2:
-		assert_int_equal(fs_fallocate(fs, NULL, r->ino, FALLOC_FL_KEEP_SIZE, from, to - from), 0);
+		assert_int_equal(
+			fs_fallocate(fs, NULL, r->ino, FALLOC_FL_KEEP_SIZE, from, to - from), 0);
 		break;
 	case 3:
-		assert_int_equal(fs_fallocate(fs, NULL, r->ino, FALLOC_FL_ZERO_RANGE, from, to - from), 0);
+		assert_int_equal(
+			fs_fallocate(fs, NULL, r->ino, FALLOC_FL_ZERO_RANGE, from, to - from), 0);
 		memset(r->model + from, 0, to - from);
 		r->size = MAX(r->size, to);
 		break;
@@ -320,7 +323,7 @@ static void step(struct random *r)
 
 static void test_random(void **state)
 {
-	struct random r = {.pool = *state, .rng = 3, .model = calloc(1, FILE_BYTES)};
+	struct random r = { .pool = *state, .rng = 3, .model = calloc(1, FILE_BYTES) };
 
 	r.ino = kept_file(r.pool, "f");
 	assert_int_equal(fs_open(r.pool->fs, r.ino, O_RDWR, NULL), 0);
@@ -335,9 +338,13 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_no_unit_by_the_way), TEST(test_no_trim), TEST(test_orphan),
-		TEST(test_grows_over_mapped_unit), TEST(test_grows_over_reserved_unit),
-		TEST(test_punch_inside_unit), TEST(test_random),
+		TEST(test_no_unit_by_the_way),
+		TEST(test_no_trim),
+		TEST(test_orphan),
+		TEST(test_grows_over_mapped_unit),
+		TEST(test_grows_over_reserved_unit),
+		TEST(test_punch_inside_unit),
+		TEST(test_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

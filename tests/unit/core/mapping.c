@@ -57,13 +57,20 @@ static void test_keeps_bytes(void **state)
 		uint64_t from, length, size;
 		bool reserve;
 	} shapes[] = {
-		{0, 5, 5, false},          {0, 100, 100, false},       {0, 5000, 5000, false},
-		{0, 60 * KIB, 70 * KIB, false}, {0, 200 * KIB, 200 * KIB, false},
-		{0, 400 * KIB, 400 * KIB, false}, {0, 2 * MIB, 2 * MIB, false},
-		{300 * KIB, 10 * KIB, MIB, false}, {0, 0, MIB, false},  {0, 0, 3 * MIB, true},
-		{100, 5000, 2 * MIB + 1, true}, {0, 700 * KIB, MIB + 77, true},
+		{ 0, 5, 5, false },
+		{ 0, 100, 100, false },
+		{ 0, 5000, 5000, false },
+		{ 0, 60 * KIB, 70 * KIB, false },
+		{ 0, 200 * KIB, 200 * KIB, false },
+		{ 0, 400 * KIB, 400 * KIB, false },
+		{ 0, 2 * MIB, 2 * MIB, false },
+		{ 300 * KIB, 10 * KIB, MIB, false },
+		{ 0, 0, MIB, false },
+		{ 0, 0, 3 * MIB, true },
+		{ 100, 5000, 2 * MIB + 1, true },
+		{ 0, 700 * KIB, MIB + 77, true },
 	};
-	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
 	struct pool pool;
 
 	fill_random(5);
@@ -74,7 +81,8 @@ static void test_keeps_bytes(void **state)
 		ino = make_file(&pool, "f");
 		if (shapes[i].reserve)
 			assert_int_equal(fs_fallocate(pool.fs, NULL, ino, 0, 0, size), 0);
-		assert_int_equal(fs_write(pool.fs, NULL, ino, data, shapes[i].length, shapes[i].from, 0),
+		assert_int_equal(fs_write(pool.fs, NULL, ino, data, shapes[i].length,
+					  shapes[i].from, 0),
 				 shapes[i].length);
 		set.size = size;
 		assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
@@ -84,7 +92,9 @@ static void test_keeps_bytes(void **state)
 		for (uint64_t at = 0; at < size; at++) {
 			uint64_t in = at - shapes[i].from;
 
-			assert_int_equal(back[at], at >= shapes[i].from && in < shapes[i].length ? data[in] : 0);
+			assert_int_equal(back[at], at >= shapes[i].from && in < shapes[i].length
+							   ? data[in]
+							   : 0);
 		}
 		/* once more changes nothing */
 		assert_int_equal(fs_map_promote(pool.fs, ino, 4096), size > 4096 ? 0 : -ENXIO);
@@ -95,7 +105,7 @@ static void test_keeps_bytes(void **state)
 
 static void test_pages(void **state)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = MIB};
+	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = MIB };
 	struct fs_attr attr;
 	struct pool pool;
 	uint64_t ino;
@@ -124,7 +134,7 @@ static void test_pages(void **state)
 /* What lies behind the end is gone, however it came there. */
 static void test_behind_the_end(void **state)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
 	struct fs_iomap map;
 	struct pool pool;
 	uint64_t ino;
@@ -160,7 +170,7 @@ static void test_behind_the_end(void **state)
 /* Zeroed before it grows, stored to since: it stays as it is, and counts as written. */
 static void test_grown(void **state)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
 	struct pool pool;
 	uint64_t ino;
 	char *unit;
@@ -194,7 +204,7 @@ static void test_grown(void **state)
 /* What was not even written before it grew is nobody's store. */
 static void test_grown_over_reserved(void **state)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
 	struct pool pool;
 	uint64_t ino;
 	char *unit;
@@ -250,7 +260,7 @@ static void test_zero_to_the_end(void **state)
 /* No whole unit is free: the file gets blocks, promotion says so. */
 static void test_no_unit(void **state)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = 20000};
+	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = 20000 };
 	struct fs_space space;
 	struct pool pool;
 	uint64_t ino, filler;
@@ -261,7 +271,8 @@ static void test_no_unit(void **state)
 	assert_int_equal(fs_setattr(pool.fs, ino, &set, NULL), 0);
 	filler = make_file(&pool, "filler");
 	fs_get_space(pool.fs, &space);
-	assert_int_equal(fs_fallocate(pool.fs, NULL, filler, 0, 0, space.free_units * DXF_UNIT_SIZE), 0);
+	assert_int_equal(
+		fs_fallocate(pool.fs, NULL, filler, 0, 0, space.free_units * DXF_UNIT_SIZE), 0);
 	fs_get_space(pool.fs, &space);
 	assert_int_equal(space.free_units, 0);
 	assert_int_equal(fs_map_promote(pool.fs, ino, 0), -ENOSPC);
@@ -306,11 +317,10 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keeps_bytes), cmocka_unit_test(test_pages),
-		cmocka_unit_test(test_behind_the_end), cmocka_unit_test(test_no_unit),
-		cmocka_unit_test(test_grown), cmocka_unit_test(test_grown_over_reserved),
-		cmocka_unit_test(test_zero_to_the_end),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_keeps_bytes),     cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_behind_the_end),  cmocka_unit_test(test_no_unit),
+		cmocka_unit_test(test_grown),           cmocka_unit_test(test_grown_over_reserved),
+		cmocka_unit_test(test_zero_to_the_end), cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

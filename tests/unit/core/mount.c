@@ -42,11 +42,15 @@ static void populate(struct pool *pool)
 	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, sizeof(buf), 0, 0), sizeof(buf));
 	assert_int_equal(fs_symlink(pool->fs, &root_request, ROOT, "short", "to", &attr), 0);
 	memset(buf, 't', 1000);
-	assert_int_equal(fs_symlink(pool->fs, &root_request, ROOT, "long", (strcpy(buf + 900, "end"), buf), &attr), 0);
-	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, "fifo", S_IFIFO | 0600, 0, &attr), 0);
+	assert_int_equal(fs_symlink(pool->fs, &root_request, ROOT, "long",
+				    (strcpy(buf + 900, "end"), buf), &attr),
+			 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, ROOT, "fifo", S_IFIFO | 0600, 0, &attr),
+			 0);
 	for (unsigned i = 0; i < 150; i++) {
 		snprintf(name, sizeof(name), "a name of some length, number %u", i);
-		assert_int_equal(fs_mknod(pool->fs, &root_request, dir, name, S_IFREG | 0600, 0, &attr), 0);
+		assert_int_equal(
+			fs_mknod(pool->fs, &root_request, dir, name, S_IFREG | 0600, 0, &attr), 0);
 	}
 }
 
@@ -54,8 +58,8 @@ static void populate(struct pool *pool)
 
 static void test_read_only(void **state)
 {
-	struct fs_setattr set = {.valid = FS_SET_MODE};
-	struct fs_xflags xflags = {0};
+	struct fs_setattr set = { .valid = FS_SET_MODE };
+	struct fs_xflags xflags = { 0 };
 	struct fs_attr attr;
 	struct pool pool;
 	char *before;
@@ -144,7 +148,8 @@ static void test_truncating(void **state)
 
 	pool_make(&pool, UNITS);
 	ino = make_file(&pool, "file");
-	assert_int_equal(fs_write(pool.fs, NULL, ino, memset(buf, 'x', sizeof(buf)), 200000, 0, 0), 200000);
+	assert_int_equal(fs_write(pool.fs, NULL, ino, memset(buf, 'x', sizeof(buf)), 200000, 0, 0),
+			 200000);
 	fs_unmount(pool.fs);
 	inode = inode_at(&pool, ino);
 	inode->size = 5000;
@@ -195,9 +200,14 @@ static void test_superblocks(void **state)
 	assert_string_equal((char *)fs_super(pool.fs)->label, "new");
 	fs_unmount(pool.fs);
 	*first = good;
-#define BREAK(change, want) do { \
-	*first = *second = good; change; first->crc = super_crc(first); *second = *first; \
-	assert_int_equal(mount_error(&pool), want); } while (0)
+#define BREAK(change, want)                                 \
+	do {                                                \
+		*first = *second = good;                    \
+		change;                                     \
+		first->crc = super_crc(first);              \
+		*second = *first;                           \
+		assert_int_equal(mount_error(&pool), want); \
+	} while (0)
 	BREAK(first->magic[0]++, -EINVAL);
 	BREAK(first->version++, -EOPNOTSUPP);
 	BREAK(first->incompat = 1, -EOPNOTSUPP);
@@ -270,8 +280,8 @@ static void ask(struct pool *pool, uint64_t ino)
 /* All that can be done to it. */
 static void change(struct pool *pool, uint64_t ino)
 {
-	struct fs_setattr set = {.valid = FS_SET_SIZE | FS_SET_MODE, .mode = 0700};
-	static const uint64_t sizes[] = {5000, 100, 1 << 20, 0, 300};
+	struct fs_setattr set = { .valid = FS_SET_SIZE | FS_SET_MODE, .mode = 0700 };
+	static const uint64_t sizes[] = { 5000, 100, 1 << 20, 0, 300 };
 	struct fs_attr attr;
 
 	fs_open(pool->fs, ino, O_RDWR, &attr);
@@ -309,16 +319,17 @@ static void use_dir(struct pool *pool, uint64_t dir, unsigned depth, bool change
 		if (S_ISDIR(attr.mode) && depth < 3)
 			use_dir(pool, attr.ino, depth + 1, change_it);
 		if (change_it && i % 3 == 0)
-			fs_rename(pool->fs, &root_request, dir, walk->names[i], ROOT, "moved", i % 2 ? RENAME_EXCHANGE : 0);
-		else if (change_it && (S_ISDIR(attr.mode) ? fs_rmdir : fs_unlink)(pool->fs, NULL, dir,
-									     walk->names[i]) == 0)
+			fs_rename(pool->fs, &root_request, dir, walk->names[i], ROOT, "moved",
+				  i % 2 ? RENAME_EXCHANGE : 0);
+		else if (change_it && (S_ISDIR(attr.mode) ? fs_rmdir : fs_unlink)(
+					      pool->fs, NULL, dir, walk->names[i]) == 0)
 			fs_forget(pool->fs, attr.ino);
 	}
 	free(walk);
 }
 
 struct malformed {
-	char *image;    /* a good pool */
+	char *image; /* a good pool */
 	uint64_t size;
 	uint64_t rng;
 	struct pool pool;
@@ -329,28 +340,64 @@ static void damage_inode(struct malformed *m)
 {
 	uint64_t ino = DXF_ROOT_INO + next_random(&m->rng) % 14, r = next_random(&m->rng);
 	struct dxf_inode *inode = inode_at(&m->pool, ino);
-	static const uint32_t types[] = {S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFCHR, S_IFSOCK};
-	uint64_t *entry = (uint64_t *)(void *)inode->data + r % 16, *xattr = (uint64_t *)(void *)inode->xattr;
-	uint64_t odd[] = {0, 1, 100, 4096, 5000, 1 << 20, 12288, UINT64_C(1) << 40, DXF_FILE_MAX, UINT64_MAX};
+	static const uint32_t types[] = { S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFCHR, S_IFSOCK };
+	uint64_t *entry = (uint64_t *)(void *)inode->data + r % 16,
+		 *xattr = (uint64_t *)(void *)inode->xattr;
+	uint64_t odd[] = {
+		0, 1, 100, 4096, 5000, 1 << 20, 12288, UINT64_C(1) << 40, DXF_FILE_MAX, UINT64_MAX
+	};
 	uint64_t value = odd[r / 16 % ARRAY_SIZE(odd)];
 
 	switch (next_random(&m->rng) % 16) {
-	case 0: inode->mode = types[r % 6] | 0600; break;
-	case 1: inode->data_format = (uint8_t)(r % 4); break;
-	case 2: inode->table_level = (uint8_t)(r % 8); break;
-	case 3: inode->size = value; break;
-	case 4: inode->blocks = value; break;
-	case 5: inode->nlink = (uint32_t)value; break;
-	case 6: inode->entries = value; break;
-	case 7: inode->parent = (uint32_t)(r % 20); break;
-	case 8: inode->xattr_bytes = (uint32_t)value; break;
-	case 9: *entry = value; break;
-	case 10: *entry ^= UINT64_C(1) << r % 64; break;
-	case 11: *entry = *(uint64_t *)(void *)inode_at(&m->pool, DXF_ROOT_INO + r % 14)->data; break;
-	case 12: xattr[r % 32] ^= UINT64_C(1) << r / 32 % 64; break;
-	case 13: inode->flags = (uint32_t)(r & 0x81ff); break;
-	case 14: inode->project = (uint32_t)r; break;
-	case 15: inode->data_format = (uint8_t)(r % 3), inode->size = value, inode->mode = types[r % 6]; break;
+	case 0:
+		inode->mode = types[r % 6] | 0600;
+		break;
+	case 1:
+		inode->data_format = (uint8_t)(r % 4);
+		break;
+	case 2:
+		inode->table_level = (uint8_t)(r % 8);
+		break;
+	case 3:
+		inode->size = value;
+		break;
+	case 4:
+		inode->blocks = value;
+		break;
+	case 5:
+		inode->nlink = (uint32_t)value;
+		break;
+	case 6:
+		inode->entries = value;
+		break;
+	case 7:
+		inode->parent = (uint32_t)(r % 20);
+		break;
+	case 8:
+		inode->xattr_bytes = (uint32_t)value;
+		break;
+	case 9:
+		*entry = value;
+		break;
+	case 10:
+		*entry ^= UINT64_C(1) << r % 64;
+		break;
+	case 11:
+		*entry = *(uint64_t *)(void *)inode_at(&m->pool, DXF_ROOT_INO + r % 14)->data;
+		break;
+	case 12:
+		xattr[r % 32] ^= UINT64_C(1) << r / 32 % 64;
+		break;
+	case 13:
+		inode->flags = (uint32_t)(r & 0x81ff);
+		break;
+	case 14:
+		inode->project = (uint32_t)r;
+		break;
+	case 15:
+		inode->data_format = (uint8_t)(r % 3), inode->size = value,
+		inode->mode = types[r % 6];
+		break;
 	}
 	inode->crc = inode_crc(inode);
 }
@@ -391,7 +438,7 @@ static void use_damaged(struct malformed *m)
 
 static void damaged_pools(void (*damage)(struct malformed *m), unsigned rounds)
 {
-	struct malformed m = {.rng = 4711};
+	struct malformed m = { .rng = 4711 };
 
 	pool_make(&m.pool, UNITS);
 	populate(&m.pool);
@@ -422,8 +469,8 @@ static void test_malformed_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_read_only),   cmocka_unit_test(test_orphans),
-		cmocka_unit_test(test_truncating),  cmocka_unit_test(test_superblocks),
+		cmocka_unit_test(test_read_only),        cmocka_unit_test(test_orphans),
+		cmocka_unit_test(test_truncating),       cmocka_unit_test(test_superblocks),
 		cmocka_unit_test(test_malformed_inodes), cmocka_unit_test(test_malformed_words),
 	};
 

@@ -20,8 +20,9 @@ static int setup(void **state)
 static void check_data(struct pool *pool, uint64_t size)
 {
 	struct fs *fs = pool->fs;
-	uint64_t ino = make_file(pool, "data"), at = size / 2 / DXF_BLOCK_SIZE * DXF_BLOCK_SIZE, bad;
-	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = at + 100};
+	uint64_t ino = make_file(pool, "data"), at = size / 2 / DXF_BLOCK_SIZE * DXF_BLOCK_SIZE,
+		 bad;
+	struct fs_setattr set = { .valid = FS_SET_SIZE, .size = at + 100 };
 	struct fs_attr attr;
 
 	assert_int_equal(fs_write(fs, NULL, ino, buf, size, 0, 0), size);
@@ -32,10 +33,14 @@ static void check_data(struct pool *pool, uint64_t size)
 	assert_int_equal(fs_pread(fs, ino, buf, 10, at + DXF_BLOCK_SIZE), 10);
 	assert_int_equal(fs_write(fs, NULL, ino, buf, 10, at + 5, 0), -EIO);
 	assert_int_equal(fs_write(fs, NULL, ino, buf, DXF_BLOCK_SIZE, at, 0), -EIO);
-	assert_int_equal(fs_fallocate(fs, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at + 1, 10), -EIO);
-	assert_int_equal(fs_fallocate(fs, NULL, ino, FALLOC_FL_COLLAPSE_RANGE, 0, DXF_BLOCK_SIZE), -EIO);
+	assert_int_equal(fs_fallocate(fs, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				      at + 1, 10),
+			 -EIO);
+	assert_int_equal(fs_fallocate(fs, NULL, ino, FALLOC_FL_COLLAPSE_RANGE, 0, DXF_BLOCK_SIZE),
+			 -EIO);
 	assert_int_equal(fs_setattr(fs, ino, &set, &attr), 0);
-	assert_int_equal(fs_write(fs, NULL, ino, buf, 10, size, 0), -EIO); /* the tail can't be zeroed */
+	assert_int_equal(fs_write(fs, NULL, ino, buf, 10, size, 0),
+			 -EIO); /* the tail can't be zeroed */
 	set.size = 100;
 	assert_int_equal(fs_setattr(fs, ino, &set, &attr), 0);
 	assert_int_equal(fs_write(fs, NULL, ino, buf, 10, 50, 0), 10);
@@ -60,12 +65,15 @@ static void test_new_space(void **state)
 			 sizeof(bad) / 8 * DXF_BLOCK_SIZE);
 	for (unsigned i = 0; i < 4; i++)
 		bad[i] = device_offset(pool, ino, i * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0),
+			 DXF_BLOCK_SIZE);
 	remove_file(pool, ROOT, "a", ino);
 	for (unsigned i = 0; i < 4; i++)
 		poison(pool, bad[i]);
-	assert_int_equal(fs_write(pool->fs, NULL, other, buf, 60 * DXF_BLOCK_SIZE, 0, 0), 60 * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_pread(pool->fs, other, buf, 60 * DXF_BLOCK_SIZE, 0), 60 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, 60 * DXF_BLOCK_SIZE, 0, 0),
+			 60 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_pread(pool->fs, other, buf, 60 * DXF_BLOCK_SIZE, 0),
+			 60 * DXF_BLOCK_SIZE);
 	for (unsigned i = 0; i < 4; i++)
 		heal(pool, bad[i]);
 }
@@ -116,7 +124,8 @@ static void test_bucket(void **state)
 	poison(pool, bad);
 	assert_int_equal(fs_lookup(pool->fs, dir, "child", &attr), -EIO);
 	assert_int_equal(fs_unlink(pool->fs, NULL, dir, "child"), -EIO);
-	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "new", S_IFREG | 0644, 0, &attr), -EIO);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "new", S_IFREG | 0644, 0, &attr),
+			 -EIO);
 	assert_int_equal(fs_rename(pool->fs, &root_request, dir, "child", ROOT, "x", 0), -EIO);
 	assert_int_equal(fs_lookup(pool->fs, ROOT, "dir", &attr), 0);
 	heal(pool, bad);
@@ -145,9 +154,12 @@ static void test_inode(void **state)
 			snprintf(name, sizeof(name), "%u", i);
 			assert_int_equal(fs_lookup(pool->fs, ROOT, name, &attr), want);
 			assert_int_equal(fs_getattr(pool->fs, ino, &attr), want);
-			assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 1, 0, 0), want ? want : 1);
-			assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, name, ROOT, "x", 0), want);
-			assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "x", ROOT, name, 0),
+			assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 1, 0, 0),
+					 want ? want : 1);
+			assert_int_equal(
+				fs_rename(pool->fs, &root_request, ROOT, name, ROOT, "x", 0), want);
+			assert_int_equal(fs_rename(pool->fs, &root_request, ROOT, "x", ROOT, name,
+						   0),
 					 want ? -ENOENT : 0);
 		}
 		heal(pool, bad);
@@ -175,7 +187,8 @@ static void test_table(void **state)
 	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 100, 0, 0), -EIO);
 	assert_int_equal(fs_unlink(pool->fs, NULL, ROOT, "file"), 0);
 	fs_forget(pool->fs, ino);
-	assert_int_equal(fs_getattr(pool->fs, ino, &attr), 0); /* an orphan, until it can be freed */
+	assert_int_equal(fs_getattr(pool->fs, ino, &attr),
+			 0); /* an orphan, until it can be freed */
 	heal(pool, bad);
 	memcpy(&entry, inode->xattr, 8);
 	bad = entry & DXF_ENTRY_OFFSET;
@@ -192,7 +205,7 @@ static void test_truncation(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t ino = make_file(pool, "file"), entry, bad;
-	struct fs_setattr set = {.valid = FS_SET_SIZE};
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
 	const struct dxf_inode *inode;
 	char got[10];
 
@@ -225,7 +238,7 @@ static void test_accounts(void **state)
 	struct pool *pool = *state;
 	const struct dxf_super copy = *fs_super(pool->fs), *super = &copy;
 	uint64_t ino = make_file(pool, "a"), other = make_file(pool, "b"), free_before;
-	struct fs_xflags x = {.project = 7};
+	struct fs_xflags x = { .project = 7 };
 
 	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
 	poison(pool, super->bitmap_offset);
@@ -235,7 +248,8 @@ static void test_accounts(void **state)
 	heal(pool, super->bitmap_offset);
 	pool_remount(pool);
 	free_before = free_space(pool);
-	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0),
+			 DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool), free_before - 1);
 
 	assert_int_equal(fs_quota_set(pool->fs, 7, 100, 100), 0);
@@ -246,7 +260,8 @@ static void test_accounts(void **state)
 
 	poison(pool, super->unit_offset);
 	assert_int_equal(fs_pread(pool->fs, ino, buf, DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, 0),
+			 DXF_BLOCK_SIZE);
 	assert_int_equal(fs_fallocate(pool->fs, NULL, other, 0, 0, 100 * DXF_BLOCK_SIZE), 0);
 	assert_int_equal(fs_fallocate(pool->fs, NULL, other, 0, 0, 4 * DXF_UNIT_SIZE), -ENOSPC);
 	heal(pool, super->unit_offset);

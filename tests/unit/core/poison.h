@@ -16,7 +16,8 @@ static inline void map_page(struct pool *pool, uint64_t offset, int fd, uint64_t
 {
 	offset -= offset % DXF_BLOCK_SIZE;
 	assert_ptr_not_equal(mmap(pmem_at(pool->pm, offset), DXF_BLOCK_SIZE, PROT_READ | PROT_WRITE,
-				  MAP_SHARED | MAP_FIXED, fd, (off_t)at), MAP_FAILED);
+				  MAP_SHARED | MAP_FIXED, fd, (off_t)at),
+			     MAP_FAILED);
 }
 
 static inline void poison(struct pool *pool, uint64_t offset)

@@ -31,7 +31,7 @@ static void count_poison(const struct check_finding *finding, void *arg)
 static void remount_poisoned(struct pool *pool, uint64_t offset)
 {
 	unsigned found = 0;
-	struct check_options options = {.found = count_poison, .arg = &found};
+	struct check_options options = { .found = count_poison, .arg = &found };
 	struct check_result result;
 
 	fs_unmount(pool->fs);
@@ -44,7 +44,7 @@ static void remount_poisoned(struct pool *pool, uint64_t offset)
 /* The media is as it was before the poison: repaired, the pool is whole. */
 static void remount_healed(struct pool *pool, uint64_t offset)
 {
-	struct check_options options = {.repair = true};
+	struct check_options options = { .repair = true };
 	struct check_result result;
 
 	fs_unmount(pool->fs);
@@ -68,7 +68,8 @@ static struct fs_space space_of(struct pool *pool)
 
 	fs_get_space(pool->fs, &space);
 	assert_int_equal(fs_statfs(pool->fs, ROOT, &statfs), 0);
-	assert_int_equal(statfs.free_blocks, space.free_units * DXF_UNIT_BLOCKS + space.free_blocks);
+	assert_int_equal(statfs.free_blocks,
+			 space.free_units * DXF_UNIT_BLOCKS + space.free_blocks);
 	return space;
 }
 
@@ -76,7 +77,8 @@ static struct fs_space space_of(struct pool *pool)
 static uint64_t units_in_page(struct pool *pool, uint64_t unit, uint64_t per_page)
 {
 	const struct dxf_super *super = fs_super(pool->fs);
-	uint64_t first = super->data_offset / DXF_UNIT_SIZE, end = super->pool_size / DXF_UNIT_SIZE - 1;
+	uint64_t first = super->data_offset / DXF_UNIT_SIZE,
+		 end = super->pool_size / DXF_UNIT_SIZE - 1;
 	uint64_t from = unit / per_page * per_page;
 
 	return MIN(end, from + per_page) - MAX(first, from);
@@ -136,7 +138,8 @@ static void test_bitmaps(void **state)
 	uint64_t ino = make_file(pool, "data"), other, bad, at, in_page, unit;
 	struct fs_space before, after;
 
-	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 5 * DXF_BLOCK_SIZE, 0, 0), 5 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 5 * DXF_BLOCK_SIZE, 0, 0),
+			 5 * DXF_BLOCK_SIZE);
 	bad = device_offset(pool, ino, 0) / DXF_UNIT_SIZE;
 	at = fs_super(pool->fs)->bitmap_offset + bad * 64;
 	in_page = units_in_page(pool, bad, BITMAPS_IN_PAGE);
@@ -145,11 +148,13 @@ static void test_bitmaps(void **state)
 
 	after = space_of(pool);
 	assert_in_range(after.bad_blocks / DXF_UNIT_BLOCKS, in_page - 1, in_page); /* but inodes */
-	assert_int_equal(before.free_units - after.free_units, after.bad_blocks / DXF_UNIT_BLOCKS - 1);
+	assert_int_equal(before.free_units - after.free_units,
+			 after.bad_blocks / DXF_UNIT_BLOCKS - 1);
 	assert_int_equal(fs_pread(pool->fs, ino, buf, 5 * DXF_BLOCK_SIZE, 0), 5 * DXF_BLOCK_SIZE);
 	assert_int_equal(fs_write(pool->fs, NULL, ino, buf, 10, 100, 0), 10);
 	other = make_file(pool, "other");
-	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, other, buf, DXF_BLOCK_SIZE, 0, 0),
+			 DXF_BLOCK_SIZE);
 	unit = device_offset(pool, other, 0) / DXF_UNIT_SIZE;
 	assert_int_not_equal(unit / BITMAPS_IN_PAGE, bad / BITMAPS_IN_PAGE);
 	after = space_of(pool);
@@ -169,7 +174,8 @@ static void make_files(struct pool *pool, uint64_t dir, unsigned count)
 
 	for (unsigned i = 0; i < count; i++) {
 		snprintf(name, sizeof(name), "f%u", i);
-		assert_int_equal(fs_mknod(pool->fs, &root_request, dir, name, 0100644, 0, &attr), 0);
+		assert_int_equal(fs_mknod(pool->fs, &root_request, dir, name, 0100644, 0, &attr),
+				 0);
 	}
 }
 
@@ -241,7 +247,8 @@ static void test_chunk_header_in_use(void **state)
 	make_files(pool, dir, DXF_CHUNK_INODES);
 	at = ((uint64_t *)pmem_at(pool->pm, fs_super(pool->fs)->inode_map_offset))[1];
 	poison(pool, at);
-	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "new", S_IFREG | 0644, 0, &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "new", S_IFREG | 0644, 0, &attr),
+			 0);
 	assert_int_equal(attr.ino / DXF_CHUNK_INODES, 2);
 	assert_int_equal(fs_getattr(pool->fs, DXF_CHUNK_INODES + 20, &attr), -EIO);
 	heal(pool, at);
@@ -264,13 +271,14 @@ static void keep_live(const struct tx_request *request, int64_t result)
  * once the media is well the record is carried out. */
 static void test_replay_over_poison(void **state)
 {
-	const struct fs_request asked = {.once = {1, 1, keep_live}};
+	const struct fs_request asked = { .once = { 1, 1, keep_live } };
 	struct pool *pool = make(24);
 	uint64_t dir = make_dir(pool, ROOT, "dir"), at;
 	struct fs_report report;
 	struct fs_attr attr;
 
-	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "old", S_IFREG | 0644, 0, &attr), 0);
+	assert_int_equal(fs_mknod(pool->fs, &root_request, dir, "old", S_IFREG | 0644, 0, &attr),
+			 0);
 	memcpy(&at, media_inode(pool, dir)->data, sizeof(at));
 	at &= DXF_ENTRY_OFFSET; /* its first bucket */
 	fs_unmount(pool->fs);
@@ -294,7 +302,8 @@ static uint64_t quota_offset(struct pool *pool, uint32_t project)
 {
 	const struct dxf_super *super = fs_super(pool->fs);
 
-	return super->quota_offset + (project * UINT32_C(0x9e3779b1) & (super->quota_count - 1)) * 64;
+	return super->quota_offset +
+	       (project * UINT32_C(0x9e3779b1) & (super->quota_count - 1)) * 64;
 }
 
 static void test_quotas(void **state)
@@ -302,7 +311,7 @@ static void test_quotas(void **state)
 	struct pool *pool = make(24);
 	uint64_t bad = make_file(pool, "bad"), good = make_file(pool, "good");
 	uint64_t at = quota_offset(pool, 7), before;
-	struct fs_xflags in_7 = {.project = 7}, in_8 = {.project = 8};
+	struct fs_xflags in_7 = { .project = 7 }, in_8 = { .project = 8 };
 	struct fs_quota quota;
 
 	assert_int_not_equal(at / DXF_BLOCK_SIZE, quota_offset(pool, 8) / DXF_BLOCK_SIZE);
@@ -310,25 +319,32 @@ static void test_quotas(void **state)
 	assert_int_equal(fs_quota_set(pool->fs, 8, 7, 100), 0);
 	assert_int_equal(fs_set_xflags(pool->fs, bad, &in_7), 0);
 	assert_int_equal(fs_set_xflags(pool->fs, good, &in_8), 0);
-	assert_int_equal(fs_write(pool->fs, NULL, bad, buf, 5 * DXF_BLOCK_SIZE, 0, 0), 5 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, bad, buf, 5 * DXF_BLOCK_SIZE, 0, 0),
+			 5 * DXF_BLOCK_SIZE);
 	remount_poisoned(pool, at);
 
 	before = free_space(pool);
 	assert_int_equal(fs_pread(pool->fs, bad, buf, DXF_BLOCK_SIZE, 0), DXF_BLOCK_SIZE);
 	assert_int_equal(fs_write(pool->fs, NULL, bad, buf, DXF_BLOCK_SIZE, 0, 0), DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, NULL, bad, buf, DXF_BLOCK_SIZE, 5 * DXF_BLOCK_SIZE, 0), -EIO);
+	assert_int_equal(fs_write(pool->fs, NULL, bad, buf, DXF_BLOCK_SIZE, 5 * DXF_BLOCK_SIZE, 0),
+			 -EIO);
 	assert_int_equal(free_space(pool), before);
 	assert_int_equal(fs_quota_get(pool->fs, 7, &quota), -EIO);
 	assert_int_equal(fs_quota_set(pool->fs, 7, 1, 1), -EIO);
 	assert_int_equal(fs_set_xflags(pool->fs, good, &in_7), -EIO);
-	assert_int_equal(fs_write(pool->fs, NULL, good, buf, 7 * DXF_BLOCK_SIZE, 0, 0), 7 * DXF_BLOCK_SIZE);
-	assert_int_equal(fs_write(pool->fs, NULL, good, buf, DXF_BLOCK_SIZE, 20 * DXF_BLOCK_SIZE, 0), -EDQUOT);
+	assert_int_equal(fs_write(pool->fs, NULL, good, buf, 7 * DXF_BLOCK_SIZE, 0, 0),
+			 7 * DXF_BLOCK_SIZE);
+	assert_int_equal(fs_write(pool->fs, NULL, good, buf, DXF_BLOCK_SIZE, 20 * DXF_BLOCK_SIZE,
+				  0),
+			 -EDQUOT);
 	assert_int_equal(fs_quota_get(pool->fs, 8, &quota), 0);
 	assert_int_equal(quota.blocks, 7);
 	/* what only frees goes on */
 	before = free_space(pool);
-	assert_int_equal(fs_fallocate(pool->fs, NULL, bad, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-				      2 * DXF_BLOCK_SIZE), 0);
+	assert_int_equal(fs_fallocate(pool->fs, NULL, bad,
+				      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				      2 * DXF_BLOCK_SIZE),
+			 0);
 	assert_int_equal(free_space(pool), before + 2);
 	assert_int_equal(fs_quota_set(pool->fs, 8, 0, 0), 0);
 	assert_int_equal(fs_set_xflags(pool->fs, bad, &in_8), 0);
@@ -344,8 +360,8 @@ static void test_quotas(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_unit_words),	    cmocka_unit_test(test_bitmaps),
-		cmocka_unit_test(test_inode_map),	    cmocka_unit_test(test_chunk_header),
+		cmocka_unit_test(test_unit_words),          cmocka_unit_test(test_bitmaps),
+		cmocka_unit_test(test_inode_map),           cmocka_unit_test(test_chunk_header),
 		cmocka_unit_test(test_chunk_header_in_use), cmocka_unit_test(test_quotas),
 		cmocka_unit_test(test_replay_over_poison),
 	};

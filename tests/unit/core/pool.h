@@ -26,7 +26,7 @@ struct pool {
 	struct fs *fs;
 };
 
-static const struct fs_request root_request = {.uid = 0, .gid = 0};
+static const struct fs_request root_request = { .uid = 0, .gid = 0 };
 
 static inline uint64_t next_random(uint64_t *state)
 {
@@ -38,14 +38,14 @@ static inline uint64_t next_random(uint64_t *state)
 
 static inline void pool_mount(struct pool *pool, bool read_only)
 {
-	struct fs_options options = {.read_only = read_only};
+	struct fs_options options = { .read_only = read_only };
 
 	assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, NULL), 0);
 }
 
 static inline void pool_make(struct pool *pool, unsigned units)
 {
-	struct fs_format format = {.hash_seed = 7};
+	struct fs_format format = { .hash_seed = 7 };
 
 	assert_int_equal(pmem_memory_new(units * DXF_UNIT_SIZE, 0, &pool->pm), 0);
 	assert_int_equal(fs_mkfs(pool->pm, &format), 0);
@@ -60,7 +60,7 @@ static inline void print_finding(const struct check_finding *finding, void *arg)
 /* The checker finds nothing wrong, and nothing left for a mount. */
 static inline void pool_check(struct pool *pool)
 {
-	struct check_options options = {.found = print_finding};
+	struct check_options options = { .found = print_finding };
 	struct check_result result;
 
 	assert_int_equal(check_pool(pool->pm, &options, &result), 0);

@@ -16,7 +16,7 @@
 enum { UNITS = 16, UNIQUE = 4242 };
 
 static struct {
-	struct pmem *pm;      /* the pool; NULL: no snapshot is wanted */
+	struct pmem *pm;       /* the pool; NULL: no snapshot is wanted */
 	struct pmem *snapshot; /* as it was when told */
 	unsigned count;
 	uint64_t unique;
@@ -46,14 +46,16 @@ static void replayed(void *arg, uint64_t unique, uint32_t opcode, int64_t result
 }
 
 static const struct fs_options options = {
-	.keep_orphans = true, .replayed = replayed, .replayed_arg = &told,
+	.keep_orphans = true,
+	.replayed = replayed,
+	.replayed_arg = &told,
 };
 
 static struct fs_request asked; /* of whom: root; as what: once_as() */
 
 static void once_as(uint64_t unique, uint32_t opcode)
 {
-	asked.once = (struct tx_request){unique, opcode, executed};
+	asked.once = (struct tx_request){ unique, opcode, executed };
 }
 
 struct scene {
@@ -156,11 +158,19 @@ static const struct {
 	bool makes; /* the result names an inode */
 	int again;  /* what a second execution would say */
 } requests[] = {
-	{do_mknod, true, -EEXIST},      {do_mkdir, true, -EEXIST},    {do_symlink, true, -EEXIST},
-	{do_tmpfile, true, 0},          {do_link, false, -EEXIST},    {do_unlink, false, -ENOENT},
-	{do_rmdir, false, -ENOENT},     {do_rename, false, -ENOENT},  {do_exchange, false, 0},
-	{do_setxattr, false, -EEXIST},  {do_removexattr, false, -ENODATA},
-	{do_collapse, false, 0},        {do_insert, false, 0},
+	{ do_mknod, true, -EEXIST },
+	{ do_mkdir, true, -EEXIST },
+	{ do_symlink, true, -EEXIST },
+	{ do_tmpfile, true, 0 },
+	{ do_link, false, -EEXIST },
+	{ do_unlink, false, -ENOENT },
+	{ do_rmdir, false, -ENOENT },
+	{ do_rename, false, -ENOENT },
+	{ do_exchange, false, 0 },
+	{ do_setxattr, false, -EEXIST },
+	{ do_removexattr, false, -ENODATA },
+	{ do_collapse, false, 0 },
+	{ do_insert, false, 0 },
 };
 
 static void expect_told(unsigned i)
@@ -245,7 +255,7 @@ static int remember(uint64_t ino, void *arg)
 
 static void test_keep_orphans(void **state)
 {
-	struct found found = {.count = 0};
+	struct found found = { .count = 0 };
 	struct fs_report report;
 	struct fs_attr tmpfile;
 	struct scene s;

@@ -15,9 +15,9 @@ enum { NODES = 64, NAMES = 6, STEPS = 6000 };
 
 struct node {
 	bool used;
-	uint32_t type;   /* S_IFMT */
-	unsigned links;  /* names */
-	int parent;      /* directories */
+	uint32_t type;    /* S_IFMT */
+	unsigned links;   /* names */
+	int parent;       /* directories */
 	int child[NAMES]; /* directories: node or -1 */
 	uint64_t ino;
 };
@@ -32,7 +32,9 @@ struct tree {
 static const char *name_of(int i)
 {
 	static char names[NAMES][DXF_NAME_MAX + 1];
-	static const int length[NAMES] = {1, 3, DXF_SLOT_NAME, DXF_SLOT_NAME + 1, 108, DXF_NAME_MAX};
+	static const int length[NAMES] = {
+		1, 3, DXF_SLOT_NAME, DXF_SLOT_NAME + 1, 108, DXF_NAME_MAX
+	};
 
 	memset(names[i], 'a' + i, (size_t)length[i]);
 	return names[i];
@@ -80,7 +82,7 @@ static void add_node(struct tree *t, int node, uint32_t type, uint64_t ino, int 
 {
 	struct node *n = &t->node[node];
 
-	*n = (struct node){.used = true, .type = type, .links = 1, .parent = dir, .ino = ino};
+	*n = (struct node){ .used = true, .type = type, .links = 1, .parent = dir, .ino = ino };
 	memset(n->child, -1, sizeof(n->child));
 	t->node[dir].child[name] = node;
 }
@@ -99,7 +101,7 @@ static void drop(struct tree *t, int node)
 
 static void do_make(struct tree *t)
 {
-	static const uint32_t types[] = {S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFDIR};
+	static const uint32_t types[] = { S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFDIR };
 	static const char target[] = "to";
 	int dir = pick_dir(t), name = pick(t, NAMES), node = new_node(t), err;
 	uint32_t type = types[pick(t, ARRAY_SIZE(types))];
@@ -133,7 +135,8 @@ static void do_tmpfile(struct tree *t)
 		fs_forget(t->pool.fs, attr.ino);
 		return;
 	}
-	assert_int_equal(fs_link(t->pool.fs, NULL, attr.ino, t->node[dir].ino, name_of(name), &attr), 0);
+	assert_int_equal(
+		fs_link(t->pool.fs, NULL, attr.ino, t->node[dir].ino, name_of(name), &attr), 0);
 	assert_int_equal(attr.nlink, 1);
 	add_node(t, node, S_IFREG, attr.ino, dir, name);
 }
@@ -149,7 +152,8 @@ static void do_link(struct tree *t)
 		want = -EPERM;
 	else if (t->node[dir].child[name] >= 0)
 		want = -EEXIST;
-	assert_int_equal(fs_link(t->pool.fs, NULL, t->node[node].ino, t->node[dir].ino, name_of(name), &attr),
+	assert_int_equal(fs_link(t->pool.fs, NULL, t->node[node].ino, t->node[dir].ino,
+				 name_of(name), &attr),
 			 want);
 	if (want)
 		return;
@@ -170,7 +174,8 @@ static void do_remove(struct tree *t)
 		want = -EISDIR;
 	else if (directory && !is_empty(&t->node[node]))
 		want = -ENOTEMPTY;
-	assert_int_equal((directory ? fs_rmdir : fs_unlink)(t->pool.fs, NULL, t->node[dir].ino, name_of(name)),
+	assert_int_equal((directory ? fs_rmdir : fs_unlink)(t->pool.fs, NULL, t->node[dir].ino,
+							    name_of(name)),
 			 want);
 	if (want)
 		return;
@@ -222,8 +227,9 @@ static void add_whiteout(struct tree *t, int dir, int name)
 
 static void do_rename(struct tree *t)
 {
-	static const unsigned all_flags[] = {0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE,
-					     RENAME_WHITEOUT};
+	static const unsigned all_flags[] = {
+		0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE, RENAME_WHITEOUT
+	};
 	unsigned flags = all_flags[pick(t, ARRAY_SIZE(all_flags))];
 	int from = pick_dir(t), to = pick(t, 3) ? pick_dir(t) : from;
 	int name = pick(t, NAMES), new_name = pick(t, NAMES);
@@ -233,7 +239,8 @@ static void do_rename(struct tree *t)
 	if (new_node(t) < 0)
 		return;
 	assert_int_equal(fs_rename(t->pool.fs, &root_request, t->node[from].ino, name_of(name),
-				   t->node[to].ino, name_of(new_name), flags), want > 0 ? 0 : want);
+				   t->node[to].ino, name_of(new_name), flags),
+			 want > 0 ? 0 : want);
 	if (want)
 		return;
 	t->node[to].child[new_name] = source;
@@ -282,7 +289,7 @@ static int see(const struct fs_dirent *entry, void *arg)
 
 static void judge_dir(struct tree *t, const struct node *dir)
 {
-	struct seen seen = {.tree = t, .dir = dir};
+	struct seen seen = { .tree = t, .dir = dir };
 	unsigned subdirs = 0, names = 0;
 	struct fs_attr attr;
 
@@ -332,9 +339,11 @@ static void remove_all(struct tree *t, int dir)
 			continue;
 		if (t->node[child].type == S_IFDIR) {
 			remove_all(t, child);
-			assert_int_equal(fs_rmdir(t->pool.fs, NULL, t->node[dir].ino, name_of(i)), 0);
+			assert_int_equal(fs_rmdir(t->pool.fs, NULL, t->node[dir].ino, name_of(i)),
+					 0);
 		} else {
-			assert_int_equal(fs_unlink(t->pool.fs, NULL, t->node[dir].ino, name_of(i)), 0);
+			assert_int_equal(fs_unlink(t->pool.fs, NULL, t->node[dir].ino, name_of(i)),
+					 0);
 		}
 		t->node[dir].child[i] = -1;
 		drop(t, child);
@@ -349,11 +358,12 @@ static void test_random(void **state)
 	t->rng = 88172645463325252u;
 	pool_make(&t->pool, 16);
 	fs_get_space(t->pool.fs, &before);
-	t->node[0] = (struct node){.used = true, .type = S_IFDIR, .links = 2, .ino = ROOT};
+	t->node[0] = (struct node){ .used = true, .type = S_IFDIR, .links = 2, .ino = ROOT };
 	memset(t->node[0].child, -1, sizeof(t->node[0].child));
 	for (int i = 0; i < STEPS; i++) {
-		static void (*const steps[])(struct tree *) = {do_make, do_make, do_link, do_remove,
-							       do_rename, do_rename, do_tmpfile};
+		static void (*const steps[])(struct tree *) = { do_make,   do_make,   do_link,
+								do_remove, do_rename, do_rename,
+								do_tmpfile };
 
 		steps[pick(t, ARRAY_SIZE(steps))](t);
 		if (i % 16 == 0)
@@ -373,7 +383,7 @@ static void test_random(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random)};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_random) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

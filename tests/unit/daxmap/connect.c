@@ -31,19 +31,26 @@ static struct {
 static void welcome_program(int sock)
 {
 	struct direct_message message = {
-		.kind = DIRECT_WELCOME, .version = DIRECT_VERSION, .session = 1,
-		.flags = server.flags, .cookie = server.cookie,
+		.kind = DIRECT_WELCOME,
+		.version = DIRECT_VERSION,
+		.session = 1,
+		.flags = server.flags,
+		.cookie = server.cookie,
 	};
 	union {
 		char room[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr header;
 	} control = { .header = {
-		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)),
-	} };
+			      .cmsg_level = SOL_SOCKET,
+			      .cmsg_type = SCM_RIGHTS,
+			      .cmsg_len = CMSG_LEN(sizeof(int)),
+		      } };
 	struct iovec iov = { &message, sizeof(message) };
 	struct msghdr header = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
 	};
 
 	memcpy(CMSG_DATA(&control.header), &server.device, sizeof(int));
@@ -122,7 +129,9 @@ int __wrap_daemon_map(int fd, struct dxf_ioc_map *map);
 int __wrap_daemon_map(int fd, struct dxf_ioc_map *map)
 {
 	map->piece[0] = (struct dxf_ioc_piece){
-		.length = 4096, .grant = 1, .flags = DXF_PIECE_WRITABLE,
+		.length = 4096,
+		.grant = 1,
+		.flags = DXF_PIECE_WRITABLE,
 	};
 	map->count = 1;
 	map->last_grant = 1;

@@ -45,21 +45,21 @@
 static struct {
 	pthread_mutex_t lock;
 	int device;
-	int file;              /* what programs map */
-	uint64_t size;         /* of the file */
+	int file;                   /* what programs map */
+	uint64_t size;              /* of the file */
 	unsigned place[FAKE_UNITS]; /* which unit of the device */
 	bool hole[FAKE_UNITS];
-	bool read_only;        /* WRITABLE is given for DXF_ACCESS_WRITE only */
+	bool read_only; /* WRITABLE is given for DXF_ACCESS_WRITE only */
 	uint64_t grant;
-	uint64_t cookie;       /* of the last question */
+	uint64_t cookie;              /* of the last question */
 	uint64_t granted[FAKE_UNITS]; /* the number of the pin, 0: none */
-	uint32_t flags;        /* of WELCOME */
-	bool whole_units;      /* all pieces are */
-	uint64_t drop;         /* how much must go when a hole is filled */
-	_Atomic int error;     /* of the next questions */
+	uint32_t flags;               /* of WELCOME */
+	bool whole_units;             /* all pieces are */
+	uint64_t drop;                /* how much must go when a hole is filled */
+	_Atomic int error;            /* of the next questions */
 	_Atomic int asked;
 	void (*on_answer)(void); /* before the answer to a question arrives */
-	_Atomic unsigned delay; /* of answers, microseconds at most */
+	_Atomic unsigned delay;  /* of answers, microseconds at most */
 	/* What a loss of power would leave if the caches held on to all they can: see cache.h */
 	char *durable;         /* as the device; NULL: nobody looks */
 	uint64_t flushed;      /* bytes of lines, by the library */
@@ -94,8 +94,8 @@ static inline void fake_start(void)
 	assert_int_equal(ftruncate(fake.device, DEVICE_UNITS * UNIT_BYTES), 0);
 	assert_int_equal(ftruncate(fake.file, FAKE_SIZE), 0);
 	for (unsigned unit = 0; unit < FAKE_UNITS; unit++)
-		fake.place[unit] = unit < FAKE_SCATTERED ? DEVICE_UNITS - 1 - 2 * unit :
-							   unit - FAKE_SCATTERED;
+		fake.place[unit] = unit < FAKE_SCATTERED ? DEVICE_UNITS - 1 - 2 * unit
+							 : unit - FAKE_SCATTERED;
 	for (uint64_t at = 0; at < FAKE_SIZE; at += PAGE_BYTES)
 		*(uint64_t *)fake_page(at) = at;
 }
@@ -119,10 +119,11 @@ int daemon_reopen(int fd, bool writable, int *ret_fd)
 	return *ret_fd < 0 ? -errno : 0;
 }
 
-static inline void fake_piece(const struct dxf_ioc_map *map, uint64_t unit, struct dxf_ioc_piece *piece)
+static inline void fake_piece(const struct dxf_ioc_map *map, uint64_t unit,
+			      struct dxf_ioc_piece *piece)
 {
-	uint64_t end = fake.whole_units ? (unit + 1) * UNIT_BYTES :
-					  MIN((unit + 1) * UNIT_BYTES, fake.size);
+	uint64_t end = fake.whole_units ? (unit + 1) * UNIT_BYTES
+					: MIN((unit + 1) * UNIT_BYTES, fake.size);
 	bool whole = map->start <= unit * UNIT_BYTES && map->end >= (unit + 1) * UNIT_BYTES &&
 		     end == (unit + 1) * UNIT_BYTES && !map->pages;
 
@@ -261,8 +262,8 @@ int daemon_flush(int fd)
 int daemon_connect(const char *path, dev_t dev, uint64_t session, struct welcome *ret_welcome,
 		   int *ret_socket)
 {
-	*ret_welcome = (struct welcome){ .session = 1, .flags = fake.flags,
-					 .device = dup(fake.device) };
+	*ret_welcome =
+		(struct welcome){ .session = 1, .flags = fake.flags, .device = dup(fake.device) };
 	*ret_socket = dup(STDERR_FILENO);
 	return 0;
 }

@@ -31,7 +31,8 @@ static void test_fill(void **state)
 static void test_alignment(void **state)
 {
 	const uint64_t offset = UNIT_BYTES + 3 * PAGE_BYTES;
-	char *memory = dxm_map(NULL, 2 * UNIT_BYTES, PROT_READ, MAP_SHARED, fake.file, (off_t)offset);
+	char *memory = dxm_map(NULL, 2 * UNIT_BYTES, PROT_READ, MAP_SHARED, fake.file,
+			       (off_t)offset);
 	struct dxm_range range[4];
 
 	assert_int_equal(((uintptr_t)memory - offset) % UNIT_BYTES, 0);
@@ -51,24 +52,29 @@ static void test_alignment(void **state)
 static void test_fixed(void **state)
 {
 	char *reserved = mmap(NULL, 4 * UNIT_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *wanted = (char *)((uintptr_t)reserved / UNIT_BYTES * UNIT_BYTES + UNIT_BYTES + PAGE_BYTES);
+	char *wanted =
+		(char *)((uintptr_t)reserved / UNIT_BYTES * UNIT_BYTES + UNIT_BYTES + PAGE_BYTES);
 	struct dxm_range range;
 
 	assert_ptr_equal(dxm_map(wanted, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE,
-				 fake.file, 0), MAP_FAILED);
+				 fake.file, 0),
+			 MAP_FAILED);
 	assert_int_equal(errno, EEXIST);
-	assert_ptr_equal(dxm_map(wanted, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file, 0),
+	assert_ptr_equal(dxm_map(wanted, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file,
+				 0),
 			 wanted);
 	assert_int_equal(dxm_query(wanted, UNIT_BYTES, &range, 1), 1);
 	assert_int_equal(range.kind, DXM_PAGES);
 	assert_int_equal(*(uint64_t *)(wanted + 5 * PAGE_BYTES), 5 * PAGE_BYTES);
 	/* another one over it, and then something that is not ours */
 	assert_ptr_equal(dxm_map(wanted, PAGE_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file,
-				 (off_t)UNIT_BYTES), wanted);
+				 (off_t)UNIT_BYTES),
+			 wanted);
 	assert_int_equal(*(uint64_t *)wanted, UNIT_BYTES);
 	assert_int_equal(*(uint64_t *)(wanted + PAGE_BYTES), PAGE_BYTES);
 	assert_ptr_equal(dxm_map(wanted, 2 * PAGE_BYTES, PROT_READ,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), wanted);
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 wanted);
 	assert_int_equal(*(uint64_t *)wanted, 0);
 	assert_int_equal(*(uint64_t *)(wanted + 2 * PAGE_BYTES), 2 * PAGE_BYTES);
 	dxm_unmap(reserved, 4 * UNIT_BYTES);
@@ -355,8 +361,8 @@ static void test_system_calls(void **state)
 static void test_too_many_mappings(void **state)
 {
 	const size_t length = (size_t)1 << 30;
-	char *memory, *filler = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-				     -1, 0);
+	char *memory, *filler = mmap(NULL, length, PROT_NONE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	size_t at = 0;
 
 	for (unsigned unit = 0; unit < FAKE_UNITS; unit += 2)
@@ -381,7 +387,8 @@ static void test_fork(void **state)
 	strcpy(memory + UNIT_BYTES, "parent");
 	child = fork();
 	if (!child) {
-		bool good = !strcmp(memory + UNIT_BYTES, "parent") && !strcmp(survey(memory, 3), "WWW");
+		bool good = !strcmp(memory + UNIT_BYTES, "parent") &&
+			    !strcmp(survey(memory, 3), "WWW");
 
 		strcpy(memory + UNIT_BYTES, "child");
 		_exit(good ? 0 : 1);

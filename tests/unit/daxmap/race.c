@@ -135,7 +135,8 @@ static void unmap_and_map_again(void)
 	assert_int_equal(touch(elsewhere, false), 0);
 	assert_int_equal(dxm_unmap(memory, UNIT_BYTES), 0);
 	fake.error = -EBUSY;
-	assert_ptr_equal(dxm_map(memory, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file, 0),
+	assert_ptr_equal(dxm_map(memory, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file,
+				 0),
 			 memory);
 	fake.error = 0;
 }
@@ -157,7 +158,8 @@ static void test_mapped_again(void **state)
 static void map_over(void)
 {
 	assert_ptr_equal(dxm_map(memory, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file,
-				 5 * UNIT_BYTES), memory);
+				 5 * UNIT_BYTES),
+			 memory);
 }
 
 /* Another part of the file is mapped there now. */

@@ -12,8 +12,10 @@ static struct object object = { .holds = 1 };
 
 static void insert(uint64_t first, uint64_t end)
 {
-	struct region region = { .start = BASE + first * PAGE_BYTES, .end = BASE + end * PAGE_BYTES,
-				 .offset = first * PAGE_BYTES, .object = &object };
+	struct region region = { .start = BASE + first * PAGE_BYTES,
+				 .end = BASE + end * PAGE_BYTES,
+				 .offset = first * PAGE_BYTES,
+				 .object = &object };
 
 	assert_int_equal(regions_reserve(1), 0);
 	assert_int_equal(area_new(region.offset, region.end - region.start, &region.area), 0);
@@ -61,7 +63,8 @@ static void test_table(void **state)
 
 	srand(1);
 	for (int round = 0; round < ROUNDS; round++) {
-		uint64_t first = (uint64_t)rand() % PAGES, end = first + 1 + (uint64_t)rand() % (PAGES - first);
+		uint64_t first = (uint64_t)rand() % PAGES,
+			 end = first + 1 + (uint64_t)rand() % (PAGES - first);
 		bool add = rand() % 2;
 
 		take_out(first, end);
@@ -127,10 +130,10 @@ static void test_area(void **state)
 		else
 			area_set(area, from, stop, to, true, 3);
 		for (uint64_t i = first; i < end; i++)
-			page[i] = what == 0 && page[i] == PAGE_WRITE ? PAGE_DIRTY :
-				  what == 1 && page[i] == PAGE_DIRTY ? PAGE_READ :
-				  what > 1			     ? after(page[i], to) :
-								       page[i];
+			page[i] = what == 0 && page[i] == PAGE_WRITE   ? PAGE_DIRTY
+				  : what == 1 && page[i] == PAGE_DIRTY ? PAGE_READ
+				  : what > 1                           ? after(page[i], to)
+								       : page[i];
 		for (uint64_t i = 0; i < 3 * UNIT_PAGES; i++)
 			check_page(area_page(area, base + i * PAGE_BYTES), &page[i]);
 		check_stored(area, base, page, first, end);

@@ -43,8 +43,8 @@ static void *map_more(void *argument)
 
 	while (!stop) {
 		unsigned first = (unsigned)rand_r(&seed) % (FAKE_UNITS - 2);
-		char *other = dxm_map(NULL, 3 * UNIT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fake.file,
-				      (off_t)(first * UNIT_BYTES));
+		char *other = dxm_map(NULL, 3 * UNIT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+				      fake.file, (off_t)(first * UNIT_BYTES));
 
 		if (other == MAP_FAILED)
 			return "not mapped";
@@ -65,8 +65,8 @@ static void *map_small(void *argument)
 
 	for (uint64_t n = 1; !stop; n++) {
 		unsigned unit = (unsigned)rand_r(&seed) % FAKE_UNITS;
-		char *page = dxm_map(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fake.file,
-				     (off_t)(unit * UNIT_BYTES + SMALL * STRIDE));
+		char *page = dxm_map(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+				     fake.file, (off_t)(unit * UNIT_BYTES + SMALL * STRIDE));
 		_Atomic uint64_t *at = word(page, 0);
 
 		if (page == MAP_FAILED)
@@ -105,12 +105,14 @@ static void move_unit(unsigned unit, unsigned *seed)
 	pthread_mutex_lock(&fake.lock);
 	from = fake.place[unit];
 	if (fake.granted[unit]) {
-		assert_int_equal(revoke_pieces(fake.cookie, unit * UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
+		assert_int_equal(
+			revoke_pieces(fake.cookie, unit * UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
 		fake.granted[unit] = 0;
 	}
 	for (unsigned worker = 0; worker < WORDS; worker++) {
 		assert_int_equal(atomic_load(word(fake_unit(to), worker)), POISON);
-		atomic_store(word(fake_unit(to), worker), atomic_load(word(fake_unit(from), worker)));
+		atomic_store(word(fake_unit(to), worker),
+			     atomic_load(word(fake_unit(from), worker)));
 	}
 	fake.place[unit] = to;
 	taken[to] = true;
@@ -123,7 +125,8 @@ static void protect_unit(unsigned unit)
 {
 	pthread_mutex_lock(&fake.lock);
 	if (fake.granted[unit])
-		assert_int_equal(revoke_writing(fake.cookie, unit * UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
+		assert_int_equal(
+			revoke_writing(fake.cookie, unit * UNIT_BYTES, UNIT_BYTES, fake.grant), 0);
 	pthread_mutex_unlock(&fake.lock);
 }
 

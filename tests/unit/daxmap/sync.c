@@ -115,7 +115,8 @@ static void test_a_page_is_protected(void **state)
 	assert_int_equal(dxm_protect(memory + 5 * PAGE_BYTES, PAGE_BYTES, PROT_READ), 0);
 	sync_range(5 * PAGE_BYTES, PAGE_BYTES);
 	check_work(PAGE_BYTES, 0);
-	assert_int_equal(dxm_protect(memory + 5 * PAGE_BYTES, PAGE_BYTES, PROT_READ | PROT_WRITE), 0);
+	assert_int_equal(dxm_protect(memory + 5 * PAGE_BYTES, PAGE_BYTES, PROT_READ | PROT_WRITE),
+			 0);
 	store(5 * PAGE_BYTES);
 	assert_int_equal(dxm_protect(memory, UNIT_BYTES, PROT_READ), 0);
 	sync_range(0, UNIT_BYTES);

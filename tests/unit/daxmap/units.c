@@ -23,7 +23,8 @@ static void allow_pages(const char *count)
 static bool available(void)
 {
 	int fd = memfd_create("huge", MFD_HUGETLB);
-	void *memory = mmap(NULL, DEVICE_UNITS * UNIT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *memory = mmap(NULL, DEVICE_UNITS * UNIT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			    0);
 
 	if (memory != MAP_FAILED)
 		munmap(memory, DEVICE_UNITS * UNIT_BYTES);
@@ -58,7 +59,8 @@ static bool is_free(const char *memory)
 
 static char *map_part(uint64_t offset, uint64_t length)
 {
-	char *memory = dxm_map(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fake.file, (off_t)offset);
+	char *memory = dxm_map(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fake.file,
+			       (off_t)offset);
 
 	fake_handlers();
 	assert_ptr_not_equal(memory, MAP_FAILED);
@@ -121,10 +123,12 @@ static void test_mapped_over(void **state)
 	char *memory = map_part(0, 2 * UNIT_BYTES);
 
 	assert_ptr_equal(dxm_map(memory + PAGE_BYTES, PAGE_BYTES, PROT_READ,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), memory + PAGE_BYTES);
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 memory + PAGE_BYTES);
 	assert_string_equal(survey(memory, 2), ".W");
 	assert_ptr_equal(dxm_map(memory, UNIT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fake.file,
-				 (off_t)(4 * UNIT_BYTES)), memory);
+				 (off_t)(4 * UNIT_BYTES)),
+			 memory);
 	assert_string_equal(survey(memory, 2), "HW");
 	assert_int_equal(*(uint64_t *)memory, 4 * UNIT_BYTES);
 	dxm_unmap(memory, 2 * UNIT_BYTES);

@@ -54,7 +54,9 @@ static int teardown(void **state)
 static struct fuse_in_header header_of(uint64_t unique, uint32_t opcode, bool again)
 {
 	return (struct fuse_in_header){
-		.len = sizeof(struct fuse_in_header), .opcode = opcode, .nodeid = NODE,
+		.len = sizeof(struct fuse_in_header),
+		.opcode = opcode,
+		.nodeid = NODE,
 		.unique = unique | (again ? FUSE_UNIQUE_RESEND : 0),
 	};
 }
@@ -110,7 +112,9 @@ static void *work(void *arg)
 
 static struct job run(struct lives *l, uint64_t unique, bool again, bool executes, bool ends)
 {
-	struct job job = {.l = l, .unique = unique, .again = again, .executes = executes, .ends = ends};
+	struct job job = {
+		.l = l, .unique = unique, .again = again, .executes = executes, .ends = ends
+	};
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, work, &job), 0);
@@ -230,7 +234,7 @@ static void test_withdrawn(void **state)
 	run(l, 6, false, true, false);  /* executed, and sent again */
 	next_life(l, false);
 	run(l, 6, true, false, false);
-	run(l, 8, false, true, false);  /* new, in progress */
+	run(l, 8, false, true, false); /* new, in progress */
 	answers_settle(&l->answers, settle, &settled);
 	assert_int_equal(settled, 2);
 	assert_int_equal(in_progress(l), 2);
@@ -257,7 +261,8 @@ static void test_full(void **state)
 
 static void test_kinds(void **state)
 {
-	struct fuse_in_header again = header_of(2, FUSE_MKDIR, true), new = header_of(2, FUSE_READ, false),
+	struct fuse_in_header again = header_of(2, FUSE_MKDIR, true),
+			      new = header_of(2, FUSE_READ, false),
 			      forget = header_of(0, FUSE_FORGET, false);
 	struct lives *l = *state;
 

@@ -42,7 +42,10 @@ static int setup(void **state)
 static struct fuse_in_header header_of(uint64_t unique, uint32_t opcode)
 {
 	return (struct fuse_in_header){
-		.len = sizeof(struct fuse_in_header), .opcode = opcode, .nodeid = 77, .unique = unique,
+		.len = sizeof(struct fuse_in_header),
+		.opcode = opcode,
+		.nodeid = 77,
+		.unique = unique,
 	};
 }
 
@@ -108,7 +111,7 @@ static void *visit(void *arg)
 /* Begun, and its process dies. */
 static struct visit begin(struct lives *l, uint64_t unique, bool executes)
 {
-	struct visit v = {.l = l, .unique = unique, .executes = executes};
+	struct visit v = { .l = l, .unique = unique, .executes = executes };
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, visit, &v), 0);
@@ -206,7 +209,8 @@ static void test_other_node(void **state)
 		struct fuse_in_header header;
 		struct fuse_copy_file_range_in copy;
 	} request = {
-		.header = header_of(FIRST, FUSE_COPY_FILE_RANGE), .copy.nodeid_out = 4711,
+		.header = header_of(FIRST, FUSE_COPY_FILE_RANGE),
+		.copy.nodeid_out = 4711,
 	};
 
 	requests_begin(&l->answers, &request.header, sizeof(request.header));

@@ -15,7 +15,10 @@
 #include "daxfuse/vfs/opens.h"
 #include "daxfuse/keeper/kept.h"
 
-enum { ENOUGH = sizeof(struct kept) + sizeof(struct pin_table) + sizeof(struct vfs_open_table) + 2 * 4096 };
+enum {
+	ENOUGH = sizeof(struct kept) + sizeof(struct pin_table) + sizeof(struct vfs_open_table) +
+		 2 * 4096
+};
 
 static int map_kept(uint32_t magic, uint32_t version, uint32_t bytes, off_t size)
 {
@@ -42,9 +45,11 @@ static void test_ours(void **state)
 static void test_another_version(void **state)
 {
 	assert_int_equal(map_kept(KEPT_MAGIC, KEPT_VERSION - 1, sizeof(struct kept) - 128,
-				  sizeof(struct kept) - 128), -EOPNOTSUPP);
+				  sizeof(struct kept) - 128),
+			 -EOPNOTSUPP);
 	assert_int_equal(map_kept(KEPT_MAGIC, KEPT_VERSION + 1, sizeof(struct kept) + 64,
-				  2 * ENOUGH), -EOPNOTSUPP);
+				  2 * ENOUGH),
+			 -EOPNOTSUPP);
 	assert_int_equal(map_kept(KEPT_MAGIC, KEPT_VERSION, sizeof(struct kept) + 64, ENOUGH),
 			 -EOPNOTSUPP);
 }
@@ -52,7 +57,8 @@ static void test_another_version(void **state)
 static void test_not_ours(void **state)
 {
 	assert_int_equal(map_kept(1, KEPT_VERSION, sizeof(struct kept), ENOUGH), -EINVAL);
-	assert_int_equal(map_kept(KEPT_MAGIC, KEPT_VERSION, sizeof(struct kept), sizeof(struct kept)),
+	assert_int_equal(map_kept(KEPT_MAGIC, KEPT_VERSION, sizeof(struct kept),
+				  sizeof(struct kept)),
 			 -EINVAL);
 	assert_int_equal(map_kept(KEPT_MAGIC, KEPT_VERSION, sizeof(struct kept), 0), -EINVAL);
 }

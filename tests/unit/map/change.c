@@ -347,8 +347,8 @@ static void test_move_needs_all(void **state)
 	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_MOVE, 0, MAP_TO_END, &change), -EBUSY);
 	/* nothing is locked */
 	assert_true(mapper_store(guest, 3, 0, 4));
-	assert_int_equal(map_change_begin(f->map, MAP_CHANGE_MOVE, MAP_UNIT_SIZE, MAP_TO_END,
-					  &change), 0);
+	assert_int_equal(
+		map_change_begin(f->map, MAP_CHANGE_MOVE, MAP_UNIT_SIZE, MAP_TO_END, &change), 0);
 	assert_int_equal(change.count, 0);
 	assert_int_equal(client->page[UNIT_PAGES], NOT_MAPPED);
 	assert_int_equal(map_change_end(&change, true), 0);
@@ -473,15 +473,26 @@ static void test_partial_let_go(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_punch), TEST(test_punch_inside_unit), TEST(test_silent_client),
-		TEST(test_late_answer), TEST(test_answer_to_the_first),
-		TEST(test_void_grant), TEST(test_death_ends_pins),
-		TEST(test_last_pin), TEST(test_refusal), TEST(test_refused_move), TEST(test_answer_is_waited_for),
-		TEST(test_death_is_an_answer), TEST(test_silence_costs_once),
-		TEST(test_guest_keeps), TEST(test_kept_behind_the_end),
+		TEST(test_punch),
+		TEST(test_punch_inside_unit),
+		TEST(test_silent_client),
+		TEST(test_late_answer),
+		TEST(test_answer_to_the_first),
+		TEST(test_void_grant),
+		TEST(test_death_ends_pins),
+		TEST(test_last_pin),
+		TEST(test_refusal),
+		TEST(test_refused_move),
+		TEST(test_answer_is_waited_for),
+		TEST(test_death_is_an_answer),
+		TEST(test_silence_costs_once),
+		TEST(test_guest_keeps),
+		TEST(test_kept_behind_the_end),
 		TEST(test_truncate_inside_unit),
-		TEST(test_move_needs_all), TEST(test_aborted_change),
-		TEST(test_let_go_meanwhile), TEST(test_kept_for_another),
+		TEST(test_move_needs_all),
+		TEST(test_aborted_change),
+		TEST(test_let_go_meanwhile),
+		TEST(test_kept_for_another),
 		TEST(test_write_over_zeroes),
 		TEST(test_partial_let_go),
 	};

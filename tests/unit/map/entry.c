@@ -48,7 +48,7 @@ struct other {
 	struct fixture *f;
 	uint64_t index;
 	unsigned order;
-	uint64_t value;      /* what it is unlocked with; 0: as it was */
+	uint64_t value; /* what it is unlocked with; 0: as it was */
 	bool present_only;
 	pthread_t thread;
 	atomic_bool has, go_on;
@@ -391,13 +391,20 @@ static void test_pmd_over_empty_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nothing_there),     TEST(test_any_index),
-		TEST(test_pmd_over_ptes_falls_back), TEST(test_downgrade),
-		TEST(test_loser_sees_result), TEST(test_unlock_wakes_one),
-		TEST(test_remove_wakes_all),  TEST(test_empty_wakes_all),
-		TEST(test_upgrade),           TEST(test_unit_of_nothing),
-		TEST(test_unit_given_up),     TEST(test_walk),
-		TEST(test_memory),            TEST(test_memory_of_tables),
+		TEST(test_nothing_there),
+		TEST(test_any_index),
+		TEST(test_pmd_over_ptes_falls_back),
+		TEST(test_downgrade),
+		TEST(test_loser_sees_result),
+		TEST(test_unlock_wakes_one),
+		TEST(test_remove_wakes_all),
+		TEST(test_empty_wakes_all),
+		TEST(test_upgrade),
+		TEST(test_unit_of_nothing),
+		TEST(test_unit_given_up),
+		TEST(test_walk),
+		TEST(test_memory),
+		TEST(test_memory_of_tables),
 		TEST(test_pmd_over_empty_table),
 	};
 

@@ -33,7 +33,7 @@ struct fake_page {
 	_Atomic uint64_t word[WORDS];
 	_Atomic uint64_t durable[WORDS];
 	_Atomic unsigned state;
-	unsigned holds; /* it is not free before they are gone */
+	unsigned holds;                    /* it is not free before they are gone */
 	_Atomic(struct fake_file *) owner; /* while it is in use or quarantined */
 	atomic_int index;                  /* the page of that file */
 	bool bad;
@@ -41,25 +41,25 @@ struct fake_page {
 
 struct fake_file {
 	struct fake *fake;
-	uint64_t id;          /* for probes */
+	uint64_t id; /* for probes */
 	uint64_t size;
 	int page[FILE_PAGES]; /* of the device; -1: a hole */
 	bool unwritten[FILE_PAGES];
-	bool whole_units;     /* a truncation frees no part of a unit */
+	bool whole_units; /* a truncation frees no part of a unit */
 	unsigned touched;
-	unsigned asked;       /* size() and iomap() */
+	unsigned asked; /* size() and iomap() */
 };
 
 struct fake {
 	pthread_mutex_t lock; /* files, and which pages are free */
 	struct fake_page page[DEVICE_PAGES];
-	bool no_units;        /* allocate pages only */
+	bool no_units; /* allocate pages only */
 	bool full;
 	pthread_mutex_t log_lock;
-	char log[256];        /* what happened, a letter each */
+	char log[256];                       /* what happened, a letter each */
 	void (*in_iomap)(struct fake *fake); /* called before it answers */
-	unsigned released;    /* pages */
-	bool yields;          /* the backend lets others run, in the middle of things */
+	unsigned released;                   /* pages */
+	bool yields; /* the backend lets others run, in the middle of things */
 };
 
 FAKE void note(struct fake *fake, char what)
@@ -191,10 +191,11 @@ FAKE int fake_iomap(void *arg, uint64_t offset, uint64_t length, struct map_exte
 	*ret_extent = (struct map_extent){
 		.kind = kind,
 		.file_offset = offset,
-		.length = first + n >= FILE_PAGES && kind == MAP_HOLE ?
-				  length : MIN(length, n * MAP_PAGE_SIZE - in),
-		.device_offset = kind == MAP_HOLE ? 0 :
-				 (uint64_t)file->page[first] * MAP_PAGE_SIZE + in,
+		.length = first + n >= FILE_PAGES && kind == MAP_HOLE
+				  ? length
+				  : MIN(length, n * MAP_PAGE_SIZE - in),
+		.device_offset =
+			kind == MAP_HOLE ? 0 : (uint64_t)file->page[first] * MAP_PAGE_SIZE + in,
 	};
 	pthread_mutex_unlock(&file->fake->lock);
 	if (file->fake->in_iomap)
@@ -357,9 +358,17 @@ FAKE void fake_release(void *pool, uint64_t offset, uint64_t length)
 }
 
 FAKE const struct map_backend fake_backend = {
-	.id = fake_id, .size = fake_size, .iomap = fake_iomap, .allocate = fake_allocate,
-	.promote = fake_promote, .zero = fake_zero, .touch = fake_touch, .is_bad = fake_is_bad,
-	.is_worth_a_unit = fake_is_worth_a_unit, .flush = fake_flush, .release = fake_release,
+	.id = fake_id,
+	.size = fake_size,
+	.iomap = fake_iomap,
+	.allocate = fake_allocate,
+	.promote = fake_promote,
+	.zero = fake_zero,
+	.touch = fake_touch,
+	.is_bad = fake_is_bad,
+	.is_worth_a_unit = fake_is_worth_a_unit,
+	.flush = fake_flush,
+	.release = fake_release,
 };
 
 FAKE struct fake *fake_new(void)
@@ -466,15 +475,15 @@ struct fake_mapper {
 	const struct mapper_ops *ops;
 	struct map_view *view;
 	struct fake *fake;
-	struct fake_file *file;        /* NULL: whose a page is isn't looked at */
-	int page[FILE_PAGES];          /* of the device, or one of the above */
+	struct fake_file *file; /* NULL: whose a page is isn't looked at */
+	int page[FILE_PAGES];   /* of the device, or one of the above */
 	bool writable[FILE_PAGES];
 	uint64_t void_up_to[FILE_PAGES];
 	uint64_t read_only_up_to[FILE_PAGES];
-	uint64_t last_grant;           /* that it has got */
-	bool silent;                   /* does not answer */
-	bool slow;                     /* answers when mapper_answer() is called */
-	unsigned reply_us;             /* what a piece needs to arrive */
+	uint64_t last_grant; /* that it has got */
+	bool silent;         /* does not answer */
+	bool slow;           /* answers when mapper_answer() is called */
+	unsigned reply_us;   /* what a piece needs to arrive */
 	uint64_t asked_offset, asked_length, asked_grant;
 	atomic_uint asked;
 	atomic_bool gone;
@@ -482,8 +491,9 @@ struct fake_mapper {
 
 FAKE void mapper_clear(struct fake_mapper *m, uint64_t offset, uint64_t length, uint64_t grant)
 {
-	uint64_t end = length == MAP_TO_END ? FILE_PAGES : MIN((offset + length) / MAP_PAGE_SIZE,
-							       (uint64_t)FILE_PAGES);
+	uint64_t end = length == MAP_TO_END
+			       ? FILE_PAGES
+			       : MIN((offset + length) / MAP_PAGE_SIZE, (uint64_t)FILE_PAGES);
 
 	for (uint64_t i = offset / MAP_PAGE_SIZE; i < end; i++) {
 		m->page[i] = NOT_MAPPED;
@@ -504,8 +514,8 @@ FAKE int mapper_map(void *arg, const struct map_piece *piece)
 
 		if (piece->grant <= m->void_up_to[at])
 			continue;
-		m->page[at] = piece->zero ? ZEROES :
-					    (int)(piece->device_offset / MAP_PAGE_SIZE + i);
+		m->page[at] = piece->zero ? ZEROES
+					  : (int)(piece->device_offset / MAP_PAGE_SIZE + i);
 		m->writable[at] = piece->writable && piece->grant > m->read_only_up_to[at];
 	}
 	pthread_mutex_unlock(&m->lock);
@@ -614,28 +624,49 @@ FAKE void mapper_gone(void *arg)
 /* Three of mapper.h's table; the client in both of its sizes; a long-term pin; and who
  * only reads, and can't be told anything. */
 FAKE const struct mapper_ops client_ops = {
-	.smallest = ORDER_PTE, .read_only_first = true, .unmap = client_unmap, .gone = mapper_gone,
+	.smallest = ORDER_PTE,
+	.read_only_first = true,
+	.unmap = client_unmap,
+	.gone = mapper_gone,
 };
 FAKE const struct mapper_ops huge_client_ops = {
-	.smallest = ORDER_PMD, .read_only_first = true, .unmap = client_unmap, .gone = mapper_gone,
+	.smallest = ORDER_PMD,
+	.read_only_first = true,
+	.unmap = client_unmap,
+	.gone = mapper_gone,
 };
 /* A client that can be write-protected. */
 FAKE const struct mapper_ops careful_client_ops = {
-	.smallest = ORDER_PTE, .read_only_first = true, .unmap = client_unmap,
-	.write_protect = mapper_protect, .gone = mapper_gone,
+	.smallest = ORDER_PTE,
+	.read_only_first = true,
+	.unmap = client_unmap,
+	.write_protect = mapper_protect,
+	.gone = mapper_gone,
 };
 FAKE const struct mapper_ops guest_ops = {
-	.smallest = ORDER_PTE, .map = mapper_map, .gone = mapper_gone,
+	.smallest = ORDER_PTE,
+	.map = mapper_map,
+	.gone = mapper_gone,
 };
 FAKE const struct mapper_ops kernel_ops = {
-	.smallest = ORDER_PMD, .read_only_first = true, .map = mapper_map, .unmap = mapper_unmap,
-	.write_protect = mapper_protect, .flush = mapper_flush, .gone = mapper_gone,
+	.smallest = ORDER_PMD,
+	.read_only_first = true,
+	.map = mapper_map,
+	.unmap = mapper_unmap,
+	.write_protect = mapper_protect,
+	.flush = mapper_flush,
+	.gone = mapper_gone,
 };
 FAKE const struct mapper_ops long_term_ops = {
-	.smallest = ORDER_PTE, .read_only_first = true, .unmap = mapper_refuse, .gone = mapper_gone,
+	.smallest = ORDER_PTE,
+	.read_only_first = true,
+	.unmap = mapper_refuse,
+	.gone = mapper_gone,
 };
 FAKE const struct mapper_ops deaf_ops = {
-	.smallest = ORDER_PTE, .read_only_first = true, .gone = mapper_gone,
+	.smallest = ORDER_PTE,
+	.read_only_first = true,
+	.gone = mapper_gone,
 };
 
 FAKE void mapper_open(struct fake_mapper *m, struct fake *fake, struct map_file *map,

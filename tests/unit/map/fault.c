@@ -406,7 +406,8 @@ static void fill_with_pages(struct fixture *f, unsigned unit, unsigned pages)
 {
 	for (unsigned i = 0; i < pages; i++)
 		assert_int_equal(fake_allocate(f->file, unit * MAP_UNIT_SIZE + i * MAP_PAGE_SIZE,
-					       MAP_PAGE_SIZE), 0);
+					       MAP_PAGE_SIZE),
+				 0);
 }
 
 /* A unit that lies in blocks is gathered if it is worth it, by a request that says so. */
@@ -475,15 +476,26 @@ static void test_run_meets_a_promotion(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_read_only_first), TEST(test_writable_at_once),
-		TEST(test_no_zeroes_for_keepers), TEST(test_zeroes_then_data),
-		TEST(test_own_zeroes), TEST(test_unwritten_reads_zeroes),
-		TEST(test_downgrade), TEST(test_page_of_huge_data),
-		TEST(test_entry_before_iomap), TEST(test_death_in_a_fault),
+		TEST(test_read_only_first),
+		TEST(test_writable_at_once),
+		TEST(test_no_zeroes_for_keepers),
+		TEST(test_zeroes_then_data),
+		TEST(test_own_zeroes),
+		TEST(test_unwritten_reads_zeroes),
+		TEST(test_downgrade),
+		TEST(test_page_of_huge_data),
+		TEST(test_entry_before_iomap),
+		TEST(test_death_in_a_fault),
 		TEST(test_fallback_reasons),
-		TEST(test_every_counter_has_a_name), TEST(test_no_space),
-		TEST(test_poison), TEST(test_beyond_the_end), TEST(test_run), TEST(test_run_asks_once), TEST(test_eager_run),
-		TEST(test_gathering_run), TEST(test_run_meets_a_promotion),
+		TEST(test_every_counter_has_a_name),
+		TEST(test_no_space),
+		TEST(test_poison),
+		TEST(test_beyond_the_end),
+		TEST(test_run),
+		TEST(test_run_asks_once),
+		TEST(test_eager_run),
+		TEST(test_gathering_run),
+		TEST(test_run_meets_a_promotion),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,12 +24,12 @@ static inline uint64_t next_random(uint64_t *state)
 }
 
 /* Poll until condition holds; fails after ten seconds. */
-#define wait_until(condition)                                \
-	do {                                                 \
-		for (int i_ = 0; !(condition); i_++) {       \
-			assert_true(i_ < 10000);             \
-			usleep(1000);                        \
-		}                                            \
+#define wait_until(condition)                          \
+	do {                                           \
+		for (int i_ = 0; !(condition); i_++) { \
+			assert_true(i_ < 10000);       \
+			usleep(1000);                  \
+		}                                      \
 	} while (0)
 
 #endif

@@ -169,10 +169,14 @@ static void test_partial_mapping_is_an_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_promote), TEST(test_order),
-		TEST(test_keeper_prevents_it), TEST(test_silence_prevents_it),
-		TEST(test_no_unit_free), TEST(test_beyond_the_end),
-		TEST(test_last_unit_whole), TEST(test_tail_is_zeroed),
+		TEST(test_promote),
+		TEST(test_order),
+		TEST(test_keeper_prevents_it),
+		TEST(test_silence_prevents_it),
+		TEST(test_no_unit_free),
+		TEST(test_beyond_the_end),
+		TEST(test_last_unit_whole),
+		TEST(test_tail_is_zeroed),
 		TEST(test_partial_mapping_is_an_error),
 	};
 

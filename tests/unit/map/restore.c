@@ -176,7 +176,8 @@ static void test_two_have_it(void **state)
 static void test_other_sizes(void **state)
 {
 	struct fixture *f = *state;
-	struct fake_mapper *huge = open_mapper(f, &client_ops), *small = open_mapper(f, &client_ops);
+	struct fake_mapper *huge = open_mapper(f, &client_ops),
+			   *small = open_mapper(f, &client_ops);
 
 	allocate(f, 0, UNIT_PAGES);
 	allocate(f, UNIT_PAGES, UNIT_PAGES);
@@ -254,7 +255,8 @@ static void test_refused(void **state)
 	assert_int_equal(map_view_restore(view, 0, MAP_UNIT_SIZE, MAP_PAGE_SIZE, ORDER_PMD, true),
 			 -EINVAL);
 	assert_int_equal(map_view_restore(view, 0, MAP_UNIT_SIZE, 0, ORDER_PUD, true), -EINVAL);
-	assert_int_equal(map_view_restore(view, MAP_TO_END - 4095, MAP_PAGE_SIZE, 0, ORDER_PTE, true),
+	assert_int_equal(map_view_restore(view, MAP_TO_END - 4095, MAP_PAGE_SIZE, 0, ORDER_PTE,
+					  true),
 			 -EINVAL);
 	assert_false(map_view_pins(view, 0, MAP_TO_END));
 	/* too late */
@@ -268,10 +270,11 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST_SECOND(test_unit), TEST_SECOND(test_pages), TEST_SECOND(test_lost),
-		TEST_SECOND(test_half_lost), TEST_SECOND(test_two_have_it),
-		TEST_SECOND(test_other_sizes), TEST_SECOND(test_over_zeroes),
-		TEST_SECOND(test_behind_the_end), TEST_SECOND(test_refused),
+		TEST_SECOND(test_unit),        TEST_SECOND(test_pages),
+		TEST_SECOND(test_lost),        TEST_SECOND(test_half_lost),
+		TEST_SECOND(test_two_have_it), TEST_SECOND(test_other_sizes),
+		TEST_SECOND(test_over_zeroes), TEST_SECOND(test_behind_the_end),
+		TEST_SECOND(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

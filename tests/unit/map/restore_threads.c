@@ -156,8 +156,9 @@ static void check_end(void)
 				die("an entry says DATA over a hole");
 	}
 	for (uint64_t i = 0; i < FILE_PAGES; i++)
-		if (file->page[i] >= 0 && atomic_load(&fake->page[file->page[i]].word[0]) !=
-		    atomic_load(&fake->page[file->page[i]].durable[0]) &&
+		if (file->page[i] >= 0 &&
+		    atomic_load(&fake->page[file->page[i]].word[0]) !=
+			    atomic_load(&fake->page[file->page[i]].durable[0]) &&
 		    !(entry_next(&map->entries, i, i, &entry) && (entry.value & ENTRY_DIRTY)))
 			die("a clean tag over a dirty line");
 }
@@ -175,7 +176,8 @@ int main(void)
 	map_engine_set_first_grant(engine, 1 << 20);
 	for (unsigned i = 0; i < SURVIVORS + OTHERS; i++) {
 		thread[i].rng = i + 1;
-		if (pthread_create(&thread[i].thread, NULL, i < SURVIVORS ? live : change, &thread[i]))
+		if (pthread_create(&thread[i].thread, NULL, i < SURVIVORS ? live : change,
+				   &thread[i]))
 			die("no thread");
 	}
 	for (unsigned i = 0; i < SURVIVORS + OTHERS; i++) {

@@ -37,7 +37,7 @@ struct worker {
 	unsigned word;
 	uint64_t rng;
 	uint64_t value[FILE_PAGES];
-	unsigned cuts[FILE_PAGES];   /* as of the store; ~0: no store to be found again */
+	unsigned cuts[FILE_PAGES]; /* as of the store; ~0: no store to be found again */
 	uint64_t stores, loads, changes, deaths;
 };
 
@@ -296,8 +296,7 @@ static void check_mapper(struct worker *w)
 		int mapped = w->mapper.page[i], has = w->f->file->page[i];
 		struct entry entry;
 
-		if (mapped >= 0 && mapped == has &&
-		    !entry_next(&w->f->map->entries, i, i, &entry))
+		if (mapped >= 0 && mapped == has && !entry_next(&w->f->map->entries, i, i, &entry))
 			die("a mapping has no entry");
 		if (w->tainted)
 			continue;
@@ -354,8 +353,9 @@ static void start(struct map_engine *engine, pthread_t *threads)
 	/* the second file has none that keeps what it has, or stays silent: there entries become
 	 * clean, and units are promoted */
 	static const struct mapper_ops *const kinds[WORKERS] = {
-		&long_term_ops, &careful_client_ops, &kernel_ops, &careful_client_ops, &guest_ops,
-		&kernel_ops, &huge_client_ops, &client_ops, &client_ops, &careful_client_ops,
+		&long_term_ops, &careful_client_ops, &kernel_ops,      &careful_client_ops,
+		&guest_ops,     &kernel_ops,         &huge_client_ops, &client_ops,
+		&client_ops,    &careful_client_ops,
 	};
 
 	for (unsigned i = 0; i < FILES; i++) {

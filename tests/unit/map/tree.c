@@ -5,8 +5,14 @@
 
 static void test_sparse(void **state)
 {
-	const uint64_t indices[] = { 0, 63, 64, 4095, 4096, UINT64_C(1) << 20,
-				     (UINT64_C(1) << 55) + 7, (UINT64_C(1) << 60) - 1 };
+	const uint64_t indices[] = { 0,
+				     63,
+				     64,
+				     4095,
+				     4096,
+				     UINT64_C(1) << 20,
+				     (UINT64_C(1) << 55) + 7,
+				     (UINT64_C(1) << 60) - 1 };
 	const unsigned count = sizeof(indices) / sizeof(indices[0]);
 	struct tree tree = { NULL };
 	uint64_t at = 0;

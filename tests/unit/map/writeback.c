@@ -125,7 +125,9 @@ static void test_protects_what_is_under_way(void **state)
 {
 	struct fixture *f = *state;
 	struct fake_mapper *m = open_mapper(f, &careful_client_ops);
-	struct map_request request = { 3 * MAP_PAGE_SIZE, MAP_WRITE, ORDER_PTE, 0, UINT64_MAX, false };
+	struct map_request request = {
+		3 * MAP_PAGE_SIZE, MAP_WRITE, ORDER_PTE, 0, UINT64_MAX, false
+	};
 	struct map_piece piece;
 
 	assert_int_equal(map_fault(m->view, &request, &piece), 0);
@@ -189,9 +191,13 @@ static void test_waits_for_fault(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_order), TEST(test_stays_dirty), TEST(test_dead_writer),
-		TEST(test_range), TEST(test_reading_does_not_end_writing),
-		TEST(test_protects_what_is_under_way), TEST(test_waits_for_fault),
+		TEST(test_order),
+		TEST(test_stays_dirty),
+		TEST(test_dead_writer),
+		TEST(test_range),
+		TEST(test_reading_does_not_end_writing),
+		TEST(test_protects_what_is_under_way),
+		TEST(test_waits_for_fault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,7 +60,8 @@ static void test_coalesce(void **state)
 		unsigned j = (unsigned)(next_random(&rng) % (i + 1));
 
 		give_block(&pool, offset[j]);
-		assert_false(alloc_is_block(pool.vol, offset[j]) && alloc_is_taken(pool.vol, offset[j]));
+		assert_false(alloc_is_block(pool.vol, offset[j]) &&
+			     alloc_is_taken(pool.vol, offset[j]));
 		offset[j] = offset[i];
 	}
 	alloc_space(pool.vol, &after);
@@ -169,13 +170,15 @@ static void test_too_much_in_one_transaction(void **state)
 	pool_make(&pool, UNITS);
 	tx = begin(&pool);
 	for (unsigned i = 0; i < ROUNDS; i++)
-		assert_int_equal(alloc_blocks(tx, DXF_UNIT_BLOCKS, &offset[i * DXF_UNIT_BLOCKS]), 0);
+		assert_int_equal(alloc_blocks(tx, DXF_UNIT_BLOCKS, &offset[i * DXF_UNIT_BLOCKS]),
+				 0);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		struct tx *next = begin(&pool);
 
 		assert_int_equal(alloc_blocks(next, DXF_UNIT_BLOCKS, other), 0);
 		for (unsigned i = 0; i < COUNT; i++)
-			assert_true(offset[i] != other[0] && offset[i] != other[DXF_UNIT_BLOCKS - 1]);
+			assert_true(offset[i] != other[0] &&
+				    offset[i] != other[DXF_UNIT_BLOCKS - 1]);
 		commit(next);
 	}
 	assert_int_equal(tx_commit(tx), -EOVERFLOW);
@@ -213,8 +216,8 @@ static void test_bad_ranges(void **state)
 
 	pool_make(&pool, UNITS);
 	offset = take_block(&pool);
-	bad[0] = (struct pmem_range){offset + 3 * DXF_BLOCK_SIZE + 512, 5000}; /* two blocks */
-	bad[1] = (struct pmem_range){(UNITS - 3) * DXF_UNIT_SIZE + 12345, 1};
+	bad[0] = (struct pmem_range){ offset + 3 * DXF_BLOCK_SIZE + 512, 5000 }; /* two blocks */
+	bad[1] = (struct pmem_range){ (UNITS - 3) * DXF_UNIT_SIZE + 12345, 1 };
 	volume_close(pool.vol);
 	pool.pm->bad = bad;
 	pool.pm->bad_count = ARRAY_SIZE(bad);
@@ -247,7 +250,8 @@ static void test_hostile(void **state)
 	word = pmem_at(pool.pm, pool.super.unit_offset + (UNITS - 2) * 8);
 	for (uint64_t value = DXF_UNIT_SYSTEM; value < 7; value++) {
 		*word = value;
-		assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed), -EUCLEAN);
+		assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed),
+				 -EUCLEAN);
 	}
 	*word = UINT64_C(1) << 32;
 	assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed), -EUCLEAN);
@@ -259,11 +263,15 @@ static void test_hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_units_stay_whole), cmocka_unit_test(test_coalesce),
-		cmocka_unit_test(test_fullest_first),    cmocka_unit_test(test_no_space),
-		cmocka_unit_test(test_mend_on_demand),   cmocka_unit_test(test_too_much_in_one_transaction),
+		cmocka_unit_test(test_units_stay_whole),
+		cmocka_unit_test(test_coalesce),
+		cmocka_unit_test(test_fullest_first),
+		cmocka_unit_test(test_no_space),
+		cmocka_unit_test(test_mend_on_demand),
+		cmocka_unit_test(test_too_much_in_one_transaction),
 		cmocka_unit_test(test_free_is_late),
-		cmocka_unit_test(test_bad_ranges),       cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_bad_ranges),
+		cmocka_unit_test(test_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

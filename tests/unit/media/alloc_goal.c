@@ -49,7 +49,7 @@ static int setup(void **state)
 static void test_one_piece(void **state)
 {
 	struct pool *pool = *state;
-	struct file f = {0};
+	struct file f = { 0 };
 	uint64_t first;
 
 	grow(pool, &f);
@@ -67,7 +67,7 @@ static void test_one_piece(void **state)
 static void test_at_the_same_time(void **state)
 {
 	struct pool *pool = *state;
-	struct file file[3] = {0};
+	struct file file[3] = { 0 };
 
 	for (unsigned i = 0; i < 60; i++)
 		for (unsigned j = 0; j < ARRAY_SIZE(file); j++)
@@ -81,7 +81,7 @@ static void test_small_ones_beside(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t least = UINT64_MAX, most = 0;
-	struct file f = {0};
+	struct file f = { 0 };
 
 	grow(pool, &f);
 	for (unsigned i = 0; i < 60; i++) {
@@ -100,9 +100,13 @@ static void test_goal_is_taken(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t first = take(pool, 0, 1), held = first + DXF_UNIT_SIZE;
-	uint64_t wrong[] = {first, held, DXF_UNIT_SIZE, pool->super.data_offset,
-			    (UNITS - 1) * DXF_UNIT_SIZE, UNITS * DXF_UNIT_SIZE,
-			    UINT64_MAX - DXF_UNIT_SIZE + 1};
+	uint64_t wrong[] = { first,
+			     held,
+			     DXF_UNIT_SIZE,
+			     pool->super.data_offset,
+			     (UNITS - 1) * DXF_UNIT_SIZE,
+			     UNITS * DXF_UNIT_SIZE,
+			     UINT64_MAX - DXF_UNIT_SIZE + 1 };
 
 	assert_int_equal(alloc_hold(pool->vol, held, DXF_BLOCK_SIZE), 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
@@ -133,7 +137,7 @@ static void test_alone(void **state)
 	struct pool *pool = *state;
 	uint64_t top = take(pool, 0, 0), block;
 	struct tx *tx = begin(pool);
-	struct file f = {0};
+	struct file f = { 0 };
 
 	assert_int_equal(alloc_blocks(tx, 1, &block), 0);
 	commit(tx);
@@ -148,7 +152,7 @@ static void test_alone(void **state)
 /* The last units are found, whichever file was expected to want them. */
 static void test_all_of_them(void **state)
 {
-	static const uint64_t rooms[] = {1, 8, 0, 512};
+	static const uint64_t rooms[] = { 1, 8, 0, 512 };
 	struct pool *pool = *state;
 	uint64_t units = free_space(pool) / DXF_UNIT_BLOCKS, offset;
 	struct tx *tx;

@@ -188,7 +188,8 @@ static void test_walk(void **state)
 
 		memset(seen, 0, sizeof(seen));
 		while (from) {
-			int n = dir_list(d->pool.vol, d->media, from, entries, walk % 2 ? MAX : 3, &from);
+			int n = dir_list(d->pool.vol, d->media, from, entries, walk % 2 ? MAX : 3,
+					 &from);
 
 			assert_true(n >= 0);
 			for (int i = 0; i < n; i++) {
@@ -244,7 +245,9 @@ static void test_collisions(void **state)
 		err = bucket_find(d->pool.vol, NULL, bucket, hash, "zz", 2, &place, &entry, &keys);
 		assert_int_equal(err, -ENOENT);
 		assert_int_equal(keys, (2u << i) - 1);
-		assert_int_equal(bucket_find(d->pool.vol, NULL, bucket, hash, "a", 1, &place, &entry, &keys), 0);
+		assert_int_equal(bucket_find(d->pool.vol, NULL, bucket, hash, "a", 1, &place,
+					     &entry, &keys),
+				 0);
 		assert_int_equal(entry.key, hash);
 	}
 }
@@ -342,7 +345,8 @@ static void test_join_into_gaps(void **state)
 		commit(tx);
 	}
 	for (unsigned gap = 1; gap < 4; gap++) {
-		for (unsigned slot = gap; slot < COUNT && d->media->size > DXF_BLOCK_SIZE; slot += 5) {
+		for (unsigned slot = gap; slot < COUNT && d->media->size > DXF_BLOCK_SIZE;
+		     slot += 5) {
 			char name[16] = "";
 
 			assert_true(bucket->first >> slot & 1);
@@ -414,12 +418,17 @@ static void test_hostile(void **state)
 	at = bits_first(good.first);
 	assert_int_equal(list(d), 0);
 
-#define BREAK(change) do { change; check_refused(d); *bucket = good; } while (0)
+#define BREAK(change)             \
+	do {                      \
+		change;           \
+		check_refused(d); \
+		*bucket = good;   \
+	} while (0)
 	BREAK(bucket->magic++);
 	BREAK(bucket->used |= UINT64_C(1) << 63);
 	BREAK(bucket->used = 0);
 	BREAK(bucket->first |= UINT64_C(1) << 61);
-	BREAK(bucket->next = run.offset);          /* a circle */
+	BREAK(bucket->next = run.offset); /* a circle */
 	BREAK(bucket->next = run.offset + 1);
 	BREAK(bucket->next = UINT64_MAX);
 	BREAK(bucket->next = d->pool.super.data_offset);

@@ -157,8 +157,9 @@ static void test_not_mended(void **state)
 	assert_int_equal(after.free_blocks, 2 * DXF_UNIT_BLOCKS - 1);
 	assert_false(is_given_out(pool, held, DXF_BLOCK_SIZE));
 	alloc_unhold(pool->vol, held, DXF_BLOCK_SIZE);
-	assert_int_equal(free_space(pool), UNITS * DXF_UNIT_BLOCKS -
-			 (pool->super.data_offset / DXF_UNIT_SIZE + 2) * DXF_UNIT_BLOCKS);
+	assert_int_equal(free_space(pool),
+			 UNITS * DXF_UNIT_BLOCKS -
+				 (pool->super.data_offset / DXF_UNIT_SIZE + 2) * DXF_UNIT_BLOCKS);
 	assert_true(is_given_out(pool, held, DXF_BLOCK_SIZE));
 }
 
@@ -228,11 +229,19 @@ static void test_refused(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t from = pool->super.data_offset, end = (UNITS - 1) * DXF_UNIT_SIZE;
-	const struct { uint64_t offset, length; } bad[] = {
-		{from - DXF_BLOCK_SIZE, DXF_BLOCK_SIZE}, {0, DXF_BLOCK_SIZE},
-		{end, DXF_BLOCK_SIZE}, {end - DXF_BLOCK_SIZE, 2 * DXF_BLOCK_SIZE},
-		{from, end - from + DXF_BLOCK_SIZE}, {from + 1, DXF_BLOCK_SIZE}, {from, 4095},
-		{from, 0}, {UINT64_MAX - 4095, DXF_BLOCK_SIZE}, {from, UINT64_MAX - 4095},
+	const struct {
+		uint64_t offset, length;
+	} bad[] = {
+		{ from - DXF_BLOCK_SIZE, DXF_BLOCK_SIZE },
+		{ 0, DXF_BLOCK_SIZE },
+		{ end, DXF_BLOCK_SIZE },
+		{ end - DXF_BLOCK_SIZE, 2 * DXF_BLOCK_SIZE },
+		{ from, end - from + DXF_BLOCK_SIZE },
+		{ from + 1, DXF_BLOCK_SIZE },
+		{ from, 4095 },
+		{ from, 0 },
+		{ UINT64_MAX - 4095, DXF_BLOCK_SIZE },
+		{ from, UINT64_MAX - 4095 },
 	};
 	uint64_t left = free_space(pool);
 
@@ -270,7 +279,8 @@ static void count_range(struct random *r, const struct range *range, int delta)
 
 static void step_hold(struct random *r, struct range *range)
 {
-	uint64_t first = r->pool->super.data_offset / DXF_BLOCK_SIZE, n = BLOCKS - DXF_UNIT_BLOCKS - first;
+	uint64_t first = r->pool->super.data_offset / DXF_BLOCK_SIZE,
+		 n = BLOCKS - DXF_UNIT_BLOCKS - first;
 	struct volume *vol = r->pool->vol;
 
 	if (range->count) {
@@ -282,7 +292,8 @@ static void step_hold(struct random *r, struct range *range)
 	range->block = first + next_random(&r->rng) % n;
 	range->count = 1 + next_random(&r->rng) % (2 * DXF_UNIT_BLOCKS);
 	if (next_random(&r->rng) % 2)
-		*range = (struct range){round_down(range->block, DXF_UNIT_BLOCKS), DXF_UNIT_BLOCKS};
+		*range = (struct range){ round_down(range->block, DXF_UNIT_BLOCKS),
+					 DXF_UNIT_BLOCKS };
 	range->count = MIN(range->count, first + n - range->block);
 	hold(r->pool, range->block * DXF_BLOCK_SIZE, range->count * DXF_BLOCK_SIZE);
 	count_range(r, range, 1);
@@ -304,9 +315,11 @@ static void step_use(struct random *r, struct range *range)
 			free_block(tx, offset);
 		range->count = 0;
 	} else {
-		err = unit ? alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset) : alloc_blocks(tx, 1, &offset);
+		err = unit ? alloc_unit(tx, DXF_UNIT_DATA, 0, 0, &offset)
+			   : alloc_blocks(tx, 1, &offset);
 		if (!err)
-			*range = (struct range){offset / DXF_BLOCK_SIZE, unit ? DXF_UNIT_BLOCKS : 1};
+			*range = (struct range){ offset / DXF_BLOCK_SIZE,
+						 unit ? DXF_UNIT_BLOCKS : 1 };
 		for (uint64_t i = 0; i < range->count; i++)
 			assert_int_equal(r->holds[range->block + i], 0);
 	}
@@ -355,9 +368,15 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_block), TEST(test_unit), TEST(test_never_freed), TEST(test_not_mended),
-		TEST(test_free_already), TEST(test_abort), TEST(test_gone_with_the_mount),
-		TEST(test_refused), TEST(test_random),
+		TEST(test_block),
+		TEST(test_unit),
+		TEST(test_never_freed),
+		TEST(test_not_mended),
+		TEST(test_free_already),
+		TEST(test_abort),
+		TEST(test_gone_with_the_mount),
+		TEST(test_refused),
+		TEST(test_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

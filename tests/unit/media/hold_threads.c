@@ -37,8 +37,8 @@ static bool take(bool unit, uint64_t room, struct held *h)
 {
 	uint64_t goal = h->offset / DXF_UNIT_SIZE * DXF_UNIT_SIZE + DXF_UNIT_SIZE;
 	struct tx *tx = begin(&pool);
-	int err = unit ? alloc_unit(tx, DXF_UNIT_DATA, goal, room, &h->offset) :
-			 alloc_blocks(tx, 1, &h->offset);
+	int err = unit ? alloc_unit(tx, DXF_UNIT_DATA, goal, room, &h->offset)
+		       : alloc_blocks(tx, 1, &h->offset);
 
 	h->length = err ? 0 : unit ? DXF_UNIT_SIZE : DXF_BLOCK_SIZE;
 	for (uint64_t i = 0; i < h->length / DXF_BLOCK_SIZE; i++)
@@ -50,7 +50,7 @@ static bool take(bool unit, uint64_t room, struct held *h)
 
 static void *work(void *arg)
 {
-	struct held held[HELD] = {0};
+	struct held held[HELD] = { 0 };
 	uint64_t rng = (uintptr_t)arg;
 
 	for (unsigned lap = 0; lap < LAPS; lap++) {
@@ -93,7 +93,7 @@ int main(void)
 		pthread_join(thread[i], NULL);
 	alloc_space(pool.vol, &after);
 	if (after.held_blocks || after.free_units * DXF_UNIT_BLOCKS + after.free_blocks !=
-	    before.free_units * DXF_UNIT_BLOCKS)
+					 before.free_units * DXF_UNIT_BLOCKS)
 		return 1;
 	pool_free(&pool);
 	return 0;

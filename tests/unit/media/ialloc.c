@@ -122,7 +122,7 @@ static int see(uint32_t ino, void *arg)
 static void test_orphans(void **state)
 {
 	struct pool pool;
-	struct seen seen = {0};
+	struct seen seen = { 0 };
 	uint32_t a, b;
 	struct tx *tx;
 
@@ -169,8 +169,9 @@ static void test_no_such(void **state)
 static void test_hostile(void **state)
 {
 	struct pool pool;
-	uint64_t *map, offset, bad[] = {DXF_UNIT_SIZE / 2, 0, 8, UNITS * DXF_UNIT_SIZE, UINT64_MAX << 21,
-					(UNITS - 2) * DXF_UNIT_SIZE};
+	uint64_t *map, offset,
+		bad[] = { DXF_UNIT_SIZE / 2,          0, 8, UNITS * DXF_UNIT_SIZE, UINT64_MAX << 21,
+			  (UNITS - 2) * DXF_UNIT_SIZE };
 	unsigned replayed;
 
 	pool_make(&pool, UNITS);
@@ -179,7 +180,8 @@ static void test_hostile(void **state)
 	offset = map[0];
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
 		map[0] = bad[i];
-		assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed), -EUCLEAN);
+		assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed),
+				 -EUCLEAN);
 	}
 	map[0] = map[1] = offset; /* the same chunk twice */
 	assert_int_equal(volume_open(pool.pm, &pool.super, NULL, &pool.vol, &replayed), -EUCLEAN);
@@ -191,9 +193,9 @@ static void test_hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_chunks),  cmocka_unit_test(test_in_turn),
+		cmocka_unit_test(test_chunks),   cmocka_unit_test(test_in_turn),
 		cmocka_unit_test(test_no_space), cmocka_unit_test(test_orphans),
-		cmocka_unit_test(test_no_such), cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_no_such),  cmocka_unit_test(test_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

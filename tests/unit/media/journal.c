@@ -101,7 +101,8 @@ static void test_overflow(void **state)
 
 	assert_int_equal(alloc_blocks(tx, 40, offsets), 0);
 	for (unsigned i = 0; i < 40; i++) /* more than a record holds */
-		memset(tx_edit(tx, pmem_at(pool->pm, offsets[i]), DXF_BLOCK_SIZE), 0x5a, DXF_BLOCK_SIZE);
+		memset(tx_edit(tx, pmem_at(pool->pm, offsets[i]), DXF_BLOCK_SIZE), 0x5a,
+		       DXF_BLOCK_SIZE);
 	assert_int_equal(tx_commit(tx), -EOVERFLOW);
 	assert_int_equal(free_space(pool), before);
 	for (unsigned i = 0; i < 40; i++)
@@ -154,7 +155,7 @@ static uint32_t crc_of(const struct journal_record *record)
 static void make_record(struct journal_record *record, uint64_t sequence, uint64_t offset,
 			uint32_t type, uint32_t length, uint64_t value)
 {
-	struct dxf_journal_op op = {.offset = offset, .length = length, .type = type};
+	struct dxf_journal_op op = { .offset = offset, .length = length, .type = type };
 
 	memset(record, 0, sizeof(*record));
 	record->header.sequence = sequence;
@@ -180,7 +181,8 @@ static int replay(struct pool *pool, const struct journal_record *record, bool r
 	volume_close(pool->vol);
 	pool->vol = NULL;
 	put_record(pool, 2, record);
-	err = volume_open(pool->pm, &pool->super, &(struct volume_options){.read_only = read_only}, &pool->vol,
+	err = volume_open(pool->pm, &pool->super,
+			  &(struct volume_options){ .read_only = read_only }, &pool->vol,
 			  ret_replayed);
 	if (err) {
 		memset(pmem_at(pool->pm, pool->super.journal_offset + 2 * DXF_JOURNAL_SIZE), 0, 64);
@@ -241,18 +243,18 @@ static void test_hostile(void **state)
 		uint64_t offset;
 		uint32_t type, length;
 	} bad[] = {
-		{0, DXF_JOURNAL_WRITE, 8},                        /* the superblock */
-		{unit - 8, DXF_JOURNAL_WRITE, 8},                 /* a journal */
-		{UNITS * DXF_UNIT_SIZE - 8, DXF_JOURNAL_WRITE, 8}, /* the spare one's unit */
-		{UNITS * DXF_UNIT_SIZE, DXF_JOURNAL_SET, 8},
-		{UINT64_MAX - 7, DXF_JOURNAL_WRITE, 8},
-		{at + 4, DXF_JOURNAL_WRITE, 8},
-		{at, DXF_JOURNAL_WRITE, 4},
-		{at, DXF_JOURNAL_WRITE, 16},
-		{at, DXF_JOURNAL_WRITE, 0xfffffff8},
-		{at, DXF_JOURNAL_SET, 0},
-		{at, 0, 8},
-		{at, 4, 8},
+		{ 0, DXF_JOURNAL_WRITE, 8 },                         /* the superblock */
+		{ unit - 8, DXF_JOURNAL_WRITE, 8 },                  /* a journal */
+		{ UNITS * DXF_UNIT_SIZE - 8, DXF_JOURNAL_WRITE, 8 }, /* the spare one's unit */
+		{ UNITS * DXF_UNIT_SIZE, DXF_JOURNAL_SET, 8 },
+		{ UINT64_MAX - 7, DXF_JOURNAL_WRITE, 8 },
+		{ at + 4, DXF_JOURNAL_WRITE, 8 },
+		{ at, DXF_JOURNAL_WRITE, 4 },
+		{ at, DXF_JOURNAL_WRITE, 16 },
+		{ at, DXF_JOURNAL_WRITE, 0xfffffff8 },
+		{ at, DXF_JOURNAL_SET, 0 },
+		{ at, 0, 8 },
+		{ at, 4, 8 },
 	};
 	unsigned replayed;
 

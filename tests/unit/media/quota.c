@@ -37,7 +37,8 @@ static void expect(struct pool *pool, uint32_t project, uint64_t blocks, uint64_
 static void test_charge(void **state)
 {
 	struct pool *pool = *state;
-	struct dxf_inode *a = make_inode(pool, S_IFREG | 0644), *b = make_inode(pool, S_IFREG | 0644);
+	struct dxf_inode *a = make_inode(pool, S_IFREG | 0644),
+			 *b = make_inode(pool, S_IFREG | 0644);
 	struct dxf_quota quota;
 
 	assert_int_equal(quota_read(pool->vol, 5, &quota), -ENOENT);
@@ -60,7 +61,8 @@ static void test_charge(void **state)
 static void test_limits(void **state)
 {
 	struct pool *pool = *state;
-	struct dxf_inode *a = make_inode(pool, S_IFREG | 0644), *b = make_inode(pool, S_IFREG | 0644);
+	struct dxf_inode *a = make_inode(pool, S_IFREG | 0644),
+			 *b = make_inode(pool, S_IFREG | 0644);
 
 	assert_int_equal(quota_set_limits(pool->vol, 0, 1, 1), -EINVAL);
 	assert_int_equal(quota_set_limits(pool->vol, 5, 10, 1), 0);

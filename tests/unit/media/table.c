@@ -40,7 +40,8 @@ static uint64_t map_block(struct pool *pool, struct dxf_inode *media, uint64_t b
 	return offset;
 }
 
-static uint64_t map_unit(struct pool *pool, struct dxf_inode *media, uint64_t block, unsigned written)
+static uint64_t map_unit(struct pool *pool, struct dxf_inode *media, uint64_t block,
+			 unsigned written)
 {
 	struct tx *tx = begin(pool);
 	struct dxf_inode *di = tx_edit_inode(tx, media);
@@ -55,7 +56,8 @@ static uint64_t map_unit(struct pool *pool, struct dxf_inode *media, uint64_t bl
 }
 
 /* In as many transactions of the given budget as it takes. */
-static unsigned prune(struct pool *pool, struct dxf_inode *media, uint64_t from, uint64_t to, unsigned budget)
+static unsigned prune(struct pool *pool, struct dxf_inode *media, uint64_t from, uint64_t to,
+		      unsigned budget)
 {
 	unsigned rounds = 0;
 	bool done = false;
@@ -63,14 +65,16 @@ static unsigned prune(struct pool *pool, struct dxf_inode *media, uint64_t from,
 	for (; !done; rounds++) {
 		struct tx *tx = begin(pool);
 
-		assert_int_equal(table_prune(tx, tx_edit_inode(tx, media), from, to, budget, &done), 0);
+		assert_int_equal(table_prune(tx, tx_edit_inode(tx, media), from, to, budget, &done),
+				 0);
 		commit(tx);
 		assert_true(rounds < 10000);
 	}
 	return rounds;
 }
 
-static struct run find(struct pool *pool, const struct dxf_inode *media, uint64_t block, uint64_t max)
+static struct run find(struct pool *pool, const struct dxf_inode *media, uint64_t block,
+		       uint64_t max)
 {
 	struct run run;
 
@@ -84,9 +88,18 @@ static void test_levels(void **state)
 {
 	struct pool *pool = *state;
 	struct dxf_inode *media = make_file(pool);
-	uint64_t block[] = {0, 15, 16, 511, 512, 262143, 262144, UINT64_C(1) << 27, UINT64_C(1) << 36,
-			    UINT64_C(1) << 45, LAST_BLOCK};
-	static const int level[] = {-1, -1, 0, 0, 1, 1, 2, 3, 4, 5, 5};
+	uint64_t block[] = { 0,
+			     15,
+			     16,
+			     511,
+			     512,
+			     262143,
+			     262144,
+			     UINT64_C(1) << 27,
+			     UINT64_C(1) << 36,
+			     UINT64_C(1) << 45,
+			     LAST_BLOCK };
+	static const int level[] = { -1, -1, 0, 0, 1, 1, 2, 3, 4, 5, 5 };
 	uint64_t offset[ARRAY_SIZE(block)], before = free_space(pool);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(block); i++) {
@@ -120,7 +133,8 @@ static void test_too_far(void **state)
 	struct tx *tx = begin(pool);
 	uint64_t *word;
 
-	assert_int_equal(table_word(tx, tx_edit_inode(tx, media), 0, UINT64_C(1) << 54, &word), -EFBIG);
+	assert_int_equal(table_word(tx, tx_edit_inode(tx, media), 0, UINT64_C(1) << 54, &word),
+			 -EFBIG);
 	tx_abort(tx);
 	assert_int_equal(find(pool, media, UINT64_MAX / 2, 5).count, 5);
 }
@@ -211,22 +225,33 @@ static void check_refused(struct pool *pool, struct dxf_inode *media, uint64_t b
 	assert_true(err == -EUCLEAN || !table_entry_is_right(pool->vol, tx, *word, 0));
 	tx_abort(tx);
 	tx = begin(pool);
-	assert_int_equal(table_prune(tx, tx_edit_inode(tx, media), 0, UINT64_MAX, 1024, &done), -EUCLEAN);
+	assert_int_equal(table_prune(tx, tx_edit_inode(tx, media), 0, UINT64_MAX, 1024, &done),
+			 -EUCLEAN);
 	tx_abort(tx);
 }
 
-static void check_bad_words(struct pool *pool, struct dxf_inode *media, uint64_t *word, uint64_t block,
-			    int level)
+static void check_bad_words(struct pool *pool, struct dxf_inode *media, uint64_t *word,
+			    uint64_t block, int level)
 {
 	uint64_t old = *word, offset = old & DXF_ENTRY_OFFSET, chunk = pool->super.data_offset;
 	uint64_t bad[] = {
-		1, DXF_ENTRY_TABLE, DXF_ENTRY_UNIT, DXF_BLOCK_SIZE, /* the system's */
+		1,
+		DXF_ENTRY_TABLE,
+		DXF_ENTRY_UNIT,
+		DXF_BLOCK_SIZE, /* the system's */
 		offset | DXF_ENTRY_TABLE | DXF_ENTRY_UNIT,
-		offset | 2, offset | DXF_ENTRY_UNIT | 1, offset | DXF_ENTRY_UNIT | 513,
+		offset | 2,
+		offset | DXF_ENTRY_UNIT | 1,
+		offset | DXF_ENTRY_UNIT | 513,
 		level ? offset | DXF_ENTRY_TABLE | 1 : offset | DXF_ENTRY_TABLE,
-		chunk | 1, chunk | DXF_ENTRY_TABLE, chunk | DXF_ENTRY_UNIT | 1,
-		UINT64_MAX, UINT64_MAX << 12, (UNITS * DXF_UNIT_SIZE) | DXF_ENTRY_UNIT,
-		((UNITS - 1) * DXF_UNIT_SIZE) | 1, UINT64_C(1) << 50 | 1,
+		chunk | 1,
+		chunk | DXF_ENTRY_TABLE,
+		chunk | DXF_ENTRY_UNIT | 1,
+		UINT64_MAX,
+		UINT64_MAX << 12,
+		(UNITS * DXF_UNIT_SIZE) | DXF_ENTRY_UNIT,
+		((UNITS - 1) * DXF_UNIT_SIZE) | 1,
+		UINT64_C(1) << 50 | 1,
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {

@@ -98,7 +98,8 @@ static void test_limits(void **state)
 	assert_int_equal(set(s, name, big, XATTR_SIZE_MAX, 0), 0);
 	assert_int_equal(get(s, name, got, sizeof(got)), XATTR_SIZE_MAX);
 	assert_memory_equal(got, big, XATTR_SIZE_MAX);
-	assert_int_equal(set(s, "user.second", big, XATTR_SIZE_MAX, 0), -ENOSPC); /* 128 KiB in all */
+	assert_int_equal(set(s, "user.second", big, XATTR_SIZE_MAX, 0),
+			 -ENOSPC); /* 128 KiB in all */
 	assert_int_equal(set(s, "user.second", big, 60000, 0), 0);
 	assert_int_equal(set(s, name, NULL, 0, 0), 0);
 	assert_int_equal(get(s, "user.second", got, sizeof(got)), 60000);
@@ -131,7 +132,7 @@ static void test_random(void **state)
 {
 	struct subject *s = *state;
 	size_t size[NAMES];
-	bool there[NAMES] = {false};
+	bool there[NAMES] = { false };
 	uint64_t rng = 11;
 	char name[16];
 
@@ -200,7 +201,12 @@ static void test_hostile(void **state)
 
 	assert_int_equal(set(s, "user.a", "value", 5, 0), 0);
 	good = *m;
-#define BREAK(change) do { change; check_refused(s); *m = good; } while (0)
+#define BREAK(change)             \
+	do {                      \
+		change;           \
+		check_refused(s); \
+		*m = good;        \
+	} while (0)
 	BREAK(header->crc++);
 	BREAK(m->xattr[12] ^= 1);
 	for (uint32_t bytes = 1; bytes < 8; bytes++)

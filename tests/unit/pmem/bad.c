@@ -66,7 +66,7 @@ static struct pmem *make(void)
 
 static void add(uint64_t offset, uint64_t length)
 {
-	device.bad[device.count++] = (struct pmem2_badblock){.offset = offset, .length = length};
+	device.bad[device.count++] = (struct pmem2_badblock){ .offset = offset, .length = length };
 }
 
 static int reset(void **state)

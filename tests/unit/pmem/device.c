@@ -208,12 +208,9 @@ static void test_readers_share(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_maps_whole_units),
-		cmocka_unit_test(test_path_is_absolute),
-		cmocka_unit_test(test_peek),
-		cmocka_unit_test(test_read_only_mapping),
-		cmocka_unit_test(test_writer_excludes),
+		cmocka_unit_test(test_refused),           cmocka_unit_test(test_maps_whole_units),
+		cmocka_unit_test(test_path_is_absolute),  cmocka_unit_test(test_peek),
+		cmocka_unit_test(test_read_only_mapping), cmocka_unit_test(test_writer_excludes),
 		cmocka_unit_test(test_readers_share),
 	};
 

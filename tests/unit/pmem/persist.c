@@ -138,14 +138,10 @@ static void test_sparse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_geometry),
-		cmocka_unit_test(test_refused_sizes),
-		cmocka_unit_test(test_store),
-		cmocka_unit_test(test_copy_nt),
-		cmocka_unit_test(test_zero_nt),
-		cmocka_unit_test(test_large_copy),
-		cmocka_unit_test(test_words),
-		cmocka_unit_test(test_sparse),
+		cmocka_unit_test(test_geometry), cmocka_unit_test(test_refused_sizes),
+		cmocka_unit_test(test_store),    cmocka_unit_test(test_copy_nt),
+		cmocka_unit_test(test_zero_nt),  cmocka_unit_test(test_large_copy),
+		cmocka_unit_test(test_words),    cmocka_unit_test(test_sparse),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -84,7 +84,8 @@ static void follows_while_one_is_direct(void **state)
 	struct open_way writer = enter(scene, INO, OPEN_FOLLOWS);
 	struct open_way other = enter(scene, OTHER, OPEN_READS | OPEN_FOLLOWS);
 
-	assert_true(!cached.direct && direct.direct && reader.direct && writer.direct && !other.direct);
+	assert_true(!cached.direct && direct.direct && reader.direct && writer.direct &&
+		    !other.direct);
 	assert_int_equal(vfs_cached_readers(scene->v, INO), 1);
 	replace_process(scene);
 	assert_int_equal(vfs_cached_readers(scene->v, INO), 1);
@@ -106,9 +107,11 @@ static void follows_while_one_is_direct(void **state)
 static void trust_begins_with_a_release(void **state)
 {
 	struct scene *scene = *state;
-	struct open_way first = enter(scene, INO, OPEN_READS), second = enter(scene, INO, OPEN_READS);
+	struct open_way first = enter(scene, INO, OPEN_READS),
+			second = enter(scene, INO, OPEN_READS);
 
-	assert_true(!first.keep_cache && !second.keep_cache); /* the first was not heard yet, perhaps */
+	assert_true(!first.keep_cache &&
+		    !second.keep_cache); /* the first was not heard yet, perhaps */
 	open_leave(scene->v, first.handle);
 	first = enter(scene, INO, OPEN_READS);
 	assert_true(first.keep_cache);
@@ -221,8 +224,8 @@ static void *open_and_close(void *arg)
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		struct open_way way;
 
-		open_enter(scene->v, NULL, INO + i % 3, OPEN_READS | (i % 5 ? OPEN_FOLLOWS : OPEN_DIRECT),
-			   &way);
+		open_enter(scene->v, NULL, INO + i % 3,
+			   OPEN_READS | (i % 5 ? OPEN_FOLLOWS : OPEN_DIRECT), &way);
 		vfs_wrote_past_cache(scene->v, INO);
 		open_leave(scene->v, way.handle);
 	}
