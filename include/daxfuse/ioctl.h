@@ -151,7 +151,8 @@ struct dxf_ioc_realign {
  *      them as long as the child lives; so the child of a fork opens its files anew, too, and has
  *      none of the mappings (MADV_DONTFORK).
  *   2. DXF_IOC_DIRECT says where the daemon's socket is. There it gets a session and the device's
- *      descriptor (direct.h), once for each mount, and a thread answers what the daemon asks.
+ *      descriptor (direct.h), once for each mount, and a thread answers what the daemon asks. It
+ *      is used only if that daemon says that it serves the file's mount (DIRECT_MOUNT).
  *   3. DXF_IOC_MAP gives pieces. Each is mapped with MAP_SHARED from the device's descriptor at
  *      .device_offset, or as zeroes (DXF_PIECE_ZERO), read-only unless DXF_PIECE_WRITABLE. A huge
  *      one needs an address that is as far from a multiple of 2 MiB as its file offset.
