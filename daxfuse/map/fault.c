@@ -10,6 +10,9 @@
  *   4. pin, then hand the piece to the mapper
  *   5. unlock the entry, with its new kind and tags
  *
+ * A mapper that takes the pieces from our return value is not asked in 3, as it maps the piece over
+ * its zeroes. If there is no piece in the end, it is asked then (fault_discard()).
+ *
  * Two faults on one page meet at 1. Between 1 and 5 nobody changes the extents beneath: truncation
  * and punch have the file for themselves, promotion needs the entry.
  */
@@ -46,6 +49,15 @@ static void drop_zeroes(struct fault *f)
 	views_drop(f->file, from, last);
 }
 
+void fault_discard(struct fault *f)
+{
+	uint64_t from = f->piece.drop_offset / MAP_PAGE_SIZE;
+
+	if (f->piece.drop_length)
+		view_ask_late(f->view, from, from + f->piece.drop_length / MAP_PAGE_SIZE - 1);
+	f->piece.drop_length = 0;
+}
+
 /* Lock the entry of the wanted order, or one of DATA that is larger. */
 static int grab(struct fault *f)
 {
@@ -60,8 +72,10 @@ static int grab(struct fault *f)
 		count(f->file, MAP_COUNT_DOWNGRADE);
 	}
 	err = entry_downgrade(&f->entry, f->index);
-	if (err)
+	if (err) {
+		fault_discard(f);
 		entry_unlock(&f->entry);
+	}
 	return err;
 }
 
@@ -273,6 +287,8 @@ static int fault_once(struct fault *f)
 	if (err)
 		return err;
 	err = settle(f);
+	if (err)
+		fault_discard(f);
 	entry_unlock(&f->entry);
 	return err;
 }

@@ -40,5 +40,7 @@ errint_t fault_enter(struct fault *f);
 void fault_leave(struct fault *f);
 /* A fault at an offset, of that order; what it gives is f->piece. As map_fault(). */
 int fault_at(struct fault *f, uint64_t offset, unsigned order);
+/* f->piece is not handed over: what it was to be mapped over must go all the same. */
+void fault_discard(struct fault *f);
 
 #endif

@@ -122,6 +122,8 @@ enum held { HELD_NOT, HELD_UNANSWERED, HELD_KEPT };
  * answer. Entries of the range are locked, or the file is, exclusively. */
 enum held views_ask(struct map_file *file, uint64_t from, uint64_t last,
 		    const struct map_view *except);
+/* Have a view let go of a range that it has no pins for any more, and do not wait for it. */
+void view_ask_late(struct map_view *view, uint64_t from, uint64_t last);
 enum held views_held(struct map_file *file, uint64_t from, uint64_t last);
 /* Forget the pins in a range: zeroes need none. */
 void views_drop(struct map_file *file, uint64_t from, uint64_t last);

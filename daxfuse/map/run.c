@@ -91,6 +91,8 @@ static int fault_some(struct run *run)
 		if (err)
 			break;
 		run->full = !add_piece(run, &f->piece);
+		if (run->full)
+			fault_discard(f);
 		run->at = f->piece.file_offset + f->piece.length;
 		run->faults++;
 	}

@@ -225,6 +225,19 @@ static bool ask(struct map_view *view, uint64_t from, uint64_t last)
 	return false;
 }
 
+void view_ask_late(struct map_view *view, uint64_t from, uint64_t last)
+{
+	uint64_t grant;
+
+	if (!view->ops->unmap)
+		return;
+	view_lock(view);
+	grant = view->grants;
+	view_unlock(view);
+	count(view->file, MAP_COUNT_ASKED);
+	view->ops->unmap(view->mapper, from * MAP_PAGE_SIZE, range_length(from, last), grant);
+}
+
 static bool is_let_go(struct map_view *view, uint64_t from, uint64_t last)
 {
 	return view->silent || !pins_any(&view->pins, from, last, UINT64_MAX);

@@ -287,6 +287,8 @@ static void test_every_counter_has_a_name(void **state)
 	assert_null(map_counter_name(MAP_COUNTERS));
 }
 
+static const struct map_request read_all = { 0, MAP_READ, ORDER_PMD, 0, UINT64_MAX, false };
+
 /* No unit left: the unit is refused, a page of it can be had. */
 static void test_no_space(void **state)
 {
@@ -301,6 +303,43 @@ static void test_no_space(void **state)
 	f->fake->no_units = true;
 	assert_int_equal(mapper_fault(m, 0, MAP_WRITE, ORDER_PMD), MAP_FALLBACK_SHORT);
 	assert_int_equal(mapper_fault(m, 0, MAP_WRITE, ORDER_PTE), 0);
+}
+
+/* A page of a unit of zeroes is to be written, and can't be had: the unit is zeroes no more, and its
+ * mapper must not go on with them, as nobody would tell it when they become data. */
+static void test_zeroes_go_with_an_error(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+
+	assert_int_equal(mapper_fault(m, 0, MAP_READ, ORDER_PMD), 0);
+	assert_int_equal(m->page[5], ZEROES);
+	f->fake->full = true;
+	assert_int_equal(mapper_fault(m, 3, MAP_WRITE, ORDER_PTE), -ENOSPC);
+	assert_int_equal(m->page[5], NOT_MAPPED);
+	assert_int_equal(m->page[3], NOT_MAPPED);
+}
+
+/* The same of a piece that is made, and has no room in the answer. */
+static void test_zeroes_go_without_a_piece(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_mapper(f, &client_ops);
+	const struct map_request request = { 0, MAP_WRITE, ORDER_PMD, 0, UINT64_MAX, false };
+	struct map_piece piece;
+	unsigned count;
+
+	assert_int_equal(mapper_fault_run(m, &read_all, MAP_TO_END), 1);
+	assert_int_equal(m->page[UNIT_PAGES], ZEROES);
+	assert_int_equal(map_fault_run(m->view, &request, MAP_TO_END, &piece, 1, &count), 0);
+	assert_int_equal(count, 1);
+	mapper_map(m, &piece);
+	assert_int_equal(m->page[0], f->file->page[0]);
+	assert_true(f->file->page[UNIT_PAGES] >= 0);
+	assert_int_equal(m->page[UNIT_PAGES], NOT_MAPPED);
+	assert_int_equal(m->page[2 * UNIT_PAGES], ZEROES);
+	assert_int_equal(mapper_fault(m, UNIT_PAGES, MAP_WRITE, ORDER_PMD), 0);
+	assert_int_equal(m->page[UNIT_PAGES], f->file->page[UNIT_PAGES]);
 }
 
 static void test_poison(void **state)
@@ -328,7 +367,6 @@ static void test_beyond_the_end(void **state)
 
 /* ---- runs ------------------------------------------------------------------- */
 
-static const struct map_request read_all = { 0, MAP_READ, ORDER_PMD, 0, UINT64_MAX, false };
 static const struct map_request write_all = { 0, MAP_WRITE, ORDER_PMD, 0, UINT64_MAX, false };
 static const struct map_request eager = { 0, MAP_EAGER, ORDER_PMD, 0, UINT64_MAX, false };
 
@@ -489,6 +527,8 @@ int main(void)
 		TEST(test_fallback_reasons),
 		TEST(test_every_counter_has_a_name),
 		TEST(test_no_space),
+		TEST(test_zeroes_go_with_an_error),
+		TEST(test_zeroes_go_without_a_piece),
 		TEST(test_poison),
 		TEST(test_beyond_the_end),
 		TEST(test_run),
