@@ -92,11 +92,17 @@ def test_contents_after_remount(mounted):
 
 
 def test_second_user_is_refused(mounted):
-    for command in (f"mkfs.daxfuse -f {DEVICE}", f"daxfuse {DEVICE} /tmp",
+    for command in (f"mkfs.daxfuse -f {DEVICE}", f"daxfuse {DEVICE} /tmp -o dax=never",
                     f"fsck.daxfuse -y {DEVICE}"):
         result = mounted.try_run(command)
         assert result.status != 0, command
         assert DEVICE in result.stderr, command
+
+
+def test_second_mount_point(mounted):
+    """With the same options it is mounted again, as any local filesystem."""
+    mounted.run(f"""mkdir -p /run/again; echo here > /mnt/seen; daxfuse {DEVICE} /run/again
+        grep -q here /run/again/seen; daxfuse umount --wait /run/again; grep -q here /mnt/seen""")
 
 
 @pytest.mark.parametrize("module", list(FUNCTIONAL))
