@@ -7,7 +7,6 @@ Each way from one to the other, also while others read, write and map. daxfuse/v
 argument.
 """
 
-import contextlib
 import ctypes
 import errno
 import mmap
@@ -19,7 +18,7 @@ import pytest
 
 from support.direct import EAGER, HUGE, PAGE, UNIT, WRITE, Program, error_of, libc
 from support.pool import MIB, abort_connection
-from support.process import Child, eventually
+from support.process import Child, eventually, opened
 from support.syscalls import FALLOC_COLLAPSE_RANGE, XFLAG_DAX, change_range, set_xflags
 
 from direct.test_mapping import make, pattern, status
@@ -30,16 +29,6 @@ def pool(make_pool):
     pool = make_pool(128 * MIB)
     pool.remount("direct=owner")  # nothing about dax
     return pool
-
-
-@contextlib.contextmanager
-def opened(path, flags=os.O_RDONLY):
-    fd = os.open(path, flags)
-    try:
-        yield fd
-    finally:
-        with contextlib.suppress(OSError):
-            os.close(fd)
 
 
 def is_cached(path):

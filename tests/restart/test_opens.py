@@ -5,13 +5,13 @@ serving process, also of files that were open before, and of opens that were exe
 answered.
 """
 
-import contextlib
 import os
 import time
 
 import pytest
 
 from support.direct import EAGER, PAGE, WRITE, Program, error_of
+from support.process import opened
 
 from restart.test_answers import Held, killed_at_the_answer
 
@@ -30,15 +30,6 @@ def path(pool):
     path = pool.point / "f"
     path.write_bytes(b"old!" * (PAGE // 4))
     return path
-
-
-@contextlib.contextmanager
-def opened(path, flags=os.O_RDONLY):
-    fd = os.open(path, flags)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -8,7 +8,7 @@ import pickle
 import select
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -75,6 +75,17 @@ def concurrently(function, arguments):
     """function(argument) for each, all at the same time; the list of results."""
     children = [Child(function, argument) for argument in arguments]
     return [child.result() for child in children]
+
+
+@contextmanager
+def opened(path, flags=os.O_RDONLY):
+    """A descriptor, which the block may have closed itself."""
+    fd = os.open(path, flags)
+    try:
+        yield fd
+    finally:
+        with suppress(OSError):
+            os.close(fd)
 
 
 @contextmanager

@@ -17,6 +17,7 @@
 #include "daxfuse/keeper/kernel.h"
 #include "daxfuse/fuse/requests.h"
 #include "daxfuse/vfs/internal.h"
+#include "handler.h"
 
 enum { NODE = 77 };
 
@@ -69,21 +70,6 @@ struct job {
 	bool welcome, was_executed;
 	int64_t result;
 };
-
-/* As a handler sees its request. */
-static struct vfs_request request_of_thread(void)
-{
-	struct vfs_answer *answer = requests_current();
-
-	return (struct vfs_request){ .who = { .once = answer_once(answer) }, .answer = answer };
-}
-
-static bool was_executed(int64_t *ret_result)
-{
-	const struct vfs_request request = request_of_thread();
-
-	return answer_is_known(&request, ret_result);
-}
 
 /* As what executes it says. */
 static void execute(int64_t result)

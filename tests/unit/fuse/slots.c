@@ -14,6 +14,7 @@
 #include "daxfuse/keeper/kernel.h"
 #include "daxfuse/fuse/requests.h"
 #include "daxfuse/vfs/internal.h"
+#include "handler.h"
 
 enum { FIRST = 2, NEW = 1000000 };
 
@@ -70,21 +71,6 @@ struct visit {
 	uint64_t unique;
 	bool executes, welcome, was_executed;
 };
-
-/* As a handler sees its request. */
-static struct vfs_request request_of_thread(void)
-{
-	struct vfs_answer *answer = requests_current();
-
-	return (struct vfs_request){ .who = { .once = answer_once(answer) }, .answer = answer };
-}
-
-static bool was_executed(int64_t *ret_result)
-{
-	const struct vfs_request request = request_of_thread();
-
-	return answer_is_known(&request, ret_result);
-}
 
 static void execute(int64_t result)
 {
