@@ -193,3 +193,11 @@ def test_the_code_has_one_form():
     found = subprocess.run(["clang-format", "--dry-run", "-Werror", *files], cwd=ROOT,
                            capture_output=True, text=True)
     assert found.returncode == 0, found.stderr[:2000]
+
+
+def test_there_is_one_kind_of_atomics():
+    """<stdatomic.h>'s, on what is declared so; not the compiler's own."""
+    found = [f"{path}:{at + 1}" for path in TREE if path.suffix in (".c", ".h")
+             for at, line in enumerate((ROOT / path).read_text().splitlines())
+             if "__atomic_" in line or "__sync_" in line]
+    assert not found

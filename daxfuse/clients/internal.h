@@ -62,7 +62,7 @@ struct holder {
 	unsigned refs;                 /* the last one closes the view */
 	unsigned busy;                 /* the socket's thread works with it */
 	atomic_bool owed;     /* a question could not be put; it is put at the next chance */
-	bool wrote;           /* has, or had, pieces to write to */
+	atomic_bool wrote;    /* has, or had, pieces to write to */
 	pthread_mutex_t lock; /* of slots */
 	struct pin_slots slots;
 };

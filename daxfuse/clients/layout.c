@@ -11,6 +11,7 @@
  *   3. the pins are written down where they outlive us
  *   4. the answer
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -219,7 +220,7 @@ static void note_writable(struct filling *f)
 		any |= f->map->piece[i].flags & DXF_PIECE_WRITABLE;
 	if (!any)
 		return;
-	__atomic_store_n(&f->h->wrote, true, __ATOMIC_RELAXED);
+	atomic_store_explicit(&f->h->wrote, true, memory_order_relaxed);
 	vfs_forget_cached(c->config.vfs, f->h->file->ino, false);
 }
 

@@ -19,6 +19,7 @@
 #include "pins.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +36,7 @@ static uint32_t used_records(const struct pin_table *table)
 
 static uint64_t handle_of(const struct pin_record *record)
 {
-	return __atomic_load_n(&record->handle, __ATOMIC_ACQUIRE);
+	return atomic_load_explicit(&record->handle, memory_order_acquire);
 }
 
 errint_t pin_table_held(const struct pin_table *table, struct fs_held **ret_held,
@@ -98,7 +99,7 @@ static errint_t take_slot(struct pins_kept *kept, uint32_t *ret_slot)
 
 static void give_slot(struct pins_kept *kept, uint32_t slot)
 {
-	__atomic_store_n(&kept->table->record[slot].handle, 0, __ATOMIC_RELEASE);
+	atomic_store_explicit(&kept->table->record[slot].handle, 0, memory_order_release);
 	lock_mutex(LOCK_PINS, &kept->lock);
 	kept->free_slots[kept->free_count++] = slot;
 	unlock_mutex(LOCK_PINS, &kept->lock);
@@ -198,11 +199,11 @@ static void fill_in(struct pin_record *to, const struct pin_record *from)
 	to->ino = from->ino;
 	to->file_offset = from->file_offset;
 	to->device_offset = from->device_offset;
-	to->length = from->length;
+	atomic_store_explicit(&to->length, from->length, memory_order_relaxed);
 	to->grant = from->grant;
 	to->flags = from->flags;
 	to->serial = from->serial;
-	__atomic_store_n(&to->handle, from->handle, __ATOMIC_RELEASE);
+	atomic_store_explicit(&to->handle, from->handle, memory_order_release);
 }
 
 /* Whether b says nothing that a does not say, in the same place of the device. */
@@ -306,7 +307,7 @@ static struct pin_record rest_above(const struct pin_record *record, uint64_t to
 
 	above.file_offset += cut;
 	above.device_offset += cut;
-	above.length -= cut;
+	atomic_store_explicit(&above.length, above.length - cut, memory_order_relaxed);
 	return above;
 }
 
@@ -351,7 +352,8 @@ static bool cut_record(struct pins_kept *kept, const struct pin_slots *slots,
 	if (above.length && !is_written(kept, slots, &above))
 		return false;
 	if (from > record->file_offset)
-		__atomic_store_n(&record->length, from - record->file_offset, __ATOMIC_RELEASE);
+		atomic_store_explicit(&record->length, from - record->file_offset,
+				      memory_order_release);
 	return from == record->file_offset;
 }
 

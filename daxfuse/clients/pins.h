@@ -12,6 +12,7 @@
 #define DAXFUSE_CLIENTS_PINS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,14 +26,14 @@ struct fs_held;
 enum { PIN_WRITABLE = 1, PIN_HUGE = 2, PIN_LONG_TERM = 4 };
 
 struct pin_record {
-	uint64_t handle; /* 0: free; stored last, erased first */
+	_Atomic uint64_t handle; /* 0: free; stored last, erased first */
 	uint64_t session;
 	uint64_t cookie;
 	uint64_t pin_offset, pin_length; /* of a long-term pin: its range as asked for */
 	uint64_t ino;
 	uint64_t file_offset;
 	uint64_t device_offset;
-	uint64_t length;
+	_Atomic uint64_t length;
 	uint64_t grant;
 	uint32_t flags;  /* PIN_* */
 	uint32_t serial; /* of a long-term pin: its number */
@@ -40,7 +41,7 @@ struct pin_record {
 
 /* All zeroes: a new one. */
 struct pin_table {
-	uint64_t next_handle;
+	_Atomic uint64_t next_handle;
 	uint32_t used; /* records above have never been used */
 	uint32_t reserved;
 	struct pin_record record[PIN_RECORDS];

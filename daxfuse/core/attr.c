@@ -40,7 +40,7 @@ void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_att
 		.rdev = inode->rdev,
 		.size = inode->size,
 		.blocks = sectors(inode),
-		.atime = __atomic_load_n(&inode->atime, __ATOMIC_RELAXED),
+		.atime = (int64_t)pmem_read_once64(&inode->atime),
 		.mtime = inode->mtime,
 		.ctime = inode->ctime,
 		.btime = inode->btime,

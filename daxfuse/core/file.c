@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "daxfuse/base/errint.h"
@@ -43,7 +44,7 @@ errint_t fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *re
 		return err;
 	err = may_open(fs, inode->media, open_flags);
 	if (!err) {
-		__atomic_fetch_add(&inode->opens, 1, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&inode->opens, 1, memory_order_relaxed);
 		inode_ref(fs, inode);
 		if (ret_attr)
 			fill_attr(fs, inode->media, ret_attr);
@@ -62,7 +63,7 @@ static void reap(struct fs *fs, struct inode *inode)
 /* Whether somebody has it open, or mapped. */
 static bool is_in_use(const struct inode *inode)
 {
-	return inode->kept || __atomic_load_n(&inode->opens, __ATOMIC_RELAXED);
+	return inode->kept || atomic_load_explicit(&inode->opens, memory_order_relaxed);
 }
 
 /* The work that waits for the last one, if that is gone: blocks move only when nobody can have them
@@ -113,9 +114,10 @@ void fs_release(struct fs *fs, uint64_t ino)
 
 	if (inode_get(fs, ino, &inode))
 		return;
-	opens = __atomic_load_n(&inode->opens, __ATOMIC_RELAXED);
-	while (opens && !__atomic_compare_exchange_n(&inode->opens, &opens, opens - 1, false,
-						     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	opens = atomic_load_explicit(&inode->opens, memory_order_relaxed);
+	while (opens &&
+	       !atomic_compare_exchange_strong_explicit(&inode->opens, &opens, opens - 1,
+							memory_order_acq_rel, memory_order_relaxed))
 		;
 	if (opens == 1)
 		last_close(fs, inode);
@@ -175,7 +177,7 @@ void fs_forget(struct fs *fs, uint64_t ino)
 
 static void update_atime(struct fs *fs, struct inode *inode)
 {
-	int64_t now, atime = __atomic_load_n(&inode->media->atime, __ATOMIC_RELAXED);
+	int64_t now, atime = (int64_t)pmem_read_once64(&inode->media->atime);
 
 	if (fs_is_read_only(fs) || fs_atime(fs) == FS_ATIME_NEVER ||
 	    (inode->media->flags & DXF_FLAG_NOATIME))

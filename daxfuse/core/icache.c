@@ -223,7 +223,7 @@ void inode_unlock(struct fs *fs, struct inode *inode)
 
 bool inode_is_dir(const struct inode *inode)
 {
-	return S_ISDIR(__atomic_load_n(&inode->media->mode, __ATOMIC_RELAXED));
+	return S_ISDIR(pmem_read_once32(&inode->media->mode));
 }
 
 bool inode_is_orphan(const struct inode *inode)

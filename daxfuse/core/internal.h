@@ -13,6 +13,7 @@
 #ifndef DAXFUSE_CORE_INTERNAL_H
 #define DAXFUSE_CORE_INTERNAL_H
 
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -28,12 +29,14 @@ struct icache;
 struct fs {
 	const struct pmem *pm;
 	struct volume *vol;
-	struct fs_options options;
+	struct fs_options options; /* as it was mounted; since then: */
+	atomic_bool read_only;
+	_Atomic(enum fs_atime_mode) atime;
 	struct icache *icache;
 	pthread_mutex_t rename_lock;
 	pthread_mutex_t super_lock; /* fs_set_label() */
-	uint64_t units_promoted;
-	uint64_t units_trimmed;
+	_Atomic uint64_t units_promoted;
+	_Atomic uint64_t units_trimmed;
 };
 
 /* An inode in memory: a lock, and what the mount knows beyond the media. */
@@ -43,7 +46,7 @@ struct inode {
 	uint32_t refs;           /* under the shard's lock */
 	struct dxf_inode *media; /* verified when this object was made */
 	pthread_rwlock_t lock;
-	uint32_t opens; /* atomic */
+	_Atomic uint32_t opens;
 	uint32_t kept;  /* fs_keep_layout(); each has a reference */
 	bool forgotten; /* an orphan that goes when the last one closes it */
 	bool gone;      /* freed on media */

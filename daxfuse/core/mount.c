@@ -5,6 +5,7 @@
  * nothing else, and there is no "clean" flag: recovery is the same work always.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -36,7 +37,7 @@ const struct pmem *fs_pmem(const struct fs *fs)
 
 bool fs_is_read_only(const struct fs *fs)
 {
-	return __atomic_load_n(&fs->options.read_only, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&fs->read_only, memory_order_relaxed);
 }
 
 enum fs_dax_mode fs_dax(const struct fs *fs)
@@ -46,15 +47,15 @@ enum fs_dax_mode fs_dax(const struct fs *fs)
 
 enum fs_atime_mode fs_atime(const struct fs *fs)
 {
-	return __atomic_load_n(&fs->options.atime, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&fs->atime, memory_order_relaxed);
 }
 
 errint_t fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime)
 {
 	if (!read_only && fs->pm->read_only)
 		return -EROFS;
-	__atomic_store_n(&fs->options.read_only, read_only, __ATOMIC_RELAXED);
-	__atomic_store_n(&fs->options.atime, atime, __ATOMIC_RELAXED);
+	atomic_store_explicit(&fs->read_only, read_only, memory_order_relaxed);
+	atomic_store_explicit(&fs->atime, atime, memory_order_relaxed);
 	return 0;
 }
 
@@ -208,6 +209,8 @@ errint_t fs_mount(const struct pmem *pm, const struct fs_options *options, struc
 		fs->options = *options;
 	if (pm->read_only)
 		fs->options.read_only = true;
+	atomic_init(&fs->read_only, fs->options.read_only);
+	atomic_init(&fs->atime, fs->options.atime);
 	pthread_mutex_init(&fs->rename_lock, NULL);
 	pthread_mutex_init(&fs->super_lock, NULL);
 	err = mount_parts(fs, report);

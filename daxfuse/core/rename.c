@@ -44,7 +44,7 @@ static errint_t is_above(struct fs *fs, uint32_t a, uint32_t b, bool *ret_above)
 
 		if (err)
 			return err == -ESTALE ? -ENOENT : err; /* it was removed, and its parent */
-		b = __atomic_load_n(&dir->media->parent, __ATOMIC_RELAXED);
+		b = pmem_read_once32(&dir->media->parent);
 		inode_put(fs, dir);
 	}
 	*ret_above = a == b;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How much there is: statfs, quotas, counters. */
 #include <errno.h>
+#include <stdatomic.h>
 
 #include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
@@ -130,8 +131,8 @@ errint_t fs_quota_list(struct fs *fs, errint_t (*fn)(const struct fs_quota *quot
 void fs_get_counters(struct fs *fs, struct fs_counters *ret_counters)
 {
 	*ret_counters = (struct fs_counters){
-		.units_promoted = __atomic_load_n(&fs->units_promoted, __ATOMIC_RELAXED),
-		.units_trimmed = __atomic_load_n(&fs->units_trimmed, __ATOMIC_RELAXED),
+		.units_promoted = atomic_load_explicit(&fs->units_promoted, memory_order_relaxed),
+		.units_trimmed = atomic_load_explicit(&fs->units_trimmed, memory_order_relaxed),
 	};
 	for (uint32_t i = 0; i < fs->vol->super.journal_count; i++) {
 		struct journal *j = &fs->vol->journals[i];

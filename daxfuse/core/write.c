@@ -17,6 +17,7 @@
  * it back to blocks: always below TRIM_ALWAYS, and below TRIM_BELOW if there are holes to take it.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "internal.h"
@@ -301,7 +302,7 @@ errint_t promote_region(struct fs *fs, struct tx *tx, struct dxf_inode *di, uint
 	tx_wrote_data(tx);
 	**ret_word = unit | DXF_ENTRY_UNIT | written;
 	di->blocks += DXF_UNIT_BLOCKS;
-	__atomic_fetch_add(&fs->units_promoted, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&fs->units_promoted, 1, memory_order_relaxed);
 	return 0;
 }
 
@@ -598,7 +599,7 @@ void trim_inode(struct fs *fs, struct inode *inode)
 	err = unit_to_blocks(fs, tx, di, root & DXF_ENTRY_OFFSET, blocks);
 	if (edit_end(tx, err))
 		return;
-	__atomic_fetch_add(&fs->units_trimmed, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&fs->units_trimmed, 1, memory_order_relaxed);
 	if (fs->options.trimmed)
 		fs->options.trimmed(fs->options.trimmed_arg, inode->ino);
 }

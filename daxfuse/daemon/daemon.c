@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -380,7 +381,7 @@ static int serve_mount(struct daemon *d)
 	}
 	report_recovery(d);
 	err = transport_serve(d->transport);
-	if (!err && __atomic_load_n(&d->replace, __ATOMIC_RELAXED))
+	if (!err && atomic_load_explicit(&d->replace, memory_order_relaxed))
 		make_room();
 	pthread_kill(signals, SIGUSR1);
 	pthread_join(signals, NULL);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -103,7 +104,7 @@ static errint_t change_mode(struct daemon *d, struct dxf_ioc_remount *change, bo
 	if (change->what & ~(unsigned)(DXF_REMOUNT_READ_ONLY | DXF_REMOUNT_ATIME) ||
 	    change->atime > DXF_ATIME_NEVER)
 		return -EINVAL;
-	if (__atomic_load_n(&d->replace, __ATOMIC_RELAXED))
+	if (atomic_load_explicit(&d->replace, memory_order_relaxed))
 		return refuse_change(change, -EBUSY, "it is being restarted");
 	if (change->what & DXF_REMOUNT_READ_ONLY)
 		wanted.read_only = change->read_only;
@@ -125,7 +126,7 @@ bool remount_change(void *daemon, struct dxf_ioc_remount *change)
 	lock_mutex(LOCK_REMOUNT, &lock);
 	change->error = change_mode(d, change, &replace);
 	if (replace)
-		__atomic_store_n(&d->replace, true, __ATOMIC_RELAXED);
+		atomic_store_explicit(&d->replace, true, memory_order_relaxed);
 	unlock_mutex(LOCK_REMOUNT, &lock);
 	return replace;
 }

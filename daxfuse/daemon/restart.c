@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,6 @@ void restart_now(void *daemon)
 {
 	struct daemon *d = daemon;
 
-	__atomic_store_n(&d->replace, true, __ATOMIC_RELAXED);
+	atomic_store_explicit(&d->replace, true, memory_order_relaxed);
 	transport_stop(d->transport);
 }

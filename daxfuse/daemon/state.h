@@ -3,6 +3,7 @@
 #ifndef DAXFUSE_DAEMON_STATE_H
 #define DAXFUSE_DAEMON_STATE_H
 
+#include <stdatomic.h>
 #include "daxfuse/clients/clients.h"
 #include "daxfuse/core/fs.h"
 #include "daxfuse/fuse/transport.h"
@@ -31,7 +32,7 @@ struct daemon {
 	struct clients *clients;
 	struct transport *transport;
 	void (*ready)(void); /* once, when the mount answers */
-	bool replace;        /* end with KEPT_EXIT_RESTART (atomic) */
+	atomic_bool replace; /* end with KEPT_EXIT_RESTART */
 };
 
 #endif

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <time.h>
@@ -54,15 +55,15 @@ struct deferred {
 	struct timespec later_at;
 	uint64_t rounds; /* jobs done that may have freed space, ever */
 	bool busy;
-	bool ending;    /* no job is begun any more; and then the loop is told to stop */
-	bool told;      /* it was */
-	bool stopping;  /* the loop has ended */
-	bool unmounted; /* and so has the mount (atomic) */
+	bool ending;           /* no job is begun any more; and then the loop is told to stop */
+	bool told;             /* it was */
+	bool stopping;         /* the loop has ended */
+	atomic_bool unmounted; /* and so has the mount */
 };
 
 static bool is_unmounted(const struct deferred *d)
 {
-	return __atomic_load_n(&d->unmounted, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&d->unmounted, memory_order_relaxed);
 }
 
 /* Once unmounted the kernel knows nothing, and is mute. */
@@ -466,7 +467,7 @@ void deferred_stop(struct deferred *d, bool unmounted)
 		return;
 	lock_mutex(LOCK_DEFERRED, &d->lock);
 	d->stopping = true;
-	__atomic_store_n(&d->unmounted, unmounted, __ATOMIC_RELAXED);
+	atomic_store_explicit(&d->unmounted, unmounted, memory_order_relaxed);
 	pthread_cond_signal(&d->wake);
 	unlock_mutex(LOCK_DEFERRED, &d->lock);
 	pthread_join(d->thread, NULL);

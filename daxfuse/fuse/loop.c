@@ -25,6 +25,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -42,21 +43,21 @@ enum { BUFFER_SIZE = TRANSPORT_IO_MAX + (64 << 10), WAKE = SIGUSR2 };
 struct loop {
 	struct transport *transport;
 	int fd;
-	bool stopping;        /* atomic */
-	sem_t stop;           /* posted with it */
-	bool settled;         /* all that is sent again has come (atomic) */
-	unsigned unsettled;   /* of those, the ones that are not done yet; and 1 until all has
-				 * come (atomic) */
-	pthread_mutex_t gate; /* held from reading a request until its slot is taken,
+	atomic_bool stopping;
+	sem_t stop;            /* posted with it */
+	atomic_bool settled;   /* all that is sent again has come */
+	atomic_uint unsettled; /* of those, the ones that are not done yet; and 1 until all has
+				 * come */
+	pthread_mutex_t gate;  /* held from reading a request until its slot is taken,
 				 * while not settled */
-	unsigned running;     /* threads (atomic) */
-	unsigned busy;        /* of them: have a request (atomic) */
-	unsigned waiting;     /* of them: wait for a program (atomic) */
-	int err;              /* why one ended (atomic) */
-	pthread_mutex_t crew; /* a leaf: all below */
+	atomic_uint running;   /* threads */
+	atomic_uint busy;      /* of them: have a request */
+	atomic_uint waiting;   /* of them: wait for a program */
+	atomic_int err;        /* why one ended */
+	pthread_mutex_t crew;  /* a leaf: all below */
 	struct worker *workers;
-	unsigned regular; /* so many are never sent away (atomic) */
-	unsigned places;  /* for workers */
+	atomic_uint regular; /* so many are never sent away */
+	unsigned places;     /* for workers */
 };
 
 /* A place for a thread that serves. */
@@ -80,18 +81,18 @@ static void wake(int number)
 void loop_stop(struct transport *t)
 {
 	(void)t;
-	__atomic_store_n(&loop.stopping, true, __ATOMIC_RELEASE);
+	atomic_store_explicit(&loop.stopping, true, memory_order_release);
 	sem_post(&loop.stop);
 }
 
 static bool is_stopping(void)
 {
-	return __atomic_load_n(&loop.stopping, __ATOMIC_ACQUIRE);
+	return atomic_load_explicit(&loop.stopping, memory_order_acquire);
 }
 
 static bool is_settled(void)
 {
-	return __atomic_load_n(&loop.settled, __ATOMIC_ACQUIRE);
+	return atomic_load_explicit(&loop.settled, memory_order_acquire);
 }
 
 /* ---- one request -------------------------------------------------------------- */
@@ -124,7 +125,7 @@ static ssize_t read_request(void *buf)
 		if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
 			continue;
 		if (n < 0 && errno != ENODEV)
-			__atomic_store_n(&loop.err, -errno, __ATOMIC_RELAXED);
+			atomic_store_explicit(&loop.err, -errno, memory_order_relaxed);
 		break;
 	}
 	return 0;
@@ -156,14 +157,14 @@ static void keep_greeting(const void *buf, size_t size)
 	if (session->init_bytes || size > sizeof(session->init))
 		return;
 	memcpy(session->init, buf, size);
-	__atomic_store_n(&session->init_bytes, (uint32_t)size, __ATOMIC_RELEASE);
+	atomic_store_explicit(&session->init_bytes, (uint32_t)size, memory_order_release);
 }
 
 /* All resent requests have come, or one of them is done. When all are, nobody asks for the rest
  * that the last process has left. */
 static void settle_one(void)
 {
-	if (!__atomic_sub_fetch(&loop.unsettled, 1, __ATOMIC_ACQ_REL))
+	if (!(atomic_fetch_sub_explicit(&loop.unsettled, 1, memory_order_acq_rel) - 1))
 		deferred_settle(loop.transport->deferred);
 }
 
@@ -189,9 +190,9 @@ static struct taken take_request(void *buf)
 		settles = gated && !is_settled() && requests_is_new(buf);
 	}
 	if (taken.again)
-		__atomic_fetch_add(&loop.unsettled, 1, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&loop.unsettled, 1, memory_order_relaxed);
 	if (settles)
-		__atomic_store_n(&loop.settled, true, __ATOMIC_RELEASE);
+		atomic_store_explicit(&loop.settled, true, memory_order_release);
 	if (gated)
 		unlock_mutex(LOCK_LOOP, &loop.gate);
 	if (settles)
@@ -242,10 +243,10 @@ static errint_t start_worker_locked(void)
 		pthread_join(worker->thread, NULL);
 	worker->state = PLACE_FREE;
 	worker->buf = buf;
-	__atomic_fetch_add(&loop.running, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&loop.running, 1, memory_order_relaxed);
 	err = -pthread_create(&worker->thread, NULL, serve_thread, worker);
 	if (err) {
-		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_RELAXED);
+		atomic_fetch_sub_explicit(&loop.running, 1, memory_order_relaxed);
 		munmap(buf, BUFFER_SIZE);
 		return err;
 	}
@@ -256,12 +257,12 @@ static errint_t start_worker_locked(void)
 /* Without memory for one they wait for each other, a second at most. */
 static void reinforce(void)
 {
-	if (!__atomic_load_n(&loop.waiting, __ATOMIC_SEQ_CST))
+	if (!atomic_load_explicit(&loop.waiting, memory_order_seq_cst))
 		return;
 	lock_mutex(LOCK_CREW, &loop.crew);
 	if (!is_stopping() && loop.workers &&
-	    __atomic_load_n(&loop.busy, __ATOMIC_SEQ_CST) >=
-		    __atomic_load_n(&loop.running, __ATOMIC_RELAXED))
+	    atomic_load_explicit(&loop.busy, memory_order_seq_cst) >=
+		    atomic_load_explicit(&loop.running, memory_order_relaxed))
 		start_worker_locked();
 	unlock_mutex(LOCK_CREW, &loop.crew);
 }
@@ -269,11 +270,12 @@ static void reinforce(void)
 bool loop_waiting(bool begins)
 {
 	if (!begins) {
-		__atomic_fetch_sub(&loop.waiting, 1, __ATOMIC_SEQ_CST);
+		atomic_fetch_sub_explicit(&loop.waiting, 1, memory_order_seq_cst);
 		return true;
 	}
-	if (__atomic_add_fetch(&loop.waiting, 1, __ATOMIC_SEQ_CST) > LOOP_SPARE / 2) {
-		__atomic_fetch_sub(&loop.waiting, 1, __ATOMIC_SEQ_CST);
+	if (atomic_fetch_add_explicit(&loop.waiting, 1, memory_order_seq_cst) + 1 >
+	    LOOP_SPARE / 2) {
+		atomic_fetch_sub_explicit(&loop.waiting, 1, memory_order_seq_cst);
 		return false;
 	}
 	reinforce();
@@ -282,8 +284,8 @@ bool loop_waiting(bool begins)
 
 static bool has_spare(void)
 {
-	return __atomic_load_n(&loop.running, __ATOMIC_RELAXED) >
-	       __atomic_load_n(&loop.regular, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&loop.running, memory_order_relaxed) >
+	       atomic_load_explicit(&loop.regular, memory_order_relaxed);
 }
 
 /* Nobody waits any more, and there are others. */
@@ -291,12 +293,12 @@ static bool is_spare(void)
 {
 	bool spare;
 
-	if (!has_spare() || __atomic_load_n(&loop.waiting, __ATOMIC_RELAXED))
+	if (!has_spare() || atomic_load_explicit(&loop.waiting, memory_order_relaxed))
 		return false;
 	lock_mutex(LOCK_CREW, &loop.crew);
 	spare = has_spare();
 	if (spare)
-		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_RELAXED);
+		atomic_fetch_sub_explicit(&loop.running, 1, memory_order_relaxed);
 	unlock_mutex(LOCK_CREW, &loop.crew);
 	return spare;
 }
@@ -309,10 +311,10 @@ static bool serve_until_spare(void *buf)
 
 		if (taken.bytes <= 0)
 			return false;
-		__atomic_fetch_add(&loop.busy, 1, __ATOMIC_SEQ_CST);
+		atomic_fetch_add_explicit(&loop.busy, 1, memory_order_seq_cst);
 		reinforce();
 		serve_request(buf, &taken);
-		__atomic_fetch_sub(&loop.busy, 1, __ATOMIC_SEQ_CST);
+		atomic_fetch_sub_explicit(&loop.busy, 1, memory_order_seq_cst);
 	}
 	return true;
 }
@@ -330,7 +332,7 @@ static void *serve_thread(void *arg)
 		requests_leave(loop.transport->config.answers);
 	} else {
 		loop_stop(loop.transport); /* the others need not find out themselves */
-		__atomic_fetch_sub(&loop.running, 1, __ATOMIC_ACQ_REL);
+		atomic_fetch_sub_explicit(&loop.running, 1, memory_order_acq_rel);
 	}
 	munmap(buf, BUFFER_SIZE);
 	lock_mutex(LOCK_CREW, &loop.crew);
@@ -356,7 +358,7 @@ static void wait_for_threads(void)
 
 	while (sem_wait(&loop.stop))
 		;
-	while (__atomic_load_n(&loop.running, __ATOMIC_ACQUIRE)) {
+	while (atomic_load_explicit(&loop.running, memory_order_acquire)) {
 		wake_workers();
 		nanosleep(&pause, NULL);
 	}
@@ -392,12 +394,12 @@ static errint_t start_threads(const struct transport *t)
 	int err = 0;
 
 	lock_mutex(LOCK_CREW, &loop.crew);
-	__atomic_store_n(&loop.regular, t->config.max_threads, __ATOMIC_RELAXED);
+	atomic_store_explicit(&loop.regular, t->config.max_threads, memory_order_relaxed);
 	while (!err && started < t->config.max_threads) {
 		err = start_worker_locked();
 		started += !err;
 	}
-	__atomic_store_n(&loop.regular, started, __ATOMIC_RELAXED);
+	atomic_store_explicit(&loop.regular, started, memory_order_relaxed);
 	unlock_mutex(LOCK_CREW, &loop.crew);
 	return started ? 0 : err;
 }

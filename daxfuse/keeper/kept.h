@@ -14,6 +14,7 @@
 #ifndef DAXFUSE_KEEPER_KEPT_H
 #define DAXFUSE_KEEPER_KEPT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,8 +30,8 @@
 
 /* What was agreed with the kernel, and can't be agreed on anew. */
 struct kept_session {
-	uint64_t capabilities; /* FUSE_CAP_* */
-	uint32_t init_bytes;   /* 0: not greeted yet */
+	uint64_t capabilities;       /* FUSE_CAP_* */
+	_Atomic uint32_t init_bytes; /* 0: not greeted yet */
 	uint32_t reserved;
 	char init[KEPT_INIT_MAX]; /* the greeting, as it came */
 };

@@ -27,6 +27,7 @@
  *
  * Lock order: arena, then journal. Never two arenas at a time.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,7 +252,7 @@ static unsigned reserve_blocks(struct alloc *al, unsigned want, uint64_t *offset
 	for (unsigned i = 1; i < al->count && got < want; i++) {
 		struct arena *a = &al->arena[(first + i) % al->count];
 
-		if (__atomic_load_n(&a->free_blocks, __ATOMIC_RELAXED) > DXF_UNIT_BLOCKS)
+		if (atomic_load_explicit(&a->free_blocks, memory_order_relaxed) > DXF_UNIT_BLOCKS)
 			got += eat_holes(a, want - got, DXF_UNIT_BLOCKS, offsets + got);
 	}
 	for (unsigned i = 0; i < al->count && got < want; i++)
@@ -269,7 +270,8 @@ uint64_t alloc_holes(struct volume *vol)
 	uint64_t holes = 0;
 
 	for (unsigned i = 0; i < al->count; i++) {
-		uint64_t blocks = __atomic_load_n(&al->arena[i].free_blocks, __ATOMIC_RELAXED);
+		uint64_t blocks = atomic_load_explicit(&al->arena[i].free_blocks,
+						       memory_order_relaxed);
 
 		/* as reserve_blocks() takes them */
 		if (i == first)

@@ -5,6 +5,7 @@
  * units: arena_unit.c.
  */
 #include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
@@ -51,7 +52,8 @@ struct broken *arena_pick(struct arena *a, unsigned want)
 
 void arena_count_blocks(struct arena *a, int64_t delta)
 {
-	__atomic_store_n(&a->free_blocks, a->free_blocks + (uint64_t)delta, __ATOMIC_RELAXED);
+	atomic_store_explicit(&a->free_blocks, a->free_blocks + (uint64_t)delta,
+			      memory_order_relaxed);
 }
 
 struct arena *arena_of(struct alloc *al, uint64_t unit)

@@ -7,6 +7,7 @@
 #ifndef DAXFUSE_MEDIA_ARENA_H
 #define DAXFUSE_MEDIA_ARENA_H
 
+#include <stdatomic.h>
 #include "volume.h"
 
 enum { FREE_WORDS = DXF_UNIT_BLOCKS / 64 };
@@ -36,7 +37,7 @@ struct arena {
 	struct arena_window window[ARENA_WINDOWS];
 	unsigned oldest; /* window, modulo their number */
 	uint64_t free_units, broken_units, bad_blocks;
-	uint64_t free_blocks; /* stored atomically: others have a look without the lock */
+	_Atomic uint64_t free_blocks; /* others have a look without the lock */
 	/* lists of broken units by how many blocks are free, 0 to 512 */
 	struct broken *list[DXF_UNIT_BLOCKS + 1];
 	uint64_t filled[FREE_WORDS + 1]; /* which lists are not empty */
@@ -49,7 +50,7 @@ struct alloc {
 	unsigned count;
 	struct arena *arena;
 	uint64_t units_per_arena;
-	uint64_t *free;         /* a bit for each unit that is free and not bad */
+	_Atomic uint64_t *free; /* a bit for each unit that is free and not bad */
 	struct broken **broken; /* by unit */
 };
 

@@ -17,6 +17,7 @@
  * none: RUNS_AT_ONCE are looked at, from where the last look has ended.
  */
 #include <limits.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "daxfuse/base/bits.h"
@@ -36,7 +37,7 @@ struct free_run {
 
 static uint64_t load_word(const struct alloc *al, uint64_t unit)
 {
-	return __atomic_load_n(&al->free[unit / 64], __ATOMIC_RELAXED);
+	return atomic_load_explicit(&al->free[unit / 64], memory_order_relaxed);
 }
 
 static bool unit_is_free(const struct alloc *al, uint64_t unit)
@@ -50,9 +51,9 @@ static void unit_mark(struct alloc *al, uint64_t unit, bool is_free)
 
 	/* two arenas may share a word */
 	if (is_free)
-		__atomic_fetch_or(&al->free[unit / 64], bit, __ATOMIC_RELAXED);
+		atomic_fetch_or_explicit(&al->free[unit / 64], bit, memory_order_relaxed);
 	else
-		__atomic_fetch_and(&al->free[unit / 64], ~bit, __ATOMIC_RELAXED);
+		atomic_fetch_and_explicit(&al->free[unit / 64], ~bit, memory_order_relaxed);
 }
 
 /* The first unit of [unit, end) that is free, or not; end if there is none. */

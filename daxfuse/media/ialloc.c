@@ -15,6 +15,7 @@
  * Lock order: the map's lock, a chunk's lock, then arena and journal.
  */
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,27 +35,28 @@ enum {
 
 struct chunk {
 	pthread_mutex_t lock;
-	uint64_t offset; /* 0: not there (any more), or bad */
-	bool bad;        /* set at mount, never after */
-	unsigned free;   /* stored atomically: others have a look without the lock */
+	_Atomic uint64_t offset; /* 0: not there (any more), or bad */
+	bool bad;                /* set at mount, never after */
+	atomic_uint free;        /* others have a look without the lock */
 	unsigned cursor;
-	int owner; /* the CPU that prefers it, or -1; atomic, a hint */
+	atomic_int owner; /* the CPU that prefers it, or -1; a hint */
 	uint64_t used[WORDS];
 };
 
 struct ialloc {
-	pthread_mutex_t map_lock; /* chunks come under it */
-	uint32_t count;           /* length of the map */
-	uint32_t end;             /* no chunk is at or above it */
-	uint32_t current[CPUS];   /* preferred chunk + 1, or 0 */
-	uint64_t used;            /* inodes */
-	uint32_t bad;             /* chunks */
-	struct chunk **chunk;
+	pthread_mutex_t map_lock;       /* chunks come under it */
+	uint32_t count;                 /* length of the map */
+	_Atomic uint32_t end;           /* no chunk is at or above it */
+	_Atomic uint32_t current[CPUS]; /* preferred chunk + 1, or 0 */
+	_Atomic uint64_t used;          /* inodes */
+	uint32_t bad;                   /* chunks */
+	_Atomic(struct chunk *) *chunk;
 };
 
 static struct chunk *chunk_at(const struct ialloc *ia, uint32_t index)
 {
-	return index < ia->count ? __atomic_load_n(&ia->chunk[index], __ATOMIC_ACQUIRE) : NULL;
+	return index < ia->count ? atomic_load_explicit(&ia->chunk[index], memory_order_acquire)
+				 : NULL;
 }
 
 static struct dxf_chunk *chunk_media(const struct volume *vol, const struct chunk *c)
@@ -80,9 +82,9 @@ static void chunk_reset(struct chunk *c, uint64_t offset)
 	memset(c->used, 0, sizeof(c->used));
 	c->used[0] = (UINT64_C(1) << DXF_CHUNK_FIRST) - 1;
 	c->cursor = DXF_CHUNK_FIRST;
-	__atomic_store_n(&c->free, SLOTS, __ATOMIC_RELAXED);
-	__atomic_store_n(&c->owner, -1, __ATOMIC_RELAXED);
-	__atomic_store_n(&c->offset, offset, __ATOMIC_RELEASE);
+	atomic_store_explicit(&c->free, SLOTS, memory_order_relaxed);
+	atomic_store_explicit(&c->owner, -1, memory_order_relaxed);
+	atomic_store_explicit(&c->offset, offset, memory_order_release);
 }
 
 /* Order: the chunk's header and bitmaps (fresh); then map and unit word as one
@@ -138,9 +140,9 @@ static errint_t grow(struct volume *vol, uint32_t *ret_index)
 	}
 	if (c) {
 		/* a chunk without media is as good as none */
-		__atomic_store_n(&ia->chunk[index], c, __ATOMIC_RELEASE);
+		atomic_store_explicit(&ia->chunk[index], c, memory_order_release);
 		if (index >= ia->end)
-			__atomic_store_n(&ia->end, index + 1, __ATOMIC_RELEASE);
+			atomic_store_explicit(&ia->end, index + 1, memory_order_release);
 	}
 	unlock_mutex(LOCK_INODE_MAP, &ia->map_lock);
 	return err;
@@ -155,7 +157,7 @@ static void drop_chunk_locked(struct volume *vol, struct chunk *c, uint32_t inde
 	*(uint64_t *)tx_edit(tx, &vol->inode_map[index], 8) = 0;
 	free_unit(tx, c->offset);
 	if (tx_commit(tx) == 0)
-		__atomic_store_n(&c->offset, 0, __ATOMIC_RELEASE);
+		atomic_store_explicit(&c->offset, 0, memory_order_release);
 }
 
 /* ---- get and put ---------------------------------------------------------- */
@@ -170,7 +172,7 @@ static unsigned take_slot(struct chunk *c)
 		for (slot = c->cursor; c->used[slot / 64] >> slot % 64 & 1;)
 			slot = slot + 1 == DXF_CHUNK_INODES ? DXF_CHUNK_FIRST : slot + 1;
 		c->used[slot / 64] |= UINT64_C(1) << slot % 64;
-		__atomic_store_n(&c->free, c->free - 1, __ATOMIC_RELAXED);
+		atomic_store_explicit(&c->free, c->free - 1, memory_order_relaxed);
 		c->cursor = slot + 1 == DXF_CHUNK_INODES ? DXF_CHUNK_FIRST : slot + 1;
 	}
 	unlock_mutex(LOCK_CHUNK, &c->lock);
@@ -180,14 +182,14 @@ static unsigned take_slot(struct chunk *c)
 /* A chunk with room: nobody's, or (any) somebody's. */
 static bool find_chunk(struct ialloc *ia, bool any, uint32_t *ret_index)
 {
-	uint32_t end = __atomic_load_n(&ia->end, __ATOMIC_RELAXED);
+	uint32_t end = atomic_load_explicit(&ia->end, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < end; i++) {
 		struct chunk *c = chunk_at(ia, i);
 
-		if (c && __atomic_load_n(&c->offset, __ATOMIC_RELAXED) &&
-		    __atomic_load_n(&c->free, __ATOMIC_RELAXED) &&
-		    (any || __atomic_load_n(&c->owner, __ATOMIC_RELAXED) < 0)) {
+		if (c && atomic_load_explicit(&c->offset, memory_order_relaxed) &&
+		    atomic_load_explicit(&c->free, memory_order_relaxed) &&
+		    (any || atomic_load_explicit(&c->owner, memory_order_relaxed) < 0)) {
 			*ret_index = i;
 			return true;
 		}
@@ -207,8 +209,9 @@ static errint_t next_chunk(struct volume *vol, unsigned cpu, uint32_t *ret_index
 			return 0;
 	}
 	if (!err) {
-		__atomic_store_n(&chunk_at(ia, *ret_index)->owner, (int)cpu, __ATOMIC_RELAXED);
-		__atomic_store_n(&ia->current[cpu], *ret_index + 1, __ATOMIC_RELAXED);
+		atomic_store_explicit(&chunk_at(ia, *ret_index)->owner, (int)cpu,
+				      memory_order_relaxed);
+		atomic_store_explicit(&ia->current[cpu], *ret_index + 1, memory_order_relaxed);
 	}
 	return err;
 }
@@ -218,15 +221,15 @@ static void release_owner(struct ialloc *ia, unsigned cpu, uint32_t index)
 	struct chunk *c = chunk_at(ia, index);
 
 	if (c)
-		__atomic_store_n(&c->owner, -1, __ATOMIC_RELAXED);
-	__atomic_store_n(&ia->current[cpu], 0, __ATOMIC_RELAXED);
+		atomic_store_explicit(&c->owner, -1, memory_order_relaxed);
+	atomic_store_explicit(&ia->current[cpu], 0, memory_order_relaxed);
 }
 
 static errint_t reserve(struct volume *vol, uint32_t *ret_ino)
 {
 	struct ialloc *ia = vol->ialloc;
 	unsigned cpu = (unsigned)sched_getcpu() % CPUS, slot;
-	uint32_t current = __atomic_load_n(&ia->current[cpu], __ATOMIC_RELAXED), index;
+	uint32_t current = atomic_load_explicit(&ia->current[cpu], memory_order_relaxed), index;
 
 	if (current) {
 		slot = take_slot(chunk_at(ia, current - 1));
@@ -253,7 +256,7 @@ static errint_t reserve(struct volume *vol, uint32_t *ret_ino)
 static struct dxf_chunk *media_of(const struct volume *vol, uint32_t ino)
 {
 	struct chunk *c = chunk_at(vol->ialloc, ino / DXF_CHUNK_INODES);
-	uint64_t offset = c ? __atomic_load_n(&c->offset, __ATOMIC_ACQUIRE) : 0;
+	uint64_t offset = c ? atomic_load_explicit(&c->offset, memory_order_acquire) : 0;
 
 	return offset && ino % DXF_CHUNK_INODES >= DXF_CHUNK_FIRST ? pmem_at(vol->pm, offset)
 								   : NULL;
@@ -274,7 +277,7 @@ static bool can_mark(struct volume *vol, uint32_t ino)
 	if (pmem_load64(vol->pm, used_word(media_of(vol, ino), ino), &value) == 0)
 		return true;
 	lock_mutex(LOCK_CHUNK, &c->lock);
-	__atomic_store_n(&c->free, 0, __ATOMIC_RELAXED);
+	atomic_store_explicit(&c->free, 0, memory_order_relaxed);
 	unlock_mutex(LOCK_CHUNK, &c->lock);
 	return false;
 }
@@ -293,7 +296,7 @@ errint_t ialloc_get(struct tx *tx, bool orphan, uint32_t *ret_ino)
 	tx_set_bits(tx, used_word(media_of(vol, ino), ino), UINT64_C(1) << ino % 64);
 	if (orphan)
 		ialloc_set_orphan(tx, ino, true);
-	__atomic_fetch_add(&vol->ialloc->used, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&vol->ialloc->used, 1, memory_order_relaxed);
 	*ret_ino = ino;
 	return 0;
 }
@@ -316,8 +319,8 @@ void ialloc_release(struct volume *vol, uint32_t ino)
 	lock_mutex(LOCK_CHUNK, &c->lock);
 	if (c->used[slot / 64] & bit) {
 		c->used[slot / 64] &= ~bit;
-		__atomic_store_n(&c->free, c->free + 1, __ATOMIC_RELAXED);
-		__atomic_fetch_sub(&vol->ialloc->used, 1, __ATOMIC_RELAXED);
+		atomic_store_explicit(&c->free, c->free + 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&vol->ialloc->used, 1, memory_order_relaxed);
 		if (c->free == SLOTS && ino >= DXF_CHUNK_INODES)
 			drop_chunk_locked(vol, c, ino / DXF_CHUNK_INODES);
 	}
@@ -403,7 +406,7 @@ errint_t ialloc_for_each_orphan(struct volume *vol, errint_t (*fn)(uint32_t ino,
 
 void ialloc_count(const struct volume *vol, uint64_t *ret_used, uint64_t *ret_max)
 {
-	*ret_used = __atomic_load_n(&vol->ialloc->used, __ATOMIC_RELAXED);
+	*ret_used = atomic_load_explicit(&vol->ialloc->used, memory_order_relaxed);
 	*ret_max = (uint64_t)(vol->ialloc->count - vol->ialloc->bad) * SLOTS;
 }
 

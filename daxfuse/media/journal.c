@@ -21,6 +21,7 @@
  * (SOSP'21) journal per CPU likewise, but undo records, with a fence for each.
  */
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -201,7 +202,7 @@ errint_t journal_replay(struct volume *vol, bool read_only, unsigned *ret_replay
 
 static bool is_bad(const struct journal *j)
 {
-	return __atomic_load_n(&j->bad, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&j->bad, memory_order_relaxed);
 }
 
 /* A journal that nobody uses, this CPU's first; else one that is in use. Locked;
@@ -250,7 +251,7 @@ errint_t journal_commit(struct volume *vol, struct journal_record *record,
 		if (pmem_write_nt(vol->pm, j->header, &record->header, bytes) == 0)
 			break;
 		/* a part of it is missing, so its CRC is wrong */
-		__atomic_store_n(&j->bad, true, __ATOMIC_RELAXED);
+		atomic_store_explicit(&j->bad, true, memory_order_relaxed);
 		unlock_mutex(LOCK_JOURNAL, &j->lock);
 	}
 	pmem_fence(vol->pm);

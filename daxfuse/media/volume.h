@@ -23,7 +23,7 @@ struct journal {
 	_Alignas(64) pthread_mutex_t lock;
 	struct dxf_journal_header *header;
 	uint64_t sequence; /* of the last record */
-	bool bad;          /* poisoned: left alone (atomic) */
+	atomic_bool bad;   /* poisoned: left alone */
 	uint64_t commits;
 	uint64_t bytes;
 };

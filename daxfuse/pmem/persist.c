@@ -13,6 +13,7 @@
  */
 #include "persist.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #define NT_FLAGS (PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN)
@@ -44,7 +45,8 @@ void pmem_store(const struct pmem *pm, void *dst, const void *src, size_t len)
 			uint64_t word;
 
 			memcpy(&word, from, 8);
-			__atomic_store_n((uint64_t *)(void *)to, word, __ATOMIC_RELAXED);
+			atomic_store_explicit((_Atomic uint64_t *)(void *)to, word,
+					      memory_order_relaxed);
 		} else {
 			memcpy(to, from, step);
 		}
@@ -56,17 +58,17 @@ void pmem_store(const struct pmem *pm, void *dst, const void *src, size_t len)
 
 void pmem_store64(const struct pmem *pm, void *dst, uint64_t value)
 {
-	__atomic_store_n((uint64_t *)dst, value, __ATOMIC_RELEASE);
+	atomic_store_explicit((_Atomic uint64_t *)dst, value, memory_order_release);
 }
 
 void pmem_set_bits(const struct pmem *pm, uint64_t *word, uint64_t mask)
 {
-	__atomic_fetch_or(word, mask, __ATOMIC_ACQ_REL);
+	atomic_fetch_or_explicit((_Atomic uint64_t *)word, mask, memory_order_acq_rel);
 }
 
 void pmem_clear_bits(const struct pmem *pm, uint64_t *word, uint64_t mask)
 {
-	__atomic_fetch_and(word, ~mask, __ATOMIC_ACQ_REL);
+	atomic_fetch_and_explicit((_Atomic uint64_t *)word, ~mask, memory_order_acq_rel);
 }
 
 void pmem_copy_nt(const struct pmem *pm, void *dst, const void *src, size_t len)

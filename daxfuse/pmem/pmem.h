@@ -20,6 +20,7 @@
 #define DAXFUSE_PMEM_PMEM_H
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -67,6 +68,17 @@ static inline uint64_t pmem_offset(const struct pmem *pm, const void *p)
 static inline bool pmem_contains(const struct pmem *pm, uint64_t offset, uint64_t length)
 {
 	return offset <= pm->size && length <= pm->size - offset;
+}
+
+/* An aligned word that others may store meanwhile: it is read once, and whole. */
+static inline uint32_t pmem_read_once32(const void *word)
+{
+	return atomic_load_explicit((const _Atomic uint32_t *)word, memory_order_relaxed);
+}
+
+static inline uint64_t pmem_read_once64(const void *word)
+{
+	return atomic_load_explicit((const _Atomic uint64_t *)word, memory_order_relaxed);
 }
 
 /* Cached stores. dst, and len of pmem_store, need no alignment; a word does. */

@@ -26,6 +26,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define LINE_SIZE 64
@@ -41,7 +42,7 @@ static __thread struct guard guard;
 static struct {
 	pthread_mutex_t lock;      /* installation only */
 	struct sigaction previous; /* set before the handler is installed */
-	uint64_t count;            /* atomic */
+	_Atomic uint64_t count;
 } poison = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static bool guard_covers(const siginfo_t *info)
@@ -75,12 +76,12 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
 {
 	/* Somebody else met it, and nobody here has to act on it. */
 	if (info->si_code == BUS_MCEERR_AO) {
-		__atomic_fetch_add(&poison.count, 1, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&poison.count, 1, memory_order_relaxed);
 		return;
 	}
 	if (guard_covers(info)) {
 		guard.armed = 0;
-		__atomic_fetch_add(&poison.count, 1, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&poison.count, 1, memory_order_relaxed);
 		siglongjmp(guard.back, 1);
 	}
 	chain(signal, info, context);
@@ -106,7 +107,7 @@ errint_t pmem_poison_init(void)
 
 uint64_t pmem_poison_count(void)
 {
-	return __atomic_load_n(&poison.count, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&poison.count, memory_order_relaxed);
 }
 
 /* The fences keep the compiler from moving the guarded loads out. */
@@ -115,12 +116,12 @@ static inline void guard_arm(const void *p, size_t len)
 	guard.start = (uintptr_t)p;
 	guard.end = (uintptr_t)p + len;
 	guard.armed = 1;
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 static inline void guard_disarm(void)
 {
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	atomic_signal_fence(memory_order_seq_cst);
 	guard.armed = 0;
 }
 
@@ -141,7 +142,7 @@ errint_t pmem_load64(const struct pmem *pm, const uint64_t *word, uint64_t *ret_
 	if (sigsetjmp(guard.back, 0))
 		return -EIO;
 	guard_arm(word, sizeof(*word));
-	value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+	value = atomic_load_explicit((const _Atomic uint64_t *)word, memory_order_acquire);
 	guard_disarm();
 	*ret_value = value;
 	return 0;

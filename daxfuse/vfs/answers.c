@@ -3,6 +3,7 @@
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 enum { CRASHES_MAX = 3 };
@@ -60,15 +61,16 @@ struct vfs_answer *answers_take(struct vfs_answers *a)
 void answers_begin(const struct vfs_answers *a, struct vfs_answer *slot,
 		   const struct vfs_answer *request)
 {
-	__atomic_store_n(&slot->unique, 0, __ATOMIC_RELEASE);
+	atomic_store_explicit(&slot->unique, 0, memory_order_release);
 	slot->node = request->node;
 	slot->other_node = request->other_node;
 	slot->opcode = request->opcode;
 	slot->result = 0;
-	slot->choice = 0;
+	atomic_store_explicit(&slot->choice, 0, memory_order_relaxed);
 	slot->life = a->life;
-	slot->executed = slot->crashes = 0;
-	__atomic_store_n(&slot->unique, request->unique, __ATOMIC_RELEASE);
+	slot->crashes = 0;
+	atomic_store_explicit(&slot->executed, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->unique, request->unique, memory_order_release);
 }
 
 struct vfs_answer *answers_take_over(struct vfs_answers *a, uint64_t unique)
@@ -94,7 +96,7 @@ bool answers_is_welcome(const struct vfs_answer *slot)
 
 void answers_done(struct vfs_answer *slot)
 {
-	__atomic_store_n(&slot->unique, 0, __ATOMIC_RELEASE);
+	atomic_store_explicit(&slot->unique, 0, memory_order_release);
 }
 
 void answers_end(struct vfs_answers *a, struct vfs_answer *slot)
@@ -111,7 +113,7 @@ void answers_end(struct vfs_answers *a, struct vfs_answer *slot)
 static void mark_executed(struct vfs_answer *slot, int64_t result)
 {
 	slot->result = result;
-	__atomic_store_n(&slot->executed, 1, __ATOMIC_RELEASE);
+	atomic_store_explicit(&slot->executed, 1, memory_order_release);
 }
 
 static void note_executed(const struct tx_request *once, int64_t result)
@@ -131,7 +133,7 @@ struct tx_request answer_once(const struct vfs_answer *answer)
 void answer_choose(struct vfs_answer *answer, uint64_t choice)
 {
 	if (answer)
-		__atomic_store_n(&answer->choice, choice, __ATOMIC_RELEASE);
+		atomic_store_explicit(&answer->choice, choice, memory_order_release);
 }
 
 uint64_t answer_choice(const struct vfs_answer *answer)

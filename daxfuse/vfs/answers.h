@@ -16,6 +16,7 @@
 #define DAXFUSE_VFS_ANSWERS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,15 +27,15 @@
 
 /* A request that a serving process has taken and not answered yet. */
 struct vfs_answer {
-	uint64_t unique;     /* 0: the slot is free */
-	uint64_t node;       /* what it is about, as the transport names it */
-	uint64_t other_node; /* and of those that are about two */
-	int64_t result;      /* if executed */
+	_Atomic uint64_t unique; /* 0: the slot is free */
+	uint64_t node;           /* what it is about, as the transport names it */
+	uint64_t other_node;     /* and of those that are about two */
+	int64_t result;          /* if executed */
 	uint32_t opcode;
-	uint32_t life;     /* of the process that took it last */
-	uint32_t executed; /* its transaction has been committed */
-	uint32_t crashes;  /* serving processes that crashed while they had it */
-	uint64_t choice;   /* answer_choose(); 0: none */
+	uint32_t life;             /* of the process that took it last */
+	_Atomic uint32_t executed; /* its transaction has been committed */
+	uint32_t crashes;          /* serving processes that crashed while they had it */
+	_Atomic uint64_t choice;   /* answer_choose(); 0: none */
 	uint64_t reserved;
 };
 

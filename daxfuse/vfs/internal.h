@@ -10,6 +10,7 @@
 #define DAXFUSE_VFS_INTERNAL_H
 
 #include <errno.h>
+#include <stdatomic.h>
 
 #include "daxfuse/base/bits.h"
 #include "mapped.h"
@@ -20,11 +21,11 @@ enum { GATES = 1024, FILE_BUCKETS = 1024, FLUSHED_SLOTS = 1024 };
 struct vfs {
 	struct vfs_config config;
 	struct map_engine *engine;
-	uint64_t next_handle;     /* if it outlives nobody */
-	pthread_rwlock_t orphans; /* read: one may be made; write: one is freed */
+	_Atomic uint64_t next_handle; /* if it outlives nobody */
+	pthread_rwlock_t orphans;     /* read: one may be made; write: one is freed */
 	pthread_rwlock_t gate[GATES];
 	struct vfs_file *files[FILE_BUCKETS];
-	uint64_t flushed[FLUSHED_SLOTS]; /* inodes: flush_once() in modify.c */
+	_Atomic uint64_t flushed[FLUSHED_SLOTS]; /* inodes: flush_once() in modify.c */
 	void (*released)(void *arg, uint64_t handle);
 	void *released_arg;
 	atomic_uint watchers;

@@ -22,6 +22,7 @@
  *   3. fs_map_grown(): the part of a mapped unit that is in the file now counts as written
  */
 #include <linux/falloc.h>
+#include <stdatomic.h>
 
 #include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
@@ -545,14 +546,14 @@ static errint_t flush_file(struct vfs *v, uint64_t ino)
  */
 static errint_t flush_once(struct vfs *v, uint64_t ino)
 {
-	uint64_t *slot = &v->flushed[ino % FLUSHED_SLOTS];
+	_Atomic uint64_t *slot = &v->flushed[ino % FLUSHED_SLOTS];
 	int err;
 
-	if (v->config.life <= 1 || __atomic_load_n(slot, __ATOMIC_RELAXED) == ino)
+	if (v->config.life <= 1 || atomic_load_explicit(slot, memory_order_relaxed) == ino)
 		return 0;
 	err = flush_file(v, ino);
 	if (!err)
-		__atomic_store_n(slot, ino, __ATOMIC_RELAXED);
+		atomic_store_explicit(slot, ino, memory_order_relaxed);
 	return err;
 }
 

@@ -31,6 +31,7 @@
 #include "internal.h"
 #include "daxfuse/base/errint.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "daxfuse/base/lockrank.h"
@@ -75,7 +76,7 @@ static uint32_t take_place(struct opens *o)
 	if (o->free_count)
 		place = o->free_place[--o->free_count];
 	else if (o->table->used < VFS_OPENS)
-		place = __atomic_add_fetch(&o->table->used, 1, __ATOMIC_RELEASE);
+		place = atomic_fetch_add_explicit(&o->table->used, 1, memory_order_release) + 1;
 	unlock_mutex(LOCK_PLACES, &o->places_lock);
 	return place;
 }
@@ -101,7 +102,8 @@ static struct vfs_open_record *find_record(struct opens *o, uint64_t handle)
 	if (!place || place > VFS_OPENS)
 		return NULL;
 	record = &o->table->record[place - 1];
-	return __atomic_load_n(&record->handle, __ATOMIC_ACQUIRE) == handle ? record : NULL;
+	return atomic_load_explicit(&record->handle, memory_order_acquire) == handle ? record
+										     : NULL;
 }
 
 /* ---- inodes ------------------------------------------------------------------------------ */
@@ -194,7 +196,7 @@ static void write_record(struct opens *o, struct vfs_answer *answer, uint64_t in
 
 	answer_choose(answer, handle);
 	record->ino = ino;
-	__atomic_store_n(&record->handle, handle, __ATOMIC_RELEASE);
+	atomic_store_explicit(&record->handle, handle, memory_order_release);
 }
 
 static void decide_locked(struct vfs *v, struct vfs_answer *answer, uint64_t ino, unsigned how,
@@ -266,7 +268,7 @@ void open_leave(struct vfs *v, uint64_t handle)
 		return;
 	ino = record->ino;
 	lock_mutex(LOCK_OPENS, lock_of(o, ino));
-	__atomic_store_n(&record->handle, 0, __ATOMIC_RELEASE);
+	atomic_store_explicit(&record->handle, 0, memory_order_release);
 	inode = find_inode_locked(o, ino);
 	if (inode)
 		leave_inode_locked(o, inode, handle);

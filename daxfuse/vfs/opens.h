@@ -6,6 +6,7 @@
 #ifndef DAXFUSE_VFS_OPENS_H
 #define DAXFUSE_VFS_OPENS_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #define VFS_OPENS 65536
@@ -13,12 +14,12 @@
 /* An open file that may be read from. */
 struct vfs_open_record {
 	uint64_t ino;
-	uint64_t handle; /* 0: free; stored last, erased first */
+	_Atomic uint64_t handle; /* 0: free; stored last, erased first */
 };
 
 /* All zeroes: a new one. */
 struct vfs_open_table {
-	uint32_t used; /* records above have never been used */
+	_Atomic uint32_t used; /* records above have never been used */
 	uint32_t reserved;
 	struct vfs_open_record record[VFS_OPENS];
 };

@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "daxfuse/base/errint.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 /* Grants of this life are higher than those of any earlier one. */
@@ -75,9 +76,9 @@ enum fs_dax_mode vfs_dax(const struct vfs *v)
 
 uint64_t vfs_new_handle(struct vfs *v)
 {
-	uint64_t *next = v->config.next_handle ? v->config.next_handle : &v->next_handle;
+	_Atomic uint64_t *next = v->config.next_handle ? v->config.next_handle : &v->next_handle;
 
-	return __atomic_add_fetch(next, 1, __ATOMIC_RELAXED);
+	return atomic_fetch_add_explicit(next, 1, memory_order_relaxed) + 1;
 }
 
 void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data)

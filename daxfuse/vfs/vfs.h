@@ -14,6 +14,7 @@
 #ifndef DAXFUSE_VFS_VFS_H
 #define DAXFUSE_VFS_VFS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,10 +31,10 @@ struct json_object;
 
 struct vfs_config {
 	struct fs *fs;
-	bool probe_lines;      /* poison may be in any line (a device), not in known pages only */
-	uint64_t life;         /* of serving processes, counted from 1 */
-	uint64_t *next_handle; /* where it outlives us; NULL: nowhere */
-	struct vfs_open_table *opens; /* likewise */
+	bool probe_lines; /* poison may be in any line (a device), not in known pages only */
+	uint64_t life;    /* of serving processes, counted from 1 */
+	_Atomic uint64_t *next_handle; /* where it outlives us; NULL: nowhere */
+	struct vfs_open_table *opens;  /* likewise */
 	/*
 	 * What the transport is told, and asked. From any thread, also one that serves.
 	 */

@@ -10,6 +10,8 @@
 #ifndef CRASH_RUNNER_H
 #define CRASH_RUNNER_H
 
+#include <stdatomic.h>
+
 #include "tests/crash/enumerate.h"
 #include "tests/crash/judge.h"
 #include "tests/crash/workload.h"
@@ -33,10 +35,11 @@ enum {
 
 /* Results; the supervisor keeps it in memory shared by its workers. */
 struct tally {
-	unsigned long jobs, states, judged, recoveries, violations, mounts_crashed;
+	unsigned long jobs, states, judged, recoveries, mounts_crashed;
+	_Atomic unsigned long violations;
 	unsigned long overlaps; /* second operations that ended inside the first */
 	unsigned long progress; /* grows while anything happens */
-	unsigned messages;
+	atomic_uint messages;
 	char message[32][1024];
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* From the log of an operation to verdicts on all its crash states. */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,10 +41,10 @@ void runner_violation(struct runner *runner, const char *format, ...)
 	snprintf(message, sizeof(message), "%s: %s, fence %u, state %lu: %s", name, runner->mode,
 		 runner->fence, runner->state_number, what);
 	runner->job_violations++;
-	__atomic_add_fetch(&tally->violations, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&tally->violations, 1, memory_order_relaxed);
 	if (runner->config.quiet)
 		return;
-	slot = __atomic_fetch_add(&tally->messages, 1, __ATOMIC_RELAXED);
+	slot = atomic_fetch_add_explicit(&tally->messages, 1, memory_order_relaxed);
 	if (slot < sizeof(tally->message) / sizeof(tally->message[0]))
 		memcpy(tally->message[slot], message, sizeof(message));
 	if (runner->job_violations <= 3)

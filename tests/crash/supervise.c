@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@ struct worker {
 };
 
 struct shared {
-	unsigned next; /* task */
+	atomic_uint next; /* task */
 	struct worker worker[WORKERS_MAX];
 };
 
@@ -44,7 +45,8 @@ static void work(const struct supervise *supervise, struct shared *shared, struc
 
 	if (runner_create(&supervise->config, &me->tally, &runner))
 		_exit(WORKER_UNFIT);
-	while ((task = __atomic_fetch_add(&shared->next, 1, __ATOMIC_RELAXED)) < supervise->tasks) {
+	while ((task = atomic_fetch_add_explicit(&shared->next, 1, memory_order_relaxed)) <
+	       supervise->tasks) {
 		me->task = task;
 		me->tally.progress++;
 		supervise->run(runner, task, supervise->arg);

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,9 +58,9 @@ static void ring_open(void)
 	CHECK(ring.queues != MAP_FAILED && (void *)ring.sqe != MAP_FAILED);
 }
 
-static uint32_t *word(uint32_t offset)
+static _Atomic uint32_t *word(uint32_t offset)
 {
-	return (uint32_t *)(ring.queues + offset);
+	return (_Atomic uint32_t *)(ring.queues + offset);
 }
 
 /* One request, and its answer. */
@@ -75,10 +76,10 @@ static int read_fixed(int source, void *buffer, size_t length)
 	ring.sqe->addr = (uintptr_t)buffer;
 	ring.sqe->len = (uint32_t)length;
 	*word(p->sq_off.array) = 0;
-	__atomic_store_n(word(p->sq_off.tail), tail + 1, __ATOMIC_RELEASE);
+	atomic_store_explicit(word(p->sq_off.tail), tail + 1, memory_order_release);
 	CHECK(syscall(SYS_io_uring_enter, ring.fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1);
 	cqe += head & *word(p->cq_off.ring_mask);
-	__atomic_store_n(word(p->cq_off.head), head + 1, __ATOMIC_RELEASE);
+	atomic_store_explicit(word(p->cq_off.head), head + 1, memory_order_release);
 	return cqe->res;
 }
 

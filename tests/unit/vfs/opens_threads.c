@@ -14,7 +14,7 @@
 enum { INO = 7, OTHER = INO + (1 << 20) }; /* they share everything that is hashed */
 
 /* As much of a vfs as these functions use. */
-static struct vfs *new_process(struct vfs_open_table *table, uint64_t *next_handle)
+static struct vfs *new_process(struct vfs_open_table *table, _Atomic uint64_t *next_handle)
 {
 	struct vfs *v = calloc(1, sizeof(*v));
 
@@ -33,7 +33,7 @@ static void end_process(struct vfs *v)
 
 struct scene {
 	struct vfs_open_table *table;
-	uint64_t next_handle;
+	_Atomic uint64_t next_handle;
 	struct vfs *v;
 };
 
