@@ -33,7 +33,7 @@ enum lock_rank {
 	LOCK_QUOTA,     /* media/quota.c: records, ascending */
 	LOCK_INODE_MAP, /* media/ialloc.c: where the next chunk goes */
 	LOCK_CHUNK,     /* media/ialloc.c: a chunk of inodes */
-	LOCK_ARENA,     /* media/alloc.c, hold.c */
+	LOCK_ARENA,     /* media/alloc.c, busy.c */
 	LOCK_JOURNAL,   /* media/journal.c: from the record to its retirement */
 	LOCK_HOLDERS,   /* clients/holders.c: the table, and references */
 	LOCK_SESSIONS,  /* clients/sessions.c: the table, and references */

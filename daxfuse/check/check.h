@@ -36,8 +36,8 @@ struct check_result {
 	uint64_t repaired; /* of them */
 	uint64_t records;  /* live journal records: replayed, or, without repair, looked through */
 	uint64_t inodes, directories, orphans;
-	uint64_t units, data_units, broken_units, inode_units;
-	uint64_t blocks; /* taken in broken units */
+	uint64_t units, data_units, split_units, inode_units;
+	uint64_t blocks; /* taken in split units */
 };
 
 /*

@@ -63,7 +63,7 @@ enum claim ck_space_claim_block(struct check *c, uint64_t offset)
 	word = &c->block_use[unit][block_word(offset)];
 	if (*word & block_bit(offset))
 		return CLAIM_SHARED;
-	c->unit_use[unit] = DXF_UNIT_BROKEN;
+	c->unit_use[unit] = DXF_UNIT_SPLIT;
 	*word |= block_bit(offset);
 	return CLAIM_OK;
 }
@@ -112,7 +112,7 @@ static unsigned count_bits(const uint64_t *have, const uint64_t *without)
 	return count;
 }
 
-/* The blocks of a unit that is broken on media. */
+/* The blocks of a unit that is split on media. */
 static void check_bitmap(struct check *c, uint64_t unit, bool quiet)
 {
 	const uint64_t *use = c->block_use[unit];
@@ -144,7 +144,7 @@ static void check_bitmap(struct check *c, uint64_t unit, bool quiet)
 /* Order: the bitmap, which means nothing before; fence; the word. */
 static void set_state(struct check *c, uint64_t unit)
 {
-	if (c->unit_use[unit] == DXF_UNIT_BROKEN)
+	if (c->unit_use[unit] == DXF_UNIT_SPLIT)
 		check_overwrite(c, bitmap_offset(c, unit), c->block_use[unit],
 				sizeof(c->block_use[0]));
 	check_store64(c, word_offset(c, unit), c->unit_use[unit]);
@@ -152,12 +152,12 @@ static void set_state(struct check *c, uint64_t unit)
 
 static void check_unit(struct check *c, uint64_t unit, uint64_t word, bool quiet)
 {
-	static const char *const name[] = { "free", "data", "broken", "inodes", "system" };
+	static const char *const name[] = { "free", "data", "split", "inodes", "system" };
 	enum dxf_unit_state use = c->unit_use[unit];
 	const char *says = word < ARRAY_SIZE(name) ? name[word] : "nonsense";
 	bool repair = quiet;
 
-	if (word == DXF_UNIT_BROKEN && (use == DXF_UNIT_BROKEN || use == DXF_UNIT_FREE)) {
+	if (word == DXF_UNIT_SPLIT && (use == DXF_UNIT_SPLIT || use == DXF_UNIT_FREE)) {
 		check_bitmap(c, unit, quiet);
 		return;
 	}
@@ -178,14 +178,14 @@ static void count_use(struct check *c)
 {
 	struct check_result *result = &c->result;
 
-	result->data_units = result->broken_units = result->inode_units = result->blocks = 0;
+	result->data_units = result->split_units = result->inode_units = result->blocks = 0;
 	for (uint64_t unit = 0; unit < c->units; unit++) {
 		static const uint64_t none[8];
 
 		result->data_units += c->unit_use[unit] == DXF_UNIT_DATA;
 		result->inode_units += c->unit_use[unit] == DXF_UNIT_INODES;
-		if (c->unit_use[unit] == DXF_UNIT_BROKEN) {
-			result->broken_units++;
+		if (c->unit_use[unit] == DXF_UNIT_SPLIT) {
+			result->split_units++;
 			result->blocks += count_bits(c->block_use[unit], none);
 		}
 	}
@@ -237,7 +237,7 @@ static errint_t take_block_of(struct check *c, uint64_t unit, uint64_t *ret_offs
 			continue;
 		*word |= block_bit(offset);
 		if (c->unit_use[unit] == DXF_UNIT_FREE) {
-			c->unit_use[unit] = DXF_UNIT_BROKEN;
+			c->unit_use[unit] = DXF_UNIT_SPLIT;
 			set_state(c, unit);
 		} else {
 			check_store64(c, bitmap_offset(c, unit) + i / 64 * 8, *word);
@@ -248,13 +248,13 @@ static errint_t take_block_of(struct check *c, uint64_t unit, uint64_t *ret_offs
 	return -ENOSPC;
 }
 
-/* A free unit may be marked as broken on media: set_state() makes no difference. */
+/* A free unit may be marked as split on media: set_state() makes no difference. */
 errint_t ck_space_take_block(struct check *c, uint64_t *ret_offset)
 {
 	for (; c->cursor < c->units; c->cursor++) {
 		uint8_t use = c->unit_use[c->cursor];
 
-		if ((use == DXF_UNIT_BROKEN || use == DXF_UNIT_FREE) &&
+		if ((use == DXF_UNIT_SPLIT || use == DXF_UNIT_FREE) &&
 		    take_block_of(c, c->cursor, ret_offset) == 0)
 			return 0;
 	}

@@ -37,7 +37,7 @@ struct clients_config {
 	struct pin_table *kept; /* of an earlier process, or new; NULL: none */
 };
 
-/* The pool is mounted with what pin_table_held() says. Pins of an earlier process are taken
+/* The pool is mounted with what pin_table_busy() says. Pins of an earlier process are taken
  * over. -ENOMEM */
 errint_t clients_open(const struct clients_config *config, struct clients **ret_clients);
 /* Begin to answer at the socket: a thread. mount: the device number of the mount, whose major

@@ -14,7 +14,7 @@
  *   - a record that is cut in the middle gets its upper part as a record of its own first; then its
  *     length, one word, is stored.
  * Nothing that an earlier process has left in the table is believed without a check: counts are
- * bounded here, places are checked by core when it holds them (fs_options.held).
+ * bounded here, places are checked by core when it holds them (fs_options.busy).
  */
 #include "pins.h"
 
@@ -39,22 +39,22 @@ static uint64_t handle_of(const struct pin_record *record)
 	return atomic_load_explicit(&record->handle, memory_order_acquire);
 }
 
-errint_t pin_table_held(const struct pin_table *table, struct fs_held **ret_held,
+errint_t pin_table_busy(const struct pin_table *table, struct fs_busy **ret_busy,
 			unsigned *ret_count)
 {
 	uint32_t used = used_records(table);
-	struct fs_held *held = calloc((size_t)used + 1, sizeof(*held));
+	struct fs_busy *busy = calloc((size_t)used + 1, sizeof(*busy));
 	unsigned count = 0;
 
-	if (!held)
+	if (!busy)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < used; i++) {
 		const struct pin_record *record = &table->record[i];
 
 		if (handle_of(record))
-			held[count++] = (struct fs_held){ record->device_offset, record->length };
+			busy[count++] = (struct fs_busy){ record->device_offset, record->length };
 	}
-	*ret_held = held;
+	*ret_busy = busy;
 	*ret_count = count;
 	return 0;
 }

@@ -19,7 +19,7 @@
 
 #include "daxfuse/base/errint.h"
 
-struct fs_held;
+struct fs_busy;
 
 #define PIN_RECORDS UINT32_C(65536)
 
@@ -48,7 +48,7 @@ struct pin_table {
 };
 
 /* The device ranges of all records, to be freed; for struct fs_options. -ENOMEM */
-errint_t pin_table_held(const struct pin_table *table, struct fs_held **ret_held,
+errint_t pin_table_busy(const struct pin_table *table, struct fs_busy **ret_busy,
 			unsigned *ret_count);
 
 /* This process's view of a table. */

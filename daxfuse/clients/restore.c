@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The pins of an earlier process. Its programs still have the device mapped, so before
- * anything was allocated all of it was held (pin_table_held()). Now each record becomes a
+ * anything was allocated all of it was held (pin_table_busy()). Now each record becomes a
  * pin of the engine again: on the file, where that still has the piece, or on a piece that
  * is no file's any more, which stays held until its program lets go.
  *

@@ -42,7 +42,7 @@ enum fs_dax_mode { FS_DAX_AUTO, FS_DAX_INODE, FS_DAX_ALWAYS, FS_DAX_NEVER };
 enum fs_atime_mode { FS_ATIME_RELATIVE, FS_ATIME_STRICT, FS_ATIME_NEVER };
 
 /* A range of the pool's space, in bytes. */
-struct fs_held {
+struct fs_busy {
 	uint64_t device_offset, length;
 };
 
@@ -62,10 +62,10 @@ struct fs_options {
 	 * nobody wants to know. */
 	void (*trimmed)(void *arg, uint64_t ino);
 	void *trimmed_arg;
-	/* As if fs_hold() had been called for each, before anything can be allocated: the space
-	 * that programs have mapped which have outlived an earlier mount. Not kept. */
-	const struct fs_held *held;
-	unsigned held_count;
+	/* As if fs_busy_insert() had been called for each, before anything can be allocated: the
+	 * space that programs have mapped which have outlived an earlier mount. Not kept. */
+	const struct fs_busy *busy;
+	unsigned busy_count;
 };
 
 /* ---- life -------------------------------------------------------------- */
@@ -98,7 +98,7 @@ struct fs_report {
 
 /*
  * Check both superblocks, replay the journals, complete orphans, load the
- * allocator. -EINVAL: no pool, or not the one that options->held is of;
+ * allocator. -EINVAL: no pool, or not the one that options->busy is of;
  * -EUCLEAN: damaged; -EOPNOTSUPP: newer format; -EFBIG: pool larger than the
  * device. ret_report may be NULL and is always filled. pm must outlive the fs.
  */
@@ -367,10 +367,10 @@ errint_t fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xfla
 struct fs_space {
 	uint64_t units;      /* for data and inodes */
 	uint64_t free_units; /* whole ones */
-	uint64_t broken_units;
-	uint64_t free_blocks; /* 4 KiB, in broken units only */
+	uint64_t split_units;
+	uint64_t free_blocks; /* 4 KiB, in split units only */
 	uint64_t bad_blocks;  /* free but never allocated */
-	uint64_t held_blocks; /* free on media, but mapped still: fs_hold() */
+	uint64_t busy_blocks; /* free on media, but mapped still: fs_busy_insert() */
 	uint64_t inodes;      /* in use */
 	uint64_t inodes_max;
 };
@@ -378,12 +378,12 @@ void fs_get_space(struct fs *fs, struct fs_space *ret_space);
 
 /*
  * Somebody has a range of the pool's space mapped, whole blocks of it: when it is freed, or if it
- * is free, it is not allocated again until fs_unhold(). Counted, block by block; in memory only, as
- * a crash of the machine ends the programs that map it. -EINVAL: not of the data area, or no whole
- * blocks; -ENOMEM. Both take no lock that their caller could hold but an allocator's.
+ * is free, it is not allocated again until fs_busy_clear(). Counted, block by block; in memory
+ * only, as a crash of the machine ends the programs that map it. -EINVAL: not of the data area, or
+ * no whole blocks; -ENOMEM. Both take no lock that their caller could hold but an allocator's.
  */
-errint_t fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length);
-void fs_unhold(struct fs *fs, uint64_t device_offset, uint64_t length);
+errint_t fs_busy_insert(struct fs *fs, uint64_t device_offset, uint64_t length);
+void fs_busy_clear(struct fs *fs, uint64_t device_offset, uint64_t length);
 
 struct fs_statfs {
 	uint64_t blocks, free_blocks; /* 4 KiB */

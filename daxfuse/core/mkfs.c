@@ -129,7 +129,7 @@ errint_t fs_mkfs(const struct pmem *pm, const struct fs_format *format)
 	err = choose(&super, pm, format);
 	if (err)
 		return err;
-	/* bitmaps need no zeroes: a unit's is written when the unit is broken */
+	/* bitmaps need no zeroes: a unit's is written when the unit is split */
 	meta = super.bitmap_offset;
 	maps = super.data_offset - super.inode_map_offset;
 	progress.total = meta + maps;

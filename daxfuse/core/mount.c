@@ -144,11 +144,11 @@ static errint_t check_root(struct fs *fs)
 	return err;
 }
 
-static errint_t hold_all(struct fs *fs, struct fs_report *report)
+static errint_t insert_busy(struct fs *fs, struct fs_report *report)
 {
-	for (unsigned i = 0; i < fs->options.held_count; i++) {
-		const struct fs_held *held = &fs->options.held[i];
-		int err = fs_hold(fs, held->device_offset, held->length);
+	for (unsigned i = 0; i < fs->options.busy_count; i++) {
+		const struct fs_busy *busy = &fs->options.busy[i];
+		int err = fs_busy_insert(fs, busy->device_offset, busy->length);
 
 		if (err == -EINVAL) {
 			snprintf(report->what, sizeof(report->what),
@@ -159,8 +159,8 @@ static errint_t hold_all(struct fs *fs, struct fs_report *report)
 		if (err)
 			return err;
 	}
-	fs->options.held = NULL;
-	fs->options.held_count = 0;
+	fs->options.busy = NULL;
+	fs->options.busy_count = 0;
 	return 0;
 }
 
@@ -182,7 +182,7 @@ static errint_t mount_parts(struct fs *fs, struct fs_report *report)
 	if (!err)
 		err = volume_open(fs->pm, &super, &options, &fs->vol, &report->replayed);
 	if (!err)
-		err = hold_all(fs, report);
+		err = insert_busy(fs, report);
 	if (!err)
 		err = icache_open(fs);
 	if (!err)

@@ -18,26 +18,26 @@ void fs_get_space(struct fs *fs, struct fs_space *ret_space)
 	*ret_space = (struct fs_space){
 		.units = space.units,
 		.free_units = space.free_units,
-		.broken_units = space.broken_units,
+		.split_units = space.split_units,
 		.free_blocks = space.free_blocks,
 		.bad_blocks = space.bad_blocks,
-		.held_blocks = space.held_blocks,
+		.busy_blocks = space.busy_blocks,
 	};
 	ialloc_count(fs->vol, &ret_space->inodes, &ret_space->inodes_max);
 }
 
-/* A device that may not be written gives nothing out, and its units can't be mended either. Not so
- * the mount: what was held when it became read-only is let go of then, and free when it is writable
- * again. */
-errint_t fs_hold(struct fs *fs, uint64_t device_offset, uint64_t length)
+/* A device that may not be written gives nothing out, and its units can't be coalesced either. Not
+ * so the mount: what was busy when it became read-only is let go of then, and free when it is
+ * writable again. */
+errint_t fs_busy_insert(struct fs *fs, uint64_t device_offset, uint64_t length)
 {
-	return fs->pm->read_only ? 0 : alloc_hold(fs->vol, device_offset, length);
+	return fs->pm->read_only ? 0 : alloc_busy_insert(fs->vol, device_offset, length);
 }
 
-void fs_unhold(struct fs *fs, uint64_t device_offset, uint64_t length)
+void fs_busy_clear(struct fs *fs, uint64_t device_offset, uint64_t length)
 {
 	if (!fs->pm->read_only)
-		alloc_unhold(fs->vol, device_offset, length);
+		alloc_busy_clear(fs->vol, device_offset, length);
 }
 
 /* The pool's space, cut down to the rest of the project's limit. */

@@ -591,7 +591,7 @@ void trim_inode(struct fs *fs, struct inode *inode)
 	    ((media->flags & DXF_FLAG_EXTSIZE) && media->extsize >= DXF_UNIT_SIZE))
 		return;
 	/* A file of some size goes into holes that there are, and not into the last ones: a
-	 * unit broken for it would give up one to gain one. */
+	 * unit split for it would give up one to gain one. */
 	if (blocks >= TRIM_ALWAYS && alloc_holes(fs->vol) < blocks + DXF_UNIT_BLOCKS)
 		return;
 	if (!alloc_is_unit(fs->vol, root & DXF_ENTRY_OFFSET) || edit_begin(fs, inode, &tx, &di))

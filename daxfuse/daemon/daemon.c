@@ -145,13 +145,13 @@ static errint_t open_device(struct daemon *d, struct device_error *ret_error)
  * Orphans of a mount that is taken over may be open still, and space that programs have mapped must
  * not be given out.
  */
-static struct fs_options pool_options(const struct daemon *d, struct fs_held *held, unsigned count)
+static struct fs_options pool_options(const struct daemon *d, struct fs_busy *busy, unsigned count)
 {
 	struct fs_options options = d->options->fs;
 
 	options.keep_orphans = d->adopts;
-	options.held = held;
-	options.held_count = count;
+	options.busy = busy;
+	options.busy_count = count;
 	if (d->answers) {
 		options.replayed = answers_replayed;
 		options.replayed_arg = d->answers;
@@ -163,14 +163,14 @@ static struct fs_options pool_options(const struct daemon *d, struct fs_held *he
 
 static errint_t mount_pool(struct daemon *d, const struct pmem *pm)
 {
-	CLEANUP_FREE struct fs_held *held = NULL;
+	CLEANUP_FREE struct fs_busy *busy = NULL;
 	struct fs_options options;
 	unsigned count = 0;
-	int err = d->pins ? pin_table_held(d->pins, &held, &count) : 0;
+	int err = d->pins ? pin_table_busy(d->pins, &busy, &count) : 0;
 
 	if (err)
 		return err;
-	options = pool_options(d, held, count);
+	options = pool_options(d, busy, count);
 	return fs_mount(pm, &options, &d->fs, &d->report);
 }
 

@@ -87,8 +87,8 @@ static struct json_object *space_object(const struct daemon *d)
 	fs_get_space(d->fs, &space);
 	add_number(o, "units", space.units);
 	add_number(o, "free_units", space.free_units);
-	add_number(o, "broken_units", space.broken_units);
-	add_number(o, "free_blocks_in_broken_units", space.free_blocks);
+	add_number(o, "split_units", space.split_units);
+	add_number(o, "free_blocks_in_split_units", space.free_blocks);
 	add_number(o, "bad_blocks", space.bad_blocks);
 	add_number(o, "free",
 		   space.free_units * DXF_UNIT_SIZE + space.free_blocks * DXF_BLOCK_SIZE);

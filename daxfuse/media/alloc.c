@@ -2,9 +2,9 @@
 /*
  * The extent allocator.
  *
- * On media: a word a unit (free, data, broken, inodes) and a bitmap for each broken unit, both
+ * On media: a word a unit (free, data, split, inodes) and a bitmap for each split unit, both
  * changed by the transaction that gives the space to a file or takes it. In memory: a bit for each
- * free unit, and a descriptor for each broken one, loaded at mount. Memory decides: space is
+ * free unit, and a descriptor for each split one, loaded at mount. Memory decides: space is
  * reserved here before the transaction and released here after it, so media never shows space as
  * free that a live record still uses.
  *
@@ -12,18 +12,18 @@
  *   - Arenas, one a CPU, each a contiguous part of the units with a lock of its
  *     own; a thread uses its CPU's arena and looks into others only when that
  *     one can't help.
- *   - Blocks come from the fullest broken unit that has room, so that the
+ *   - Blocks come from the fullest split unit that has room, so that the
  *     emptier ones drain, and become whole again. Holes that another arena has
- *     left over are eaten before a unit is broken.
+ *     left over are eaten before a unit is split.
  *   - Large files lie together: a file's next unit is the one behind its last, whichever
  *     arena that belongs to, and files that grow at the same time start apart (arena_unit.c).
- *   - A broken unit whose last block was freed is a free unit again; one stays
- *     broken in each arena, for a thread that makes and removes one small file.
+ *   - A split unit whose last block was freed is a free unit again; one stays
+ *     split in each arena, for a thread that makes and removes one small file.
  *
- * Breaking and mending a unit are transactions of their own, under the arena's
- * lock: nobody is given a block of a unit before the unit is durably broken.
+ * Splitting and coalescing a unit are transactions of their own, under the arena's
+ * lock: nobody is given a block of a unit before the unit is durably split.
  *
- * Freed space that a program still has mapped stays reserved until it lets go: hold.c.
+ * Freed space that a program still has mapped stays reserved until it lets go: busy.c.
  *
  * Lock order: arena, then journal. Never two arenas at a time.
  */
@@ -36,7 +36,7 @@
 #include "daxfuse/base/lockrank.h"
 #include "alloc.h"
 #include "arena.h"
-#include "hold.h"
+#include "busy.h"
 
 /* So many units together are worth a look into other arenas, and if there are none, so many. */
 #define LONG_RUN UINT64_C(64)
@@ -52,13 +52,13 @@ static errint_t store_unit_word(struct alloc *al, uint64_t unit, enum dxf_unit_s
 	if (err)
 		return err;
 	*(uint64_t *)tx_edit(tx, &al->vol->unit_word[unit], 8) = state;
-	if (state == DXF_UNIT_BROKEN)
+	if (state == DXF_UNIT_SPLIT)
 		memset(tx_edit(tx, al->vol->bitmap[unit], 64), 0, 64);
 	return tx_commit(tx);
 }
 
-/* Mend a broken unit none of whose blocks is taken; it stays reserved. */
-static errint_t mend_unit_locked(struct alloc *al, struct arena *a, struct broken *b)
+/* Coalesce a split unit none of whose blocks is taken; it stays reserved. */
+static errint_t coalesce_unit_locked(struct alloc *al, struct arena *a, struct split_unit *b)
 {
 	int err = store_unit_word(al, b->unit, DXF_UNIT_FREE);
 
@@ -66,9 +66,9 @@ static errint_t mend_unit_locked(struct alloc *al, struct arena *a, struct broke
 	if (err)
 		return err;
 	arena_unlist(a, b);
-	a->broken_units--;
+	a->split_units--;
 	arena_count_blocks(a, -(int64_t)b->free);
-	al->broken[b->unit] = NULL;
+	al->split[b->unit] = NULL;
 	free(b);
 	return 0;
 }
@@ -105,11 +105,11 @@ static bool take_unit_locked(struct alloc *al, struct arena *a, uint64_t room, u
 	return false;
 }
 
-/* A reserved unit of this arena: a free one, or if any will do, a mended one. */
+/* A reserved unit of this arena: a free one, or if any will do, a coalesced one. */
 static bool find_unit_locked(struct alloc *al, struct arena *a, uint64_t room, uint64_t least,
 			     uint64_t *ret_unit)
 {
-	struct broken *empty;
+	struct split_unit *empty;
 
 	lock_assert(LOCK_ARENA);
 	if (take_unit_locked(al, a, room, least, ret_unit))
@@ -120,12 +120,12 @@ static bool find_unit_locked(struct alloc *al, struct arena *a, uint64_t room, u
 	if (!empty)
 		return false;
 	*ret_unit = empty->unit;
-	return mend_unit_locked(al, a, empty) == 0;
+	return coalesce_unit_locked(al, a, empty) == 0;
 }
 
-static errint_t break_unit_locked(struct alloc *al, struct arena *a)
+static errint_t split_unit_locked(struct alloc *al, struct arena *a)
 {
-	struct broken *b;
+	struct split_unit *b;
 	uint64_t unit;
 	int err;
 
@@ -133,7 +133,7 @@ static errint_t break_unit_locked(struct alloc *al, struct arena *a)
 	if (!take_unit_locked(al, a, 0, 1, &unit))
 		return -ENOSPC;
 	b = calloc(1, sizeof(*b));
-	err = b ? store_unit_word(al, unit, DXF_UNIT_BROKEN) : -ENOMEM;
+	err = b ? store_unit_word(al, unit, DXF_UNIT_SPLIT) : -ENOMEM;
 	if (err) {
 		free(b);
 		arena_release_unit(al, a, unit);
@@ -141,8 +141,8 @@ static errint_t break_unit_locked(struct alloc *al, struct arena *a)
 	}
 	b->unit = (uint32_t)unit;
 	b->free = DXF_UNIT_BLOCKS;
-	al->broken[unit] = b;
-	a->broken_units++;
+	al->split[unit] = b;
+	a->split_units++;
 	arena_count_blocks(a, b->free);
 	arena_list(a, b);
 	return 0;
@@ -211,14 +211,14 @@ void free_unit(struct tx *tx, uint64_t offset)
 
 /* ---- blocks --------------------------------------------------------------- */
 
-/* From the arena's broken units, as long as it has more than `leave` blocks. */
+/* From the arena's split units, as long as it has more than `leave` blocks. */
 static unsigned eat_holes(struct arena *a, unsigned want, uint64_t leave, uint64_t *offsets)
 {
 	unsigned got = 0;
 
 	lock_mutex(LOCK_ARENA, &a->lock);
 	while (got < want && a->free_blocks > leave) {
-		struct broken *b = arena_pick(a, want - got);
+		struct split_unit *b = arena_pick(a, want - got);
 
 		if (!b)
 			break;
@@ -228,13 +228,13 @@ static unsigned eat_holes(struct arena *a, unsigned want, uint64_t leave, uint64
 	return got;
 }
 
-/* Break units of the arena for the blocks that are still wanted. */
+/* Split units of the arena for the blocks that are still wanted. */
 static unsigned break_for(struct alloc *al, struct arena *a, unsigned want, uint64_t *offsets)
 {
 	unsigned got = 0;
 
 	lock_mutex(LOCK_ARENA, &a->lock);
-	while (got < want && break_unit_locked(al, a) == 0)
+	while (got < want && split_unit_locked(al, a) == 0)
 		got += arena_take_blocks(a, arena_pick(a, want - got), want - got, offsets + got);
 	unlock_mutex(LOCK_ARENA, &a->lock);
 	return got;
@@ -297,7 +297,7 @@ static void retire_block(struct alloc *al, uint64_t offset)
 	uint64_t block = offset % DXF_UNIT_SIZE / DXF_BLOCK_SIZE;
 
 	lock_mutex(LOCK_ARENA, &a->lock);
-	al->broken[offset / DXF_UNIT_SIZE]->bad[block / 64] |= UINT64_C(1) << block % 64;
+	al->split[offset / DXF_UNIT_SIZE]->bad[block / 64] |= UINT64_C(1) << block % 64;
 	a->bad_blocks++;
 	unlock_mutex(LOCK_ARENA, &a->lock);
 }
@@ -369,7 +369,7 @@ void free_block(struct tx *tx, uint64_t offset)
 
 static void release_block_locked(struct alloc *al, struct arena *a, uint64_t offset)
 {
-	struct broken *b = al->broken[offset / DXF_UNIT_SIZE], *other;
+	struct split_unit *b = al->split[offset / DXF_UNIT_SIZE], *other;
 	unsigned block = (unsigned)(offset % DXF_UNIT_SIZE / DXF_BLOCK_SIZE);
 	uint64_t bit = UINT64_C(1) << block % 64;
 
@@ -389,7 +389,7 @@ static void release_block_locked(struct alloc *al, struct arena *a, uint64_t off
 	if (b->free == DXF_UNIT_BLOCKS && other) {
 		uint64_t unit = b->unit;
 
-		if (mend_unit_locked(al, a, b) == 0)
+		if (coalesce_unit_locked(al, a, b) == 0)
 			arena_release_unit(al, a, unit);
 	}
 }
@@ -409,7 +409,7 @@ void alloc_release(struct volume *vol, enum tx_space kind, uint64_t offset)
 	struct arena *a = arena_of(al, offset / DXF_UNIT_SIZE);
 
 	lock_mutex(LOCK_ARENA, &a->lock);
-	if (!a->holds || !hold_freed_locked(a, kind, offset))
+	if (!a->busy || !busy_freed_locked(a, kind, offset))
 		alloc_reuse_locked(al, a, kind, offset);
 	unlock_mutex(LOCK_ARENA, &a->lock);
 }
@@ -451,7 +451,7 @@ static bool in_state(const struct volume *vol, uint64_t offset, enum dxf_unit_st
 
 bool alloc_is_block(const struct volume *vol, uint64_t offset)
 {
-	return offset % DXF_BLOCK_SIZE == 0 && in_state(vol, offset, DXF_UNIT_BROKEN);
+	return offset % DXF_BLOCK_SIZE == 0 && in_state(vol, offset, DXF_UNIT_SPLIT);
 }
 
 bool alloc_is_taken(const struct volume *vol, uint64_t offset)
@@ -477,10 +477,10 @@ void alloc_space(struct volume *vol, struct alloc_space *ret_space)
 		lock_mutex(LOCK_ARENA, &a->lock);
 		ret_space->units += a->end - a->first;
 		ret_space->free_units += a->free_units;
-		ret_space->broken_units += a->broken_units;
+		ret_space->split_units += a->split_units;
 		ret_space->free_blocks += a->free_blocks;
 		ret_space->bad_blocks += a->bad_blocks;
-		ret_space->held_blocks += a->held_blocks;
+		ret_space->busy_blocks += a->busy_blocks;
 		unlock_mutex(LOCK_ARENA, &a->lock);
 	}
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The extent allocator: 2 MiB units, and 4 KiB blocks in units broken for them.
+ * The extent allocator: 2 MiB units, and 4 KiB blocks in units split for them.
  * See alloc.c for how it keeps whole units whole.
  */
 #ifndef DAXFUSE_MEDIA_ALLOC_H
@@ -42,22 +42,22 @@ bool alloc_is_block(const struct volume *vol, uint64_t offset);
 bool alloc_is_taken(const struct volume *vol, uint64_t offset);
 bool alloc_is_unit(const struct volume *vol, uint64_t offset);
 
-/* Blocks that the calling thread can have without a unit being broken; a hint. */
+/* Blocks that the calling thread can have without a unit being split; a hint. */
 uint64_t alloc_holes(struct volume *vol);
 
 /*
  * Space that somebody outside has mapped, and that must not be given out until it is let go, even
  * if it is freed meanwhile. Of whole blocks, taken or free; counted, block by block; in memory
- * only: after a crash of the machine, space that is free on media is free. alloc_hold(): -EINVAL:
- * not of the data area, or no whole blocks; -ENOMEM. alloc_unhold() leaves blocks alone that are
- * not held.
+ * only: after a crash of the machine, space that is free on media is free. alloc_busy_insert():
+ * -EINVAL: not of the data area, or no whole blocks; -ENOMEM. alloc_busy_clear() leaves blocks
+ * alone that are not busy.
  */
-errint_t alloc_hold(struct volume *vol, uint64_t offset, uint64_t length);
-void alloc_unhold(struct volume *vol, uint64_t offset, uint64_t length);
+errint_t alloc_busy_insert(struct volume *vol, uint64_t offset, uint64_t length);
+void alloc_busy_clear(struct volume *vol, uint64_t offset, uint64_t length);
 
 struct alloc_space {
-	uint64_t units, free_units, broken_units, free_blocks, bad_blocks;
-	uint64_t held_blocks; /* freed, but held: in none of the others */
+	uint64_t units, free_units, split_units, free_blocks, bad_blocks;
+	uint64_t busy_blocks; /* freed, but busy: in none of the others */
 };
 void alloc_space(struct volume *vol, struct alloc_space *ret_space);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The allocator at mount: arenas are filled from the unit words and the bitmaps of broken units,
+ * The allocator at mount: arenas are filled from the unit words and the bitmaps of split units,
  * without space that is known to be poisoned. Nothing is stored.
  *
  * A unit whose word or bitmap can't be read counts as bad. It is never given out, nor are parts
@@ -13,13 +13,13 @@
 #include "daxfuse/base/bits.h"
 #include "alloc.h"
 #include "arena.h"
-#include "hold.h"
+#include "busy.h"
 #include "daxfuse/base/errint.h"
 
 enum { ARENAS_MAX = 16, ARENA_UNITS_MIN = 16, BITMAPS_PER_PAGE = DXF_BLOCK_SIZE / 64 };
 
 /* Blocks of b that are known to be bad and not in use are never given out. */
-static void mark_bad_blocks(struct alloc *al, struct arena *a, struct broken *b)
+static void mark_bad_blocks(struct alloc *al, struct arena *a, struct split_unit *b)
 {
 	const struct pmem *pm = al->vol->pm;
 
@@ -40,9 +40,9 @@ static void mark_bad_blocks(struct alloc *al, struct arena *a, struct broken *b)
 	}
 }
 
-static errint_t load_broken(struct alloc *al, struct arena *a, uint64_t unit)
+static errint_t load_split(struct alloc *al, struct arena *a, uint64_t unit)
 {
-	struct broken *b = calloc(1, sizeof(*b));
+	struct split_unit *b = calloc(1, sizeof(*b));
 
 	if (!b)
 		return -ENOMEM;
@@ -57,8 +57,8 @@ static errint_t load_broken(struct alloc *al, struct arena *a, uint64_t unit)
 		mark_bad_blocks(al, a, b);
 	for (unsigned w = 0; w < FREE_WORDS; w++)
 		b->free = (uint16_t)(b->free + bits_count(~b->taken[w]));
-	al->broken[unit] = b;
-	a->broken_units++;
+	al->split[unit] = b;
+	a->split_units++;
 	arena_count_blocks(a, b->free);
 	arena_list(a, b);
 	return 0;
@@ -74,8 +74,8 @@ static errint_t load_unit(struct alloc *al, struct arena *a, uint64_t unit, uint
 		else
 			a->bad_blocks += DXF_UNIT_BLOCKS;
 		return 0;
-	case DXF_UNIT_BROKEN:
-		return load_broken(al, a, unit);
+	case DXF_UNIT_SPLIT:
+		return load_split(al, a, unit);
 	case DXF_UNIT_DATA:
 	case DXF_UNIT_INODES:
 		return 0;
@@ -142,8 +142,8 @@ errint_t alloc_open(struct volume *vol)
 	al->units_per_arena = vol->units / al->count;
 	al->arena = aligned_alloc(64, al->count * sizeof(*al->arena));
 	al->free = calloc(vol->units / 64 + 1, 8);
-	al->broken = calloc(vol->units, sizeof(*al->broken));
-	if (!al->arena || !al->free || !al->broken) {
+	al->split = calloc(vol->units, sizeof(*al->split));
+	if (!al->arena || !al->free || !al->split) {
 		al->count = 0;
 		return -ENOMEM;
 	}
@@ -168,13 +168,13 @@ void alloc_close(struct volume *vol)
 
 	if (!al)
 		return;
-	for (uint64_t i = 0; al->broken && i < vol->units; i++)
-		free(al->broken[i]);
+	for (uint64_t i = 0; al->split && i < vol->units; i++)
+		free(al->split[i]);
 	for (unsigned i = 0; i < al->count; i++) {
-		hold_close(&al->arena[i]);
+		busy_close(&al->arena[i]);
 		pthread_mutex_destroy(&al->arena[i].lock);
 	}
-	free(al->broken);
+	free(al->split);
 	free(al->free);
 	free(al->arena);
 	free(al);

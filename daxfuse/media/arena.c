@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Arenas, see arena.h; alloc.c says what they are good for. Broken units stand in lists by how many
+ * Arenas, see arena.h; alloc.c says what they are good for. Split units stand in lists by how many
  * of their blocks are free, so that the fullest one with enough room is found in a few words. Whole
  * units: arena_unit.c.
  */
@@ -11,7 +11,7 @@
 #include "daxfuse/base/bits.h"
 #include "arena.h"
 
-void arena_list(struct arena *a, struct broken *b)
+void arena_list(struct arena *a, struct split_unit *b)
 {
 	b->prev = NULL;
 	b->next = a->list[b->free];
@@ -21,7 +21,7 @@ void arena_list(struct arena *a, struct broken *b)
 	a->filled[b->free / 64] |= UINT64_C(1) << b->free % 64;
 }
 
-void arena_unlist(struct arena *a, struct broken *b)
+void arena_unlist(struct arena *a, struct split_unit *b)
 {
 	if (b->next)
 		b->next->prev = b->prev;
@@ -33,7 +33,7 @@ void arena_unlist(struct arena *a, struct broken *b)
 		a->filled[b->free / 64] &= ~(UINT64_C(1) << b->free % 64);
 }
 
-struct broken *arena_pick(struct arena *a, unsigned want)
+struct split_unit *arena_pick(struct arena *a, unsigned want)
 {
 	for (unsigned i = want; i <= DXF_UNIT_BLOCKS; i = (i / 64 + 1) * 64) {
 		uint64_t word = a->filled[i / 64] & (~UINT64_C(0) << i % 64);
@@ -68,7 +68,7 @@ unsigned arena_mine(const struct alloc *al)
 	return (unsigned)sched_getcpu() % al->count;
 }
 
-unsigned arena_take_blocks(struct arena *a, struct broken *b, unsigned want, uint64_t *offsets)
+unsigned arena_take_blocks(struct arena *a, struct split_unit *b, unsigned want, uint64_t *offsets)
 {
 	unsigned got = 0;
 
@@ -87,7 +87,7 @@ unsigned arena_take_blocks(struct arena *a, struct broken *b, unsigned want, uin
 	return got;
 }
 
-bool arena_take_this_block(struct arena *a, struct broken *b, unsigned block)
+bool arena_take_this_block(struct arena *a, struct split_unit *b, unsigned block)
 {
 	uint64_t bit = UINT64_C(1) << block % 64;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Of the allocator: arenas, which know the free and the broken units in memory. No stores, no
+ * Of the allocator: arenas, which know the free and the split units in memory. No stores, no
  * transactions; a function that ends in _locked, or changes an arena, wants its lock (reading
  * counts without it is fine for a hint).
  */
@@ -16,8 +16,8 @@ enum { ARENA_WINDOWS = 8 };
 /* Units that one of them may say will follow. */
 #define ARENA_ROOM_MAX UINT64_C(512)
 
-struct broken {
-	struct broken *next, *prev; /* in its arena's list for `free` */
+struct split_unit {
+	struct split_unit *next, *prev; /* in its arena's list for `free` */
 	uint32_t unit;
 	uint16_t free;
 	uint64_t taken[FREE_WORDS]; /* reserved or in use or bad */
@@ -36,13 +36,13 @@ struct arena {
 	uint64_t cursor;     /* where the last look for a long run has ended */
 	struct arena_window window[ARENA_WINDOWS];
 	unsigned oldest; /* window, modulo their number */
-	uint64_t free_units, broken_units, bad_blocks;
+	uint64_t free_units, split_units, bad_blocks;
 	_Atomic uint64_t free_blocks; /* others have a look without the lock */
-	/* lists of broken units by how many blocks are free, 0 to 512 */
-	struct broken *list[DXF_UNIT_BLOCKS + 1];
+	/* lists of split units by how many blocks are free, 0 to 512 */
+	struct split_unit *list[DXF_UNIT_BLOCKS + 1];
 	uint64_t filled[FREE_WORDS + 1]; /* which lists are not empty */
-	void *holds;          /* tsearch(3) tree of units of which something is held, see hold.h */
-	uint64_t held_blocks; /* freed, but held */
+	void *busy;           /* tsearch(3) tree of units of which something is busy, see busy.h */
+	uint64_t busy_blocks; /* freed, but busy */
 };
 
 struct alloc {
@@ -50,25 +50,25 @@ struct alloc {
 	unsigned count;
 	struct arena *arena;
 	uint64_t units_per_arena;
-	_Atomic uint64_t *free; /* a bit for each unit that is free and not bad */
-	struct broken **broken; /* by unit */
+	_Atomic uint64_t *free;    /* a bit for each unit that is free and not bad */
+	struct split_unit **split; /* by unit */
 };
 
 /* The arena that a unit belongs to, and the calling CPU's. */
 struct arena *arena_of(struct alloc *al, uint64_t unit);
 unsigned arena_mine(const struct alloc *al);
 
-/* Put a broken unit into the list for its free blocks, or out of it. */
-void arena_list(struct arena *a, struct broken *b);
-void arena_unlist(struct arena *a, struct broken *b);
-/* The fullest broken unit with at least `want` free blocks, else the emptiest. */
-struct broken *arena_pick(struct arena *a, unsigned want);
+/* Put a split unit into the list for its free blocks, or out of it. */
+void arena_list(struct arena *a, struct split_unit *b);
+void arena_unlist(struct arena *a, struct split_unit *b);
+/* The fullest split unit with at least `want` free blocks, else the emptiest. */
+struct split_unit *arena_pick(struct arena *a, unsigned want);
 void arena_count_blocks(struct arena *a, int64_t delta);
 /* Up to `want` free blocks of b, lowest first; how many. */
-unsigned arena_take_blocks(struct arena *a, struct broken *b, unsigned want, uint64_t *offsets);
+unsigned arena_take_blocks(struct arena *a, struct split_unit *b, unsigned want, uint64_t *offsets);
 
 /* This one; false if it is taken. */
-bool arena_take_this_block(struct arena *a, struct broken *b, unsigned block);
+bool arena_take_this_block(struct arena *a, struct split_unit *b, unsigned block);
 
 /* Reserve a unit for somebody who will ask for the `room` units behind it, in turn; 0: it
  * stands alone. Only from a run of at least `least` units (0, 1: any). False if there is

@@ -2,7 +2,7 @@
 /*
  * Of an arena: which of its free units is taken.
  *
- * Files grow from the low end of the arena; units that stand alone (broken for blocks, or chunks of
+ * Files grow from the low end of the arena; units that stand alone (split for blocks, or chunks of
  * inodes) come from the high end, so that they do not lie between the pieces of large files, and
  * pin nothing there when these go.
  *

@@ -33,7 +33,7 @@ static uint64_t written(uint64_t entry)
 }
 
 /* A unit that the transaction has taken itself is not yet marked on media, nor is
- * one that it frees: its shadow counts. (Blocks lie in units that are broken.) */
+ * one that it frees: its shadow counts. (Blocks lie in units that are split.) */
 static bool is_unit(const struct volume *vol, struct tx *tx, uint64_t offset)
 {
 	const uint64_t *word, *view;

@@ -43,7 +43,7 @@ struct volume {
 	struct dxf_super super; /* the checked copy; never read from media again */
 	uint64_t units;         /* all units of the pool */
 	uint64_t *unit_word;    /* on media: state of each unit */
-	uint64_t (*bitmap)[8];  /* on media: blocks of each broken unit */
+	uint64_t (*bitmap)[8];  /* on media: blocks of each split unit */
 	uint64_t *inode_map;    /* on media: chunk -> device offset */
 	struct dxf_quota *quota;
 	struct journal *journals;

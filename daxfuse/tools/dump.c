@@ -31,7 +31,7 @@ static const struct command command = {
 		   "  journal N       a journal's record and its operations\n"
 		   "  journals        all of them\n"
 		   "  units           how many units are in each state\n"
-		   "  unit N          a unit's word, and the blocks taken if it is broken\n"
+		   "  unit N          a unit's word, and the blocks taken if it is split\n"
 		   "  chunk N         an inode chunk: its place, inodes in use, orphans\n"
 		   "  inode N         an inode\n"
 		   "  xattrs N        the extended attributes of an inode\n"
@@ -205,7 +205,7 @@ static errint_t dump_journals(struct dump *d, uint64_t number)
 
 /* ---- space ---------------------------------------------------------------- */
 
-static const char *const states[] = { "free", "data", "broken", "inodes", "system", "nonsense" };
+static const char *const states[] = { "free", "data", "split", "inodes", "system", "nonsense" };
 enum { NONSENSE = 5 };
 
 static errint_t dump_units(struct dump *d, uint64_t number)
@@ -215,12 +215,12 @@ static errint_t dump_units(struct dump *d, uint64_t number)
 	for (uint64_t unit = 0; unit < d->super.pool_size / DXF_UNIT_SIZE; unit++) {
 		int err = load(d, &word, d->super.unit_offset + unit * 8, 8);
 
-		if (!err && word == DXF_UNIT_BROKEN)
+		if (!err && word == DXF_UNIT_SPLIT)
 			err = load(d, bitmap, d->super.bitmap_offset + unit * 64, 64);
 		if (err)
 			return err;
 		count[MIN(word, (uint64_t)NONSENSE)]++;
-		for (unsigned i = 0; word == DXF_UNIT_BROKEN && i < 8; i++)
+		for (unsigned i = 0; word == DXF_UNIT_SPLIT && i < 8; i++)
 			blocks += bits_count(bitmap[i]);
 	}
 	for (unsigned i = 0; i <= NONSENSE; i++)
@@ -256,7 +256,7 @@ static errint_t dump_unit(struct dump *d, uint64_t number)
 	add_int(d->out, "offset", number * DXF_UNIT_SIZE);
 	add_int(d->out, "word", word);
 	add_text(d->out, "state", states[MIN(word, (uint64_t)NONSENSE)]);
-	if (word == DXF_UNIT_BROKEN)
+	if (word == DXF_UNIT_SPLIT)
 		add_bits(d->out, "blocks_taken", bitmap, 8, 0);
 	return 0;
 }

@@ -113,7 +113,7 @@ static void print_json(const char *path, const struct check_result *result, stru
 	add_count(object, "orphans", result->orphans);
 	add_count(object, "units", result->units);
 	add_count(object, "data_units", result->data_units);
-	add_count(object, "broken_units", result->broken_units);
+	add_count(object, "split_units", result->split_units);
 	add_count(object, "inode_units", result->inode_units);
 	add_count(object, "blocks", result->blocks);
 	json_object_object_add(object, "problems", json_object_get(run->problems));

@@ -160,13 +160,13 @@ static void draw(const char *glyph, unsigned count)
 		printf("%s", glyph);
 }
 
-/* The pool's units: whole ones in use, broken ones, free ones. */
+/* The pool's units: whole ones in use, split ones, free ones. */
 static void print_bar(struct json_object *space)
 {
-	uint64_t units = get(space, "units"), broken = get(space, "broken_units");
+	uint64_t units = get(space, "units"), split = get(space, "split_units");
 	uint64_t unused = get(space, "free_units");
-	unsigned pieces = bar_part(broken, units);
-	unsigned whole = bar_part(units - MIN(units, broken + unused), units);
+	unsigned pieces = bar_part(split, units);
+	unsigned whole = bar_part(units - MIN(units, split + unused), units);
 	unsigned taken = MIN(whole + pieces, BAR_WIDTH);
 
 	printf("  ");
@@ -175,7 +175,7 @@ static void print_bar(struct json_object *space)
 	draw("·", BAR_WIDTH - taken);
 	printf("  %llu of %llu units are free\n", (unsigned long long)unused,
 	       (unsigned long long)units);
-	printf("  █ whole units in use  ▒ broken into 4 KiB blocks  · free\n\n");
+	printf("  █ whole units in use  ▒ split into 4 KiB blocks  · free\n\n");
 }
 
 /* A line for each thing that has kept programs from mapping files directly, with what to do. */

@@ -146,7 +146,7 @@ static void flush(void *pool, uint64_t device_offset, uint64_t length)
 
 static void release(void *pool, uint64_t device_offset, uint64_t length)
 {
-	fs_unhold(((struct vfs *)pool)->config.fs, device_offset, length);
+	fs_busy_clear(((struct vfs *)pool)->config.fs, device_offset, length);
 }
 
 const struct map_backend vfs_backend = {

@@ -34,7 +34,8 @@ static void unhold_pieces(struct fs *fs, const struct map_change *change, unsign
 {
 	for (unsigned i = 0; i < count; i++) {
 		if (!change->pinned[i].keep)
-			fs_unhold(fs, change->pinned[i].device_offset, change->pinned[i].length);
+			fs_busy_clear(fs, change->pinned[i].device_offset,
+				      change->pinned[i].length);
 	}
 }
 
@@ -49,7 +50,7 @@ static errint_t begin_change(struct vfs_file *file, enum map_change_kind kind, u
 		const struct map_pinned *piece = &ret_change->pinned[i];
 
 		if (!piece->keep)
-			err = fs_hold(fs, piece->device_offset, piece->length);
+			err = fs_busy_insert(fs, piece->device_offset, piece->length);
 		if (err) {
 			unhold_pieces(fs, ret_change, i);
 			map_change_end(ret_change, MAP_CHANGE_UNTOUCHED);

@@ -45,7 +45,7 @@ static void report_mount(struct vfs *v, struct json_object *o)
 	add_number(o, "files", totals.files);
 	add_survey(o, &totals.survey);
 	fs_get_space(v->config.fs, &space);
-	add_number(o, "quarantined", space.held_blocks * DXF_BLOCK_SIZE);
+	add_number(o, "quarantined", space.busy_blocks * DXF_BLOCK_SIZE);
 }
 
 /* One word: whether a program that opens it now may map it directly, or what is in the way. */

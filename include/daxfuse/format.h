@@ -14,13 +14,13 @@
  *   bitmap_offset     uint64_t bitmap[pool_size / 2 MiB][8], one bit a block
  *   inode_map_offset  uint64_t chunk[inode_chunks], where each inode chunk lies
  *   quota_offset      struct dxf_quota quota[quota_count]
- *   data_offset       whole units: data, broken units, inode chunks
+ *   data_offset       whole units: data, split units, inode chunks
  *   pool_size - 2 MiB struct dxf_super, second superblock; the unit holds
  *                     nothing else
  *
  * A pool is a sequence of 2 MiB units, aligned on the device. A unit is free,
- * or holds 2 MiB of one file, or 4096 inodes, or is broken into 512 blocks of
- * 4 KiB. unit[] says which; a broken unit's bitmap says which blocks are taken.
+ * or holds 2 MiB of one file, or 4096 inodes, or is split into 512 blocks of
+ * 4 KiB. unit[] says which; a split unit's bitmap says which blocks are taken.
  *
  * A file's data is found through a table of the shape of an x86 page table:
  * level 0 tables hold 4 KiB blocks, level 1 tables hold whole units or level 0
@@ -128,7 +128,7 @@ struct dxf_journal_op {
 enum dxf_unit_state {
 	DXF_UNIT_FREE = 0,
 	DXF_UNIT_DATA = 1,   /* 2 MiB of one file */
-	DXF_UNIT_BROKEN = 2, /* 512 blocks, see bitmap[] */
+	DXF_UNIT_SPLIT = 2,  /* 512 blocks, see bitmap[] */
 	DXF_UNIT_INODES = 3, /* an inode chunk */
 	DXF_UNIT_SYSTEM = 4, /* below data_offset, and the last unit */
 };

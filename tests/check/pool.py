@@ -11,7 +11,7 @@ import struct
 
 BLOCK, UNIT, INODE_SIZE, CHUNK = 4096, 2 << 20, 512, 4096
 WRITTEN, TABLE, UNIT_ENTRY = 0x3FF, 0x400, 0x800
-FREE, DATA, BROKEN, INODES, SYSTEM = range(5)
+FREE, DATA, SPLIT, INODES, SYSTEM = range(5)
 ROOT = 3
 
 SUPER = {"crc": (8, "I"), "version": (12, "I"), "incompat": (112, "Q"), "ro_compat": (104, "Q"),
@@ -89,7 +89,7 @@ class Pool:
 
     def free_block(self):
         """The offset of a block that is not taken."""
-        for unit in self.units(BROKEN):
+        for unit in self.units(SPLIT):
             for block in range(512):
                 if not self.get(self.bitmap_at(unit) + block // 64 * 8) >> block % 64 & 1:
                     return unit * UNIT + block * BLOCK

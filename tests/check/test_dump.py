@@ -3,7 +3,7 @@
 
 import pytest
 
-from pool import BROKEN, INODE_DATA, ROOT, Pool
+from pool import SPLIT, INODE_DATA, ROOT, Pool
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_journals(dump, pool):
 def test_units(dump, pool):
     said = dump("units")
     assert said["inodes"] == 1 and said["system"] == 2 and said["nonsense"] == 0
-    unit = pool.units(BROKEN)[0]
+    unit = pool.units(SPLIT)[0]
     one = dump("unit", unit)
-    assert one["state"] == "broken" and len(one["blocks_taken"]) == said["blocks_taken"]
+    assert one["state"] == "split" and len(one["blocks_taken"]) == said["blocks_taken"]
 
 
 def test_chunk_and_inodes(dump, pool):

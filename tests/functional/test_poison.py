@@ -38,8 +38,8 @@ class Cut:
 
 
 def keep_blocks_low(pool):
-    """Have the unit that is broken for blocks low in the pool: tables of files lie there, and the
-    names in the folder d. It is broken when nothing else is free, and d keeps it so. The root's
+    """Have the unit that is split for blocks low in the pool: tables of files lie there, and the
+    names in the folder d. It is split when nothing else is free, and d keeps it so. The root's
     own names lie high, but the kernel knows the one that the tests need."""
     ballast = pool.point / "ballast"
     with open(ballast, "wb", buffering=0) as file:

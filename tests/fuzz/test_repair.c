@@ -127,7 +127,7 @@ static void poisoned_bitmap(void **state)
 	const uint64_t *word = pmem_at(&pool, super()->unit_offset);
 	uint64_t unit = 0;
 
-	while (word[unit] != DXF_UNIT_BROKEN)
+	while (word[unit] != DXF_UNIT_SPLIT)
 		unit++;
 	poison_and_repair(super()->bitmap_offset + unit * 64);
 }

@@ -40,7 +40,7 @@ def take_units(tool, point):
 def scatter(tool, point, count=3, size=5 * MIB):
     """Files in blocks only: written while a filler held every unit. Their bytes."""
     contents = {}
-    # Broken units with room in them, then nothing is left to break.
+    # Split units with room in them, then nothing is left to split.
     small = [point / f"small{number}" for number in range(count * (size // MIB + 2) * 16)]
     for path in small:
         path.write_bytes(b"y" * 65536)

@@ -101,7 +101,7 @@ static void add_space(struct json_object *object, struct fs *fs, uint64_t writte
 	json_object_object_add(object, "fullness", json_object_new_double(space.fullness));
 	json_object_object_add(object, "free_bytes", json_object_new_uint64(space.free_bytes));
 	json_object_object_add(object, "free_units", json_object_new_uint64(space.free_units));
-	json_object_object_add(object, "broken_units", json_object_new_uint64(space.broken_units));
+	json_object_object_add(object, "split_units", json_object_new_uint64(space.split_units));
 	json_object_object_add(object, "whole_share", json_object_new_double(space.whole));
 	json_object_object_add(object, "whole_share_of_runs",
 			       json_object_new_double(space.whole_of_runs));

@@ -33,7 +33,7 @@ static bool is_free(const struct dxf_super *super, const struct pmem *pm, uint64
 	const uint64_t *words = pmem_at(pm, super->unit_offset);
 	const uint64_t *bitmap = pmem_at(pm, super->bitmap_offset + unit * DXF_UNIT_BLOCKS / 8);
 
-	if (words[unit] == DXF_UNIT_BROKEN)
+	if (words[unit] == DXF_UNIT_SPLIT)
 		return !(bitmap[block / 64] >> block % 64 & 1);
 	return words[unit] == DXF_UNIT_FREE;
 }
@@ -66,7 +66,7 @@ void survey_space(struct fs *fs, struct survey_space *ret_space)
 		.fullness = survey_fullness(fs),
 		.free_bytes = free_bytes(&space),
 		.free_units = space.free_units,
-		.broken_units = space.broken_units,
+		.split_units = space.split_units,
 		.whole_of_runs = runs ? (double)space.free_units * DXF_UNIT_BLOCKS / (double)runs
 				      : 1,
 		.whole = best ? (double)space.free_units / (double)best : 1,

@@ -12,7 +12,7 @@ struct survey_space {
 	double fullness;
 	uint64_t free_bytes;
 	uint64_t free_units;
-	uint64_t broken_units;
+	uint64_t split_units;
 	/* free_units, as a share of the whole units that the free space would
 	 * make if it lay together: 1 is the best that can be. */
 	double whole;

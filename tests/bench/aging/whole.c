@@ -49,7 +49,7 @@ struct look {
 static void map_units(struct fs *fs, char *map)
 {
 	static const char letters[] = {
-		[DXF_UNIT_FREE] = '.',   [DXF_UNIT_DATA] = 'w',   [DXF_UNIT_BROKEN] = 'b',
+		[DXF_UNIT_FREE] = '.',   [DXF_UNIT_DATA] = 'w',   [DXF_UNIT_SPLIT] = 'b',
 		[DXF_UNIT_INODES] = 's', [DXF_UNIT_SYSTEM] = 's',
 	};
 	const struct dxf_super *super = fs_super(fs);
@@ -111,7 +111,7 @@ static struct json_object *look(struct fs *fs)
 	add_number(object, "bytes", look.bytes);
 	add_number(object, "bytes_whole", look.bytes_whole);
 	add_number(object, "free_units", space.free_units);
-	add_number(object, "broken_units", space.broken_units);
+	add_number(object, "split_units", space.split_units);
 	json_object_object_add(object, "map", json_object_new_string(look.map));
 	free(look.map);
 	return object;

@@ -37,7 +37,7 @@ def _rows(figures):
         before = row["realign"]["before"]
         yield [f"{row['stage']:.0%}", f"{row['fullness']:.1%}", f"{row['written']:.1f}",
                f"{row['files']:,}", f"{row['free_bytes'] >> 20:,}", f"{row['free_units']:,}",
-               f"{row['broken_units']:,}", f"{row['whole_share']:.1%}",
+               f"{row['split_units']:,}", f"{row['whole_share']:.1%}",
                f"{statistics.median(_samples(figures, stage)):.1%}",
                f"{min(_samples(figures, stage)):.1%}", f"{row['whole_share_of_runs']:.1%}",
                f"{row['large_files_aligned']} of {row['large_files']}",
@@ -63,8 +63,8 @@ def _realign_rows(figures):
         yield [name, f"{fullness:.1%}", f"{before['files']:,}",
                f"{before['units_whole']:,} of {before['units']:,}", f"{after['units_whole']:,}",
                f"{_share(before):.1%}", f"{_share(after):.1%}", f"{before['free_units']:,}",
-               f"{after['free_units']:,}", f"{before['broken_units']:,}",
-               f"{after['broken_units']:,}", f"{realign['seconds'] * 1000:,.0f}"]
+               f"{after['free_units']:,}", f"{before['split_units']:,}",
+               f"{after['split_units']:,}", f"{realign['seconds'] * 1000:,.0f}"]
 
 
 def _draw_map(axes, look, title):
@@ -138,7 +138,7 @@ def report(figures, described):
         "`realigned` is what `daxfuse realign` then found to gather.",
         "",
         tables.table(["stage", "full", "written (pools)", "files", "free MiB", "free units",
-                      "broken units", "whole", "median", "least", "of runs",
+                      "split units", "whole", "median", "least", "of runs",
                       "new large files aligned", "old files whole", "realigned"],
                      _rows(figures)),
         "![share of free space in whole units](aging.png)", "",
@@ -153,10 +153,10 @@ def report(figures, described):
         "`units whole` counts the 2 MiB parts of files of 2 MiB and more, `bytes` all bytes of "
         "these files, their ends included (an end of at most 256 KiB stays in blocks).", "",
         tables.table(["realigned", "full", "large files", "units whole", "after", "bytes whole",
-                      "after", "free units", "after", "broken units", "after", "ms"],
+                      "after", "free units", "after", "split units", "after", "ms"],
                      _realign_rows(figures)),
         "![each unit of the pool before and after](aging-realign.png)", "",
         "As long as a part of a file lies in blocks, realigning takes free units for it, down to "
         "the last. It does not make free units: the blocks that it leaves are spread over many "
-        "broken units, and most of these still hold blocks of other files, which are not "
+        "split units, and most of these still hold blocks of other files, which are not "
         "moved.", ""])

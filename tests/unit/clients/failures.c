@@ -71,13 +71,14 @@ WRAP(int, fs_set_xflags, (struct fs * fs, uint64_t ino, const struct fs_xflags *
      (fs, ino, xflags))
 
 /* A hold that fails holds nothing. */
-int __real_fs_hold(struct fs *fs, uint64_t offset, uint64_t length);
-int __wrap_fs_hold(struct fs *fs, uint64_t offset, uint64_t length);
-int __wrap_fs_hold(struct fs *fs, uint64_t offset, uint64_t length)
+int __real_fs_busy_insert(struct fs *fs, uint64_t offset, uint64_t length);
+int __wrap_fs_busy_insert(struct fs *fs, uint64_t offset, uint64_t length);
+int __wrap_fs_busy_insert(struct fs *fs, uint64_t offset, uint64_t length)
 {
 	bool after;
 
-	return fails_before(&after) || after ? fault.err : __real_fs_hold(fs, offset, length);
+	return fails_before(&after) || after ? fault.err
+					     : __real_fs_busy_insert(fs, offset, length);
 }
 
 /* A transaction either is or is not: it fails before it begins, or instead of its end. */

@@ -164,7 +164,7 @@ static void test_holders(void **state)
 	pthread_join(answers, NULL);
 	assert_int_equal(atomic_load(&s.pool->clients->holder_count), 0);
 	fs_get_space(s.pool->fs, &space);
-	assert_int_equal(space.held_blocks, 0);
+	assert_int_equal(space.busy_blocks, 0);
 }
 
 static void *release_handle(void *arg)

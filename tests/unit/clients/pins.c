@@ -163,10 +163,10 @@ static void test_killed_at_each_instruction(void **state)
 
 static unsigned records(const struct pin_table *table)
 {
-	struct fs_held *held;
+	struct fs_busy *held;
 	unsigned count;
 
-	assert_int_equal(pin_table_held(table, &held, &count), 0);
+	assert_int_equal(pin_table_busy(table, &held, &count), 0);
 	free(held);
 	return count;
 }

@@ -23,7 +23,7 @@ static void give_block(struct pool *pool, uint64_t offset)
 	commit(tx);
 }
 
-/* Blocks of one broken unit until it is full; then one more unit is broken. */
+/* Blocks of one split unit until it is full; then one more unit is split. */
 static void test_units_stay_whole(void **state)
 {
 	struct alloc_space before, after;
@@ -32,13 +32,13 @@ static void test_units_stay_whole(void **state)
 
 	pool_make(&pool, UNITS);
 	alloc_space(pool.vol, &before);
-	assert_int_equal(before.broken_units, 0);
+	assert_int_equal(before.split_units, 0);
 	for (unsigned i = 0; i < DXF_UNIT_BLOCKS + 1; i++) {
 		offset = take_block(&pool);
 		assert_true(alloc_is_block(pool.vol, offset));
 		assert_true(alloc_is_taken(pool.vol, offset));
 		alloc_space(pool.vol, &after);
-		assert_int_equal(after.broken_units, i < DXF_UNIT_BLOCKS ? 1 : 2);
+		assert_int_equal(after.split_units, i < DXF_UNIT_BLOCKS ? 1 : 2);
 	}
 	assert_int_equal(after.free_units, before.free_units - 2);
 	pool_free(&pool);
@@ -65,9 +65,9 @@ static void test_coalesce(void **state)
 		offset[j] = offset[i];
 	}
 	alloc_space(pool.vol, &after);
-	assert_in_range(after.broken_units, 0, 16);
-	assert_int_equal(after.free_blocks, after.broken_units * DXF_UNIT_BLOCKS);
-	assert_int_equal(after.free_units + after.broken_units, before.free_units);
+	assert_in_range(after.split_units, 0, 16);
+	assert_int_equal(after.free_blocks, after.split_units * DXF_UNIT_BLOCKS);
+	assert_int_equal(after.free_units + after.split_units, before.free_units);
 	pool_reopen(&pool);
 	alloc_space(pool.vol, &before);
 	assert_memory_equal(&before, &after, sizeof(before));
@@ -133,7 +133,7 @@ static void test_no_space(void **state)
 	pool_free(&pool);
 }
 
-/* A whole unit is found although every free one was broken and emptied. */
+/* A whole unit is found although every free one was split and emptied. */
 static void test_mend_on_demand(void **state)
 {
 	struct pool pool;
@@ -206,7 +206,7 @@ static void test_free_is_late(void **state)
 	pool_free(&pool);
 }
 
-/* Known bad ranges are never given out, neither in free units nor in broken ones. */
+/* Known bad ranges are never given out, neither in free units nor in split ones. */
 static void test_bad_ranges(void **state)
 {
 	struct pool pool;

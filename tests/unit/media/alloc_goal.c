@@ -108,10 +108,10 @@ static void test_goal_is_taken(void **state)
 			     UNITS * DXF_UNIT_SIZE,
 			     UINT64_MAX - DXF_UNIT_SIZE + 1 };
 
-	assert_int_equal(alloc_hold(pool->vol, held, DXF_BLOCK_SIZE), 0);
+	assert_int_equal(alloc_busy_insert(pool->vol, held, DXF_BLOCK_SIZE), 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
 		assert_int_not_equal(take(pool, wrong[i], i), wrong[i]);
-	alloc_unhold(pool->vol, held, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, held, DXF_BLOCK_SIZE);
 	assert_int_equal(take(pool, held, 1), held);
 }
 

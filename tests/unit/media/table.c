@@ -290,7 +290,7 @@ static void test_repeated(void **state)
 	bool done = false;
 	int err = 0;
 
-	map_block(pool, make_file(pool), 0); /* keeps the unit of the tables broken */
+	map_block(pool, make_file(pool), 0); /* keeps the unit of the tables split */
 	map_block(pool, media, LAST_BLOCK);
 	memcpy(&entry, media->data, 8);
 	while (entry & DXF_ENTRY_TABLE) {

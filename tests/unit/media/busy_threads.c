@@ -26,9 +26,10 @@ static void let_go(struct held *h)
 	count(h, -1);
 	/* in two parts: it was held in one */
 	if (h->length > DXF_BLOCK_SIZE)
-		alloc_unhold(pool.vol, h->offset, DXF_BLOCK_SIZE);
-	alloc_unhold(pool.vol, h->length > DXF_BLOCK_SIZE ? h->offset + DXF_BLOCK_SIZE : h->offset,
-		     h->length > DXF_BLOCK_SIZE ? h->length - DXF_BLOCK_SIZE : h->length);
+		alloc_busy_clear(pool.vol, h->offset, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool.vol,
+			 h->length > DXF_BLOCK_SIZE ? h->offset + DXF_BLOCK_SIZE : h->offset,
+			 h->length > DXF_BLOCK_SIZE ? h->length - DXF_BLOCK_SIZE : h->length);
 	h->length = 0;
 }
 
@@ -62,7 +63,7 @@ static void *work(void *arg)
 			let_go(h);
 		if (!take(unit, next_random(&rng) % 4, h))
 			continue;
-		if (alloc_hold(pool.vol, h->offset, h->length))
+		if (alloc_busy_insert(pool.vol, h->offset, h->length))
 			abort();
 		count(h, 1);
 		tx = begin(&pool);
@@ -92,7 +93,7 @@ int main(void)
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
 	alloc_space(pool.vol, &after);
-	if (after.held_blocks || after.free_units * DXF_UNIT_BLOCKS + after.free_blocks !=
+	if (after.busy_blocks || after.free_units * DXF_UNIT_BLOCKS + after.free_blocks !=
 					 before.free_units * DXF_UNIT_BLOCKS)
 		return 1;
 	pool_free(&pool);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Held space: space that a program has mapped must not become another file's before the program
+ * Busy space: space that a program has mapped must not become another file's before the program
  * lets go of it, though its own file frees it.
  *
  * On media it is free at once. So there is nothing to recover: a crash of the machine ends all
  * programs, and the next mount finds it free. In memory it stays reserved: blocks that were freed
- * while held are only marked here, and go back to their arena when the last one lets go. A holder
+ * while busy are only marked here, and go back to their arena when the last one lets go. A holder
  * of blocks that are free already (a new daemon learns of them from a program that has outlived the
  * last one) reserves them first.
  *
- * One struct for each unit of which something is held, in a tree of its arena. Blocks are counted
+ * One struct for each unit of which something is busy, in a tree of its arena. Blocks are counted
  * one by one, whole units by one number. The count does not depend on what the unit is: a unit that
- * is freed whole stays reserved while any block of it is held; a broken one keeps the blocks that
- * are held, and so can't be mended. Held blocks keep their layout that way, as they are never given
- * out.
+ * is freed whole stays reserved while any block of it is busy; a split one keeps the blocks that
+ * are busy, and so can't be coalesced. Busy blocks keep their layout that way, as they are never
+ * given out.
  *
  * Lock: the arena's, which a thread that frees has to take in any case. Ranges of several units are
- * held unit by unit.
+ * marked unit by unit.
  */
 #include <search.h>
 #include <stdlib.h>
@@ -25,13 +25,13 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
-#include "hold.h"
+#include "busy.h"
 
-struct hold {
+struct busy {
 	uint64_t unit;
-	uint64_t whole;  /* how often all of it is held */
+	uint64_t whole;  /* how often all of it is busy */
 	unsigned parts;  /* blocks with a count */
-	uint32_t *count; /* how often a block is held beyond that; NULL: none */
+	uint32_t *count; /* how often a block is busy beyond that; NULL: none */
 	bool unit_freed;
 	uint64_t freed[FREE_WORDS]; /* blocks */
 };
@@ -44,22 +44,22 @@ struct part {
 
 static int compare(const void *a, const void *b)
 {
-	const struct hold *x = a, *y = b;
+	const struct busy *x = a, *y = b;
 
 	return (x->unit > y->unit) - (x->unit < y->unit);
 }
 
-static struct hold *find(struct arena *a, uint64_t unit)
+static struct busy *find(struct arena *a, uint64_t unit)
 {
-	const struct hold key = { .unit = unit };
-	struct hold *const *found = a->holds ? tfind(&key, &a->holds, compare) : NULL;
+	const struct busy key = { .unit = unit };
+	struct busy *const *found = a->busy ? tfind(&key, &a->busy, compare) : NULL;
 
 	return found ? *found : NULL;
 }
 
-static struct hold *find_or_make(struct arena *a, uint64_t unit)
+static struct busy *find_or_make(struct arena *a, uint64_t unit)
 {
-	struct hold *h = find(a, unit);
+	struct busy *h = find(a, unit);
 
 	if (h)
 		return h;
@@ -67,27 +67,27 @@ static struct hold *find_or_make(struct arena *a, uint64_t unit)
 	if (!h)
 		return NULL;
 	h->unit = unit;
-	if (!tsearch(h, &a->holds, compare)) {
+	if (!tsearch(h, &a->busy, compare)) {
 		free(h);
 		return NULL;
 	}
 	return h;
 }
 
-static void hold_free(void *arg)
+static void busy_free(void *arg)
 {
-	struct hold *h = arg;
+	struct busy *h = arg;
 
 	free(h->count);
 	free(h);
 }
 
-void hold_close(struct arena *a)
+void busy_close(struct arena *a)
 {
-	tdestroy(a->holds, hold_free);
+	tdestroy(a->busy, busy_free);
 }
 
-static bool is_held(const struct hold *h, unsigned block)
+static bool is_busy(const struct busy *h, unsigned block)
 {
 	return h->whole || (h->count && h->count[block]);
 }
@@ -111,27 +111,27 @@ static struct part next_part(uint64_t *offset, uint64_t end)
 
 /* ---- what is freed -------------------------------------------------------- */
 
-static void mark_unit_freed(struct arena *a, struct hold *h)
+static void mark_unit_freed(struct arena *a, struct busy *h)
 {
 	if (h->unit_freed)
 		return;
 	h->unit_freed = true;
-	a->held_blocks += DXF_UNIT_BLOCKS;
+	a->busy_blocks += DXF_UNIT_BLOCKS;
 }
 
-static void mark_block_freed(struct arena *a, struct hold *h, unsigned block)
+static void mark_block_freed(struct arena *a, struct busy *h, unsigned block)
 {
 	uint64_t bit = UINT64_C(1) << block % 64;
 
 	if (h->freed[block / 64] & bit)
 		return;
 	h->freed[block / 64] |= bit;
-	a->held_blocks++;
+	a->busy_blocks++;
 }
 
-bool hold_freed_locked(struct arena *a, enum tx_space kind, uint64_t offset)
+bool busy_freed_locked(struct arena *a, enum tx_space kind, uint64_t offset)
 {
-	struct hold *h = find(a, offset / DXF_UNIT_SIZE);
+	struct busy *h = find(a, offset / DXF_UNIT_SIZE);
 	unsigned block = (unsigned)(offset % DXF_UNIT_SIZE / DXF_BLOCK_SIZE);
 
 	lock_assert(LOCK_ARENA);
@@ -139,17 +139,17 @@ bool hold_freed_locked(struct arena *a, enum tx_space kind, uint64_t offset)
 		return false;
 	if (kind == TX_UNIT)
 		mark_unit_freed(a, h);
-	else if (is_held(h, block))
+	else if (is_busy(h, block))
 		mark_block_freed(a, h, block);
 	else
 		return false;
 	return true;
 }
 
-/* Reserve the free blocks of a part that is held now. */
-static void take_free(struct alloc *al, struct arena *a, struct hold *h, const struct part *p)
+/* Reserve the free blocks of a part that is busy now. */
+static void take_free(struct alloc *al, struct arena *a, struct busy *h, const struct part *p)
 {
-	struct broken *b = al->broken[p->unit];
+	struct split_unit *b = al->split[p->unit];
 
 	if (arena_take_this_unit(al, a, p->unit))
 		mark_unit_freed(a, h);
@@ -158,41 +158,41 @@ static void take_free(struct alloc *al, struct arena *a, struct hold *h, const s
 			mark_block_freed(a, h, i);
 }
 
-/* Blocks of a part that were freed, and are held no more, can be given out. */
-static void give_back(struct alloc *al, struct arena *a, struct hold *h, const struct part *p)
+/* Blocks of a part that were freed, and are busy no more, can be given out. */
+static void give_back(struct alloc *al, struct arena *a, struct busy *h, const struct part *p)
 {
 	for (unsigned i = p->first; i < p->end; i++) {
 		uint64_t bit = UINT64_C(1) << i % 64;
 
-		if (!(h->freed[i / 64] & bit) || is_held(h, i))
+		if (!(h->freed[i / 64] & bit) || is_busy(h, i))
 			continue;
 		h->freed[i / 64] &= ~bit;
-		a->held_blocks--;
+		a->busy_blocks--;
 		alloc_reuse_locked(al, a, TX_BLOCK, p->unit * DXF_UNIT_SIZE + i * DXF_BLOCK_SIZE);
 	}
 }
 
-/* Nothing of the unit is held any more. */
-static void end_hold(struct alloc *al, struct arena *a, struct hold *h)
+/* Nothing of the unit is busy any more. */
+static void end_busy(struct alloc *al, struct arena *a, struct busy *h)
 {
-	tdelete(h, &a->holds, compare);
+	tdelete(h, &a->busy, compare);
 	if (h->unit_freed) {
-		a->held_blocks -= DXF_UNIT_BLOCKS;
+		a->busy_blocks -= DXF_UNIT_BLOCKS;
 		alloc_reuse_locked(al, a, TX_UNIT, h->unit * DXF_UNIT_SIZE);
 	}
-	hold_free(h);
+	busy_free(h);
 }
 
 /* ---- counts --------------------------------------------------------------- */
 
-static errint_t make_counts(struct hold *h)
+static errint_t make_counts(struct busy *h)
 {
 	if (!h->count)
 		h->count = calloc(DXF_UNIT_BLOCKS, sizeof(*h->count));
 	return h->count ? 0 : -ENOMEM;
 }
 
-static errint_t count_up(struct hold *h, const struct part *p)
+static errint_t count_up(struct busy *h, const struct part *p)
 {
 	int err = 0;
 
@@ -206,8 +206,8 @@ static errint_t count_up(struct hold *h, const struct part *p)
 	return err;
 }
 
-/* One of the holds of all blocks as a hold of each. */
-static errint_t split_whole(struct hold *h)
+/* Once less all blocks, once more each. */
+static errint_t split_whole(struct busy *h)
 {
 	int err = make_counts(h);
 
@@ -219,8 +219,8 @@ static errint_t split_whole(struct hold *h)
 	return 0;
 }
 
-/* Without memory a part of a unit that was held whole stays held: that is safe. */
-static void count_down(struct hold *h, const struct part *p)
+/* Without memory a part of a unit that was busy whole stays busy: that is safe. */
+static void count_down(struct busy *h, const struct part *p)
 {
 	if (is_whole(p) && h->whole) {
 		h->whole--;
@@ -243,10 +243,10 @@ static bool is_data(const struct volume *vol, uint64_t offset, uint64_t length)
 	       offset >= vol->super.data_offset && offset < end && length <= end - offset;
 }
 
-static errint_t hold_part(struct alloc *al, const struct part *p)
+static errint_t insert_part(struct alloc *al, const struct part *p)
 {
 	struct arena *a = arena_of(al, p->unit);
-	struct hold *h;
+	struct busy *h;
 	int err;
 
 	lock_mutex(LOCK_ARENA, &a->lock);
@@ -255,15 +255,15 @@ static errint_t hold_part(struct alloc *al, const struct part *p)
 	if (!err)
 		take_free(al, a, h, p);
 	else if (h && !h->whole && !h->parts)
-		end_hold(al, a, h);
+		end_busy(al, a, h);
 	unlock_mutex(LOCK_ARENA, &a->lock);
 	return err;
 }
 
-static void unhold_part(struct alloc *al, const struct part *p)
+static void clear_part(struct alloc *al, const struct part *p)
 {
 	struct arena *a = arena_of(al, p->unit);
-	struct hold *h;
+	struct busy *h;
 
 	lock_mutex(LOCK_ARENA, &a->lock);
 	h = find(a, p->unit);
@@ -271,12 +271,12 @@ static void unhold_part(struct alloc *al, const struct part *p)
 		count_down(h, p);
 		give_back(al, a, h, p);
 		if (!h->whole && !h->parts)
-			end_hold(al, a, h);
+			end_busy(al, a, h);
 	}
 	unlock_mutex(LOCK_ARENA, &a->lock);
 }
 
-errint_t alloc_hold(struct volume *vol, uint64_t offset, uint64_t length)
+errint_t alloc_busy_insert(struct volume *vol, uint64_t offset, uint64_t length)
 {
 	uint64_t at = offset, end = offset + length;
 
@@ -285,17 +285,17 @@ errint_t alloc_hold(struct volume *vol, uint64_t offset, uint64_t length)
 	while (at < end) {
 		uint64_t done = at - offset;
 		struct part p = next_part(&at, end);
-		int err = hold_part(vol->alloc, &p);
+		int err = insert_part(vol->alloc, &p);
 
 		if (err) {
-			alloc_unhold(vol, offset, done);
+			alloc_busy_clear(vol, offset, done);
 			return err;
 		}
 	}
 	return 0;
 }
 
-void alloc_unhold(struct volume *vol, uint64_t offset, uint64_t length)
+void alloc_busy_clear(struct volume *vol, uint64_t offset, uint64_t length)
 {
 	uint64_t end = offset + length;
 
@@ -304,6 +304,6 @@ void alloc_unhold(struct volume *vol, uint64_t offset, uint64_t length)
 	while (offset < end) {
 		struct part p = next_part(&offset, end);
 
-		unhold_part(vol->alloc, &p);
+		clear_part(vol->alloc, &p);
 	}
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Space that a program has mapped: no other file gets it while it is held, by this mount
+/* Space that a program has mapped: no other file gets it while it is busy, by this mount
  * or from its beginning. Each pool is checked when its test is over. */
 #include <sys/stat.h>
 
@@ -62,23 +62,23 @@ static void test_removed_file(void **state)
 	struct fs_space space;
 
 	make_file(pool, "keeps the directory's block");
-	assert_int_equal(fs_hold(pool->fs, unit, DXF_UNIT_SIZE), 0);
-	assert_int_equal(fs_hold(pool->fs, block, DXF_BLOCK_SIZE), 0);
+	assert_int_equal(fs_busy_insert(pool->fs, unit, DXF_UNIT_SIZE), 0);
+	assert_int_equal(fs_busy_insert(pool->fs, block, DXF_BLOCK_SIZE), 0);
 	left = free_space(pool);
 	remove_file(pool, ROOT, "f", ino);
 	remove_file(pool, ROOT, "g", small);
 	fs_get_space(pool->fs, &space);
-	assert_int_equal(space.held_blocks, DXF_UNIT_BLOCKS + 1);
+	assert_int_equal(space.busy_blocks, DXF_UNIT_BLOCKS + 1);
 	assert_int_equal(free_space(pool), left + 2);
 	assert_int_equal(fs_statfs(pool->fs, ROOT, &statfs), 0);
 	assert_int_equal(statfs.free_blocks, left + 2);
 	assert_false(filler_gets(pool, unit, DXF_UNIT_SIZE));
 	assert_false(filler_gets(pool, block, DXF_BLOCK_SIZE));
-	fs_unhold(pool->fs, unit, DXF_UNIT_SIZE);
+	fs_busy_clear(pool->fs, unit, DXF_UNIT_SIZE);
 	assert_true(filler_gets(pool, unit, DXF_UNIT_SIZE));
 	assert_false(filler_gets(pool, block, DXF_BLOCK_SIZE));
 	left = free_space(pool);
-	fs_unhold(pool->fs, block, DXF_BLOCK_SIZE);
+	fs_busy_clear(pool->fs, block, DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool), left + 1);
 }
 
@@ -89,13 +89,13 @@ static void test_let_go_while_read_only(void **state)
 	uint64_t ino = write_file(pool, "f", DXF_UNIT_SIZE), unit = lies_at(pool, ino, 0);
 	struct fs_space space;
 
-	assert_int_equal(fs_hold(pool->fs, unit, DXF_UNIT_SIZE), 0);
+	assert_int_equal(fs_busy_insert(pool->fs, unit, DXF_UNIT_SIZE), 0);
 	remove_file(pool, ROOT, "f", ino);
 	assert_int_equal(fs_set_mode(pool->fs, true, FS_ATIME_RELATIVE), 0);
-	fs_unhold(pool->fs, unit, DXF_UNIT_SIZE);
+	fs_busy_clear(pool->fs, unit, DXF_UNIT_SIZE);
 	assert_int_equal(fs_set_mode(pool->fs, false, FS_ATIME_RELATIVE), 0);
 	fs_get_space(pool->fs, &space);
-	assert_int_equal(space.held_blocks, 0);
+	assert_int_equal(space.busy_blocks, 0);
 	assert_true(filler_gets(pool, unit, DXF_UNIT_SIZE));
 }
 
@@ -106,11 +106,11 @@ static void test_next_mount(void **state)
 	struct pool *pool = *state;
 	uint64_t ino = write_file(pool, "f", DXF_UNIT_SIZE),
 		 orphan = write_file(pool, "g", DXF_UNIT_SIZE);
-	struct fs_held held[] = {
+	struct fs_busy busy[] = {
 		{ lies_at(pool, ino, 0), DXF_UNIT_SIZE },
 		{ lies_at(pool, orphan, 0), DXF_UNIT_SIZE },
 	};
-	struct fs_options options = { .held = held, .held_count = ARRAY_SIZE(held) };
+	struct fs_options options = { .busy = busy, .busy_count = ARRAY_SIZE(busy) };
 	struct fs_report report;
 
 	remove_file(pool, ROOT, "f", ino);
@@ -118,21 +118,21 @@ static void test_next_mount(void **state)
 	fs_unmount(pool->fs);
 	assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, &report), 0);
 	assert_int_equal(report.orphans, 1);
-	for (unsigned i = 0; i < ARRAY_SIZE(held); i++) {
-		assert_false(filler_gets(pool, held[i].device_offset, held[i].length));
-		fs_unhold(pool->fs, held[i].device_offset, held[i].length);
-		assert_true(filler_gets(pool, held[i].device_offset, held[i].length));
+	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++) {
+		assert_false(filler_gets(pool, busy[i].device_offset, busy[i].length));
+		fs_busy_clear(pool->fs, busy[i].device_offset, busy[i].length);
+		assert_true(filler_gets(pool, busy[i].device_offset, busy[i].length));
 	}
 }
 
 static void test_refused(void **state)
 {
 	struct pool *pool = *state;
-	struct fs_held held = { 4096, 4096 };
-	struct fs_options options = { .held = &held, .held_count = 1 };
+	struct fs_busy busy = { 4096, 4096 };
+	struct fs_options options = { .busy = &busy, .busy_count = 1 };
 	struct fs_report report;
 
-	assert_int_equal(fs_hold(pool->fs, 4096, 4096), -EINVAL);
+	assert_int_equal(fs_busy_insert(pool->fs, 4096, 4096), -EINVAL);
 	fs_unmount(pool->fs);
 	assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, &report), -EINVAL);
 	assert_non_null(strstr(report.what, "mapped"));
@@ -140,17 +140,17 @@ static void test_refused(void **state)
 	pool_mount(pool, false);
 }
 
-/* Nothing is stored by a mount for reading, whatever is held. */
+/* Nothing is stored by a mount for reading, whatever is busy. */
 static void test_read_only(void **state)
 {
 	struct pool *pool = *state;
 	uint64_t ino = write_file(pool, "f", DXF_UNIT_SIZE), unit = lies_at(pool, ino, 0);
-	struct fs_held held = { unit, DXF_UNIT_SIZE };
-	struct fs_options options = { .read_only = true, .held = &held, .held_count = 1 };
+	struct fs_busy busy = { unit, DXF_UNIT_SIZE };
+	struct fs_options options = { .read_only = true, .busy = &busy, .busy_count = 1 };
 
 	fs_unmount(pool->fs);
 	assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, NULL), 0);
-	fs_unhold(pool->fs, unit, DXF_UNIT_SIZE);
+	fs_busy_clear(pool->fs, unit, DXF_UNIT_SIZE);
 	assert_int_equal(lies_at(pool, ino, 0), unit);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Held space: freed, free, whole or in blocks, it is given out only when nobody holds it. */
+/* Busy space: freed, free, whole or in blocks, it is given out only when nobody holds it. */
 #include "daxfuse/base/bits.h"
 #include "pool.h"
 
@@ -47,12 +47,12 @@ static void give_unit(struct pool *pool, uint64_t offset)
 	commit(tx);
 }
 
-static uint64_t held_blocks(struct pool *pool)
+static uint64_t busy_blocks(struct pool *pool)
 {
 	struct alloc_space space;
 
 	alloc_space(pool->vol, &space);
-	return space.held_blocks;
+	return space.busy_blocks;
 }
 
 /* Whether any block of [offset, offset + length) is given out when all there is is. */
@@ -72,7 +72,7 @@ static bool is_given_out(struct pool *pool, uint64_t offset, uint64_t length)
 
 static void hold(struct pool *pool, uint64_t offset, uint64_t length)
 {
-	assert_int_equal(alloc_hold(pool->vol, offset, length), 0);
+	assert_int_equal(alloc_busy_insert(pool->vol, offset, length), 0);
 }
 
 static void test_block(void **state)
@@ -82,20 +82,20 @@ static void test_block(void **state)
 
 	hold(pool, offset, DXF_BLOCK_SIZE);
 	hold(pool, offset, DXF_BLOCK_SIZE);
-	assert_int_equal(held_blocks(pool), 0);
+	assert_int_equal(busy_blocks(pool), 0);
 	give_block(pool, offset);
 	assert_false(alloc_is_taken(pool->vol, offset));
 	assert_int_equal(free_space(pool), left);
-	assert_int_equal(held_blocks(pool), 1);
+	assert_int_equal(busy_blocks(pool), 1);
 	assert_false(is_given_out(pool, offset, DXF_BLOCK_SIZE));
-	alloc_unhold(pool->vol, offset, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, offset, DXF_BLOCK_SIZE);
 	assert_false(is_given_out(pool, offset, DXF_BLOCK_SIZE));
-	alloc_unhold(pool->vol, offset, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, offset, DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool), left + 1);
-	assert_int_equal(held_blocks(pool), 0);
+	assert_int_equal(busy_blocks(pool), 0);
 	assert_true(is_given_out(pool, offset, DXF_BLOCK_SIZE));
 	/* once more, of what nobody holds */
-	alloc_unhold(pool->vol, offset, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, offset, DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool), left + 1);
 }
 
@@ -107,14 +107,14 @@ static void test_unit(void **state)
 	hold(pool, offset, DXF_UNIT_SIZE);
 	hold(pool, offset + 5 * DXF_BLOCK_SIZE, 2 * DXF_BLOCK_SIZE);
 	give_unit(pool, offset);
-	assert_int_equal(held_blocks(pool), DXF_UNIT_BLOCKS);
-	alloc_unhold(pool->vol, offset, DXF_UNIT_SIZE);
+	assert_int_equal(busy_blocks(pool), DXF_UNIT_BLOCKS);
+	alloc_busy_clear(pool->vol, offset, DXF_UNIT_SIZE);
 	/* a block of it is enough */
 	assert_false(is_given_out(pool, offset, DXF_UNIT_SIZE));
-	alloc_unhold(pool->vol, offset + 5 * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, offset + 5 * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE);
 	assert_false(is_given_out(pool, offset, DXF_UNIT_SIZE));
 	assert_int_equal(free_space(pool), left);
-	alloc_unhold(pool->vol, offset + 6 * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, offset + 6 * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool), left + DXF_UNIT_BLOCKS);
 	assert_true(is_given_out(pool, offset, DXF_UNIT_SIZE));
 }
@@ -127,8 +127,8 @@ static void test_never_freed(void **state)
 
 	hold(pool, block, DXF_BLOCK_SIZE);
 	hold(pool, unit, DXF_UNIT_SIZE);
-	alloc_unhold(pool->vol, unit, DXF_UNIT_SIZE);
-	alloc_unhold(pool->vol, block, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, unit, DXF_UNIT_SIZE);
+	alloc_busy_clear(pool->vol, block, DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool), left);
 	assert_false(is_given_out(pool, unit, DXF_UNIT_SIZE));
 	assert_false(is_given_out(pool, block, DXF_BLOCK_SIZE));
@@ -137,7 +137,7 @@ static void test_never_freed(void **state)
 	assert_int_equal(free_space(pool), left + DXF_UNIT_BLOCKS + 1);
 }
 
-/* A broken unit with a held block is not mended; it is once that is gone. */
+/* A split unit with a busy block is not coalesced; it is once that is gone. */
 static void test_not_mended(void **state)
 {
 	uint64_t offset[2 * DXF_UNIT_BLOCKS], held;
@@ -153,10 +153,10 @@ static void test_not_mended(void **state)
 		give_block(pool, offset[i]);
 	alloc_space(pool->vol, &after);
 	assert_int_equal(after.free_units, before.free_units);
-	assert_int_equal(after.broken_units, 2);
+	assert_int_equal(after.split_units, 2);
 	assert_int_equal(after.free_blocks, 2 * DXF_UNIT_BLOCKS - 1);
 	assert_false(is_given_out(pool, held, DXF_BLOCK_SIZE));
-	alloc_unhold(pool->vol, held, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, held, DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool),
 			 UNITS * DXF_UNIT_BLOCKS -
 				 (pool->super.data_offset / DXF_UNIT_SIZE + 2) * DXF_UNIT_BLOCKS);
@@ -179,15 +179,15 @@ static void test_free_already(void **state)
 	hold(pool, other + DXF_BLOCK_SIZE, DXF_BLOCK_SIZE);
 	hold(pool, block, DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool), left - 2 * DXF_UNIT_BLOCKS - 1);
-	assert_int_equal(held_blocks(pool), 2 * DXF_UNIT_BLOCKS + 1);
+	assert_int_equal(busy_blocks(pool), 2 * DXF_UNIT_BLOCKS + 1);
 	assert_false(is_given_out(pool, unit, DXF_UNIT_SIZE));
 	assert_false(is_given_out(pool, other, DXF_UNIT_SIZE));
 	assert_false(is_given_out(pool, block, DXF_BLOCK_SIZE));
-	alloc_unhold(pool->vol, block, DXF_BLOCK_SIZE);
-	alloc_unhold(pool->vol, other + DXF_BLOCK_SIZE, DXF_BLOCK_SIZE);
-	alloc_unhold(pool->vol, unit, DXF_UNIT_SIZE);
+	alloc_busy_clear(pool->vol, block, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, other + DXF_BLOCK_SIZE, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, unit, DXF_UNIT_SIZE);
 	assert_int_equal(free_space(pool), left);
-	assert_int_equal(held_blocks(pool), 0);
+	assert_int_equal(busy_blocks(pool), 0);
 	assert_true(is_given_out(pool, unit, DXF_UNIT_SIZE));
 	assert_true(is_given_out(pool, other, DXF_UNIT_SIZE));
 	assert_true(is_given_out(pool, block, DXF_BLOCK_SIZE));
@@ -206,8 +206,8 @@ static void test_abort(void **state)
 	hold(pool, block, DXF_BLOCK_SIZE);
 	tx_abort(tx);
 	assert_int_equal(free_space(pool), left - DXF_UNIT_BLOCKS - 1);
-	alloc_unhold(pool->vol, unit, DXF_UNIT_SIZE);
-	alloc_unhold(pool->vol, block, DXF_BLOCK_SIZE);
+	alloc_busy_clear(pool->vol, unit, DXF_UNIT_SIZE);
+	alloc_busy_clear(pool->vol, block, DXF_BLOCK_SIZE);
 	assert_int_equal(free_space(pool), left);
 }
 
@@ -222,7 +222,7 @@ static void test_gone_with_the_mount(void **state)
 	assert_int_equal(free_space(pool), left - DXF_UNIT_BLOCKS);
 	pool_reopen(pool);
 	assert_int_equal(free_space(pool), left);
-	assert_int_equal(held_blocks(pool), 0);
+	assert_int_equal(busy_blocks(pool), 0);
 }
 
 static void test_refused(void **state)
@@ -246,13 +246,14 @@ static void test_refused(void **state)
 	uint64_t left = free_space(pool);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
-		assert_int_equal(alloc_hold(pool->vol, bad[i].offset, bad[i].length), -EINVAL);
-		alloc_unhold(pool->vol, bad[i].offset, bad[i].length);
+		assert_int_equal(alloc_busy_insert(pool->vol, bad[i].offset, bad[i].length),
+				 -EINVAL);
+		alloc_busy_clear(pool->vol, bad[i].offset, bad[i].length);
 	}
 	assert_int_equal(free_space(pool), left);
 	hold(pool, from, end - from);
 	assert_int_equal(free_space(pool), 0);
-	alloc_unhold(pool->vol, from, end - from);
+	alloc_busy_clear(pool->vol, from, end - from);
 	assert_int_equal(free_space(pool), left);
 }
 
@@ -284,7 +285,7 @@ static void step_hold(struct random *r, struct range *range)
 	struct volume *vol = r->pool->vol;
 
 	if (range->count) {
-		alloc_unhold(vol, range->block * DXF_BLOCK_SIZE, range->count * DXF_BLOCK_SIZE);
+		alloc_busy_clear(vol, range->block * DXF_BLOCK_SIZE, range->count * DXF_BLOCK_SIZE);
 		count_range(r, range, -1);
 		range->count = 0;
 		return;
@@ -355,7 +356,7 @@ static void test_random(void **state)
 			step_use(r, &r->used[i]);
 	}
 	assert_int_equal(free_space(pool), left);
-	assert_int_equal(held_blocks(pool), 0);
+	assert_int_equal(busy_blocks(pool), 0);
 	alloc_space(pool->vol, &before);
 	pool_reopen(pool);
 	alloc_space(pool->vol, &after);
