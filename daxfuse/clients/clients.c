@@ -98,9 +98,10 @@ bool clients_may_pin(const struct clients *c, const struct vfs_request *request)
 	case CLIENTS_EVERYBODY:
 		return true;
 	case CLIENTS_GROUP:
-		return request->privileged || request->is_member(request, c->config.policy.group);
+		return request->is_administrator(request) ||
+		       request->is_member(request, c->config.policy.group);
 	case CLIENTS_OWNER:
 		break;
 	}
-	return request->privileged;
+	return request->is_administrator(request);
 }

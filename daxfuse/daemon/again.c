@@ -249,13 +249,10 @@ static int find_mounted(struct remount *r)
 static int check_unchanged(const struct remount *r)
 {
 	static const unsigned about[OPTION_WORDS] = {
-		[WORD_DAX] = OPTION_DAX,
-		[WORD_DIRECT] = OPTION_DIRECT,
-		[WORD_ALLOW_OTHER] = OPTION_ALLOW_OTHER,
-		[WORD_KERNEL] = OPTION_KERNEL,
-		[WORD_KEEPER] = OPTION_DAEMON,
-		[WORD_THREADS] = OPTION_DAEMON,
-		[WORD_TRANSPORT] = OPTION_DAEMON,
+		[WORD_DAX] = OPTION_DAX,         [WORD_DIRECT] = OPTION_DIRECT,
+		[WORD_PROJECT] = OPTION_PROJECT, [WORD_ALLOW_OTHER] = OPTION_ALLOW_OTHER,
+		[WORD_KERNEL] = OPTION_KERNEL,   [WORD_KEEPER] = OPTION_DAEMON,
+		[WORD_THREADS] = OPTION_DAEMON,  [WORD_TRANSPORT] = OPTION_DAEMON,
 	};
 	struct option_words words;
 

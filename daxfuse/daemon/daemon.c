@@ -182,6 +182,7 @@ static errint_t open_vfs(struct daemon *d)
 		.life = d->kept ? d->kept->starts : 1,
 		.next_handle = d->pins ? &d->pins->next_handle : NULL,
 		.opens = d->opens,
+		.owners_set_projects = d->options->owners_set_projects,
 	};
 
 	transport_vfs(d->transport, &config);

@@ -33,6 +33,7 @@ enum kind {
 	DAX,     /* the argument names a mode */
 	KEEPER,  /* the argument names a keeper */
 	DIRECT,  /* the argument says who gets the device */
+	PROJECT, /* the argument says who sets project ids */
 	KERNEL,  /* handed on */
 	IMPLIED, /* no programs of others: what SECURED and OWNED say, unless later ones differ */
 	SHOWN,   /* by the kernel, so mount(8) hands it back to remount */
@@ -84,6 +85,9 @@ static const struct option table[] = {
 	{ "direct=", DIRECT, FIELD(direct), 0, OPTION_DIRECT,
 	  "off|owner|group=NAME|all: who may map the device itself (libdaxmap), and with it reach "
 	  "ALL data of the pool (owner: root, and the user who mounts)" },
+	{ "project=", PROJECT, FIELD(owners_set_projects), 0, OPTION_PROJECT,
+	  "admin|owner: who may move files from one project to another, and so past its limits "
+	  "(admin: CAP_SYS_ADMIN)" },
 	{ "max_threads=", NUMBER, FIELD(max_threads), 0, OPTION_DAEMON,
 	  "how many requests are served at once, 1 MiB each (default: 4 for each CPU, 8 to 48)" },
 	{ "nosuid", SET, FIELD(no_suid), true, OPTION_SUID, "ignore suid and sgid bits" },
@@ -212,6 +216,14 @@ static errint_t parse_direct(const char *text, struct clients_policy *ret_policy
 	return 0;
 }
 
+static errint_t parse_project(const char *text, bool *ret_owners)
+{
+	if (strcmp(text, "owner") && strcmp(text, "admin"))
+		return -EINVAL;
+	*ret_owners = !strcmp(text, "owner");
+	return 0;
+}
+
 static errint_t parse_number(const char *text, unsigned *ret_number)
 {
 	char *end;
@@ -263,6 +275,8 @@ static errint_t apply(struct options *options, const struct option *option, cons
 		return parse_keeper(argument, &options->keeper);
 	case DIRECT:
 		return parse_direct(argument, &options->direct);
+	case PROJECT:
+		return parse_project(argument, &options->owners_set_projects);
 	case KERNEL:
 		if (options->kernel_count == OPTIONS_KERNEL_MAX)
 			return -EINVAL;
@@ -517,6 +531,8 @@ void options_words(const struct options *options, struct option_words *ret_words
 	strcpy(word[WORD_ATIME], atime[options->fs.atime]);
 	snprintf(word[WORD_DAX], size, "dax=%s", dax_names[options->fs.dax]);
 	direct_word(&options->direct, word[WORD_DIRECT], size);
+	strcpy(word[WORD_PROJECT],
+	       options->owners_set_projects ? "project=owner" : "project=admin");
 	strcpy(word[WORD_ALLOW_OTHER], options->allow_other ? "allow_other" : "noallow_other");
 	kernel_word(options, word[WORD_KERNEL], size);
 	snprintf(word[WORD_KEEPER], size, "keeper=%s", keeper_names[options->keeper]);

@@ -32,6 +32,7 @@ struct options {
 	enum keeper keeper;
 	bool keeper_chosen; /* by the user */
 	struct clients_policy direct;
+	bool owners_set_projects;
 	unsigned max_threads;
 	/* of one mount point */
 	bool no_suid;
@@ -61,6 +62,7 @@ enum {
 	OPTION_ALLOW_OTHER = 1 << 9,
 	OPTION_KERNEL = 1 << 10,
 	OPTION_DAEMON = 1 << 11, /* how the daemon serves */
+	OPTION_PROJECT = 1 << 12,
 };
 
 /* Parse; -EINVAL with one line in ret_error. Strings of argv are kept (and cut
@@ -75,6 +77,7 @@ enum option_word {
 	WORD_ATIME,
 	WORD_DAX,
 	WORD_DIRECT,
+	WORD_PROJECT,
 	WORD_ALLOW_OTHER,
 	WORD_KERNEL,
 	WORD_KEEPER,

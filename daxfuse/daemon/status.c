@@ -205,7 +205,23 @@ static errint_t print(struct json_object *o, char *ret_json, size_t size)
 	return err;
 }
 
-errint_t status_json(void *daemon, char *ret_json, size_t size)
+static void drop_keys(struct json_object *o, const char *const *keys, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		json_object_object_del(o, keys[i]);
+}
+
+static void drop_the_hosts(struct json_object *o)
+{
+	static const char *const keys[] = { "mountpoint", "device", "identity", "label" };
+	static const char *const of_mount[] = { "pid", "supervisor", "last_death_reason",
+						"options" };
+
+	drop_keys(o, keys, ARRAY_SIZE(keys));
+	drop_keys(json_object_object_get(o, "mount"), of_mount, ARRAY_SIZE(of_mount));
+}
+
+errint_t status_json(void *daemon, bool whole, char *ret_json, size_t size)
 {
 	const struct daemon *d = daemon;
 	CLEANUP_FREE char *place = places_find(transport_place(d->transport)->number,
@@ -220,5 +236,7 @@ errint_t status_json(void *daemon, char *ret_json, size_t size)
 	json_object_object_add(o, "counters", counters_object(d));
 	json_object_object_add(o, "recovery", recovery_object(d));
 	json_object_object_add(o, "mappings", clients_report(d->clients));
+	if (!whole)
+		drop_the_hosts(o);
 	return print(o, ret_json, size);
 }

@@ -6,6 +6,8 @@
 #include "state.h"
 #include "daxfuse/base/errint.h"
 
-/* One JSON object, NUL-terminated. -ENOSPC: it does not fit. */
-errint_t status_json(void *daemon, char *ret_json, size_t size);
+/* One JSON object, NUL-terminated; whole, or without what is for administrators: paths of the host,
+ * numbers of its processes, the label. -ENOSPC: it does not fit. */
+errint_t status_json(void *daemon, bool whole, char *ret_json, size_t size);
+
 #endif

@@ -57,8 +57,6 @@ struct request {
 	fuse_req_t req;
 };
 struct request request_of(fuse_req_t req);
-/* Whether the caller may do what root of this mount may. */
-bool is_privileged(fuse_req_t req);
 /* The open file that a handle stands for. */
 uint64_t handle_of_file(const struct vfs_opened *opened, int flags);
 struct vfs_open_file file_of_handle(fuse_ino_t node, uint64_t fh);

@@ -2,7 +2,8 @@
 /*
  * ioctls: FS_IOC_{GET,SET}FLAGS and FS_IOC_FS{GET,SET}XATTR, and those of include/daxfuse/ioctl.h.
  * The table at the end says for each of them who may call it and on what kind of open file; nothing
- * runs before that, and the size that the caller claims, were checked.
+ * runs before that, and the size that the caller claims, were checked. What depends on the call's
+ * content is looked at by its function: which project, and how much of the status.
  *
  * The kernel has checked owner and capabilities for the four FS_IOC_ numbers in the table
  * (vfs_fileattr_set()), and for no other number. So the 32-bit twins of two of them must
@@ -48,6 +49,13 @@ static void reply(const struct call *c, int err, const void *out, size_t size)
 		fuse_reply_ioctl(c->req, 0, out, MIN(size, c->out_size));
 }
 
+static bool is_administrator(const struct call *c)
+{
+	const struct request request = request_of(c->req);
+
+	return request.vfs.is_administrator(&request.vfs);
+}
+
 /* ---- flags ------------------------------------------------------------------ */
 
 static const struct {
@@ -75,6 +83,13 @@ static void get_flags(const struct call *c)
 			flags |= flag_table[i].fs_flag;
 	}
 	reply(c, err, &flags, sizeof(flags));
+}
+
+static errint_t set_file_xflags(const struct call *c, const struct fs_xflags *xflags)
+{
+	const struct request request = request_of(c->req);
+
+	return vfs_set_xflags(c->transport->vfs, &request.vfs, c->ino, xflags);
 }
 
 static void set_flags(const struct call *c)
@@ -107,7 +122,7 @@ static void set_flags(const struct call *c)
 	if (!err && flags)
 		err = -EOPNOTSUPP;
 	if (!err)
-		err = vfs_set_xflags(c->transport->vfs, c->ino, &xflags);
+		err = set_file_xflags(c, &xflags);
 	reply(c, err, NULL, 0);
 }
 
@@ -151,7 +166,7 @@ static void set_xflags(const struct call *c)
 	}
 	xflags.project = in.fsx_projid;
 	xflags.extsize = in.fsx_extsize;
-	reply(c, vfs_set_xflags(c->transport->vfs, c->ino, &xflags), NULL, 0);
+	reply(c, set_file_xflags(c, &xflags), NULL, 0);
 }
 
 /* ---- of daxfuse ------------------------------------------------------------- */
@@ -171,8 +186,9 @@ static void get_extents(const struct call *c)
 static void get_status(const struct call *c)
 {
 	CLEANUP_FREE struct dxf_ioc_status *status = calloc(1, sizeof(*status));
-	int err = status ? c->transport->config.host.status(c->transport->config.host.arg,
-							    status->json, sizeof(status->json))
+	const struct transport_host *host = &c->transport->config.host;
+	int err = status ? host->status(host->arg, is_administrator(c), status->json,
+					sizeof(status->json))
 			 : -ENOMEM;
 
 	reply(c, err, status, sizeof(*status));
@@ -189,14 +205,25 @@ static void fill_quota(const struct fs_quota *from, struct dxf_ioc_quota *to)
 	};
 }
 
+static bool is_of_project(const struct call *c, uint32_t project)
+{
+	struct fs_attr attr;
+
+	return !vfs_getattr(c->transport->vfs, c->ino, &attr) && attr.project == project;
+}
+
+/* Of the file's own project anybody knows as much from statfs(). */
 static void get_quota(const struct call *c)
 {
 	struct dxf_ioc_quota quota;
 	struct fs_quota found;
-	int err;
+	int err = 0;
 
 	memcpy(&quota, c->in, sizeof(quota));
-	err = vfs_quota_get(c->transport->vfs, quota.project, &found);
+	if (!is_of_project(c, quota.project) && !is_administrator(c))
+		err = -EPERM;
+	if (!err)
+		err = vfs_quota_get(c->transport->vfs, quota.project, &found);
 	if (!err)
 		fill_quota(&found, &quota);
 	reply(c, err, &quota, sizeof(quota));
@@ -396,10 +423,10 @@ static void get_mapped(const struct call *c)
 
 enum caller {
 	ANYBODY,
-	KERNEL_SAYS, /* the file's owner, and more: checked before we are asked; or root */
-	PINNER,      /* those who would be given the device */
-	WRITER,      /* root, or with the file open for writing */
-	PRIVILEGED,  /* root, and the user that runs the daemon */
+	KERNEL_SAYS,   /* the file's owner, and more: checked before we are asked */
+	PINNER,        /* those who would be given the device */
+	WRITER,        /* who has the file open for writing, and administrators */
+	ADMINISTRATOR, /* who may control the mount: caller.h */
 };
 
 /* The descriptor must be open for all of these. Those that concern a program's own mappings need no
@@ -422,13 +449,13 @@ static const struct rule {
 	{ DXF_IOC_EXTENTS, get_extents, ANYBODY, FOR_ANYTHING, 0, -EISDIR, false },
 	{ DXF_IOC_STATUS, get_status, ANYBODY, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_QUOTA_GET, get_quota, ANYBODY, FOR_ANYTHING, 0, 0, false },
-	{ DXF_IOC_QUOTA_SET, set_quota, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
-	{ DXF_IOC_QUOTA_NEXT, get_next_quota, ANYBODY, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_QUOTA_SET, set_quota, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_QUOTA_NEXT, get_next_quota, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_RANGE, change_range, ANYBODY, FOR_WRITING, -EBADF, -EBADF, false },
-	{ DXF_IOC_SET_LABEL, set_label, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_SET_LABEL, set_label, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_REALIGN, realign, WRITER, FOR_ANYTHING, 0, -EBADF, true },
-	{ DXF_IOC_RESTART, restart, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
-	{ DXF_IOC_REMOUNT, remount, PRIVILEGED, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_RESTART, restart, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_REMOUNT, remount, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_DIRECT, get_socket, ANYBODY, FOR_ANYTHING, 0, 0, false },
 	/* to map for stores it must be open for writing, too: clients_map() */
 	{ DXF_IOC_MAP, map, ANYBODY, FOR_READING, -EACCES, -EOPNOTSUPP, false },
@@ -438,8 +465,8 @@ static const struct rule {
 	{ DXF_IOC_PROMOTE, promote, ANYBODY, FOR_READING | FOR_WRITING, -EACCES, -EOPNOTSUPP,
 	  true },
 	{ DXF_IOC_MAPPED, get_mapped, ANYBODY, FOR_ANYTHING, 0, 0, false },
-	{ DXF_IOC_WATCH, watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF, false },
-	{ DXF_IOC_WATCH_READ, read_watch, PRIVILEGED, FOR_ANYTHING, 0, -EBADF, false },
+	{ DXF_IOC_WATCH, watch, ADMINISTRATOR, FOR_ANYTHING, 0, -EBADF, false },
+	{ DXF_IOC_WATCH_READ, read_watch, ADMINISTRATOR, FOR_ANYTHING, 0, -EBADF, false },
 };
 
 static errint_t check_caller(const struct call *c, enum caller caller, unsigned may)
@@ -448,15 +475,15 @@ static errint_t check_caller(const struct call *c, enum caller caller, unsigned 
 	case ANYBODY:
 		return 0;
 	case KERNEL_SAYS:
-		return c->transport->kernel_checks_flags || is_privileged(c->req) ? 0 : -EPERM;
+		return c->transport->kernel_checks_flags || is_administrator(c) ? 0 : -EPERM;
 	case PINNER:
 		return may_pin(c) ? 0 : -EACCES;
 	case WRITER:
-		return (may & VFS_MAY_WRITE) || is_privileged(c->req) ? 0 : -EBADF;
-	case PRIVILEGED:
+		return (may & VFS_MAY_WRITE) || is_administrator(c) ? 0 : -EBADF;
+	case ADMINISTRATOR:
 		break;
 	}
-	return is_privileged(c->req) ? 0 : -EPERM;
+	return is_administrator(c) ? 0 : -EPERM;
 }
 
 /* Whether the bytes that came, and the room for the answer, have the size of the command. */

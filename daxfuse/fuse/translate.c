@@ -3,10 +3,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "caller.h"
 #include "requests.h"
 #include "internal.h"
 
@@ -93,6 +93,13 @@ static bool is_member(const struct vfs_request *vfs, uint32_t gid)
 	return false;
 }
 
+static bool is_administrator(const struct vfs_request *vfs)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(container_of(vfs, struct request, vfs)->req);
+
+	return caller_is_administrator(ctx->pid, ctx->uid);
+}
+
 /* The kernel drops sgid from the mode before it asks, where group membership demands that; so core
  * may believe the mode. */
 struct request request_of(fuse_req_t req)
@@ -109,20 +116,13 @@ struct request request_of(fuse_req_t req)
 				.in_group = true,
 				.once = answer_once(answer),
 			},
-			.privileged = is_privileged(req),
 			.is_member = is_member,
+			.is_administrator = is_administrator,
 			.answer = answer,
 			.repeated = requests_is_repeated(),
 		},
 		.req = req,
 	};
-}
-
-bool is_privileged(fuse_req_t req)
-{
-	uid_t uid = fuse_req_ctx(req)->uid;
-
-	return uid == 0 || uid == geteuid();
 }
 
 /* The access mode is below, in two bits; at the top, whether the file was append-only. */

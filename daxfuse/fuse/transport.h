@@ -19,8 +19,9 @@ struct transport;
 /* The process that the transport is part of, for the ioctls that concern it. */
 struct transport_host {
 	void *arg;
-	/* DXF_IOC_STATUS: one JSON object, NUL-terminated. -ENOSPC: it does not fit. */
-	int (*status)(void *arg, char *ret_json, size_t size);
+	/* DXF_IOC_STATUS: one JSON object, NUL-terminated; whole, or without what is for
+	 * administrators. -ENOSPC: it does not fit. */
+	int (*status)(void *arg, bool whole, char *ret_json, size_t size);
 	/* DXF_IOC_REMOUNT. True: restart_now() is to be called once the request is answered. */
 	bool (*remount)(void *arg, struct dxf_ioc_remount *change);
 	/* DXF_IOC_RESTART: whether the installed binary could take over; if not, why. */

@@ -1,24 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The path contains the number of the process that made it: two mounts never have the same. The
- * mode of the socket keeps out users who will not be welcome; the kernel's word on the peer decides
- * (clients/server.c).
+ * The path contains a random number: two mounts never have the same, whichever containers their
+ * daemons run in. Until it listens a socket has another name, so one that nobody answers at under
+ * its own is of a daemon that was killed, and is removed by the next. The mode of the socket keeps
+ * out users who will not be welcome; the kernel's word on the peer decides (clients/server.c).
  */
 #include "control.h"
 
 #include <errno.h>
+#include <glob.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/errint.h"
 #include "daxfuse/clients/clients.h"
 #include "log.h"
+
+#define SUFFIX ".socket"
 
 enum { BACKLOG = 128 };
 
@@ -71,7 +78,6 @@ static int listen_at(const struct clients_policy *policy, const char *path)
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	strcpy(address.sun_path, path);
-	unlink(path); /* of an earlier process with our number */
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)))
 		return -errno;
 	err = restrict_to(policy, path);
@@ -82,23 +88,73 @@ static int listen_at(const struct clients_policy *policy, const char *path)
 	return err ? err : TAKE_FD(fd);
 }
 
+static bool is_dead(const char *path)
+{
+	CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
+		return false;
+	strcpy(address.sun_path, path);
+	return connect(fd, (const struct sockaddr *)&address, sizeof(address)) &&
+	       errno == ECONNREFUSED;
+}
+
+static void remove_dead(const char *folder)
+{
+	char pattern[300];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/*" SUFFIX, folder);
+	if (glob(pattern, GLOB_NOSORT, NULL, &found))
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		if (is_dead(found.gl_pathv[i]))
+			unlink(found.gl_pathv[i]);
+	}
+	globfree(&found);
+}
+
+static int listen_in(const struct clients_policy *policy, const char *folder, char *ret_path,
+		     size_t size)
+{
+	CLEANUP_FD int fd = -1;
+	char hidden[300];
+	uint64_t number;
+
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		return -EIO;
+	snprintf(hidden, sizeof(hidden), "%s/.%016" PRIx64, folder, number);
+	if (snprintf(ret_path, size, "%s/%016" PRIx64 SUFFIX, folder, number) >= (int)size)
+		return -ENAMETOOLONG;
+	fd = listen_at(policy, hidden);
+	if (fd < 0)
+		return fd;
+	if (rename(hidden, ret_path)) {
+		int err = -errno;
+
+		unlink(hidden);
+		return err;
+	}
+	return TAKE_FD(fd);
+}
+
 int control_open(const struct clients_policy *policy, char *ret_path, size_t size)
 {
-	char folder[256], path[300];
+	char folder[256], path[300] = "";
 	int fd;
 
 	*ret_path = '\0';
 	if (policy->who == CLIENTS_NOBODY)
 		return -1;
 	fd = make_folder(folder, sizeof(folder));
-	snprintf(path, sizeof(path), "%s/%d.socket", folder, (int)getpid());
-	if (!fd && strlen(path) >= size)
-		fd = -ENAMETOOLONG;
-	if (!fd)
-		fd = listen_at(policy, path);
+	if (!fd) {
+		remove_dead(folder);
+		fd = listen_in(policy, folder, path, MIN(size, sizeof(path)));
+	}
 	if (fd < 0) {
 		log_error("daxfuse: %s: no direct mappings, programs map through the kernel: %s\n",
-			  path, strerror(-fd));
+			  *path ? path : folder, strerror(-fd));
 		return -1;
 	}
 	strcpy(ret_path, path);

@@ -31,7 +31,9 @@ static int set_mounted(const char *mountpoint, const char *label)
 	memcpy(request.label, label, strlen(label));
 	if (fd < 0 || ioctl(fd, DXF_IOC_SET_LABEL, &request) < 0) {
 		report_failure("daxfuse", mountpoint, -errno, "cannot be labelled",
-			       errno == EPERM || errno == EACCES ? "run as root" : "");
+			       errno == EPERM || errno == EACCES
+				       ? "it needs CAP_SYS_ADMIN: run as root of the host"
+				       : "");
 		return 1;
 	}
 	return 0;

@@ -29,7 +29,8 @@ static const struct command command = {
 	.usage = "PATH [PROJECT]",
 	.summary = "Show or set limits of projects on the mount that PATH lies on (JSON).",
 	.options = options,
-	.details = "A limit that is not given stays as it is. --assign sets the project of the\n"
+	.details = "Of all projects an administrator is told, others of the one that PATH is in.\n"
+		   "A limit that is not given stays as it is. --assign sets the project of the\n"
 		   "directory itself and of what is made in it from then on:\n\n"
 		   "    daxfuse quota /mnt/pm/web 7 --assign --bytes 10G",
 	.usage_status = 1,
@@ -69,14 +70,36 @@ static void print_human(const struct dxf_ioc_quota *quota)
 	       human_size(quota->bytes, used, sizeof(used)), limit, quota->inodes, inodes);
 }
 
+/* Of others than administrators: the project that the path is in. */
+static errint_t read_own(int fd, struct dxf_ioc_quota *ret_quota)
+{
+	struct fsxattr attr;
+
+	if (ioctl(fd, FS_IOC_FSGETXATTR, &attr) < 0)
+		return -errno;
+	*ret_quota = (struct dxf_ioc_quota){ .project = attr.fsx_projid };
+	if (!attr.fsx_projid)
+		return -ENOENT;
+	return ioctl(fd, DXF_IOC_QUOTA_GET, ret_quota) < 0 ? -errno : 0;
+}
+
+/* *quota: the project to begin with; then what was found, if that is the first one. */
+static errint_t read_next(int fd, struct dxf_ioc_quota *quota)
+{
+	if (ioctl(fd, DXF_IOC_QUOTA_NEXT, quota) == 0)
+		return 0;
+	return errno == EPERM && quota->project == 1 ? read_own(fd, quota) : -errno;
+}
+
 static errint_t show_all(int fd, bool human)
 {
 	CLEANUP_JSON struct json_object *list = json_object_new_array();
 	struct dxf_ioc_quota quota = { .project = 1 };
+	int err;
 
 	if (human)
 		print_heading();
-	while (ioctl(fd, DXF_IOC_QUOTA_NEXT, &quota) == 0) {
+	while (!(err = read_next(fd, &quota))) {
 		if (human)
 			print_human(&quota);
 		else
@@ -85,8 +108,8 @@ static errint_t show_all(int fd, bool human)
 			break;
 		quota.project++;
 	}
-	if (errno && errno != ENOENT)
-		return -errno;
+	if (err && err != -ENOENT && err != -EPERM)
+		return err;
 	if (!human)
 		report_json(list);
 	return 0;
@@ -143,7 +166,6 @@ static errint_t run(const char *path, const char *project_text, const struct req
 
 	if (fd < 0)
 		return -errno;
-	errno = 0;
 	if (!project_text)
 		return show_all(fd, request->human);
 	if (parse_size(project_text, &project) || !project || project > UINT32_MAX)
@@ -188,7 +210,7 @@ int quota_main(int argc, char **argv)
 	err = run(argv[optind], argv[optind + 1], &request);
 	if (err)
 		report_failure("daxfuse", argv[optind], err, "quota",
-			       err == -EPERM    ? "setting limits needs root"
+			       err == -EPERM    ? "it needs CAP_SYS_ADMIN: run as root of the host"
 			       : err == -ENOENT ? "daxfuse quota PATH shows the projects"
 			       : err == -ENOTTY ? "name a path on a mount of daxfuse"
 						: "");

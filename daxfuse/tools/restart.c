@@ -119,7 +119,8 @@ int restart_main(int argc, char **argv)
 		err = wait_for_new(fd, before);
 	if (err) {
 		report_failure("daxfuse", argv[optind], err, "cannot be restarted",
-			       err == -EPERM ? "run as root, or as the mount's owner" : "");
+			       err == -EPERM ? "run as root of the host, or as the mount's owner"
+					     : "");
 		return 1;
 	}
 	print_server(fd);

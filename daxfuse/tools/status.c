@@ -204,13 +204,15 @@ static void print_human(struct json_object *object)
 {
 	struct json_object *space = json_object_object_get(object, "space");
 	char size[HUMAN_SIZE], unused[HUMAN_SIZE];
+	const char *device;
 
 	if (!space) {
 		print_object("", object, 0);
 		return;
 	}
-	printf("%s: %s, %s free\n",
-	       json_object_get_string(json_object_object_get(object, "device")),
+	/* of which only an administrator is told */
+	device = json_object_get_string(json_object_object_get(object, "device"));
+	printf("%s: %s, %s free\n", device ? device : "pool",
 	       human_size(get(object, "size"), size, sizeof(size)),
 	       human_size(get(space, "free"), unused, sizeof(unused)));
 	if (get(space, "units"))

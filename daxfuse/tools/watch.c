@@ -319,7 +319,7 @@ static const char *advice_for(int err)
 		return "there is no room for a file without a name: give one of the mount instead";
 	case -EPERM:
 	case -EACCES:
-		return "run as root, or as the mount's owner";
+		return "run as root of the host, or as the mount's owner";
 	case -ENOTTY:
 	case -EOPNOTSUPP:
 		return "it is not on a mount of daxfuse";

@@ -31,7 +31,16 @@ ssize_t vfs_getxattr(struct vfs *v, uint64_t ino, const char *name, void *value,
 	return fs_getxattr(v->config.fs, ino, name, value, size);
 }
 
-/* The length without the names that are root's. */
+static bool has_trusted(const char *names, size_t length)
+{
+	for (size_t at = 0; at < length; at += strnlen(names + at, length - at - 1) + 1) {
+		if (!strncmp(names + at, "trusted.", 8))
+			return true;
+	}
+	return false;
+}
+
+/* The length without the names that are for administrators. */
 static size_t drop_trusted(char *names, size_t length)
 {
 	size_t kept = 0;
@@ -56,7 +65,7 @@ ssize_t vfs_listxattr(struct vfs *v, const struct vfs_request *request, uint64_t
 
 	if (names)
 		n = fs_listxattr(v->config.fs, ino, names, DXF_XATTR_MAX);
-	if (n > 0 && request->who.uid != 0)
+	if (n > 0 && has_trusted(names, (size_t)n) && !request->is_administrator(request))
 		n = (ssize_t)drop_trusted(names, (size_t)n);
 	if (size && n > (ssize_t)size)
 		return -ERANGE;
@@ -75,7 +84,7 @@ static errint_t drop_sgid(struct vfs *v, const struct vfs_request *request, uint
 	struct fs_attr attr;
 	int err = fs_getattr(v->config.fs, ino, &attr);
 
-	if (err || !(attr.mode & S_ISGID) || request->privileged ||
+	if (err || !(attr.mode & S_ISGID) || request->who.uid == 0 ||
 	    request->is_member(request, attr.gid))
 		return err;
 	set.mode = attr.mode & 07777 & ~(uint32_t)S_ISGID;

@@ -228,7 +228,23 @@ errint_t vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t 
 	return err;
 }
 
-errint_t vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags)
+/* Whether the caller may say so is asked only if the project would change. */
+static errint_t set_xflags(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+			   const struct fs_xflags *xflags)
+{
+	struct fs_xflags wanted = *xflags;
+	int err;
+
+	wanted.same_project = !v->config.owners_set_projects;
+	err = fs_set_xflags(v->config.fs, ino, &wanted);
+	if (err != -EPERM || !wanted.same_project || !request->is_administrator(request))
+		return err;
+	wanted.same_project = false;
+	return fs_set_xflags(v->config.fs, ino, &wanted);
+}
+
+errint_t vfs_set_xflags(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+			const struct fs_xflags *xflags)
 {
 	struct vfs_file *file = vfs_file_enter(v, ino);
 	struct fs_attr old;
@@ -237,7 +253,7 @@ errint_t vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xfl
 	if (!err && file && ((old.flags ^ xflags->flags) & DXF_FLAG_DAX))
 		err = -EBUSY;
 	if (!err)
-		err = fs_set_xflags(v->config.fs, ino, xflags);
+		err = set_xflags(v, request, ino, xflags);
 	vfs_file_leave(v, ino, file);
 	vfs_note(v, ino, DXF_WATCH_ATTR, 0, 0);
 	return err;

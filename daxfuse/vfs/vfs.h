@@ -35,6 +35,7 @@ struct vfs_config {
 	uint64_t life;    /* of serving processes, counted from 1 */
 	_Atomic uint64_t *next_handle; /* where it outlives us; NULL: nowhere */
 	struct vfs_open_table *opens;  /* likewise */
+	bool owners_set_projects;      /* else administrators only do */
 	/*
 	 * What the transport is told, and asked. From any thread, also one that serves.
 	 */
@@ -66,8 +67,9 @@ enum fs_dax_mode vfs_dax(const struct vfs *v);
 /* On whose behalf, and what an earlier process has made of it (answers.h). */
 struct vfs_request {
 	struct fs_request who; /* who.once: answer_once() of answer */
-	bool privileged;       /* may do what root of this mount may */
 	bool (*is_member)(const struct vfs_request *request, uint32_t gid);
+	/* May control the mount: docs/design/security.md. */
+	bool (*is_administrator)(const struct vfs_request *request);
 	struct vfs_answer *answer; /* NULL: there is nothing that outlives us */
 	bool repeated;             /* an earlier process has had it */
 };
@@ -162,7 +164,7 @@ errint_t vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t 
 		     const struct fs_setattr *set, struct fs_attr *ret_attr);
 errint_t vfs_statfs(struct vfs *v, uint64_t ino, struct fs_statfs *ret_statfs);
 ssize_t vfs_getxattr(struct vfs *v, uint64_t ino, const char *name, void *value, size_t size);
-/* Names that begin with "trusted." are root's to see. size 0: only the length. */
+/* Names that begin with "trusted." are for administrators to see. size 0: only the length. */
 ssize_t vfs_listxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino, char *list,
 		      size_t size);
 /* Setting an ACL takes sgid away from a caller who is not in the file's group, as chmod(2). */
@@ -171,8 +173,9 @@ errint_t vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t
 errint_t vfs_removexattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 			 const char *name);
 errint_t vfs_get_xflags(struct vfs *v, uint64_t ino, struct fs_xflags *ret_xflags);
-/* -EBUSY: the DAX flag of a file that is mapped. */
-errint_t vfs_set_xflags(struct vfs *v, uint64_t ino, const struct fs_xflags *xflags);
+/* -EBUSY: the DAX flag of a file that is mapped. -EPERM: the project, of one who may not say. */
+errint_t vfs_set_xflags(struct vfs *v, const struct vfs_request *request, uint64_t ino,
+			const struct fs_xflags *xflags);
 
 /* ---- data --------------------------------------------------------------------------- */
 

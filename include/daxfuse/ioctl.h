@@ -24,20 +24,23 @@
  * Who may call what, with a descriptor open for what, and what a directory answers:
  *
  *     EXTENTS                               anybody    anything           -EISDIR
- *     STATUS QUOTA_GET QUOTA_NEXT MAPPED    anybody    anything           as a file
- *     QUOTA_SET SET_LABEL RESTART REMOUNT   root       anything           as a file
+ *     STATUS MAPPED                         anybody    anything           as a file
+ *     QUOTA_GET of the file's own project   anybody    anything           as a file
+ *     QUOTA_GET of others, QUOTA_NEXT       admin      anything           as a file
+ *     QUOTA_SET SET_LABEL RESTART REMOUNT   admin      anything           as a file
  *     RANGE                                 anybody    writing            -EBADF
- *     REALIGN                               root, or open for writing     -EBADF
+ *     REALIGN                               admin, or open for writing    -EBADF
  *     DIRECT                                anybody    anything           as a file
  *     MAP                                   anybody    reading            -EOPNOTSUPP
  *     PIN                                   clients    both               -EOPNOTSUPP
  *     PROMOTE                               anybody    both               -EOPNOTSUPP
  *     UNMAP UNPIN                           anybody    anything           -EBADF
- *     WATCH WATCH_READ                      root       anything           -EBADF
+ *     WATCH WATCH_READ                      admin      anything           -EBADF
  *
- * "root" is uid 0 and the user that the daemon runs as, the owner of a user's mount (-EPERM for
- * others); "clients" are those whom the daemon gives its device (-EACCES for others). A descriptor
- * that is not open for that: -EBADF for RANGE and REALIGN, -EACCES for the others.
+ * "admin" is a caller with CAP_SYS_ADMIN in the daemon's user namespace, which root in a container
+ * has not; of a user's mount it is that user, in that namespace (-EPERM for others). "clients" are
+ * those whom the daemon gives its device (-EACCES for others). A descriptor that is not open for
+ * that: -EBADF for RANGE and REALIGN, -EACCES for the others.
  */
 #ifndef DAXFUSE_IOCTL_H
 #define DAXFUSE_IOCTL_H
@@ -69,7 +72,8 @@ struct dxf_ioc_extents {
 #define DXF_IOC_EXTENTS _IOWR(DXF_IOC_TYPE, 1, struct dxf_ioc_extents)
 
 /* The state of the mount as one JSON object: what `daxfuse status` prints. Of very long paths the
- * end, after "...". */
+ * end, after "...". For others than administrators it lacks paths of the host ("mountpoint",
+ * "device"), numbers of its processes, and the label. */
 struct dxf_ioc_status {
 	char json[8192];
 };

@@ -317,7 +317,7 @@ static int set_nodump(struct scene *s)
 {
 	struct fs_xflags xflags = { .flags = DXF_FLAG_DAX | DXF_FLAG_NODUMP };
 
-	return vfs_set_xflags(s->pool->vfs, s->ino, &xflags);
+	return vfs_set_xflags(s->pool->vfs, &no_request, s->ino, &xflags);
 }
 
 struct attempt {
