@@ -71,15 +71,18 @@ void opens_close(struct vfs *v);
 
 enum {
 	OPEN_READS = 1,   /* it may be read from, and mapped */
-	OPEN_DIRECT = 2,  /* past the transport's cache in any case */
-	OPEN_FOLLOWS = 4, /* past it if others are */
-	OPEN_EMPTY = 8,   /* there is nothing to cache yet */
+	OPEN_WRITES = 2,  /* it may be written to */
+	OPEN_DIRECT = 4,  /* past the transport's cache in any case */
+	OPEN_FOLLOWS = 8, /* past it if others are */
+	OPEN_EMPTY = 16,  /* there is nothing to cache yet */
+	OPEN_DROPS = 32,  /* its first read is to come here: the cache must have nothing */
+	OPEN_YIELDS = 64, /* past it if writers through it and opens that drop it would meet */
 };
 
 struct open_way {
 	uint64_t handle;
 	bool direct;
-	bool keep_cache; /* if not direct: what the cache has is good still */
+	bool keep_cache; /* what the cache has is not to be dropped now */
 };
 
 /* A file is about to be open, until open_leave(). */

@@ -43,32 +43,36 @@ static bool atime_is_due(const struct vfs *v, const struct fs_attr *attr)
  * for reading and writing, of whatever size, as a new file is empty; else of a file of a unit or
  * more. A program that reads a small file again and again opens it for reading only. A large one
  * that may be executed is read only through the cache, as each mapping of one open past it has the
- * kernel drop its pages, which are others' text.
+ * kernel drop its pages, which are others' text. To one for writing only the cache is of no use.
  */
-static bool is_opened_to_map(const struct fs_attr *attr, int flags)
+static bool goes_past_cache(const struct fs_attr *attr, int flags)
 {
 	int access = flags & O_ACCMODE;
 
-	if (access == O_RDWR)
+	if (access != O_RDONLY)
 		return true;
-	return attr->size >= MAP_UNIT_SIZE && !(access == O_RDONLY && (attr->mode & 0111));
+	return attr->size >= MAP_UNIT_SIZE && !(attr->mode & 0111);
 }
 
 static unsigned way_to_open(const struct vfs *v, const struct fs_attr *attr, int flags)
 {
 	bool automatic = vfs_dax(v) == FS_DAX_AUTO;
-	unsigned how = (flags & O_ACCMODE) != O_WRONLY ? OPEN_READS : 0;
+	int access = flags & O_ACCMODE;
+	unsigned how = (access != O_WRONLY ? OPEN_READS : 0) |
+		       (access != O_RDONLY ? OPEN_WRITES : 0);
 
 	/* O_DIRECT asks for just that, and the kernel's own way leaves old pages to others */
-	if (attr->dax || (flags & O_DIRECT) || (automatic && is_opened_to_map(attr, flags)))
+	if (attr->dax || (flags & O_DIRECT) || (automatic && goes_past_cache(attr, flags)))
 		how |= OPEN_DIRECT;
-	return how | (automatic ? OPEN_FOLLOWS : 0) | (attr->size ? 0 : OPEN_EMPTY);
+	if (access != O_WRONLY && !(flags & O_NOATIME) && atime_is_due(v, attr))
+		how |= OPEN_DROPS;
+	return how | (automatic ? OPEN_FOLLOWS : 0) | (attr->size ? 0 : OPEN_EMPTY) |
+	       (v->may_cache ? OPEN_YIELDS : 0);
 }
 
 static void fill_opened(struct vfs *v, struct vfs_answer *answer, const struct fs_attr *attr,
 			int flags, struct vfs_opened *ret_opened)
 {
-	bool touches = (flags & O_ACCMODE) != O_WRONLY && !(flags & O_NOATIME);
 	struct open_way way;
 
 	open_enter(v, answer, attr->ino, way_to_open(v, attr, flags), &way);
@@ -76,7 +80,7 @@ static void fill_opened(struct vfs *v, struct vfs_answer *answer, const struct f
 		.attr = *attr,
 		.handle = way.handle,
 		.direct = way.direct,
-		.keep_cache = way.keep_cache && !(touches && atime_is_due(v, attr)),
+		.keep_cache = way.keep_cache,
 		.only_appends = attr->flags & DXF_FLAG_APPEND,
 	};
 }

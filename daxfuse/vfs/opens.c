@@ -20,13 +20,23 @@
  * write past the cache beside readers through it races with their filling of pages:
  * vfs_wrote_past_cache() tells the transport to drop these once more, before the write is answered.
  *
- * Each open file that may be read from has a record that outlives us. Its number is part of the
- * handle, and so is whether it is one of the cache: so a release, of whatever life, ends the right
- * one. One that finds no room goes past the cache: that is right without anybody's knowing. An open
- * that is executed again, as its first process died before it could answer, has written its handle
- * down (answer_choose()), which ends first. So does that of one that nobody asks again, as its
- * program was killed; unless it was about to be answered: then it counts until it is released,
- * though in the rarest case nobody has it.
+ * A write through the cache changes the page first, and the file when it arrives here. If the page
+ * is dropped in between, and read again, it is old from then on; and we can't drop it before we
+ * answer, as its writer may have it locked. So a second rule is
+ *
+ *     a file has writers through the cache, or opens that drop it; never both.
+ *
+ * Beside a writer through the cache an open that would have to drop it goes past it, and so does
+ * a writer beside one that may be about to drop it; if the transport can map what goes past its
+ * cache, as such a writer may have expected to.
+ *
+ * Each open file that is read from, or goes through the cache, has a record that outlives us. Its
+ * number is part of the handle, and so is whether it is one of the cache: so a release, of whatever
+ * life, ends the right one. One that finds no room goes past the cache: that is right without
+ * anybody's knowing. An open that is executed again, as its first process died before it could
+ * answer, has written its handle down (answer_choose()), which ends first. So does that of one that
+ * nobody asks again, as its program was killed; unless it was about to be answered: then it counts
+ * until it is released, though in the rarest case nobody has it.
  */
 #include "internal.h"
 #include "daxfuse/base/errint.h"
@@ -48,8 +58,9 @@ _Static_assert(VFS_OPENS < 1 << (NUMBER_SHIFT - PLACE_SHIFT), "a place fits");
 
 struct open_inode {
 	uint64_t ino;
-	uint32_t cached, direct; /* open files that may be read from */
-	uint32_t turns;          /* opens past the cache, while it is here */
+	uint32_t cached, direct;    /* open files; past the cache only those that may be read */
+	uint32_t writers, droppers; /* of the cached */
+	uint32_t turns;             /* opens past the cache, while it is here */
 	struct open_inode *next;
 };
 
@@ -59,7 +70,10 @@ struct opens {
 	pthread_mutex_t places_lock; /* free_place, table->used */
 	uint32_t free_count;
 	uint32_t free_place[VFS_OPENS];
-	uint32_t turns[VFS_OPENS];   /* of a reader's inode when it was opened, or NEVER */
+	uint32_t turns[VFS_OPENS]; /* of a reader's inode when it was opened, or NEVER */
+	struct {
+		bool writes, drops;
+	} does[VFS_OPENS];           /* with the cache, if it is a reader through it */
 	pthread_mutex_t lock[LOCKS]; /* of the buckets of its residue, and of: */
 	struct open_inode *bucket[BUCKETS];
 	uint32_t trusted[TRUSTED]; /* inodes, each at its residue */
@@ -170,23 +184,41 @@ static void distrust_locked(struct opens *o, uint64_t ino)
 
 /* ---- opening and releasing ----------------------------------------------------------------- */
 
-static bool goes_direct(const struct open_inode *inode, unsigned how)
+/* Whether what the cache has of the file must go before it is read. */
+static bool must_drop_locked(const struct opens *o, uint64_t ino, unsigned how)
 {
-	if (how & OPEN_DIRECT)
-		return true;
-	if ((how & OPEN_READS) && !inode)
-		return true;
-	return (how & OPEN_FOLLOWS) && inode && inode->direct;
+	return (how & OPEN_DROPS) || !(is_trusted_locked(o, ino) || (how & OPEN_EMPTY));
 }
 
-/* Whether what the cache has of the file is good; of an empty one it has nothing. */
-static bool look_at_trust_locked(struct opens *o, uint64_t ino, unsigned how, bool direct)
+static bool goes_direct(const struct open_inode *inode, unsigned how, bool drops)
 {
-	if (direct)
+	if ((how & OPEN_DIRECT) || !inode)
+		return true;
+	if ((how & OPEN_FOLLOWS) && inode->direct)
+		return true;
+	if (!(how & OPEN_YIELDS))
+		return false;
+	return (drops && inode->writers) || ((how & OPEN_WRITES) && inode->droppers);
+}
+
+/* An open past the cache may be mapped, unless it is for writing only; of an empty file the cache
+ * has nothing. */
+static void renew_trust_locked(struct opens *o, uint64_t ino, unsigned how, bool direct)
+{
+	if (direct && (how & OPEN_READS))
 		distrust_locked(o, ino);
-	else if (how & OPEN_EMPTY)
+	else if (!direct && (how & OPEN_EMPTY))
 		trust_locked(o, ino);
-	return is_trusted_locked(o, ino);
+}
+
+static void count_cached_locked(struct opens *o, struct open_inode *inode, uint32_t place,
+				bool writes, bool drops)
+{
+	o->does[place - 1].writes = writes;
+	o->does[place - 1].drops = drops;
+	inode->cached++;
+	inode->writers += writes;
+	inode->droppers += drops;
 }
 
 /* Order: the choice, so that it ends if we die; the inode; then the handle, which makes it one. */
@@ -204,21 +236,26 @@ static void decide_locked(struct vfs *v, struct vfs_answer *answer, uint64_t ino
 {
 	struct opens *o = v->opens;
 	struct open_inode *inode = place ? get_inode_locked(o, ino) : find_inode_locked(o, ino);
-	bool counted = place && inode;
-	bool direct = goes_direct(counted || !(how & OPEN_READS) ? inode : NULL, how);
+	bool drops = must_drop_locked(o, ino, how);
+	bool direct = goes_direct(place ? inode : NULL, how, drops);
+	bool counted = place && inode && (!direct || (how & OPEN_READS));
 
 	ret_way->direct = direct;
-	ret_way->keep_cache = look_at_trust_locked(o, ino, how, direct);
+	ret_way->keep_cache = direct || !drops;
 	ret_way->handle = vfs_new_handle(v) << NUMBER_SHIFT | (direct ? 0 : HANDLE_CACHED) |
 			  (counted ? place << PLACE_SHIFT : 0);
-	if (!counted)
+	renew_trust_locked(o, ino, how, direct);
+	if (!counted) {
+		if (inode)
+			put_inode_locked(o, inode);
 		return;
+	}
 	write_record(o, answer, ino, ret_way->handle);
 	if (direct) {
 		inode->direct++;
 		inode->turns++;
 	} else {
-		inode->cached++;
+		count_cached_locked(o, inode, place, how & OPEN_WRITES, drops);
 		o->turns[place - 1] = inode->turns;
 	}
 }
@@ -231,7 +268,7 @@ void open_enter(struct vfs *v, struct vfs_answer *answer, uint64_t ino, unsigned
 
 	/* an earlier process has got so far, and was not heard */
 	open_leave(v, answer_choice(answer) & ~CHOICE_ANSWERED);
-	place = how & OPEN_READS ? take_place(o) : 0;
+	place = (how & OPEN_READS) || !(how & OPEN_DIRECT) ? take_place(o) : 0;
 	lock_mutex(LOCK_OPENS, lock_of(o, ino));
 	decide_locked(v, answer, ino, how, place, ret_way);
 	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
@@ -247,11 +284,15 @@ void open_was_in_vain(struct vfs *v, uint64_t handle)
 
 static void leave_inode_locked(struct opens *o, struct open_inode *inode, uint64_t handle)
 {
+	uint32_t place = place_of(handle);
+
 	if (!(handle & HANDLE_CACHED)) {
 		inode->direct--;
 	} else {
 		inode->cached--;
-		if (o->turns[place_of(handle) - 1] == inode->turns)
+		inode->writers -= o->does[place - 1].writes;
+		inode->droppers -= o->does[place - 1].drops;
+		if (o->turns[place - 1] == inode->turns)
 			trust_locked(o, inode->ino);
 	}
 	put_inode_locked(o, inode);
@@ -346,9 +387,10 @@ static errint_t take_over_records(struct opens *o)
 		inode = get_inode_locked(o, record->ino);
 		if (!inode)
 			return -ENOMEM;
-		o->turns[place - 1] = NEVER; /* it was before our time */
+		/* it was before our time, and may do anything */
+		o->turns[place - 1] = NEVER;
 		if (record->handle & HANDLE_CACHED)
-			inode->cached++;
+			count_cached_locked(o, inode, place, true, true);
 		else
 			inode->direct++;
 	}

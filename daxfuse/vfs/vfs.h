@@ -117,7 +117,7 @@ struct vfs_opened {
 	struct fs_attr attr;
 	uint64_t handle;   /* no other open file of this mount gets that number */
 	bool direct;       /* reads and writes go past the transport's cache */
-	bool keep_cache;   /* what that has of the file is good still */
+	bool keep_cache;   /* what that has of the file is not to be dropped now */
 	bool only_appends; /* VFS_ONLY_APPENDS */
 };
 

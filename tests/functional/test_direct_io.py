@@ -104,3 +104,42 @@ def test_readers_beside_a_direct_writer(mnt, writer, access):
     assert min(finished) > 0
     data = path.read_bytes()
     assert [struct.unpack_from("<Q", data, piece * PIECE)[0] for piece in range(PIECES)] == finished
+
+
+@pytest.mark.parametrize("access", [os.O_RDWR, os.O_WRONLY])
+def test_opens_that_drop_the_cache_beside_a_writer(mnt, access):
+    """
+    A write through the cache changes the page first. If the page is dropped before the write arrives,
+    as somebody opens the file anew, and is read again, it must not stay old.
+    """
+    path = mnt / "f"
+    path.write_bytes(bytes(4096))
+    finished, over, stale = [0], threading.Event(), []
+
+    def write():
+        fd = os.open(path, access)
+        while not over.is_set():
+            os.pwrite(fd, struct.pack("<Q", finished[0] + 1), 0)
+            finished[0] += 1
+        os.close(fd)
+
+    def read():
+        while not over.is_set():
+            fd = os.open(path, os.O_RDONLY)
+            for _ in range(3):
+                least = finished[0]
+                seen, = struct.unpack("<Q", os.pread(fd, 8, 0))
+                if seen < least:
+                    stale.append((seen, least))
+                    over.set()
+            os.close(fd)
+
+    threads = [threading.Thread(target=read) for _ in range(3)] + [threading.Thread(target=write)]
+    for thread in threads:
+        thread.start()
+    over.wait(5)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not stale
+    assert finished[0] > 0

@@ -81,7 +81,7 @@ static void follows_while_one_is_direct(void **state)
 	struct open_way cached = enter(scene, INO, OPEN_READS | OPEN_FOLLOWS);
 	struct open_way direct = enter(scene, INO, OPEN_READS | OPEN_DIRECT);
 	struct open_way reader = enter(scene, INO, OPEN_READS | OPEN_FOLLOWS);
-	struct open_way writer = enter(scene, INO, OPEN_FOLLOWS);
+	struct open_way writer = enter(scene, INO, OPEN_WRITES | OPEN_FOLLOWS);
 	struct open_way other = enter(scene, OTHER, OPEN_READS | OPEN_FOLLOWS);
 
 	assert_true(!cached.direct && direct.direct && reader.direct && writer.direct &&
@@ -134,6 +134,47 @@ static void trust_begins_with_a_release(void **state)
 	first = enter(scene, OTHER, OPEN_READS);
 	assert_false(first.keep_cache);
 	open_leave(scene->v, first.handle);
+}
+
+static void no_writer_beside_opens_that_drop(void **state)
+{
+	enum {
+		READS = OPEN_READS | OPEN_YIELDS,
+		WRITES = READS | OPEN_WRITES,
+	};
+	struct scene *scene = *state;
+	struct open_way dropper = enter(scene, INO, READS);
+	struct open_way reader, writer, only;
+
+	/* it may be about to drop it still */
+	writer = enter(scene, INO, WRITES);
+	assert_true(!dropper.direct && !dropper.keep_cache && writer.direct);
+	open_leave(scene->v, writer.handle);
+	open_leave(scene->v, dropper.handle);
+	reader = enter(scene, INO, READS);
+	open_leave(scene->v, reader.handle);
+	writer = enter(scene, INO, WRITES);
+	reader = enter(scene, INO, READS);
+	only = enter(scene, INO, OPEN_WRITES | OPEN_YIELDS);
+	assert_true(!writer.direct && writer.keep_cache && !reader.direct && reader.keep_cache);
+	assert_false(only.direct);
+	open_leave(scene->v, only.handle);
+	open_leave(scene->v, reader.handle);
+	reader = enter(scene, INO, READS | OPEN_DROPS);
+	assert_true(reader.direct && reader.keep_cache);
+	open_leave(scene->v, reader.handle);
+	open_leave(scene->v, writer.handle);
+	reader = enter(scene, INO, READS);
+	assert_false(reader.direct);
+	/* of another process's opens it is not known */
+	replace_process(scene);
+	writer = enter(scene, INO, WRITES);
+	assert_true(writer.direct);
+	open_leave(scene->v, writer.handle);
+	open_leave(scene->v, reader.handle);
+	writer = enter(scene, INO, WRITES);
+	assert_false(writer.direct);
+	open_leave(scene->v, writer.handle);
 }
 
 static void writes_past_the_cache(void **state)
@@ -191,8 +232,8 @@ static void the_table_is_full(void **state)
 		assert_true(way.direct && !vfs_is_recorded(scene->v, way.handle));
 		open_leave(scene->v, way.handle);
 	}
-	way = enter(scene, INO, OPEN_FOLLOWS); /* nobody reads by it: it needs no room */
-	assert_false(way.direct);
+	way = enter(scene, INO, OPEN_WRITES | OPEN_FOLLOWS);
+	assert_true(way.direct && !vfs_is_recorded(scene->v, way.handle));
 	open_leave(scene->v, handle[0]);
 	way = enter(scene, INO, OPEN_READS | OPEN_FOLLOWS);
 	assert_true(!way.direct && vfs_is_recorded(scene->v, way.handle));
@@ -252,6 +293,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		scene_test(follows_while_one_is_direct),
 		scene_test(trust_begins_with_a_release),
+		scene_test(no_writer_beside_opens_that_drop),
 		scene_test(writes_past_the_cache),
 		scene_test(an_open_that_is_made_again),
 		scene_test(the_table_is_full),
