@@ -26,7 +26,8 @@ BELOW = {
     "keeper": {"base", "pmem", "media", "core", "map", "vfs", "clients"},
     "fuse": {"base", "pmem", "media", "core", "map", "vfs", "clients", "keeper"},
     "daemon": {"base", "pmem", "media", "core", "map", "vfs", "clients", "keeper", "fuse"},
-    "tools": {"base", "pmem", "media", "core"},
+    "volumes": {"base"},
+    "tools": {"base", "pmem", "media", "core", "volumes"},
 }
 # Of include/daxfuse.
 WIRE = {

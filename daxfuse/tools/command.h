@@ -48,6 +48,7 @@ int umount_main(int argc, char **argv);
 int label_main(int argc, char **argv);
 int watch_main(int argc, char **argv);
 int quota_main(int argc, char **argv);
+int volume_main(int argc, char **argv);
 int dump_main(int argc, char **argv);
 
 #endif

@@ -21,6 +21,7 @@ static const struct {
 	{ "status", status_main, "the state of a mount" },
 	{ "map", map_main, "where the bytes of a file lie on the device" },
 	{ "quota", quota_main, "limits of projects" },
+	{ "volume", volume_main, "folders with a size of their own, for containers" },
 	{ "label", label_main, "show or set a pool's label" },
 	{ "dump", dump_main, "any object of a pool that is not mounted" },
 	{ "realign", realign_main, "gather large files into whole units" },

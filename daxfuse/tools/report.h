@@ -9,6 +9,7 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/errint.h"
+#include "daxfuse/base/size.h"
 #include "daxfuse/pmem/device.h"
 
 /* "PROGRAM: OBJECT: WHAT: errno text", and ADVICE on a line of its own. err: a
@@ -20,13 +21,6 @@ void report_device_error(const char *program, const char *path, int err,
 
 /* Print to stdout, with a newline. */
 void report_json(struct json_object *object);
-
-/* "1.5 GiB"; exact in the largest unit that gives less than 1024. */
-const char *human_size(uint64_t bytes, char *buf, size_t size);
-#define HUMAN_SIZE 24
-
-/* A size as people type it: 4096, 512K, 1G, 2T (powers of 1024). -EINVAL, -ERANGE. */
-errint_t parse_size(const char *text, uint64_t *ret_bytes);
 
 static inline void cleanup_json(struct json_object **object)
 {

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "daxfuse/base/bits.h"
-#include "daxfuse/tools/report.h"
+#include "daxfuse/base/size.h"
 
 static void test_sizes_are_parsed(void **state)
 {
