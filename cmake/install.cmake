@@ -3,7 +3,7 @@
 # -DCMAKE_INSTALL_PREFIX=/usr for `mount -t daxfuse` and fstab lines to work.
 include(GNUInstallDirs)
 
-install(TARGETS daxfuse RUNTIME)
+install(TARGETS daxfuse daxfuse-volumes RUNTIME)
 install(TARGETS mkfs.daxfuse fsck.daxfuse RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 file(RELATIVE_PATH to_daxfuse ${CMAKE_INSTALL_FULL_SBINDIR} ${CMAKE_INSTALL_FULL_BINDIR}/daxfuse)
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/links)
@@ -19,7 +19,11 @@ configure_file(${CMAKE_SOURCE_DIR}/contrib/udev/95-daxfuse.rules.in
   ${CMAKE_BINARY_DIR}/95-daxfuse.rules @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/95-daxfuse.rules DESTINATION lib/udev/rules.d)
 configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse@.service.in ${CMAKE_BINARY_DIR}/daxfuse@.service @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/daxfuse@.service DESTINATION lib/systemd/system)
+set(BINDIR ${CMAKE_INSTALL_FULL_BINDIR})
+configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-volumes.service.in
+  ${CMAKE_BINARY_DIR}/daxfuse-volumes.service @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/daxfuse@.service ${CMAKE_BINARY_DIR}/daxfuse-volumes.service
+  ${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-volumes.socket DESTINATION lib/systemd/system)
 
 find_program(SCDOC scdoc)
 if(SCDOC)

@@ -49,6 +49,7 @@ int label_main(int argc, char **argv);
 int watch_main(int argc, char **argv);
 int quota_main(int argc, char **argv);
 int volume_main(int argc, char **argv);
+int volumes_main(int argc, char **argv);
 int dump_main(int argc, char **argv);
 
 #endif

@@ -22,6 +22,7 @@ static const struct {
 	{ "map", map_main, "where the bytes of a file lie on the device" },
 	{ "quota", quota_main, "limits of projects" },
 	{ "volume", volume_main, "folders with a size of their own, for containers" },
+	{ "volumes", volumes_main, "the volume plugin of Docker and Podman" },
 	{ "label", label_main, "show or set a pool's label" },
 	{ "dump", dump_main, "any object of a pool that is not mounted" },
 	{ "realign", realign_main, "gather large files into whole units" },

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-COMMANDS = ["list", "probe", "status", "map", "umount", "label", "quota", "volume", "dump", "watch"]
+COMMANDS = ["list", "probe", "status", "map", "umount", "label", "quota", "volume", "volumes", "dump", "watch"]
 TOOLS = [("mkfs.daxfuse",), ("fsck.daxfuse",), *(("daxfuse", name) for name in COMMANDS)]
 
 

@@ -49,6 +49,19 @@ def test_unit_is_valid(installed):
     assert "umount --wait" in unit
 
 
+def test_units_of_the_volume_plugin(installed):
+    units = installed / "lib/systemd/system"
+    service = (units / "daxfuse-volumes.service").read_text()
+    assert "@" not in service and "/daxfuse volumes --pool ${POOL}" in service
+    socket = (units / "daxfuse-volumes.socket").read_text()
+    assert "Before=docker.service" in socket and "SocketMode=0600" in socket
+
+
+def test_the_volume_plugin_is_found(installed):
+    said = subprocess.run([installed / "bin/daxfuse", "volumes", "--version"], capture_output=True, text=True)
+    assert said.stdout.startswith("daxfuse volumes ")
+
+
 CLIENT = """
 #include <daxfuse/ioctl.h>
 #include <daxfuse/direct.h>

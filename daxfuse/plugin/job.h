@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A request with a limit of time. A pool whose daemon hangs keeps callers waiting, in the kernel,
+ * where nothing gets them out; engines wait for us. So a thread of its own asks the pool, and one
+ * that is late is left behind: it ends when the pool answers.
+ */
+#ifndef DAXFUSE_PLUGIN_JOB_H
+#define DAXFUSE_PLUGIN_JOB_H
+
+#include <stddef.h>
+
+#include "protocol.h"
+
+/* body is copied. */
+struct plugin_answer job_run(const struct plugin *plugin, const char *path, const char *body,
+			     size_t size, unsigned limit_ms);
+
+#endif

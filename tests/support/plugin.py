@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The volume plugin's process, and requests as engines send them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from support.pool import HANG
+
+DOCKER = "application/vnd.docker.plugins.v1.2+json"
+
+
+class PluginError(Exception):
+    """What an answer's "Err" says."""
+
+
+class Plugin:
+    """daxfuse-volumes for a pool, in a folder for its socket and notes."""
+
+    def __init__(self, bin_dir, pool_path, folder, path=None):
+        self.bin_dir, self.pool_path, self.folder = bin_dir, pool_path, folder
+        self.path = path or folder / "daxfuse.sock"
+        self.process = None
+
+    def start(self):
+        log = open(self.folder / "plugin.log", "ab")
+        self.process = subprocess.Popen(
+            [self.bin_dir / "daxfuse", "volumes", "--pool", self.pool_path, "--socket", self.path,
+             "--ids", self.folder / "ids"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        log.close()
+        self.wait_for_socket()
+        return self
+
+    def wait_for_socket(self):
+        end = time.monotonic() + HANG
+        while not self.is_answered():
+            assert self.process.poll() is None and time.monotonic() < end, self.log()
+            time.sleep(0.01)
+
+    def is_answered(self):
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(str(self.path)) == 0
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        self.process.wait(HANG)
+
+    def kill(self):
+        self.stop(signal.SIGKILL)
+
+    def log(self):
+        return (self.folder / "plugin.log").read_text()
+
+    def raw(self, data):
+        """What comes back for these bytes, until the other side ends."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.path))
+            connection.settimeout(HANG)
+            try:
+                connection.sendall(data)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it has heard enough, and may have said why
+            answer = b""
+            try:
+                while part := connection.recv(65536):
+                    answer += part
+            except ConnectionResetError:
+                pass
+            return answer
+
+    def post(self, path, body=None, headers=()):
+        """(status, object). body: bytes, or an object."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode() + b"\n"
+        lines = [f"POST {path} HTTP/1.1", "Host:", "User-Agent: Go-http-client/1.1",
+                 f"Content-Length: {len(body or b'')}", f"Accept: {DOCKER}", *headers]
+        answer = self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), json.loads(rest)
+
+    def ask(self, what, **fields):
+        status, answer = self.post(f"/VolumeDriver.{what}", fields)
+        if status != 200 or answer["Err"]:
+            assert status == 500 and set(answer) == {"Err"}, (status, answer)
+            raise PluginError(answer["Err"])
+        return answer
+
+
+def podman_headers(length):
+    return ("Host: plugin", f"Content-Length: {length}",
+            "Content-Type: application/vnd.docker.plugins.v1.1+json", "Accept-Encoding: gzip")
+
+
+def wait_until(ask, seconds=HANG):
+    end = time.monotonic() + seconds
+    while not ask():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def as_systemd_does(socket_path, command):
+    """A process with a listening socket as descriptor 3."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(socket_path))
+    listener.listen(16)
+
+    def prepare():
+        os.dup2(listener.fileno(), 3, inheritable=True)
+        os.environ["LISTEN_PID"] = str(os.getpid())
+        os.environ["LISTEN_FDS"] = "1"
+
+    pid = os.fork()
+    if pid == 0:
+        prepare()
+        os.execv(command[0], [os.fspath(word) for word in command])
+    return pid, listener
