@@ -19,7 +19,7 @@ from restart.kill import Killer, pauses, read_samples, start_probe
 from restart.task import Flag, Task
 
 PREPARE_LIMIT = 120
-STOP_LIMIT = 120  # for the last round of a workload, with nobody killed any more
+STOP_LIMIT = 600  # a round of a workload, on a machine that does much else
 
 
 class Work:

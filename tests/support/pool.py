@@ -73,6 +73,25 @@ def name_of(pid):
         return ""
 
 
+def users_of(point):
+    """What keeps a mount busy: files that processes have open, mapped, or stand in."""
+    def is_there(path):
+        return path == str(point) or path.startswith(f"{point}/")
+
+    users = set()
+    for link in [*Path("/proc").glob("[0-9]*/fd/*"), *Path("/proc").glob("[0-9]*/cwd"),
+                 *Path("/proc").glob("[0-9]*/root"), *Path("/proc").glob("[0-9]*/exe")]:
+        with contextlib.suppress(OSError):
+            if is_there(os.readlink(link)):
+                name = Path(*link.parts[:3], "comm").read_text().strip()
+                users.add(f"{link} ({name}) {os.readlink(link)}")
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            users |= {f"{maps} {line}" for line in maps.read_text().splitlines()
+                      if is_there(line.split(maxsplit=5)[-1])}
+    return sorted(users)
+
+
 class Pool:
     """
     mkfs, mount, umount, kill, fsck of one image; `point` is where it is mounted.
@@ -147,7 +166,7 @@ class Pool:
                 return
             # A process that ended a moment ago may still let go of its files.
             time.sleep(0.01)
-        raise AssertionError(done.stderr)
+        raise AssertionError(f"{done.stderr}used by: {users_of(self.point)}")
 
     def serving(self):
         """The process that serves: the daemon's child, or itself where it has no keeper."""
