@@ -28,10 +28,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "buffer.h"
 #include "daxfuse/base/lockrank.h"
 #include "deferred.h"
 #include "daxfuse/keeper/kernel.h"
@@ -64,7 +64,7 @@ struct loop {
 struct worker {
 	enum { PLACE_FREE, PLACE_SERVES, PLACE_ENDED } state; /* ended: to be joined */
 	pthread_t thread;
-	void *buf;
+	struct buffer buffer;
 };
 
 static struct loop loop = {
@@ -96,22 +96,6 @@ static bool is_settled(void)
 }
 
 /* ---- one request -------------------------------------------------------------- */
-
-/*
- * SIGKILL while the kernel pages a buffer in would cost the client an EIO: so all
- * of it is there before. Shared, as memory that is copied on write after a fork
- * would not be.
- */
-static void *make_buffer(void)
-{
-	void *p = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	mlock(p, BUFFER_SIZE); /* as far as the limits allow */
-	return p;
-}
 
 /* Bytes read; 0: the end. */
 static ssize_t read_request(void *buf)
@@ -234,20 +218,20 @@ static struct worker *find_place_locked(void)
 static errint_t start_worker_locked(void)
 {
 	struct worker *worker = find_place_locked();
-	void *buf = worker ? make_buffer() : NULL;
-	int err;
+	struct buffer buffer;
+	int err = worker ? buffer_alloc(BUFFER_SIZE, &buffer) : -ENOMEM;
 
-	if (!buf)
-		return -ENOMEM;
+	if (err)
+		return err;
 	if (worker->state == PLACE_ENDED)
 		pthread_join(worker->thread, NULL);
 	worker->state = PLACE_FREE;
-	worker->buf = buf;
+	worker->buffer = buffer;
 	atomic_fetch_add_explicit(&loop.running, 1, memory_order_relaxed);
 	err = -pthread_create(&worker->thread, NULL, serve_thread, worker);
 	if (err) {
 		atomic_fetch_sub_explicit(&loop.running, 1, memory_order_relaxed);
-		munmap(buf, BUFFER_SIZE);
+		buffer_free(&buffer);
 		return err;
 	}
 	worker->state = PLACE_SERVES;
@@ -322,19 +306,18 @@ static bool serve_until_spare(void *buf)
 static void *serve_thread(void *arg)
 {
 	struct worker *worker = arg;
-	void *buf = worker->buf;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, WAKE);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	if (serve_until_spare(buf)) {
+	if (serve_until_spare(worker->buffer.at)) {
 		requests_leave(loop.transport->config.answers);
 	} else {
 		loop_stop(loop.transport); /* the others need not find out themselves */
 		atomic_fetch_sub_explicit(&loop.running, 1, memory_order_acq_rel);
 	}
-	munmap(buf, BUFFER_SIZE);
+	buffer_free(&worker->buffer);
 	lock_mutex(LOCK_CREW, &loop.crew);
 	worker->state = PLACE_ENDED;
 	unlock_mutex(LOCK_CREW, &loop.crew);

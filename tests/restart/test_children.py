@@ -4,6 +4,7 @@
 import os
 import subprocess
 import time
+from pathlib import Path
 
 from support.pool import name_of
 from restart.task import children, kill_quietly
@@ -43,3 +44,16 @@ def test_unmounted_at_once(make_pool):
     for _ in range(20):
         subprocess.run([pool.bin_dir / "daxfuse", pool.image, pool.point], check=True)
         subprocess.run(["umount", pool.point], check=True)
+
+
+def test_buffers_stay_where_they_are(make_pool):
+    """
+    SIGKILL while a page of a buffer is being moved would cost a client an EIO: all are pinned, where
+    the system allows that to io_uring.
+    """
+    pool = make_pool()
+    pool.serve()
+    pid = pool.serving()
+    sizes = {int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+             if line.startswith(("VmPin:", "VmLck:"))}
+    assert len(sizes) == 1 and sizes.pop() >= 1 << 10
