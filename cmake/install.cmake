@@ -13,6 +13,7 @@ foreach(helper mount.daxfuse mount.fuse.daxfuse)
 endforeach()
 # The protocol: what a client is written from (libdaxmap installs its own header).
 install(FILES ${CMAKE_SOURCE_DIR}/include/daxfuse/ioctl.h ${CMAKE_SOURCE_DIR}/include/daxfuse/direct.h
+  ${CMAKE_SOURCE_DIR}/include/daxfuse/daxview.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/daxfuse)
 
 configure_file(${CMAKE_SOURCE_DIR}/contrib/udev/95-daxfuse.rules.in
@@ -24,6 +25,16 @@ configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-volumes.service.in
   ${CMAKE_BINARY_DIR}/daxfuse-volumes.service @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/daxfuse@.service ${CMAKE_BINARY_DIR}/daxfuse-volumes.service
   ${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-volumes.socket DESTINATION lib/systemd/system)
+
+# The kernel module's source, as DKMS wants it: dkms install daxview/VERSION
+set(module_source src/daxview-${PROJECT_VERSION})
+file(GLOB module_files ${CMAKE_SOURCE_DIR}/contrib/dkms/*.[ch])
+configure_file(${CMAKE_SOURCE_DIR}/contrib/dkms/dkms.conf.in ${CMAKE_BINARY_DIR}/dkms.conf @ONLY)
+install(FILES ${module_files} ${CMAKE_SOURCE_DIR}/contrib/dkms/Kbuild
+  ${CMAKE_SOURCE_DIR}/contrib/dkms/Makefile
+  ${CMAKE_SOURCE_DIR}/contrib/dkms/daxview.conf ${CMAKE_BINARY_DIR}/dkms.conf DESTINATION ${module_source})
+install(FILES ${CMAKE_SOURCE_DIR}/include/daxfuse/daxview.h
+  DESTINATION ${module_source}/include/daxfuse)
 
 find_program(SCDOC scdoc)
 if(SCDOC)

@@ -51,6 +51,16 @@ class Result:
         return f"status {self.status}\nstdout: {self.stdout}\nstderr: {self.stderr}"
 
 
+def cache_folder():
+    """Where the kernel and the guest's root are; made if they are not there."""
+    return pathlib.Path(subprocess.run([HERE / "build"], check=True, text=True,
+                                       stdout=subprocess.PIPE).stdout.strip())
+
+
+def kernel_version():
+    return (cache_folder() / "kernel/version").read_text().strip()
+
+
 def make_nvdimm(path, mib):
     """A sparse file of the shape that gives an aligned region: N x 16 MiB + 2 MiB."""
     if mib % 16:
@@ -88,8 +98,7 @@ class Guest:
         self.folder = pathlib.Path(folder)
         self.console = self.folder / "console.log"
         self.acks = self.folder / "acks.log"
-        cache = pathlib.Path(subprocess.run([HERE / "build"], check=True, text=True,
-                                            stdout=subprocess.PIPE).stdout.strip())
+        cache = cache_folder()
         self._control = self._buffer = None
         self._socket = self.folder / "control.sock"
         self._boot(self._command(cache, nvdimm, payload))

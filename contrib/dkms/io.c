@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * read(2) and write(2) of a view.
+ *
+ * Copies go through the kernel's direct map, by the functions that survive
+ * failed memory, and without the size check of hardened usercopy, which is the
+ * caller's here: a copy never leaves its piece of the device. Stores bypass the
+ * cache, and a fence ends a write: it is durable when it returns.
+ *
+ * The program's buffer may be a mapping of a view, even of this one. So a piece is
+ * copied below view->lock with page faults disabled; what is missing is faulted in
+ * afterwards, without a lock, and copied again.
+ */
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
+
+#include "compat.h"
+#include "daxview.h"
+
+#define DV_COPY_MAX PMD_SIZE /* with one hold of the lock */
+
+enum dv_next { DV_AGAIN, DV_DONE, DV_ASK, DV_FAULT };
+
+/* A read or write that is under way. */
+struct dv_copy {
+	struct dv_view *view;
+	struct iov_iter *iter;
+	u64 pos;
+	size_t done;
+	unsigned int stuck; /* attempts without a byte copied */
+	struct dv_want want;
+};
+
+static void dv_moved(struct dv_copy *copy, size_t bytes)
+{
+	copy->pos += bytes;
+	copy->done += bytes;
+	copy->stuck = bytes ? 0 : copy->stuck + 1;
+}
+
+/* Where the next bytes of the device are, and how many: NULL: they have failed. */
+static void *dv_address(struct dv_device *device, const struct dv_place *place, u64 pos,
+			size_t *bytes)
+{
+	size_t offset = offset_in_page(pos);
+	u64 run = DIV_ROUND_UP(offset + *bytes, PAGE_SIZE), good = run;
+	unsigned long pfn = dv_device_pfn(device, place->device, &run);
+
+	if (!run || dv_device_bad(device, place->device, &good))
+		return NULL;
+	*bytes = min(*bytes, (min(run, good) << PAGE_SHIFT) - offset);
+	return page_address(pfn_to_page(pfn)) + offset;
+}
+
+static enum dv_next dv_want_bytes(struct dv_copy *copy, u32 kind, u64 offset, u64 length)
+{
+	copy->want.kind = kind;
+	copy->want.offset = offset;
+	copy->want.length = length;
+	copy->want.generation = copy->view->generation;
+	return DV_ASK;
+}
+
+/* The byte behind a place; the last one goes on for ever. */
+static u64 dv_place_end(const struct dv_place *place)
+{
+	return place->last >= (MAX_LFS_FILESIZE >> PAGE_SHIFT)
+		       ? round_down(MAX_LFS_FILESIZE, PAGE_SIZE)
+		       : (u64)(place->last + 1) << PAGE_SHIFT;
+}
+
+/* Ask about all pages of the rest of the request of which the same is known. */
+static enum dv_next dv_want_place(struct dv_copy *copy, u32 kind, const struct dv_place *place,
+				  size_t bytes)
+{
+	u64 first = round_down(copy->pos, PAGE_SIZE);
+	u64 end = min(round_up(copy->pos + bytes, PAGE_SIZE), dv_place_end(place));
+
+	return dv_want_bytes(copy, kind, first, end - first);
+}
+
+/* How many of these bytes lie in this place. */
+static size_t dv_in_place(const struct dv_place *place, u64 pos, size_t bytes)
+{
+	return min3((u64)bytes, dv_place_end(place) - pos, (u64)DV_COPY_MAX);
+}
+
+static enum dv_next dv_read_locked(struct dv_copy *copy, int *err)
+{
+	struct dv_view *view = copy->view;
+	u64 size = i_size_read(&view->inode);
+	size_t bytes = iov_iter_count(copy->iter), moved;
+	struct dv_place place;
+	void *from;
+
+	if (!bytes || copy->pos >= size)
+		return DV_DONE;
+	bytes = min(bytes, size - copy->pos);
+	dv_look(view, copy->pos >> PAGE_SHIFT, &place);
+	if (place.kind == DV_UNKNOWN)
+		return dv_want_place(copy, DAXVIEW_ASK_READ, &place, bytes);
+	bytes = dv_in_place(&place, copy->pos, bytes);
+	pagefault_disable();
+	if (place.kind == DV_HOLE) {
+		moved = iov_iter_zero(bytes, copy->iter);
+	} else {
+		from = dv_address(view->session->device, &place, copy->pos, &bytes);
+		moved = from ? _copy_mc_to_iter(from, bytes, copy->iter) : 0;
+		*err = from ? 0 : -EIO;
+	}
+	pagefault_enable();
+	dv_moved(copy, moved);
+	return *err ? DV_DONE : moved ? DV_AGAIN : DV_FAULT;
+}
+
+static enum dv_next dv_write_locked(struct dv_copy *copy, int *err)
+{
+	struct dv_view *view = copy->view;
+	u64 size = i_size_read(&view->inode);
+	size_t bytes = iov_iter_count(copy->iter), moved = 0;
+	struct dv_place place;
+	void *to;
+
+	if (!bytes)
+		return DV_DONE;
+	if (copy->pos + bytes > size)
+		return dv_want_bytes(copy, DAXVIEW_ASK_EXTEND, copy->pos, bytes);
+	dv_look(view, copy->pos >> PAGE_SHIFT, &place);
+	if (place.kind != DV_EXTENT)
+		return dv_want_place(copy, DAXVIEW_ASK_WRITE, &place, bytes);
+	bytes = dv_in_place(&place, copy->pos, bytes);
+	to = dv_address(view->session->device, &place, copy->pos, &bytes);
+	*err = to ? dv_tag(view, copy->pos >> PAGE_SHIFT,
+			   ((copy->pos + bytes - 1) >> PAGE_SHIFT) - (copy->pos >> PAGE_SHIFT) + 1,
+			   false)
+		  : -EIO;
+	if (*err)
+		return DV_DONE;
+	pagefault_disable();
+	moved = _copy_from_iter_flushcache(to, bytes, copy->iter);
+	pagefault_enable();
+	dv_moved(copy, moved);
+	return moved ? DV_AGAIN : DV_FAULT;
+}
+
+/*
+ * The buffer is there, and still nothing can be copied: the memory of the device
+ * can't be read, or the buffer is being taken away as fast as it comes. A copy
+ * into a page of our own tells which.
+ */
+static enum dv_next dv_read_bounced(struct dv_copy *copy, int *err)
+{
+	struct dv_view *view = copy->view;
+	u8 *page = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	size_t bytes = PAGE_SIZE - offset_in_page(copy->pos), moved = 0;
+	struct dv_place place;
+	void *from = NULL;
+
+	*err = page ? 0 : -ENOMEM;
+	if (*err)
+		return DV_DONE;
+	down_read(&view->lock);
+	dv_look(view, copy->pos >> PAGE_SHIFT, &place);
+	if (!view->revoked && place.kind == DV_EXTENT && copy->pos < i_size_read(&view->inode)) {
+		bytes = min3((u64)bytes, (u64)iov_iter_count(copy->iter),
+			     (u64)i_size_read(&view->inode) - copy->pos);
+		from = dv_address(view->session->device, &place, copy->pos, &bytes);
+		if (!from || copy_mc_to_kernel(page, from, bytes))
+			*err = -EIO;
+	}
+	up_read(&view->lock);
+	if (from && !*err) {
+		moved = copy_to_iter(page, bytes, copy->iter);
+		dv_moved(copy, moved);
+	}
+	kfree(page);
+	return *err ? DV_DONE : DV_AGAIN;
+}
+
+static int dv_fault_in(struct dv_copy *copy, bool write)
+{
+	size_t bytes = min_t(size_t, iov_iter_count(copy->iter), SZ_64K);
+	size_t missing = write ? fault_in_iov_iter_readable(copy->iter, bytes)
+			       : fault_in_iov_iter_writeable(copy->iter, bytes);
+
+	return missing == bytes ? -EFAULT : 0;
+}
+
+static enum dv_next dv_copy_some(struct dv_copy *copy, bool write, int *err)
+{
+	struct dv_view *view = copy->view;
+	enum dv_next next;
+
+	if (down_read_killable(&view->lock)) {
+		*err = -EINTR;
+		return DV_DONE;
+	}
+	if (view->revoked) {
+		*err = -EIO;
+		next = DV_DONE;
+	} else {
+		next = write ? dv_write_locked(copy, err) : dv_read_locked(copy, err);
+	}
+	up_read(&view->lock);
+	return next;
+}
+
+static ssize_t dv_copy(struct dv_copy *copy, bool write)
+{
+	enum dv_next next = DV_AGAIN;
+	int err = 0;
+
+	while (!err && next != DV_DONE) {
+		next = dv_copy_some(copy, write, &err);
+		if (next == DV_ASK)
+			err = dv_ask(copy->view, &copy->want);
+		else if (next == DV_FAULT && !write && copy->stuck > 3)
+			next = dv_read_bounced(copy, &err);
+		else if (next == DV_FAULT)
+			err = dv_fault_in(copy, write);
+		if (!err && next != DV_DONE && fatal_signal_pending(current))
+			err = -EINTR;
+		cond_resched();
+	}
+	return copy->done ?: err;
+}
+
+ssize_t dv_read_iter(struct kiocb *iocb, struct iov_iter *to)
+{
+	struct dv_view *view = dv_view_of(file_inode(iocb->ki_filp));
+	struct dv_copy copy = { .view = view, .iter = to, .pos = iocb->ki_pos };
+	ssize_t ret;
+
+	atomic64_inc(&view->reads);
+	ret = dv_copy(&copy, false);
+	iocb->ki_pos = copy.pos;
+	return ret;
+}
+
+ssize_t dv_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct dv_view *view = dv_view_of(file_inode(iocb->ki_filp));
+	struct dv_copy copy = { .view = view, .iter = from };
+	ssize_t ret;
+
+	atomic64_inc(&view->writes);
+	inode_lock(&view->inode);
+	ret = generic_write_checks(iocb, from);
+	if (ret > 0) {
+		copy.pos = iocb->ki_pos;
+		ret = dv_copy(&copy, true);
+		iocb->ki_pos = copy.pos;
+		pmem_wmb();
+	}
+	inode_unlock(&view->inode);
+	return ret;
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What lies where in a view.
+ *
+ * A maple tree has an entry for each range of pages: its distance to the pages
+ * of the device, which stays right for what is left of an entry when its middle
+ * is overwritten; or DV_IS_HOLE. No entry: unknown. view->lock protects it, so
+ * a thread that holds it shared sees the map and the page tables agree: they are
+ * changed together, below the exclusive lock.
+ */
+#include <linux/mm.h>
+
+#include "compat.h"
+#include "daxview.h"
+
+#define DV_DISTANCE (BIT_ULL(61) - 1)
+#define DV_IS_HOLE BIT_ULL(61)
+
+static u64 dv_entry_value(u64 device, pgoff_t page)
+{
+	return (device - page) & DV_DISTANCE;
+}
+
+/* How far an entry goes: several may say the same, one behind the other. */
+static pgoff_t dv_entry_last(struct ma_state *mas, const void *entry, pgoff_t enough)
+{
+	pgoff_t last = mas->last;
+
+	while (entry && last < enough && mas_next(mas, enough) == entry && mas->index == last + 1)
+		last = mas->last;
+	return last;
+}
+
+void dv_look(struct dv_view *view, pgoff_t page, struct dv_place *place)
+{
+	MA_STATE(mas, &view->map, page, page);
+	void *entry;
+
+	lockdep_assert_held(&view->lock);
+	rcu_read_lock();
+	entry = mas_walk(&mas);
+	place->last = dv_entry_last(&mas, entry, page | (DV_UNIT_PAGES - 1));
+	rcu_read_unlock();
+	place->device = 0;
+	if (!entry) {
+		place->kind = DV_UNKNOWN;
+	} else if (xa_to_value(entry) == DV_IS_HOLE) {
+		place->kind = DV_HOLE;
+	} else {
+		place->kind = DV_EXTENT;
+		place->device = (xa_to_value(entry) + page) & DV_DISTANCE;
+	}
+}
+
+static bool dv_range_is(struct dv_view *view, pgoff_t first, pgoff_t last, const void *wanted)
+{
+	MA_STATE(mas, &view->map, first, first);
+	bool same;
+
+	rcu_read_lock();
+	if (!wanted)
+		same = !mas_find(&mas, last);
+	else
+		same = mas_walk(&mas) == wanted && dv_entry_last(&mas, wanted, last) >= last;
+	rcu_read_unlock();
+	return same;
+}
+
+/* Nothing happens to a range that is so already; mappings of another one go. */
+static int dv_put_locked(struct dv_view *view, pgoff_t first, pgoff_t last, void *entry)
+{
+	if (dv_range_is(view, first, last, entry))
+		return 0;
+	unmap_mapping_pages(view->inode.i_mapping, first, last - first + 1, false);
+	dv_flush_leaving(view, first, last);
+	return mtree_store_range(&view->map, first, last, entry, GFP_KERNEL);
+}
+
+static bool dv_pages_fit(u64 offset, u64 length)
+{
+	return IS_ALIGNED(offset | length, PAGE_SIZE) && length && offset <= MAX_LFS_FILESIZE &&
+	       length <= MAX_LFS_FILESIZE - offset;
+}
+
+/* Nothing of it is believed: all of it lies in the range, in order, and on the device. */
+int dv_check_pieces(struct dv_device *device, const struct daxview_set *set,
+		    const struct daxview_piece *pieces)
+{
+	u64 end = set->offset, size = device->pages << PAGE_SHIFT;
+	u32 i;
+
+	if (!set->length && !set->count && (set->flags & DAXVIEW_SET_SIZE))
+		return set->offset ? -EINVAL : 0;
+	if (!dv_pages_fit(set->offset, set->length))
+		return -EINVAL;
+	for (i = 0; i < set->count; i++) {
+		const struct daxview_piece *piece = &pieces[i];
+
+		if (!dv_pages_fit(piece->offset, piece->length) || piece->offset < end ||
+		    piece->offset + piece->length > set->offset + set->length)
+			return -EINVAL;
+		end = piece->offset + piece->length;
+		if (piece->device == DAXVIEW_HOLE)
+			continue;
+		if (!IS_ALIGNED(piece->device, PAGE_SIZE) || piece->device >= size ||
+		    piece->length > size - piece->device)
+			return -ERANGE;
+	}
+	return 0;
+}
+
+static int dv_put_pieces_locked(struct dv_view *view, const struct daxview_set *set,
+				const struct daxview_piece *pieces)
+{
+	u64 at = set->offset, end = set->offset + set->length, value;
+	int err = 0;
+	u32 i;
+
+	for (i = 0; i < set->count && !err; i++) {
+		const struct daxview_piece *piece = &pieces[i];
+		pgoff_t first = piece->offset >> PAGE_SHIFT;
+
+		if (piece->offset > at)
+			err = dv_put_locked(view, at >> PAGE_SHIFT, first - 1, NULL);
+		at = piece->offset + piece->length;
+		value = piece->device == DAXVIEW_HOLE
+				? DV_IS_HOLE
+				: dv_entry_value(piece->device >> PAGE_SHIFT, first);
+		if (!err)
+			err = dv_put_locked(view, first, (at >> PAGE_SHIFT) - 1,
+					    xa_mk_value(value));
+		cond_resched();
+	}
+	if (!err && end > at)
+		err = dv_put_locked(view, at >> PAGE_SHIFT, (end >> PAGE_SHIFT) - 1, NULL);
+	return err;
+}
+
+/* Pages behind a new end go, private copies of them, too. */
+static void dv_resize_locked(struct dv_view *view, u64 size)
+{
+	u64 old = i_size_read(&view->inode);
+
+	i_size_write(&view->inode, size);
+	if (size < old)
+		unmap_mapping_range(view->inode.i_mapping, round_up(size, PAGE_SIZE), 0, 1);
+}
+
+int dv_set(struct dv_view *view, const struct daxview_set *set, const struct daxview_piece *pieces)
+{
+	int err;
+
+	if (down_write_killable(&view->lock))
+		return -EINTR;
+	if (view->revoked) {
+		up_write(&view->lock);
+		return -ESTALE;
+	}
+	err = dv_put_pieces_locked(view, set, pieces);
+	if (!err && (set->flags & DAXVIEW_SET_SIZE))
+		dv_resize_locked(view, set->file_size);
+	WRITE_ONCE(view->generation, view->generation + 1);
+	up_write(&view->lock);
+	if (!err)
+		dv_answer_range(view, set->offset, set->length, set->flags & DAXVIEW_SET_SIZE);
+	return err;
+}
+
+void dv_revoke(struct dv_view *view)
+{
+	down_write(&view->lock);
+	view->revoked = true;
+	unmap_mapping_range(view->inode.i_mapping, 0, 0, 1);
+	dv_flush_leaving(view, 0, ULONG_MAX);
+	mtree_destroy(&view->map);
+	WRITE_ONCE(view->generation, view->generation + 1);
+	up_write(&view->lock);
+	dv_answer_view(view, -EIO);
+}
+
+/* These pages of the device have failed: a thread that touches them faults, and hears of it. */
+void dv_unmap_device(struct dv_view *view, u64 page, u64 pages)
+{
+	struct dv_place place;
+	pgoff_t at = 0;
+
+	down_write(&view->lock);
+	do {
+		u64 first, last;
+
+		dv_look(view, at, &place);
+		first = max(place.device, page);
+		last = min(place.device + (place.last - at), page + pages - 1);
+		if (place.kind == DV_EXTENT && first <= last)
+			unmap_mapping_pages(view->inode.i_mapping, at + (first - place.device),
+					    last - first + 1, false);
+		at = place.last + 1;
+	} while (at);
+	up_write(&view->lock);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause */
+/*
+ * What a daemon says to the kernel module daxview (contrib/dkms): /dev/daxview, for root.
+ *
+ * A session is an open file of /dev/daxview that was shown the descriptor of one device-dax. It
+ * makes views: regular files without a name whose bytes are pieces of that device. A view's
+ * descriptor can be mapped, read and written; it is meant as the backing of a FUSE file. The view
+ * lives as long as anything has it open or mapped, also when its session's process has died.
+ *
+ * Each part of a view is a piece of the device, a hole, or unknown. A load or a read of what is
+ * unknown, a store or a write to what is unknown or a hole, and a write past the end wait for the
+ * daemon: read(2) from the session's descriptor gives the question, DAXVIEW_IOC_SET or
+ * DAXVIEW_IOC_ANSWER ends it. poll(2) says POLLIN when there is one that was not read. A question
+ * that was read and not answered is read again by the process that takes the session over.
+ *
+ * Every struct begins with its size, as the caller was compiled with: a newer module takes an
+ * older struct, the rest being 0. Offsets and lengths are bytes, and multiples of 4096 but for
+ * file sizes. Flags that are not known are refused with EINVAL.
+ */
+#ifndef DAXFUSE_DAXVIEW_H
+#define DAXFUSE_DAXVIEW_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define DAXVIEW_PATH "/dev/daxview"
+#define DAXVIEW_VERSION 1
+
+/* The first call on a descriptor: which device, and whose session. */
+struct daxview_session {
+	__u32 size;
+	__u32 flags;
+	__s32 device;  /* a device-dax, open for reading and writing */
+	__u32 reason;  /* out, with EOPNOTSUPP: DAXVIEW_REASON_... */
+	__u8 key[16];  /* names the session for DAXVIEW_ADOPT */
+	__u64 length;  /* out: of the device */
+	__u32 align;   /* out: of the device: 4096 or 2 MiB */
+	__u32 version; /* out: DAXVIEW_VERSION of the module */
+};
+
+/*
+ * ADOPT: take over the session with this key, whose process is gone: ENOENT if there is none,
+ * EBUSY while it has a process. REVOKE: a new one, after all views of sessions without a process
+ * on this device have been revoked. Neither: a new one; EEXIST if such views are left. In all cases
+ * EBUSY if another session of this device has a process.
+ */
+#define DAXVIEW_ADOPT (1u << 0)
+#define DAXVIEW_REVOKE (1u << 1)
+
+#define DAXVIEW_REASON_DEVICE 1u   /* not a device-dax that can be mapped */
+#define DAXVIEW_REASON_READONLY 2u /* the descriptor is not for reading and writing */
+#define DAXVIEW_REASON_ALIGN 3u    /* the device's alignment is 1 GiB */
+#define DAXVIEW_REASON_LAYOUT 4u   /* its ranges are not where they are expected */
+
+/* A new view, all of it unknown. */
+struct daxview_create {
+	__u32 size;
+	__u32 flags;     /* 0 */
+	__u64 cookie;    /* the caller's, given back in questions */
+	__u64 file_size; /* as stat(2) says it */
+	__u64 view;      /* out: its number */
+	__s32 fd;        /* out: close-on-exec */
+	__u32 padding;
+};
+
+struct daxview_piece {
+	__u64 offset; /* in the file */
+	__u64 length;
+	__u64 device; /* where on the device, or DAXVIEW_HOLE */
+};
+
+#define DAXVIEW_HOLE (~0ull)
+#define DAXVIEW_PIECES_MAX 65536u
+
+/*
+ * What lies in a range from now on; what no piece covers is unknown. Mappings of what has changed
+ * are gone when the call returns, and stores to it are durable; the rest is not touched. ESTALE:
+ * revoked. After ENOMEM any part of the range may be set: set it again, or revoke the view.
+ */
+struct daxview_set {
+	__u32 size;
+	__u32 flags; /* DAXVIEW_SET_SIZE: file_size is meant */
+	__u64 view;
+	__u64 offset;
+	__u64 length;
+	__u64 file_size;
+	__u64 pieces; /* struct daxview_piece *, ascending */
+	__u32 count;
+	__u32 padding;
+};
+
+#define DAXVIEW_SET_SIZE (1u << 0)
+
+/*
+ * DAXVIEW_IOC_SYNC: stores to the range that were made before the call are durable after it.
+ * DAXVIEW_IOC_PROTECT: also tells which pages may have been stored to since the last time (one bit
+ * for 4 KiB, the lowest of the first byte is the page at offset), and will see the next store.
+ */
+struct daxview_range {
+	__u32 size;
+	__u32 flags; /* 0 */
+	__u64 view;
+	__u64 offset;
+	__u64 length;
+	__u64 bitmap; /* PROTECT: length / 4096 bits, in whole 64-bit words */
+};
+
+/* EBUSY: somebody still uses that range of the device after timeout_ms, other than by a mapping. */
+struct daxview_busy {
+	__u32 size;
+	__u32 flags; /* 0 */
+	__u64 device;
+	__u64 length;
+	__u64 where; /* out, with EBUSY: of the first such page */
+	__u32 timeout_ms;
+	__u32 padding;
+};
+
+/* Nobody reaches the device through the view any more: EIO, SIGBUS. All: of this session. */
+struct daxview_revoke {
+	__u32 size;
+	__u32 flags;
+	__u64 view;
+};
+
+#define DAXVIEW_REVOKE_ALL (1u << 0)
+
+/* Ends a question with an error (ENOSPC: SIGBUS for a store); with 0 its asker looks again. */
+struct daxview_answer {
+	__u32 size;
+	__u32 error; /* a positive errno, 0 */
+	__u64 question;
+};
+
+/* Of a view; DAXVIEW_STAT_NEXT: of the session's first view with a larger number, or ENOENT. */
+struct daxview_stat {
+	__u32 size;
+	__u32 flags;
+	__u64 view;
+	__u64 cookie;
+	__u64 file_size;
+	__u64 stored; /* CLOCK_REALTIME in ns of the last write, or store that was noticed; or 0 */
+	__u64 faults_huge;
+	__u64 faults_page;
+	__u64 faults_hole;
+	__u64 questions;
+	__u64 reads;
+	__u64 writes;
+	__u64 flushed; /* pages of 4 KiB */
+};
+
+#define DAXVIEW_STAT_NEXT (1u << 0)
+
+/* What read(2) gives. */
+struct daxview_question {
+	__u64 question;
+	__u64 view;
+	__u64 cookie;
+	__u64 offset; /* POISON: on the device */
+	__u64 length;
+	__u32 kind;
+	__u32 padding;
+};
+
+#define DAXVIEW_ASK_READ 1u   /* where does this range lie? */
+#define DAXVIEW_ASK_WRITE 2u  /* the same, and it must be no hole */
+#define DAXVIEW_ASK_EXTEND 3u /* the file must reach to the end of this range (in bytes) */
+#define DAXVIEW_POISON 4u     /* no question: memory has failed. Told until it is answered */
+
+#define DAXVIEW_IOC_SESSION _IOWR(0xda, 1, struct daxview_session)
+#define DAXVIEW_IOC_CREATE _IOWR(0xda, 2, struct daxview_create)
+#define DAXVIEW_IOC_SET _IOWR(0xda, 3, struct daxview_set)
+#define DAXVIEW_IOC_SYNC _IOWR(0xda, 4, struct daxview_range)
+#define DAXVIEW_IOC_PROTECT _IOWR(0xda, 5, struct daxview_range)
+#define DAXVIEW_IOC_BUSY _IOWR(0xda, 6, struct daxview_busy)
+#define DAXVIEW_IOC_REVOKE _IOWR(0xda, 7, struct daxview_revoke)
+#define DAXVIEW_IOC_ANSWER _IOWR(0xda, 8, struct daxview_answer)
+#define DAXVIEW_IOC_STAT _IOWR(0xda, 9, struct daxview_stat)
+
+#endif
