@@ -138,3 +138,10 @@ unsigned ids_count(const char *folder, const char *pool, const char *volume)
 {
 	return each_id(folder, pool, volume, NULL);
 }
+
+bool ids_is_known(const char *folder, const char *pool, const char *volume)
+{
+	char path[1024];
+
+	return folder_path(folder, pool, volume, path, sizeof(path)) && !access(path, F_OK);
+}

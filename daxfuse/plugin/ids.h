@@ -7,6 +7,8 @@
 #ifndef DAXFUSE_PLUGIN_IDS_H
 #define DAXFUSE_PLUGIN_IDS_H
 
+#include <stdbool.h>
+
 #include "daxfuse/base/errint.h"
 
 /*
@@ -18,5 +20,7 @@ errint_t ids_add(const char *folder, const char *pool, const char *volume, const
 errint_t ids_remove(const char *folder, const char *pool, const char *volume, const char *id);
 void ids_forget(const char *folder, const char *pool, const char *volume);
 unsigned ids_count(const char *folder, const char *pool, const char *volume);
+/* Whether an engine has told of a mount since the machine was started, and of no removal. */
+bool ids_is_known(const char *folder, const char *pool, const char *volume);
 
 #endif

@@ -53,7 +53,8 @@ static void free_job(struct job *job)
 static void *do_job(void *arg)
 {
 	struct job *job = arg;
-	struct plugin_answer answer = plugin_ask(job->plugin, job->path, job->body, job->size);
+	const struct plugin_request request = { job->path, job->body, job->size };
+	struct plugin_answer answer = plugin_ask(job->plugin, &request);
 	bool left;
 
 	pthread_mutex_lock(&job->lock);
@@ -68,8 +69,7 @@ static void *do_job(void *arg)
 	return NULL;
 }
 
-static struct job *new_job(const struct plugin *plugin, const char *path, const char *body,
-			   size_t size)
+static struct job *new_job(const struct plugin *plugin, const struct plugin_request *request)
 {
 	struct job *job = calloc(1, sizeof(*job));
 	pthread_condattr_t attr;
@@ -77,9 +77,9 @@ static struct job *new_job(const struct plugin *plugin, const char *path, const 
 	if (!job)
 		return NULL;
 	job->plugin = plugin;
-	job->path = strdup(path);
-	job->body = malloc(size + 1);
-	job->size = size;
+	job->path = strdup(request->path);
+	job->body = malloc(request->size + 1);
+	job->size = request->size;
 	pthread_mutex_init(&job->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -89,7 +89,7 @@ static struct job *new_job(const struct plugin *plugin, const char *path, const 
 		free_job(job);
 		return NULL;
 	}
-	memcpy(job->body, body, size);
+	memcpy(job->body, request->body, request->size);
 	return job;
 }
 
@@ -141,19 +141,21 @@ static bool wait_for_job(struct job *job, unsigned limit_ms, struct plugin_answe
 	return true;
 }
 
-struct plugin_answer job_run(const struct plugin *plugin, const char *path, const char *body,
-			     size_t size, unsigned limit_ms)
+struct plugin_answer job_run(const struct plugin *plugin, const struct plugin_request *request,
+			     unsigned limit_ms)
 {
-	struct job *job = new_job(plugin, path, body, size);
+	struct job *job = new_job(plugin, request);
 	struct plugin_answer answer;
 
 	if (!job)
-		return plugin_error("out of memory");
+		return plugin_ask_without_pool(plugin, request, "out of memory");
 	if (!start_job(job)) {
 		free_job(job);
-		return plugin_error("too many requests wait for the pool");
+		return plugin_ask_without_pool(plugin, request,
+					       "too many requests wait for the pool");
 	}
 	if (wait_for_job(job, limit_ms, &answer))
 		return answer;
-	return plugin_error("the pool does not answer; look at its daemon: daxfuse status");
+	return plugin_ask_without_pool(
+		plugin, request, "the pool does not answer; look at its daemon: daxfuse status");
 }

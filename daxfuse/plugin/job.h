@@ -7,12 +7,10 @@
 #ifndef DAXFUSE_PLUGIN_JOB_H
 #define DAXFUSE_PLUGIN_JOB_H
 
-#include <stddef.h>
-
 #include "protocol.h"
 
-/* body is copied. */
-struct plugin_answer job_run(const struct plugin *plugin, const char *path, const char *body,
-			     size_t size, unsigned limit_ms);
+/* The request is copied. */
+struct plugin_answer job_run(const struct plugin *plugin, const struct plugin_request *request,
+			     unsigned limit_ms);
 
 #endif

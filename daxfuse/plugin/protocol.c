@@ -179,11 +179,11 @@ static int unmount(struct call *c)
 
 enum needs { NOTHING = 0, OBJECT = 1, NAME = 2 | OBJECT, POOL = 4 };
 
-static const struct request {
+static const struct kind {
 	const char *path;
 	int (*run)(struct call *c);
 	unsigned needs;
-} requests[] = {
+} kinds[] = {
 	{ "/Plugin.Activate", activate, NOTHING },
 	{ "/VolumeDriver.Capabilities", capabilities, NOTHING },
 	{ "/VolumeDriver.List", list, POOL },
@@ -195,11 +195,11 @@ static const struct request {
 	{ "/VolumeDriver.Unmount", unmount, NAME },
 };
 
-static const struct request *find_request(const char *text)
+static const struct kind *find_kind(const char *text)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
-		if (!strcmp(text, requests[i].path))
-			return &requests[i];
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (!strcmp(text, kinds[i].path))
+			return &kinds[i];
 	}
 	return NULL;
 }
@@ -231,15 +231,15 @@ static struct json_object *parse_body(const char *body, size_t size)
 }
 
 /* Docker's second try at a request comes without its body: it must not be taken for one. */
-static errint_t prepare(struct call *c, const struct request *request, const char *body,
-			size_t size)
+static errint_t prepare(struct call *c, const struct kind *kind,
+			const struct plugin_request *request)
 {
-	if (request->needs & OBJECT) {
-		c->in = parse_body(body, size);
+	if (kind->needs & OBJECT) {
+		c->in = parse_body(request->body, request->size);
 		if (!c->in)
-			return fail_call(c, -EINVAL, "the request is no JSON object");
+			return fail_call(c, -EBADMSG, "the request is no JSON object");
 	}
-	if ((request->needs & NAME) == NAME) {
+	if ((kind->needs & NAME) == NAME) {
 		c->name = string_of(c->in, "Name");
 		if (!c->name || !volumes_name_is_valid(c->name))
 			return fail_call(
@@ -247,42 +247,107 @@ static errint_t prepare(struct call *c, const struct request *request, const cha
 				"Name is missing, or not one for a volume: letters, digits, "
 				"and after the first one also _ . -");
 	}
-	return request->needs & POOL ? volumes_pool_open(c->plugin->pool, &c->pool, &c->error) : 0;
+	return 0;
 }
 
-static struct plugin_answer print_answer(struct json_object *object, bool failed)
+static struct plugin_answer print_answer(struct json_object *object)
 {
-	const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN);
+	const char *text = json_object_to_json_string_ext(
+		object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 
-	return (struct plugin_answer){ failed, text ? strdup(text) : NULL };
+	return (struct plugin_answer){ .body = text ? strdup(text) : NULL };
 }
 
 struct plugin_answer plugin_error(const char *text)
 {
 	CLEANUP_JSON struct json_object *object = json_object_new_object();
+	struct plugin_answer answer;
 
 	add_string(object, "Err", text);
-	return print_answer(object, true);
+	answer = print_answer(object);
+	answer.failed = true;
+	return answer;
 }
 
-struct plugin_answer plugin_ask(const struct plugin *plugin, const char *path_of_request,
-				const char *body, size_t size)
+/* Whether there is such a volume, or none, is not known. */
+static struct plugin_answer say_unsure(const struct kind *kind, const char *text)
 {
-	const struct request *request = find_request(path_of_request);
-	CLEANUP_JSON struct json_object *out = json_object_new_object();
-	struct call call = { .plugin = plugin, .out = out };
-	int err = -ENOENT;
+	struct plugin_answer answer = plugin_error(text);
 
-	if (request)
-		err = prepare(&call, request, body, size);
-	else
-		fail_call(&call, err, "this request is not known");
-	if (!err)
-		err = request->run(&call);
-	volumes_pool_close(call.pool);
-	json_object_put(call.in);
-	if (err)
-		return plugin_error(call.error.text);
+	answer.unsure = kind->run == get;
+	return answer;
+}
+
+/* A volume that an engine has mounted since the machine was started is there: the engine goes on,
+ * and is told why not when it mounts it. */
+static struct plugin_answer answer_without_pool(const struct call *c, const struct kind *kind,
+						const char *why)
+{
+	CLEANUP_JSON struct json_object *out = NULL;
+	struct json_object *volume, *status;
+
+	if (kind->run != get || !ids_is_known(c->plugin->ids, c->plugin->pool, c->name))
+		return say_unsure(kind, why);
+	out = json_object_new_object();
+	volume = json_object_new_object();
+	status = json_object_new_object();
+	add_string(volume, "Name", c->name);
+	add_string(status, "error", why);
+	json_object_object_add(volume, "Status", status);
+	json_object_object_add(out, "Volume", volume);
 	add_string(out, "Err", "");
-	return print_answer(out, false);
+	return print_answer(out);
+}
+
+/* Frees what the call has. */
+static struct plugin_answer end_call(struct call *c, const struct kind *kind, int err)
+{
+	struct plugin_answer answer;
+
+	if (err == -ENXIO)
+		answer = answer_without_pool(c, kind, c->error.text);
+	else if (err && err != -ENOENT && err != -EINVAL)
+		answer = say_unsure(kind, c->error.text);
+	else if (err)
+		answer = plugin_error(c->error.text);
+	else
+		answer = print_answer(c->out);
+	volumes_pool_close(c->pool);
+	json_object_put(c->in);
+	json_object_put(c->out);
+	return answer;
+}
+
+struct plugin_answer plugin_ask(const struct plugin *plugin, const struct plugin_request *request)
+{
+	const struct kind *kind = find_kind(request->path);
+	struct call call = { .plugin = plugin };
+	int err;
+
+	if (!kind)
+		return plugin_error("this request is not known");
+	call.out = json_object_new_object();
+	err = prepare(&call, kind, request);
+	if (!err && kind->needs & POOL)
+		err = volumes_pool_open(plugin->pool, &call.pool, &call.error);
+	if (!err)
+		err = kind->run(&call);
+	if (!err)
+		add_string(call.out, "Err", "");
+	return end_call(&call, kind, err);
+}
+
+struct plugin_answer plugin_ask_without_pool(const struct plugin *plugin,
+					     const struct plugin_request *request, const char *why)
+{
+	const struct kind *kind = find_kind(request->path);
+	struct call call = { .plugin = plugin };
+	int err;
+
+	if (!kind)
+		return plugin_error(why);
+	err = prepare(&call, kind, request);
+	if (!err)
+		err = fail_call(&call, -ENXIO, why);
+	return end_call(&call, kind, err);
 }

@@ -26,12 +26,24 @@ struct plugin {
 
 struct plugin_answer {
 	bool failed;
+	/* Docker takes any answer to Get but a volume for "there is none", and makes a local one of
+	 * that name: data would go to another disk. One that gets no answer at all is an error
+	 * there. */
+	bool unsure;
 	char *body; /* to be freed; NULL: out of memory */
 };
 
+struct plugin_request {
+	const char *path;
+	const char *body;
+	size_t size;
+};
+
 /* May block as long as the pool does. */
-struct plugin_answer plugin_ask(const struct plugin *plugin, const char *path, const char *body,
-				size_t size);
+struct plugin_answer plugin_ask(const struct plugin *plugin, const struct plugin_request *request);
+/* The pool can't be asked: why. */
+struct plugin_answer plugin_ask_without_pool(const struct plugin *plugin,
+					     const struct plugin_request *request, const char *why);
 struct plugin_answer plugin_error(const char *text);
 
 #endif

@@ -49,14 +49,24 @@ static void log_failure(const char *path, const char *body)
 	log_line(line);
 }
 
-/* Frees the answer's text, in the end. */
+/* It calls every plugin so; Docker leaves it empty, or says plugin.moby.localhost. */
+static bool is_podman(struct MHD_Connection *connection)
+{
+	const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host");
+
+	return host && !strcmp(host, "plugin");
+}
+
+/* Frees the answer's text, in the end. MHD_NO: the connection is closed without an answer. */
 static enum MHD_Result send_answer(struct MHD_Connection *connection, struct plugin_answer answer)
 {
 	struct MHD_Response *response;
 	enum MHD_Result result = MHD_NO;
 
-	if (!answer.body)
+	if (!answer.body || (answer.unsure && !is_podman(connection))) {
+		free(answer.body);
 		return MHD_NO;
+	}
 	response = MHD_create_response_from_buffer(strlen(answer.body), answer.body,
 						   MHD_RESPMEM_MUST_FREE);
 	if (!response) {
@@ -112,12 +122,18 @@ static bool announces_too_much(struct MHD_Connection *connection)
 static struct plugin_answer answer_request(const char *path, const char *method,
 					   const struct incoming *incoming)
 {
+	struct plugin_request request;
+
 	if (strcmp(method, "POST"))
 		return plugin_error("requests are POST");
 	if (incoming->too_large)
 		return plugin_error("the request is too large");
-	return job_run(&plugin, path, incoming->body ? incoming->body : "", incoming->size,
-		       LIMIT_MS);
+	request = (struct plugin_request){
+		.path = path,
+		.body = incoming->body ? incoming->body : "",
+		.size = incoming->size,
+	};
+	return job_run(&plugin, &request, LIMIT_MS);
 }
 
 /* Called with the headers, then with each part of the body, then with an empty part. */
@@ -142,7 +158,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 	}
 	answer = answer_request(path, method, incoming);
 	/* that there is none is what engines ask before they make one */
-	if (answer.failed && answer.body && strcmp(path, "/VolumeDriver.Get"))
+	if (answer.failed && answer.body && (answer.unsure || strcmp(path, "/VolumeDriver.Get")))
 		log_failure(path, answer.body);
 	return send_answer(connection, answer);
 }

@@ -2,7 +2,6 @@
 """The volume plugin's process, and requests as engines send them."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -71,12 +70,12 @@ class Plugin:
                 pass
             return answer
 
-    def post(self, path, body=None, headers=()):
+    def post(self, path, body=None, host=""):
         """(status, object). body: bytes, or an object."""
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode() + b"\n"
-        lines = [f"POST {path} HTTP/1.1", "Host:", "User-Agent: Go-http-client/1.1",
-                 f"Content-Length: {len(body or b'')}", f"Accept: {DOCKER}", *headers]
+        lines = [f"POST {path} HTTP/1.1", f"Host: {host}", "User-Agent: Go-http-client/1.1",
+                 f"Content-Length: {len(body or b'')}", f"Accept: {DOCKER}"]
         answer = self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
         head, _, rest = answer.partition(b"\r\n\r\n")
         return int(head.split()[1]), json.loads(rest)
@@ -101,19 +100,31 @@ def wait_until(ask, seconds=HANG):
         time.sleep(0.02)
 
 
-def as_systemd_does(socket_path, command):
-    """A process with a listening socket as descriptor 3."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(socket_path))
-    listener.listen(16)
+class ActivatedPlugin(Plugin):
+    """With a socket that is there before it, and after it, as systemd's are."""
 
-    def prepare():
-        os.dup2(listener.fileno(), 3, inheritable=True)
-        os.environ["LISTEN_PID"] = str(os.getpid())
-        os.environ["LISTEN_FDS"] = "1"
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.listen()
 
-    pid = os.fork()
-    if pid == 0:
-        prepare()
-        os.execv(command[0], [os.fspath(word) for word in command])
-    return pid, listener
+    def listen(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(self.path))
+        self.listener.listen(64)
+
+    def start(self):
+        command = [self.bin_dir / "daxfuse", "volumes", "--pool", self.pool_path, "--ids", self.folder / "ids"]
+        fd = self.listener.fileno()
+        move = "" if fd == 3 else f"exec 3<&{fd} {fd}<&-; "
+        script = f'{move}LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+        with open(self.folder / "plugin.log", "ab") as log:
+            self.process = subprocess.Popen(["bash", "-c", script, "start", *command], pass_fds=[fd],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return self
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.kill()
+        self.listener.close()
+        self.path.unlink(missing_ok=True)
