@@ -66,6 +66,7 @@ static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset,
 {
 	ssize_t n = -EINVAL;
 
+	vfs_open_is_used(transport_of(req)->vfs, file_of_handle(node, fi->fh).handle);
 	if (offset >= 0)
 		n = read_to_ring(req, node_to_ino(node), MIN(size, (size_t)TRANSPORT_IO_MAX),
 				 (uint64_t)offset, fi->flags & O_NOATIME);
@@ -101,6 +102,7 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 	struct transport *t = transport_of(req);
 	ssize_t n = -EINVAL;
 
+	vfs_open_is_used(t->vfs, file.handle);
 	if (offset >= 0)
 		n = vfs_write(t->vfs, &request.vfs, &file, buf, size, (uint64_t)offset, flags);
 	if (n > 0 && goes_past_cache(&file, fi) && vfs_wrote_past_cache(t->vfs, file.ino))

@@ -27,8 +27,8 @@
  *     a file has writers through the cache, or opens that drop it; never both.
  *
  * Beside a writer through the cache an open that would have to drop it goes past it, and so does
- * a writer beside one that may be about to drop it; if the transport can map what goes past its
- * cache, as such a writer may have expected to.
+ * a writer beside one that may be about to drop it, as nobody has read by it yet; if the transport
+ * can map what goes past its cache, as such a writer may have expected to.
  *
  * Each open file that is read from, or goes through the cache, has a record that outlives us. Its
  * number is part of the handle, and so is whether it is one of the cache: so a release, of whatever
@@ -72,7 +72,8 @@ struct opens {
 	uint32_t free_place[VFS_OPENS];
 	uint32_t turns[VFS_OPENS]; /* of a reader's inode when it was opened, or NEVER */
 	struct {
-		bool writes, drops;
+		bool writes;
+		atomic_bool drops;   /* or may be about to */
 	} does[VFS_OPENS];           /* with the cache, if it is a reader through it */
 	pthread_mutex_t lock[LOCKS]; /* of the buckets of its residue, and of: */
 	struct open_inode *bucket[BUCKETS];
@@ -280,6 +281,29 @@ void open_was_in_vain(struct vfs *v, uint64_t handle)
 {
 	if (find_record(v->opens, handle))
 		v->opens->turns[place_of(handle) - 1] = NEVER;
+}
+
+void vfs_open_is_used(struct vfs *v, uint64_t handle)
+{
+	struct opens *o = v->opens;
+	struct vfs_open_record *record;
+	struct open_inode *inode;
+	uint32_t place = place_of(handle);
+	uint64_t ino;
+
+	if (!(handle & HANDLE_CACHED) || !place || place > VFS_OPENS || !o->does[place - 1].drops)
+		return;
+	record = find_record(o, handle);
+	if (!record)
+		return;
+	ino = record->ino;
+	lock_mutex(LOCK_OPENS, lock_of(o, ino));
+	inode = find_inode_locked(o, ino);
+	if (inode && find_record(o, handle) && o->does[place - 1].drops) {
+		o->does[place - 1].drops = false;
+		inode->droppers--;
+	}
+	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
 }
 
 static void leave_inode_locked(struct opens *o, struct open_inode *inode, uint64_t handle)

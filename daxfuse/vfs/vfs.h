@@ -139,6 +139,8 @@ void vfs_opening_answered(const struct vfs_request *request);
 void vfs_opening_lost(struct vfs *v, const struct vfs_answer *lost);
 /* Whether the transport caches what is read by this open file. */
 bool vfs_is_cached(uint64_t handle);
+/* It is read, or written to: so its open is over, and has dropped what it was to drop. */
+void vfs_open_is_used(struct vfs *v, uint64_t handle);
 /* The file was written to past the transport's cache. True: others read through it, and may have
  * taken old bytes in meanwhile; they must be dropped before the write is answered. */
 bool vfs_wrote_past_cache(struct vfs *v, uint64_t ino);

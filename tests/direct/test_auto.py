@@ -7,7 +7,6 @@ Each way from one to the other, also while others read, write and map. daxfuse/v
 argument.
 """
 
-import ctypes
 import errno
 import mmap
 import os
@@ -16,7 +15,8 @@ import threading
 
 import pytest
 
-from support.direct import EAGER, HUGE, PAGE, UNIT, WRITE, Program, error_of, libc
+from support.direct import EAGER, HUGE, PAGE, UNIT, WRITE, Program, error_of
+from support.pagecache import is_cached
 from support.pool import MIB, abort_connection
 from support.process import Child, eventually, opened
 from support.syscalls import FALLOC_COLLAPSE_RANGE, XFLAG_DAX, change_range, set_xflags
@@ -24,22 +24,16 @@ from support.syscalls import FALLOC_COLLAPSE_RANGE, XFLAG_DAX, change_range, set
 from direct.test_mapping import make, pattern, status
 
 
+def is_path_cached(path):
+    with opened(path) as fd:
+        return is_cached(fd)
+
+
 @pytest.fixture
 def pool(make_pool):
     pool = make_pool(128 * MIB)
     pool.remount("direct=owner")  # nothing about dax
     return pool
-
-
-def is_cached(path):
-    """Whether the page cache holds all of it; looks without reading it."""
-    with opened(path) as fd:
-        length = os.fstat(fd).st_size
-        at = libc.mmap(None, length, mmap.PROT_READ, mmap.MAP_PRIVATE, fd, 0)
-        vector = (ctypes.c_ubyte * -(-length // PAGE))()
-        assert libc.mincore(ctypes.c_void_p(at), ctypes.c_size_t(length), vector) == 0
-        libc.munmap(at, length)
-    return all(page & 1 for page in vector)
 
 
 # ---- what may be mapped
@@ -75,10 +69,10 @@ def test_a_small_file_for_reading_is_the_page_caches(pool, program):
 def test_small_files_stay_in_the_page_cache(pool):
     path = make(pool.point / "f", 10 * PAGE)
     assert path.read_bytes() == pattern(10 * PAGE)
-    assert is_cached(path)
+    assert is_path_cached(path)
     for _ in range(3):
         assert path.read_bytes() == pattern(10 * PAGE)
-        assert is_cached(path), "an open does not drop it"
+        assert is_path_cached(path), "an open does not drop it"
 
 
 def test_the_flag_and_the_modes_stay(pool, program):
@@ -189,7 +183,7 @@ def test_after_the_mapping_the_cache_is_fresh(pool, program):
     assert eventually(lambda: status(pool)["files"], 0) == 0
     data = path.read_bytes()
     assert [data[i * PAGE:i * PAGE + 4] for i in range(4)] == [b"new%d" % i for i in range(4)]
-    assert path.read_bytes() == data and is_cached(path)
+    assert path.read_bytes() == data and is_path_cached(path)
 
 
 def test_again_and_again(pool, program):

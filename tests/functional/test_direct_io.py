@@ -13,6 +13,8 @@ import threading
 
 import pytest
 
+from support.pagecache import is_cached
+
 POOL_MODES = {"cached": ["dax=never"], "dax": ["dax=always"], "inode": ["dax=inode"], "auto": []}
 IO_SETUP, IO_DESTROY, IO_GETEVENTS, IO_SUBMIT = 206, 207, 208, 209
 PIECE, PIECES = 64 << 10, 16
@@ -143,3 +145,29 @@ def test_opens_that_drop_the_cache_beside_a_writer(mnt, access):
         thread.join()
     assert not stale
     assert finished[0] > 0
+
+
+def open_through_cache(path):
+    """What has written the file may not be released yet: a reader goes past the cache then."""
+    for _ in range(1000):
+        file = open(path, "rb", buffering=0)
+        file.read()
+        if is_cached(file.fileno()):
+            return file
+        file.close()
+    raise AssertionError("nobody reads it through the cache")
+
+
+@pytest.mark.parametrize("access", [os.O_RDWR, os.O_WRONLY])
+def test_a_log_stays_in_the_cache(pool, mnt, access):
+    """A reader that has read is not about to drop the cache: others may write through it."""
+    if not {"dax=never", "dax=inode"} & set(pool.options):
+        pytest.skip("what is written to is not read through the cache")
+    path = mnt / "log"
+    path.write_bytes(bytes(4096))
+    with open_through_cache(path) as reader:
+        with open(os.open(path, access), "wb", buffering=0) as writer:
+            for number in range(10):
+                os.pwrite(writer.fileno(), b"%08d" % number, 0)
+                assert is_cached(reader.fileno())
+        assert os.pread(reader.fileno(), 8, 0) == b"%08d" % 9

@@ -150,6 +150,11 @@ static void no_writer_beside_opens_that_drop(void **state)
 	writer = enter(scene, INO, WRITES);
 	assert_true(!dropper.direct && !dropper.keep_cache && writer.direct);
 	open_leave(scene->v, writer.handle);
+	/* but not once it is read by */
+	vfs_open_is_used(scene->v, dropper.handle);
+	writer = enter(scene, INO, WRITES | OPEN_EMPTY);
+	assert_false(writer.direct);
+	open_leave(scene->v, writer.handle);
 	open_leave(scene->v, dropper.handle);
 	reader = enter(scene, INO, READS);
 	open_leave(scene->v, reader.handle);
