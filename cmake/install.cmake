@@ -25,6 +25,10 @@ configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-volumes.service.in
   ${CMAKE_BINARY_DIR}/daxfuse-volumes.service @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/daxfuse@.service ${CMAKE_BINARY_DIR}/daxfuse-volumes.service
   ${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-volumes.socket DESTINATION lib/systemd/system)
+configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-metrics.service.in
+  ${CMAKE_BINARY_DIR}/daxfuse-metrics.service @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/daxfuse-metrics.service
+  ${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-metrics.timer DESTINATION lib/systemd/system)
 
 # The kernel module's source, as DKMS wants it: dkms install daxview/VERSION
 set(module_source src/daxview-${PROJECT_VERSION})

@@ -24,6 +24,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "deferred.h"
+#include "loop.h"
 #include "requests.h"
 #include "internal.h"
 
@@ -192,6 +193,15 @@ static void get_status(const struct call *c)
 			 : -ENOMEM;
 
 	reply(c, err, status, sizeof(*status));
+}
+
+static void get_requests(const struct call *c)
+{
+	CLEANUP_FREE struct dxf_ioc_requests *requests = malloc(sizeof(*requests));
+
+	if (requests)
+		loop_times(requests);
+	reply(c, requests ? 0 : -ENOMEM, requests, sizeof(*requests));
 }
 
 static void fill_quota(const struct fs_quota *from, struct dxf_ioc_quota *to)
@@ -448,6 +458,7 @@ static const struct rule {
 	{ FS_IOC_FSSETXATTR, set_xflags, KERNEL_SAYS, FOR_ANYTHING, 0, 0, true },
 	{ DXF_IOC_EXTENTS, get_extents, ANYBODY, FOR_ANYTHING, 0, -EISDIR, false },
 	{ DXF_IOC_STATUS, get_status, ANYBODY, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_REQUESTS, get_requests, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_QUOTA_GET, get_quota, ANYBODY, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_QUOTA_SET, set_quota, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_QUOTA_NEXT, get_next_quota, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },

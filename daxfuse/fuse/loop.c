@@ -37,6 +37,7 @@
 #include "daxfuse/keeper/kernel.h"
 #include "daxfuse/keeper/log.h"
 #include "requests.h"
+#include "times.h"
 
 enum { BUFFER_SIZE = TRANSPORT_IO_MAX + (64 << 10), WAKE = SIGUSR2 };
 
@@ -65,6 +66,7 @@ struct worker {
 	enum { PLACE_FREE, PLACE_SERVES, PLACE_ENDED } state; /* ended: to be joined */
 	pthread_t thread;
 	struct buffer buffer;
+	struct times times;
 };
 
 static struct loop loop = {
@@ -287,17 +289,33 @@ static bool is_spare(void)
 	return spare;
 }
 
+static uint32_t opcode_of(const void *bytes)
+{
+	const struct fuse_in_header *in = bytes;
+
+	return in->opcode;
+}
+
+void loop_times(struct dxf_ioc_requests *ret_sum)
+{
+	memset(ret_sum, 0, sizeof(*ret_sum));
+	for (unsigned i = 0; loop.workers && i < loop.places; i++)
+		times_sum(&loop.workers[i].times, ret_sum);
+}
+
 /* True: it is not needed any more. False: the loop ends. */
-static bool serve_until_spare(void *buf)
+static bool serve_until_spare(struct worker *worker)
 {
 	while (!is_spare()) {
-		struct taken taken = take_request(buf);
+		struct taken taken = take_request(worker->buffer.at);
+		uint64_t begun = times_now();
 
 		if (taken.bytes <= 0)
 			return false;
 		atomic_fetch_add_explicit(&loop.busy, 1, memory_order_seq_cst);
 		reinforce();
-		serve_request(buf, &taken);
+		serve_request(worker->buffer.at, &taken);
+		times_add(&worker->times, opcode_of(worker->buffer.at), begun);
 		atomic_fetch_sub_explicit(&loop.busy, 1, memory_order_seq_cst);
 	}
 	return true;
@@ -311,7 +329,7 @@ static void *serve_thread(void *arg)
 	sigemptyset(&set);
 	sigaddset(&set, WAKE);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	if (serve_until_spare(worker->buffer.at)) {
+	if (serve_until_spare(worker)) {
 		requests_leave(loop.transport->config.answers);
 	} else {
 		loop_stop(loop.transport); /* the others need not find out themselves */

@@ -6,6 +6,7 @@
 #ifndef DAXFUSE_FUSE_LOOP_H
 #define DAXFUSE_FUSE_LOOP_H
 
+#include "daxfuse/ioctl.h"
 #include "internal.h"
 #include "daxfuse/base/errint.h"
 
@@ -21,5 +22,7 @@ void loop_stop(struct transport *t);
  */
 enum { LOOP_SPARE = 64 };
 bool loop_waiting(bool begins);
+/* Of all threads that serve, or have. While serving, from any thread of it. */
+void loop_times(struct dxf_ioc_requests *ret_sum);
 
 #endif

@@ -8,19 +8,25 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/errint.h"
 #include "daxfuse/ioctl.h"
 #include "ask.h"
 #include "command.h"
+#include "metrics.h"
 #include "mounts.h"
 #include "report.h"
 
 static const struct command_option options[] = {
 	{ 'u', "human", NULL, "print for people" },
+	{ 'p', "prometheus", NULL, "print metrics for Prometheus" },
+	{ 'o', "output", "FILE", "write to FILE, which is replaced when all is written" },
 	{ 0 },
 };
 
@@ -241,35 +247,92 @@ static void print_all(struct json_object *list)
 		printf("nothing is mounted\n");
 }
 
-static int show_all(bool human)
+enum form { FOR_MACHINES, FOR_PEOPLE, FOR_PROMETHEUS };
+
+/* A reader of the file sees all of this, or all of the time before. */
+static errint_t write_metrics(struct json_object *mounts, const char *path)
+{
+	CLEANUP_FREE char *temporary = NULL;
+	FILE *file;
+	int fd, err = 0;
+
+	if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
+		return -ENOMEM;
+	fd = mkostemp(temporary, O_CLOEXEC);
+	file = fd < 0 ? NULL : fdopen(fd, "w");
+	if (!file)
+		return -errno;
+	metrics_print(file, mounts);
+	if (fchmod(fd, 0644) || fflush(file))
+		err = -errno;
+	if (fclose(file) && !err)
+		err = -errno;
+	if (!err && rename(temporary, path))
+		err = -errno;
+	if (err)
+		unlink(temporary);
+	return err;
+}
+
+static int show_metrics(struct json_object *mounts, const char *output)
+{
+	int err = 0;
+
+	if (output)
+		err = write_metrics(mounts, output);
+	else
+		metrics_print(stdout, mounts);
+	if (err)
+		report_failure("daxfuse", output, err, "cannot be written", "");
+	return err ? 1 : 0;
+}
+
+static int show_all(enum form form, const char *output)
 {
 	CLEANUP_JSON struct json_object *list = json_object_new_array();
 
 	mounts_each(add_mount, list);
-	if (human)
+	if (form == FOR_PROMETHEUS)
+		return show_metrics(list, output);
+	if (form == FOR_PEOPLE)
 		print_all(list);
 	else
 		report_json(list);
 	return 0;
 }
 
-int status_main(int argc, char **argv)
+static int show_one(const char *path, enum form form, const char *output)
 {
-	CLEANUP_JSON struct json_object *object = NULL;
-	bool human = false;
-	int err;
+	CLEANUP_JSON struct json_object *list = json_object_new_array();
+	struct json_object *object;
+	int err = read_status(path, LIMIT_MS, &object);
 
-	while (command_next(&command, argc, argv) == 'u')
-		human = true;
-	command_operands(&command, argc, 0, 1);
-	if (optind == argc)
-		return show_all(human);
-	err = read_status(argv[optind], LIMIT_MS, &object);
 	if (err)
-		return report(argv[optind], err);
-	if (human)
+		return report(path, err);
+	json_object_array_add(list, object);
+	if (form == FOR_PROMETHEUS)
+		return show_metrics(list, output);
+	if (form == FOR_PEOPLE)
 		print_human(object);
 	else
 		report_json(object);
 	return 0;
+}
+
+int status_main(int argc, char **argv)
+{
+	enum form form = FOR_MACHINES;
+	const char *output = NULL;
+	int code;
+
+	while ((code = command_next(&command, argc, argv)) >= 0) {
+		if (code == 'o')
+			output = optarg;
+		else
+			form = code == 'p' ? FOR_PROMETHEUS : FOR_PEOPLE;
+	}
+	if (output && form != FOR_PROMETHEUS)
+		command_misused(&command, "--output goes with --prometheus");
+	command_operands(&command, argc, 0, 1);
+	return optind == argc ? show_all(form, output) : show_one(argv[optind], form, output);
 }

@@ -28,6 +28,7 @@
  *     QUOTA_GET of the file's own project   anybody    anything           as a file
  *     QUOTA_GET of others, QUOTA_NEXT       admin      anything           as a file
  *     QUOTA_SET SET_LABEL RESTART REMOUNT   admin      anything           as a file
+ *     REQUESTS                              admin      anything           as a file
  *     RANGE                                 anybody    writing            -EBADF
  *     REALIGN                               admin, or open for writing    -EBADF
  *     DIRECT                                anybody    anything           as a file
@@ -78,6 +79,24 @@ struct dxf_ioc_status {
 	char json[8192];
 };
 #define DXF_IOC_STATUS _IOR(DXF_IOC_TYPE, 2, struct dxf_ioc_status)
+
+/*
+ * How many requests of the kernel the serving process has served since it began, of each kind (the
+ * index is the opcode in <linux/fuse.h>; kinds that have no room are not counted), and how long
+ * that took, from when they were read until they were answered or put off. bucket[i] counts those
+ * of less than 4096 * 4^i ns that are in no bucket before, the last one all that took longer. All
+ * are 0 on mounts without a keeper, or with io_uring. The numbers are read while they change.
+ */
+#define DXF_IOC_REQUEST_KINDS 64
+#define DXF_IOC_REQUEST_BUCKETS 12
+struct dxf_ioc_request_kind {
+	__u64 ns; /* of all together */
+	__u64 bucket[DXF_IOC_REQUEST_BUCKETS];
+};
+struct dxf_ioc_requests {
+	struct dxf_ioc_request_kind kind[DXF_IOC_REQUEST_KINDS];
+};
+#define DXF_IOC_REQUESTS _IOR(DXF_IOC_TYPE, 20, struct dxf_ioc_requests)
 
 /* A project's limits and use. GET, SET: of .project; GET: -ENOENT, nothing is known of it. */
 struct dxf_ioc_quota {
@@ -391,6 +410,8 @@ struct dxf_ioc_remount {
 DXF_LENGTH(dxf_ioc_extent, 32);
 DXF_LENGTH(dxf_ioc_extents, 4112);
 DXF_LENGTH(dxf_ioc_status, 8192);
+DXF_LENGTH(dxf_ioc_request_kind, 104);
+DXF_LENGTH(dxf_ioc_requests, 6656);
 DXF_LENGTH(dxf_ioc_quota, 40);
 DXF_LENGTH(dxf_ioc_range, 24);
 DXF_LENGTH(dxf_ioc_label, 64);

@@ -88,6 +88,7 @@ REQUESTS = {
     "QUOTA_GET, another": lambda d: try_ioctl(d, GET, quota(OTHER)),
     "QUOTA_NEXT": lambda d: try_ioctl(d, NEXT, quota(1)),
     "QUOTA_SET": lambda d: try_ioctl(d, SET, struct.pack("IIQQQQ", OWN, 0, 1 << 40, 0, 0, 0)),
+    "REQUESTS": lambda d: answer(d, os.O_RDONLY, "DXF_IOC_REQUESTS"),
     "SET_LABEL": lambda d: answer(d, os.O_RDONLY, "DXF_IOC_SET_LABEL"),
     "REMOUNT": lambda d: answer(d, os.O_RDONLY, "DXF_IOC_REMOUNT"),
     "RESTART": lambda d: answer(d, os.O_RDONLY, "DXF_IOC_RESTART"),
@@ -123,6 +124,7 @@ QUOTA_GET, own project     | -        | -        | -        | -        | -
 QUOTA_GET, another         | EPERM    | EPERM    | EPERM    | EPERM    | -
 QUOTA_NEXT                 | EPERM    | EPERM    | EPERM    | EPERM    | -
 QUOTA_SET                  | EPERM    | EPERM    | EPERM    | EPERM    | -
+REQUESTS                   | EPERM    | EPERM    | EPERM    | EPERM    | -
 SET_LABEL                  | EPERM    | EPERM    | EPERM    | EPERM    | -
 REMOUNT                    | EPERM    | EPERM    | EPERM    | EPERM    | -
 RESTART                    | EPERM    | EPERM    | EPERM    | EPERM    | -

@@ -40,6 +40,7 @@ FSGETXATTR          -      -      -          -      -      -          -      -  
 FSSETXATTR          EPERM  EPERM  EPERM      -      -      -          -      -      -        -
 DXF_IOC_EXTENTS     -      -      -          -      -      -          -      -      -        EISDIR
 DXF_IOC_STATUS      -      -      -          -      -      -          -      -      -        -
+DXF_IOC_REQUESTS    EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      -      -      -        -
 DXF_IOC_QUOTA_GET   EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      -      -      -        -
 DXF_IOC_QUOTA_SET   EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      -      -      -        -
 DXF_IOC_QUOTA_NEXT  EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      ENOENT ENOENT ENOENT   ENOENT

@@ -27,6 +27,7 @@ CALLS = {
     "FSSETXATTR": (FS_IOC_FSSETXATTR, SETXATTR),
     "DXF_IOC_EXTENTS": (number(3, 1, 4112), bytes(4112)),
     "DXF_IOC_STATUS": (number(2, 2, 8192), bytes(8192)),
+    "DXF_IOC_REQUESTS": (number(2, 20, 64 * 104), bytes(64 * 104)),
     "DXF_IOC_QUOTA_GET": (number(3, 3, 40), struct.pack("Q32x", 7)),
     "DXF_IOC_QUOTA_SET": (number(1, 4, 40), struct.pack("Q32x", 7)),
     "DXF_IOC_QUOTA_NEXT": (number(3, 5, 40), struct.pack("Q32x", 9)),

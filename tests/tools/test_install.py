@@ -57,6 +57,14 @@ def test_units_of_the_volume_plugin(installed):
     assert "Before=docker.service" in socket and "SocketMode=0600" in socket
 
 
+def test_units_of_metrics(installed):
+    units = installed / "lib/systemd/system"
+    service = (units / "daxfuse-metrics.service").read_text()
+    (start,) = re.findall("^ExecStart=(.*)", service, re.M)
+    assert start.endswith("/bin/daxfuse status --prometheus --output ${TEXTFILES}/daxfuse.prom")
+    assert (units / "daxfuse-metrics.timer").exists()
+
+
 def test_the_volume_plugin_is_found(installed):
     said = subprocess.run([installed / "bin/daxfuse", "volumes", "--version"], capture_output=True, text=True)
     assert said.stdout.startswith("daxfuse volumes ")
