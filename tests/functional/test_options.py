@@ -303,7 +303,8 @@ def test_each_mount_point_has_its_flags(pool, other):
 @pytest.mark.parametrize("first, second, words", [
     ([], ["dax=always"], ["dax=auto", "dax=always"]), ([], ["ro"], ["rw", "ro"]),
     (["ro"], [], ["ro", "rw"]), ([], ["noatime"], ["relatime", "noatime"]),
-    (["direct=all"], [], ["direct=all", "direct=owner"]), ([], ["max_threads=3"], ["max_threads=3"])])
+    (["direct=all"], [], ["direct=all", "direct=owner"]), ([], ["max_threads=3"], ["max_threads=3"]),
+    ([], ["project=owner"], ["project=admin", "project=owner"])])
 def test_other_options_are_refused(pool, other, first, second, words):
     pool.mount(*first)
     done = mount_again(pool, other, *(word for option in second for word in ("-o", option)))
