@@ -157,17 +157,45 @@ static errint_t not_a_pool(const char *path, const struct stat *st, struct devic
 		"is neither a device-dax nor a regular file\ndaxfuse list shows the devices");
 }
 
+void device_cure(const struct device_info *info, char *ret_text, size_t size)
+{
+	*ret_text = '\0';
+	if (!strcmp(info->mode, "disabled"))
+		snprintf(ret_text, size, "daxctl enable-device %s", info->name);
+	else if (info->pinned_memory)
+		snprintf(
+			ret_text, size,
+			"boot with memhp_default_state=offline, as the kernel has put its own data "
+			"there; then: daxctl reconfigure-device --mode=devdax %s",
+			info->name);
+	else if (strcmp(info->mode, "devdax") && strcmp(info->mode, "image"))
+		snprintf(ret_text, size, "daxctl reconfigure-device --force --mode=devdax %s",
+			 info->name);
+}
+
 static errint_t refuse_mode(const struct device_info *info, struct device_error *ret_error)
 {
+	char cure[256];
+
+	device_cure(info, cure, sizeof(cure));
 	if (!strcmp(info->mode, "system-ram"))
 		return device_fail(ret_error, -ENOTSUP,
 				   "is in system-ram mode, the kernel uses it as memory\n"
-				   "give it back with: daxctl reconfigure-device --mode=devdax %s",
-				   info->name);
+				   "give it back with: %s",
+				   cure);
 	if (!strcmp(info->mode, "disabled"))
+		return device_fail(ret_error, -ENOTSUP, "is disabled\nenable it with: %s", cure);
+	if (!strcmp(info->mode, "famfs"))
+		return device_fail(
+			ret_error, -ENOTSUP,
+			"is in famfs mode\nunmount the famfs on all hosts that share it, "
+			"and give it back with: %s",
+			cure);
+	if (!strcmp(info->mode, "unknown"))
 		return device_fail(ret_error, -ENOTSUP,
-				   "is disabled\nenable it with: daxctl enable-device %s",
-				   info->name);
+				   "has the driver %s, which is not known here\n"
+				   "if nothing uses it, give it back with: %s",
+				   info->driver, cure);
 	return 0;
 }
 
@@ -406,6 +434,21 @@ errint_t device_peek(const struct device *dev, uint64_t offset, void *buf, size_
 	if (dev->info.kind == DEVICE_IMAGE)
 		return peek_file(dev->fd, offset, buf, len);
 	return peek_dax(dev, offset, buf, len);
+}
+
+void device_announce(const struct device *dev)
+{
+	CLEANUP_FD int fd = -1;
+	struct stat st;
+	char path[64];
+
+	if (dev->info.kind != DEVICE_DAX || fstat(dev->fd, &st) < 0)
+		return;
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/uevent", major(st.st_rdev),
+		 minor(st.st_rdev));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, "change", 6) != 6)
+		return; /* they come with the next event */
 }
 
 void device_close(struct device *dev)

@@ -15,7 +15,9 @@ struct device_info {
 	enum device_kind kind;
 	char path[4096];      /* absolute, without symlinks */
 	char name[64];        /* dax0.0, or the file's last component */
-	char mode[16];        /* "devdax", "system-ram", "disabled", "image" */
+	char mode[16];        /* "devdax", "system-ram", "famfs", "disabled", "unknown", "image" */
+	char driver[32];      /* the kernel's, of a device-dax; empty: none */
+	bool pinned_memory;   /* system-ram that the kernel may never give back */
 	uint64_t size;        /* bytes */
 	uint64_t align;       /* bytes; images: 4096 */
 	int numa_node;        /* -1 = unknown */
@@ -80,6 +82,13 @@ errint_t device_identity_fd(int fd, char *ret_text, size_t size);
 errint_t device_peek(const struct device *dev, uint64_t offset, void *buf, size_t len);
 /* Unmap, unlock, close. NULL is fine. */
 void device_close(struct device *dev);
+
+/* The command that makes a device-dax of another mode useful, and what to do before; empty: it is
+ * useful as it is. */
+void device_cure(const struct device_info *info, char *ret_text, size_t size);
+/* What lies on it has changed: udev is told to look at it again, and renews its links. Of an image,
+ * or without privilege, nothing is done. */
+void device_announce(const struct device *dev);
 
 /* Call fn for each device-dax of the machine, until it returns non-zero. */
 int device_list(int (*fn)(const struct device_info *info, void *arg), void *arg);

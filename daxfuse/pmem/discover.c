@@ -11,6 +11,9 @@
 #include <ndctl/libndctl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "daxfuse/base/bits.h"
 
 static const char *domain_name(enum ndctl_persistence_domain domain)
 {
@@ -68,19 +71,48 @@ static const char *persistence(struct ndctl_ctx *ctx, const char *name)
 	return region ? domain_name(ndctl_region_get_persistence_domain(region)) : "unknown";
 }
 
+/* The kernel's driver of it: older versions of libdaxctl do not know all of them. */
+static void read_driver(const char *name, char *ret_driver, size_t size)
+{
+	char link[128], target[512];
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/sys/bus/dax/devices/%s/driver", name);
+	length = readlink(link, target, sizeof(target) - 1);
+	target[MAX(length, 0)] = '\0';
+	snprintf(ret_driver, size, "%.31s", strrchr(target, '/') ? strrchr(target, '/') + 1 : "");
+}
+
+static const char *find_mode(struct daxctl_dev *dev, const char *driver)
+{
+	if (daxctl_dev_get_memory(dev))
+		return "system-ram";
+	if (!daxctl_dev_is_enabled(dev))
+		return "disabled";
+	if (!strcmp(driver, "fsdev_dax"))
+		return "famfs";
+	return !*driver || !strcmp(driver, "device_dax") ? "devdax" : "unknown";
+}
+
+/* Memory that is online in a zone of the kernel's own: what lies there can't be moved away. */
+static bool is_pinned(struct daxctl_dev *dev)
+{
+	struct daxctl_memory *memory = daxctl_dev_get_memory(dev);
+
+	return memory && daxctl_memory_is_online(memory) > 0 &&
+	       daxctl_memory_is_movable(memory) == 0;
+}
+
 static void describe(struct daxctl_dev *dev, struct ndctl_ctx *ndctl, struct device_info *ret_info)
 {
 	struct device_info info = { .kind = DEVICE_DAX };
 	const char *name = daxctl_dev_get_devname(dev);
-	const char *mode = "devdax";
 
-	if (daxctl_dev_get_memory(dev))
-		mode = "system-ram";
-	else if (!daxctl_dev_is_enabled(dev))
-		mode = "disabled";
+	read_driver(name, info.driver, sizeof(info.driver));
+	info.pinned_memory = is_pinned(dev);
 	snprintf(info.path, sizeof(info.path), "/dev/%s", name);
 	snprintf(info.name, sizeof(info.name), "%s", name);
-	snprintf(info.mode, sizeof(info.mode), "%s", mode);
+	snprintf(info.mode, sizeof(info.mode), "%s", find_mode(dev, info.driver));
 	snprintf(info.persistence, sizeof(info.persistence), "%s", persistence(ndctl, name));
 	info.size = daxctl_dev_get_size(dev);
 	info.align = daxctl_dev_get_align(dev);

@@ -23,6 +23,15 @@ static const struct command command = {
 	.usage_status = 1,
 };
 
+/* Links of udev have the label in their names. */
+static void announce(const char *path)
+{
+	CLEANUP_DEVICE struct device *dev = NULL;
+
+	if (device_open(path, DEVICE_READ | DEVICE_NO_LOCK, &dev, NULL) == 0)
+		device_announce(dev);
+}
+
 static int set_mounted(const char *mountpoint, const char *label)
 {
 	struct dxf_ioc_label request = { "" };
@@ -93,6 +102,7 @@ int label_main(int argc, char **argv)
 	char device[4096], mountpoint[4096];
 	const char *operand, *label;
 	bool mounted;
+	int status;
 
 	command_next(&command, argc, argv);
 	command_operands(&command, argc, 1, 2);
@@ -109,5 +119,8 @@ int label_main(int argc, char **argv)
 	}
 	if (!label)
 		return show(device);
-	return mounted ? set_mounted(mountpoint, label) : set_unmounted(device, label);
+	status = mounted ? set_mounted(mountpoint, label) : set_unmounted(device, label);
+	if (!status)
+		announce(device);
+	return status;
 }

@@ -37,11 +37,10 @@ static void next_command(const struct entry *entry, char *buf, size_t size)
 {
 	const struct device_info *info = entry->info;
 
-	if (!strcmp(info->mode, "system-ram"))
-		snprintf(buf, size, "daxctl reconfigure-device --mode=devdax %s", info->name);
-	else if (!strcmp(info->mode, "disabled"))
-		snprintf(buf, size, "daxctl enable-device %s", info->name);
-	else if (info->align < DXF_UNIT_SIZE)
+	device_cure(info, buf, size);
+	if (*buf)
+		return;
+	if (info->align < DXF_UNIT_SIZE)
 		snprintf(buf, size, "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M");
 	else if (*entry->mountpoint)
 		snprintf(buf, size, "daxfuse status -u %.200s", entry->mountpoint);

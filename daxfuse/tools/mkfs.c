@@ -103,24 +103,8 @@ static int check_content(struct device *dev, const char *path, bool force)
 	if (signature.kind == SIGNATURE_BLANK || force)
 		return 0;
 	report_failure(command.name, path, 0, signature_text(&signature, text, sizeof(text)),
-		       "use -f to overwrite it");
+		       signature_advice(&signature));
 	return EXIT_FAILED;
-}
-
-/* A device-dax has no close-after-write event; tell udev to look again. */
-static void announce(const struct device *dev)
-{
-	CLEANUP_FILE FILE *file = NULL;
-	char path[128];
-	struct stat st;
-
-	if (device_info(dev)->kind != DEVICE_DAX || fstat(device_fd(dev), &st) < 0)
-		return;
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/uevent", major(st.st_rdev),
-		 minor(st.st_rdev));
-	file = fopen(path, "we");
-	if (file)
-		fputs("change", file);
 }
 
 static void print_result(const char *path, struct device *dev)
@@ -161,7 +145,7 @@ static int make(struct device *dev, const char *path, struct request *request)
 	}
 	if (!request->quiet)
 		print_result(path, dev);
-	announce(dev);
+	device_announce(dev);
 	return 0;
 }
 

@@ -174,6 +174,50 @@ static bool find_foreign(int fd, struct signature *signature)
 	return found;
 }
 
+/*
+ * What lies on device-dax and nowhere else, so that libblkid does not know it: the superblock of
+ * famfs (its magic is in linux/magic.h), and the header of a libpmemobj, libpmemlog or libpmemblk
+ * pool (pmemfile, DAOS and pmemkv lie in the first).
+ */
+static const struct known {
+	const char *magic;
+	size_t length;
+	const char *type, *advice;
+} known[] = {
+	{ "\xff\x82\xb2\x87\0\0\0", 8, "famfs",
+	  "unmount it on all hosts that share the memory, then use -f to overwrite it" },
+	{ "PMEMOBJ", 8, "pmemobj",
+	  "end the programs that use that pool, then use -f to overwrite it" },
+	{ "PMEMLOG", 8, "pmemlog",
+	  "end the programs that use that pool, then use -f to overwrite it" },
+	{ "PMEMBLK", 8, "pmemblk",
+	  "end the programs that use that pool, then use -f to overwrite it" },
+};
+
+static bool find_known(int fd, struct signature *signature)
+{
+	char head[8];
+
+	if (pread(fd, head, sizeof(head), 0) != sizeof(head))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (!memcmp(head, known[i].magic, known[i].length)) {
+			snprintf(signature->type, sizeof(signature->type), "%s", known[i].type);
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *signature_advice(const struct signature *signature)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (signature->kind == SIGNATURE_FOREIGN && !strcmp(signature->type, known[i].type))
+			return known[i].advice;
+	}
+	return "use -f to overwrite it";
+}
+
 /* A spare superblock counts only where nothing else has been put since: others
  * leave the end of the device as it was. */
 errint_t signature_read(struct device *dev, struct signature *ret_signature)
@@ -187,7 +231,7 @@ errint_t signature_read(struct device *dev, struct signature *ret_signature)
 		err = copy_ends(dev, &fd, &data);
 		if (err)
 			return err;
-		if (data && find_foreign(fd, &signature))
+		if (data && (find_known(fd, &signature) || find_foreign(fd, &signature)))
 			signature.kind = SIGNATURE_FOREIGN;
 		else if (!find_spare(dev, &signature) && data)
 			signature.kind = SIGNATURE_UNKNOWN;

@@ -34,6 +34,8 @@ errint_t signature_read(struct device *dev, struct signature *ret_signature);
 errint_t signature_of(const char *path, struct signature *ret_signature,
 		      struct device_info *ret_info, struct device_error *ret_error);
 
+/* What to do before it is overwritten, one line. */
+const char *signature_advice(const struct signature *signature);
 /* "holds an xfs filesystem", for messages. */
 const char *signature_text(const struct signature *signature, char *buf, size_t size);
 

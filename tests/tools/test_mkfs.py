@@ -83,6 +83,24 @@ def test_foreign_signature(tool, image, command, name):
     assert probe(tool, path)["content"] == "pool"
 
 
+@pytest.mark.parametrize("magic, name, advice", [
+    ((0x87b282ff).to_bytes(8, "little"), "famfs", "unmount it on all hosts"),
+    (b"PMEMOBJ\0", "pmemobj", "end the programs"),
+    (b"PMEMLOG\0", "pmemlog", "end the programs"),
+    (b"PMEMBLK\0", "pmemblk", "end the programs"),
+])
+def test_what_else_lies_on_device_dax(tool, image, magic, name, advice):
+    """libblkid does not know these."""
+    path = image()
+    with open(path, "r+b") as file:
+        file.write(magic + b"\1" * 100)
+    found = tool("daxfuse", "probe", path, code=2).json
+    assert (found["content"], found["type"]) == ("foreign", name)
+    refused = tool("mkfs.daxfuse", path, code=8).stderr
+    assert name in refused and advice in refused and "-f" in refused
+    tool("mkfs.daxfuse", "-q", "-f", path)
+
+
 def test_foreign_over_old_pool(tool, image, tmp_path):
     """Others leave our spare superblock at the end of the device."""
     path = image(512 * MIB)

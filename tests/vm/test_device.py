@@ -50,6 +50,31 @@ def test_list_shows_the_device(guest):
     assert device["size"] == of_daxctl["size"]
 
 
+LISTEN = """
+import socket, subprocess, sys
+events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15)  # NETLINK_KOBJECT_UEVENT
+events.bind((0, 1))
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+events.settimeout(60)
+while True:
+    event = events.recv(8192).split(b"\\0")
+    if b"ACTION=change" in event and b"SUBSYSTEM=dax" in event and b"DEVNAME=dax0.0" in event:
+        break
+"""
+
+
+def test_tools_tell_udev(guest):
+    """A new pool, another label, on a device and on a mount: udev renews its links."""
+    guest.run(f"cat > /run/listen.py <<'END'\n{LISTEN}\nEND")
+    for command in (f"mkfs.daxfuse -q -f {DEVICE}", f"daxfuse label {DEVICE} one"):
+        guest.run(f"python3 /run/listen.py {command}")
+    guest.run(f"""daxfuse {DEVICE} /mnt
+        python3 /run/listen.py daxfuse label /mnt two
+        python3 /run/listen.py daxfuse label {DEVICE} three
+        daxfuse probe --udev {DEVICE} | grep -x ID_FS_LABEL=three
+        daxfuse umount --wait /mnt""")
+
+
 def test_daemon_maps_in_units(mounted):
     """The pool is one mapping of 2 MiB pages."""
     mounted.run("dd if=/dev/zero of=/mnt/file bs=1M count=64 status=none")

@@ -43,6 +43,22 @@ def test_image_on_fsdax(other_guest):
     other_guest.run("daxfuse umount --wait /mnt; fsck.daxfuse -n /run/fsdax/pool; umount /run/fsdax")
 
 
+def test_famfs(other_guest):
+    """Bound to famfs's driver, which daxctl calls a mode."""
+    other_guest.run(f"""{MAKE_NAMESPACE}
+        modprobe fsdev_dax
+        cd /sys/bus/dax/drivers; echo dax0.0 > device_dax/unbind; echo dax0.0 > fsdev_dax/new_id""")
+    (device,) = json.loads(other_guest.run("daxfuse list"))
+    cure = "daxctl reconfigure-device --force --mode=devdax dax0.0"
+    assert device["mode"] == "famfs" and device["next"] == cure
+    for command, status in ((f"mkfs.daxfuse {DEVICE}", 8), (f"daxfuse {DEVICE} /mnt", 32)):
+        result = other_guest.try_run(command)
+        assert result.status == status, result
+        assert "famfs mode" in result.stderr and cure in result.stderr
+    other_guest.run("cd /sys/bus/dax/drivers; echo dax0.0 > fsdev_dax/unbind; "
+                    "echo dax0.0 > device_dax/bind; mkfs.daxfuse -q -f " + DEVICE)
+
+
 def test_system_ram(other_guest):
     other_guest.run(f"""{MAKE_NAMESPACE}
         echo offline > /sys/devices/system/memory/auto_online_blocks
@@ -53,3 +69,14 @@ def test_system_ram(other_guest):
         assert "system-ram" in result.stderr
         assert "daxctl reconfigure-device" in result.stderr
     assert '"mode":"system-ram"' in other_guest.run("daxfuse list").replace(" ", "")
+
+
+def test_system_ram_that_the_kernel_keeps(other_guest):
+    """What comes up as the kernel's own memory may never be offline again: a boot option helps."""
+    other_guest.run("""daxctl reconfigure-device --force --mode=devdax dax0.0
+        echo online_kernel > /sys/devices/system/memory/auto_online_blocks
+        daxctl reconfigure-device --no-movable -m system-ram dax0.0""")
+    result = other_guest.try_run(f"mkfs.daxfuse {DEVICE}")
+    assert result.status == 8
+    assert "memhp_default_state=offline" in result.stderr
+    assert "daxctl reconfigure-device" in result.stderr
