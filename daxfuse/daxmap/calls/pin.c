@@ -4,10 +4,12 @@
  * (pinned.h).
  *
  * Order: the daemon's pin first, so that what is mapped then stays the file's; then all of it is
- * mapped, and noted as pinned in one go. What is taken back in between is mapped again.
+ * mapped, and noted as pinned in one go. What is taken back in between is mapped again, and so are
+ * zeroes of what was a hole before the daemon pinned it.
  */
 #include "answer.h"
 #include "walk.h"
+#include "daxfuse/base/bits.h"
 #include "daxfuse/base/errint.h"
 
 #include <errno.h>
@@ -61,11 +63,24 @@ static errint_t unpin_part(const struct walk_part *part, const void *argument)
 	return err;
 }
 
+/* Zeroes that were mapped before, and that the daemon wants back only now: they are not what is
+ * pinned. Whether there were some. */
+static bool drop_zeroes_locked(const struct walk_part *part)
+{
+	struct region *region = region_at(part->start);
+	uintptr_t start, end;
+
+	pinned_range(part, &start, &end);
+	return region &&
+	       pieces_drop_zeroes_locked(region, MAX(start, region->start), MIN(end, region->end));
+}
+
 /* If all of it is mapped; else -EAGAIN. */
 static errint_t note_pin(const struct walk_part *part)
 {
 	struct lock_guard guard = lock_take();
-	bool mapped = fault_is_populated_locked(part->start, part->end, part->prot & PROT_WRITE);
+	bool mapped = !drop_zeroes_locked(part) &&
+		      fault_is_populated_locked(part->start, part->end, part->prot & PROT_WRITE);
 	int err = mapped ? 0 : -EAGAIN;
 	uintptr_t start, end;
 

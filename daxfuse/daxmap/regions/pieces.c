@@ -365,20 +365,23 @@ errint_t pieces_protect_file_locked(struct object *object, uint64_t offset, uint
 	return each_mapping_locked(object, offset, end, protect_part_locked);
 }
 
-void pieces_drop_zeroes_locked(struct region *region)
+bool pieces_drop_zeroes_locked(struct region *region, uintptr_t start, uintptr_t end)
 {
-	uintptr_t at = region->start;
+	uintptr_t at = start;
+	bool dropped = false;
 
-	while (at < region->end) {
-		uintptr_t start = at;
+	while (at < end) {
+		uintptr_t from = at;
 
-		while (at < region->end &&
-		       area_page(region->area, region_offset(region, at)) == PAGE_ZERO)
+		while (at < end && area_page(region->area, region_offset(region, at)) == PAGE_ZERO)
 			at += area_alike(region->area, region_offset(region, at));
-		at = MIN(at, region->end);
-		if (at > start)
-			clear_part_locked(region, start, at);
-		else
+		at = MIN(at, end);
+		if (at > from) {
+			clear_part_locked(region, from, at);
+			dropped = true;
+		} else {
 			at += area_alike(region->area, region_offset(region, at));
+		}
 	}
+	return dropped;
 }

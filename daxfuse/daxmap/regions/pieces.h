@@ -46,7 +46,7 @@ errint_t pieces_background_anywhere_locked(struct region *region);
  */
 errint_t pieces_clear_file_locked(struct object *object, uint64_t offset, uint64_t end);
 errint_t pieces_protect_file_locked(struct object *object, uint64_t offset, uint64_t end);
-/* No zeroes of the region. */
-void pieces_drop_zeroes_locked(struct region *region);
+/* No zeroes in a part of a region. Whether there were some. */
+bool pieces_drop_zeroes_locked(struct region *region, uintptr_t start, uintptr_t end);
 
 #endif

@@ -59,7 +59,7 @@ static void drop_zeroes(const struct session *session)
 	flights_void_session_locked(session);
 	for (struct region *r = region_from(0); r; r = region_next(r)) {
 		if (r->object->session == session)
-			pieces_drop_zeroes_locked(r);
+			pieces_drop_zeroes_locked(r, r->start, r->end);
 	}
 	lock_release(guard);
 }

@@ -201,8 +201,13 @@ int daemon_unmap(int fd, uint64_t offset, uint64_t length, uint64_t grant)
 	return 0;
 }
 
+/* What is pinned is no hole any more. */
 int daemon_pin(int fd, uint64_t offset, uint64_t length)
 {
+	pthread_mutex_lock(&fake.lock);
+	for (uint64_t unit = offset / UNIT_BYTES; unit * UNIT_BYTES < offset + length; unit++)
+		fake.hole[unit] = false;
+	pthread_mutex_unlock(&fake.lock);
 	return 0;
 }
 

@@ -197,6 +197,22 @@ static void test_pinned_while_read_only(void **state)
 	dxm_unmap(memory, UNIT_BYTES);
 }
 
+/* Zeroes that were mapped before are not the file's memory: others' stores would not be seen. */
+static void test_pin_of_a_hole(void **state)
+{
+	char *memory;
+
+	fake.hole[5] = true;
+	memory = dxm_map(NULL, UNIT_BYTES, PROT_READ, MAP_SHARED, fake.file, 5 * UNIT_BYTES);
+	assert_int_equal(touch(memory, false), 0);
+	assert_string_equal(survey(memory, 1), "Z");
+	assert_int_equal(dxm_pin(memory, UNIT_BYTES), 0);
+	strcpy(fake_page(5 * UNIT_BYTES + 1000), "stored by another");
+	assert_string_equal(memory + 1000, "stored by another");
+	assert_int_equal(dxm_unpin(memory, UNIT_BYTES), 0);
+	dxm_unmap(memory, UNIT_BYTES);
+}
+
 /* What can't be accessed is not mapped, so nothing could be kept. */
 static void test_pin_of_no_access(void **state)
 {
@@ -411,6 +427,7 @@ int main(void)
 		cmocka_unit_test_setup(test_protection, fake_setup),
 		cmocka_unit_test_setup(test_protection_of_pinned, fake_setup),
 		cmocka_unit_test_setup(test_pinned_while_read_only, fake_setup),
+		cmocka_unit_test_setup(test_pin_of_a_hole, fake_setup),
 		cmocka_unit_test_setup(test_pin_of_no_access, fake_setup),
 		cmocka_unit_test_setup(test_read_only_file, fake_setup),
 		cmocka_unit_test_setup(test_end, fake_setup),
