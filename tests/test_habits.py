@@ -161,6 +161,16 @@ def test_the_order_of_locks_is_explained():
     assert explained == ranks
 
 
+ARCHIVE = re.compile(r"\b(deb|ftp|archive|snapshot|security|httpredir)[\w.]*\.(debian\.org|ubuntu\.com)\b")
+
+
+def test_archives_are_those_of_the_machine():
+    """Packages come from where its own apt sources say (contrib/debian-mirror)."""
+    files = [path for path in [*TREE, *(ROOT / name for name in TEXTS)]
+             if path != Path(__file__).resolve()]
+    assert [str(path) for path in files if ARCHIVE.search(path.read_text(errors="replace"))] == []
+
+
 # ---- the code's own types and form --------------------------------------------------------
 
 def test_0_or_a_negative_errno_has_its_type():
