@@ -12,7 +12,9 @@ pkg_check_modules(MOUNT REQUIRED IMPORTED_TARGET mount)
 pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
-pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+if(DAXFUSE_TESTS)
+  pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+endif()
 
 # Static probes; there are none without this header.
 find_path(SYS_SDT_H sys/sdt.h)
@@ -20,14 +22,15 @@ if(NOT SYS_SDT_H)
   message(STATUS "no <sys/sdt.h>: built without static probes")
 endif()
 
-# libfuse: 3.17 is the floor. contrib/install-dependencies puts a newer one than
-# the system's, linked statically, where it is needed.
+# libfuse: 3.17 is the floor. contrib/install-dependencies puts a newer one than the system's, linked
+# statically, where it is needed: into this folder.
 if(DEFINED ENV{XDG_CACHE_HOME})
   set(cache_home $ENV{XDG_CACHE_HOME})
 else()
   set(cache_home $ENV{HOME}/.cache)
 endif()
-file(GLOB fuse_prefixes ${cache_home}/daxfuse/libfuse-*)
+set(DAXFUSE_CACHE ${cache_home}/daxfuse CACHE PATH "where libfuse-* is, if it is private")
+file(GLOB fuse_prefixes ${DAXFUSE_CACHE}/libfuse-*)
 list(SORT fuse_prefixes COMPARE NATURAL ORDER DESCENDING)
 if(fuse_prefixes)
   list(GET fuse_prefixes 0 fuse_prefix)

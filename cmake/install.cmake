@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Where things go. mount(8) looks for helpers in /sbin only, so install with
-# -DCMAKE_INSTALL_PREFIX=/usr for `mount -t daxfuse` and fstab lines to work.
+# Where things go. mount(8) looks for helpers in /sbin only, systemd and udev look for theirs in
+# /usr only, so `--prefix /usr` is what makes `mount -t daxfuse`, fstab lines and units work.
 include(GNUInstallDirs)
 
 install(TARGETS daxfuse daxfuse-volumes RUNTIME)
@@ -16,19 +16,41 @@ install(FILES ${CMAKE_SOURCE_DIR}/include/daxfuse/ioctl.h ${CMAKE_SOURCE_DIR}/in
   ${CMAKE_SOURCE_DIR}/include/daxfuse/daxview.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/daxfuse)
 
-configure_file(${CMAKE_SOURCE_DIR}/contrib/udev/95-daxfuse.rules.in
-  ${CMAKE_BINARY_DIR}/95-daxfuse.rules @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/95-daxfuse.rules DESTINATION lib/udev/rules.d)
-configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse@.service.in ${CMAKE_BINARY_DIR}/daxfuse@.service @ONLY)
-set(BINDIR ${CMAKE_INSTALL_FULL_BINDIR})
-configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-volumes.service.in
-  ${CMAKE_BINARY_DIR}/daxfuse-volumes.service @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/daxfuse@.service ${CMAKE_BINARY_DIR}/daxfuse-volumes.service
-  ${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-volumes.socket DESTINATION lib/systemd/system)
-configure_file(${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-metrics.service.in
-  ${CMAKE_BINARY_DIR}/daxfuse-metrics.service @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/daxfuse-metrics.service
-  ${CMAKE_SOURCE_DIR}/contrib/systemd/daxfuse-metrics.timer DESTINATION lib/systemd/system)
+# Files that say where others are. Where that is, is known when they are installed:
+# cmake --install may be told another prefix. @BINDIR@ and the like are absolute.
+function(install_with_paths source destination)
+  string(CONFIGURE [[
+    get_filename_component(prefix "${CMAKE_INSTALL_PREFIX}" ABSOLUTE)
+    get_filename_component(BINDIR "@CMAKE_INSTALL_BINDIR@" ABSOLUTE BASE_DIR "${prefix}")
+    get_filename_component(LIBDIR "@CMAKE_INSTALL_LIBDIR@" ABSOLUTE BASE_DIR "${prefix}")
+    get_filename_component(INCLUDEDIR "@CMAKE_INSTALL_INCLUDEDIR@" ABSOLUTE BASE_DIR "${prefix}")
+    get_filename_component(LIBEXECDIR "@CMAKE_INSTALL_LIBEXECDIR@/daxfuse" ABSOLUTE BASE_DIR "${prefix}")
+    get_filename_component(name "@source@" NAME_WLE)
+    set(made "@CMAKE_BINARY_DIR@/with-paths/${name}")
+    set(PROJECT_VERSION "@PROJECT_VERSION@")
+    configure_file("@source@" "${made}" @ONLY)
+    get_filename_component(destination "@destination@" ABSOLUTE BASE_DIR "${prefix}")
+    file(INSTALL "${made}" DESTINATION "${destination}" USE_SOURCE_PERMISSIONS)
+  ]] code @ONLY)
+  install(CODE "${code}")
+endfunction()
+
+set(contrib ${CMAKE_SOURCE_DIR}/contrib)
+install_with_paths(${contrib}/udev/95-daxfuse.rules.in lib/udev/rules.d)
+install_with_paths(${contrib}/systemd/daxfuse@.service.in lib/systemd/system)
+install_with_paths(${contrib}/systemd/daxfuse-volumes.service.in lib/systemd/system)
+install_with_paths(${contrib}/systemd/daxfuse-metrics.service.in lib/systemd/system)
+install(FILES ${contrib}/systemd/daxfuse-volumes.socket ${contrib}/systemd/daxfuse-metrics.timer
+  DESTINATION lib/systemd/system)
+install_with_paths(${contrib}/systemd/stop.in ${CMAKE_INSTALL_LIBEXECDIR}/daxfuse)
+install_with_paths(${CMAKE_SOURCE_DIR}/daxfuse/daxmap/daxmap.pc.in ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(PROGRAMS ${contrib}/systemd/daxfuse-generator DESTINATION lib/systemd/system-generators)
+install(FILES ${contrib}/systemd/tmpfiles.conf DESTINATION lib/tmpfiles.d RENAME daxfuse.conf)
+# It is looked for by the name of the command.
+foreach(program daxfuse mkfs.daxfuse fsck.daxfuse)
+  install(FILES ${contrib}/completion/daxfuse DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+    RENAME ${program})
+endforeach()
 
 # The kernel module's source, as DKMS wants it: dkms install daxview/VERSION
 set(module_source src/daxview-${PROJECT_VERSION})
@@ -55,4 +77,9 @@ if(SCDOC)
     install(FILES ${output} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
   endforeach()
   add_custom_target(man ALL DEPENDS ${pages})
+  # of what is called by other names
+  foreach(name mount.daxfuse mount.fuse.daxfuse daxfuse-volumes)
+    file(WRITE ${CMAKE_BINARY_DIR}/man/${name}.8 ".so man8/daxfuse.8\n")
+    install(FILES ${CMAKE_BINARY_DIR}/man/${name}.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
+  endforeach()
 endif()

@@ -39,12 +39,13 @@
 #include "daxfuse/keeper/control.h"
 #include "daxfuse/keeper/log.h"
 #include "daxfuse/keeper/outside.h"
+#include "daxfuse/keeper/places.h"
 #include "remount.h"
 #include "restart.h"
+#include "service.h"
 #include "state.h"
 #include "status.h"
 #include "daxfuse/keeper/supervisor.h"
-#include "daxfuse/keeper/systemd.h"
 
 enum { EXIT_USAGE = 1, EXIT_MOUNT = 32, BUSY_TRIES = 40 };
 
@@ -82,13 +83,26 @@ static void tell_parent(int status)
 	ready_fd = -1;
 }
 
+/* Not before: who mounts for autofs is known by its process group, and others who come near the
+ * mount point wait for it. */
+static void leave_session(void)
+{
+	log_to_syslog();
+	detach_stdio();
+	setsid();
+}
+
 static void be_ready(void)
 {
-	if (in_background) {
-		log_to_syslog();
-		detach_stdio();
-	}
+	if (in_background)
+		leave_session();
 	tell_parent(0);
+}
+
+static void say_ready(const struct daemon *d)
+{
+	(void)d;
+	be_ready();
 }
 
 /* ---- signals ---------------------------------------------------------------- */
@@ -110,7 +124,7 @@ static void *wait_for_signal(void *arg)
 	int number;
 
 	outside_look(transport_place(d->transport), TRANSPORT_IO_MAX);
-	d->ready(); /* not before: a user that unmounts at once must not find us looking */
+	d->ready(d); /* not before: a user that unmounts at once must not find us looking */
 	stop_signals(&set);
 	do {
 		if (sigwait(&set, &number) || number == SIGUSR1)
@@ -355,9 +369,11 @@ static void report_recovery(const struct daemon *d)
 
 /* As SIGKILL would: the next process goes on with all that is left. Nothing is waited
  * for, as children and threads may wait for an answer that only that one gives. */
-_Noreturn static void make_room(void)
+_Noreturn static void make_room(struct daemon *d)
 {
 	fflush(NULL);
+	if (d->options->keeper == KEEPER_SYSTEMD)
+		service_replace(d);
 	_exit(KEPT_EXIT_RESTART);
 }
 
@@ -383,7 +399,7 @@ static int serve_mount(struct daemon *d)
 	report_recovery(d);
 	err = transport_serve(d->transport);
 	if (!err && atomic_load_explicit(&d->replace, memory_order_relaxed))
-		make_room();
+		make_room(d);
 	pthread_kill(signals, SIGUSR1);
 	pthread_join(signals, NULL);
 	if (err)
@@ -414,10 +430,27 @@ static int live_as_server(struct daemon *d)
 	return err ? EXIT_MOUNT : 0;
 }
 
+/* What is left of a mount that has lost its daemon: nobody can use it, and another one on top of it
+ * would hide it for ever. */
+static void clear_dead_mount(const char *mountpoint)
+{
+	struct stat st;
+	unsigned number;
+
+	while (stat(mountpoint, &st) && errno == ENOTCONN) {
+		number = places_number(mountpoint);
+		if (!places_is_trusted(number) || !outside_detach_places(number))
+			return;
+		log_info("daxfuse: %s: what was left of an earlier mount is detached\n",
+			 mountpoint);
+	}
+}
+
 static int find_mountpoint(const struct options *options, struct daemon *d)
 {
 	struct stat st;
 
+	clear_dead_mount(options->mountpoint);
 	d->mountpoint = realpath(options->mountpoint, NULL);
 	if (d->mountpoint && (stat(d->mountpoint, &st) || !S_ISDIR(st.st_mode))) {
 		errno = ENOTDIR;
@@ -514,37 +547,41 @@ static int open_kept(struct daemon *d)
 	return kept_open(&config, &d->fds, &d->kept);
 }
 
-/* systemd starts us again itself; all it keeps comes back through the environment. The
- * unit is the same everywhere, so without a kernel for it the mount has no keeper. */
-static int live_under_systemd(struct daemon *d)
+/* The unit is the same everywhere, so without a kernel for it the mount has no keeper. -1: go on
+ * with what is kept from now on; else the exit status. */
+static int begin_service(struct daemon *d)
 {
 	char reason[256];
-	int err = 0, status;
+	int status = find_paths(d->options, d), err;
 
-	d->ready = systemd_ready;
-	if (systemd_take(&d->fds)) {
-		err = kept_map(d->fds.memory, &d->kept);
-	} else {
-		status = find_paths(d->options, d);
-		if (status || !d->device)
-			return status;
-		if (!restart_is_safe(reason, sizeof(reason)))
-			return live_as_server(d);
-		err = open_kept(d);
-		free_paths(d);
-		systemd_forget(); /* descriptors that a process has stored which was killed
-				   * meanwhile */
-		if (!err)
-			err = systemd_store(&d->fds);
-	}
+	if (status || !d->device)
+		return status;
+	if (!restart_is_safe(reason, sizeof(reason)))
+		return live_as_server(d);
+	err = open_kept(d);
+	free_paths(d);
+	if (!err)
+		err = service_store(d);
+	return err ? complain_kept(d, err) : -1;
+}
+
+/* systemd starts us again itself; all it keeps comes back through the environment. */
+static int live_under_systemd(struct daemon *d)
+{
+	int err = 0, status = -1;
+
+	d->ready = service_ready;
+	if (service_take(d))
+		err = service_adopt(d);
+	else
+		status = begin_service(d);
 	if (err)
 		return complain_kept(d, err);
-	d->kept->starts++;
-	status = live_kept(d);
-	/* after a failure systemd tries again, and is to find the mount */
-	if (!status || !attach_is_mounted(&d->fds))
-		systemd_forget();
-	return status;
+	if (status >= 0)
+		return status;
+	if (!service_begin(d))
+		return service_give_up(d);
+	return service_end(d, live_kept(d));
 }
 
 /* In the parent: the child's word; in the child: -1. */
@@ -567,7 +604,6 @@ static int go_to_background(void)
 		close(ends[0]);
 		ready_fd = ends[1];
 		in_background = true;
-		setsid();
 		return -1;
 	}
 	close(ends[1]);
@@ -614,16 +650,17 @@ static int run_daemon(const struct options *options, char **words)
 {
 	struct daemon d = {
 		.options = options,
-		.ready = be_ready,
+		.ready = say_ready,
 		.fds = KEPT_FDS_NONE,
 		.argv = words,
 	};
+	bool kept = kept_import(&d.fds);
 	int status;
 
-	if (kept_import(&d.fds))
-		status = live_supervised(&d);
-	else if (options->keeper == KEEPER_SYSTEMD && !options->fake)
+	if (options->keeper == KEEPER_SYSTEMD && !options->fake)
 		status = live_under_systemd(&d);
+	else if (kept)
+		status = live_supervised(&d);
 	else
 		status = start_daemon(&d);
 	free_paths(&d);
@@ -673,11 +710,13 @@ static int parse_and_run(int argc, char **argv, char **words)
 
 int daemon_main(int argc, char **argv)
 {
-	char **words = copy_words(argc, argv);
+	char **kept = service_words(&argc); /* as it was mounted, whatever a unit says now */
+	char **words = copy_words(argc, kept ? kept : argv);
 	int status;
 
 	transport_log();
-	status = parse_and_run(argc, argv, words);
+	status = parse_and_run(argc, kept ? kept : argv, words);
 	free_words(words);
+	free_words(kept);
 	return status;
 }

@@ -468,7 +468,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *ret_
 	if (check_together(&options, ret_error, error_size) ||
 	    choose_keeper(&options, ret_error, error_size))
 		return -EINVAL;
-	if (!options.help && !options.version && !options.mountpoint) {
+	if (!options.help && !options.version &&
+	    (!options.mountpoint || !*options.device || !*options.mountpoint)) {
 		snprintf(ret_error, error_size, "DEVICE and MOUNTPOINT are needed");
 		return -EINVAL;
 	}

@@ -95,16 +95,23 @@ static const char *objection(const struct options *options, const struct kept *k
 	return NULL;
 }
 
+const char *restart_objection(const struct options *options, const struct kept *kept)
+{
+	struct options now = *options;
+
+	if (!kept)
+		return "does not understand what the running one has kept";
+	kept_remounted(kept, &now.fs);
+	return objection(&now, kept);
+}
+
 int restart_check(const struct options *options)
 {
-	const char *no = "does not understand what the running one has kept";
-	struct options now = *options;
-	struct kept *kept;
+	struct kept *kept = NULL;
+	const char *no;
 
-	if (kept_map(atoi(getenv(check_variable)), &kept) == 0) {
-		kept_remounted(kept, &now.fs);
-		no = objection(&now, kept);
-	}
+	kept_map(atoi(getenv(check_variable)), &kept);
+	no = restart_objection(options, kept);
 	printf("%s%s", no ? no : agreed, no ? "\n" : "");
 	return no ? 1 : 0;
 }

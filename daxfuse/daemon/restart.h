@@ -11,6 +11,7 @@
 
 struct options;
 struct daemon;
+struct kept;
 
 /* Whether the kernel's way of sending requests again is there and safe to use;
  * else why not, one line. */
@@ -26,6 +27,9 @@ void restart_describe(const struct daemon *d);
  * stops; then restart_check() says so on stdout, and returns the exit status. */
 bool restart_is_check(void);
 int restart_check(const struct options *options);
+/* Why we could not go on with what was kept (NULL: that is not understood), as the end of a
+ * sentence; NULL: we can. */
+const char *restart_objection(const struct options *options, const struct kept *kept);
 
 /*
  * Ask the installed binary whether it could take over. 0, or -EOPNOTSUPP: it says

@@ -31,8 +31,8 @@ struct daemon {
 	char socket[108]; /* where programs ask for the device */
 	struct clients *clients;
 	struct transport *transport;
-	void (*ready)(void); /* once, when the mount answers */
-	atomic_bool replace; /* end with KEPT_EXIT_RESTART */
+	void (*ready)(const struct daemon *d); /* once, when the mount answers */
+	atomic_bool replace;                   /* end with KEPT_EXIT_RESTART */
 };
 
 #endif

@@ -186,38 +186,41 @@ void kept_remounted(const struct kept *kept, struct fs_options *options)
 	options->atime = kept->remounted >> ATIME_SHIFT & ATIME_MASK;
 }
 
-errint_t kept_export(const struct kept_fds *fds)
+enum { KEPT_FDS = 8, KEPT_FDS_LEAST = 7 }; /* without a program, before version 5 */
+
+/* They are to go through an exec, or have come through one and must not go through another. */
+static void set_close_on_exec(const struct kept_fds *f, int flag)
+{
+	const int all[KEPT_FDS] = { f->fuse,       f->memory, f->device,  f->mount,
+				    f->mount_peer, f->ready,  f->control, f->program };
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		if (all[i] >= 0)
+			fcntl(all[i], F_SETFD, flag);
+	}
+}
+
+errint_t kept_export(const struct kept_fds *f)
 {
 	char text[128];
 
-	snprintf(text, sizeof(text), "%d %d %d %d %d %d %d", fds->fuse, fds->memory, fds->device,
-		 fds->mount, fds->mount_peer, fds->ready, fds->control);
+	snprintf(text, sizeof(text), "%d %d %d %d %d %d %d %d", f->fuse, f->memory, f->device,
+		 f->mount, f->mount_peer, f->ready, f->control, f->program);
+	set_close_on_exec(f, 0);
 	return setenv(variable, text, 1) ? -ENOMEM : 0;
-}
-
-/* They came through an exec, and must not go through another. */
-static void close_on_exec(int fd)
-{
-	if (fd >= 0)
-		fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 bool kept_import(struct kept_fds *ret_fds)
 {
 	const char *text = getenv(variable);
-	struct kept_fds f;
+	struct kept_fds f = KEPT_FDS_NONE;
 
-	if (!text || sscanf(text, "%d %d %d %d %d %d %d", &f.fuse, &f.memory, &f.device, &f.mount,
-			    &f.mount_peer, &f.ready, &f.control) != 7)
+	if (!text ||
+	    sscanf(text, "%d %d %d %d %d %d %d %d", &f.fuse, &f.memory, &f.device, &f.mount,
+		   &f.mount_peer, &f.ready, &f.control, &f.program) < KEPT_FDS_LEAST)
 		return false;
 	unsetenv(variable);
-	close_on_exec(f.fuse);
-	close_on_exec(f.memory);
-	close_on_exec(f.device);
-	close_on_exec(f.mount);
-	close_on_exec(f.mount_peer);
-	close_on_exec(f.ready);
-	close_on_exec(f.control);
+	set_close_on_exec(&f, FD_CLOEXEC);
 	*ret_fds = f;
 	return true;
 }

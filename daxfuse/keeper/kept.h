@@ -20,10 +20,13 @@
 
 #include "daxfuse/base/errint.h"
 #include "daxfuse/vfs/answers.h"
+#include "lives.h"
 
 #define KEPT_MAGIC UINT32_C(0x4b465844)
-/* Grows when the next binary could misread what this one kept. */
-#define KEPT_VERSION UINT32_C(4)
+/* Grows when the next binary could misread what this one kept. (A test has a binary that does.) */
+#ifndef KEPT_VERSION
+#define KEPT_VERSION UINT32_C(5)
+#endif
 #define KEPT_INIT_MAX 4096
 /* Exit status of a serving process that wants to be replaced by a new one. */
 #define KEPT_EXIT_RESTART 76
@@ -57,6 +60,11 @@ struct kept {
 	uint64_t pool_ro_compat;
 	uint32_t mounting;  /* fusermount3 was started, and nobody has seen its end */
 	uint32_t remounted; /* 0: as the command line says; else of kept_remount() */
+	/* under systemd; a supervisor has its own */
+	struct lives lives;
+	uint32_t end; /* of the last process, or what it will be: ends.h */
+	uint32_t word_count;
+	char words[4096]; /* the command line, each word with its end; none: it is too long */
 	struct kept_session session;
 	_Alignas(64) struct vfs_answer answer[VFS_ANSWERS];
 };
@@ -70,10 +78,11 @@ struct kept_fds {
 	int mount_peer; /* the other end of it, which fusermount3 gets */
 	int control;    /* listens at kept->socket */
 	int ready;      /* the supervisor waits for a byte here */
+	int program;    /* systemd: what serves now, or did last: it understands what was kept */
 };
-#define KEPT_FDS_NONE                      \
-	{                                  \
-		-1, -1, -1, -1, -1, -1, -1 \
+#define KEPT_FDS_NONE                          \
+	{                                      \
+		-1, -1, -1, -1, -1, -1, -1, -1 \
 	}
 
 struct pin_table;
@@ -103,9 +112,10 @@ struct fs_options;
 uint32_t kept_remount(const struct fs_options *options);
 void kept_remounted(const struct kept *kept, struct fs_options *options);
 
-/* Hand descriptors on through an environment variable. 0 or -ENOMEM. */
+/* Hand descriptors on through an exec, and their numbers through an environment variable. 0 or
+ * -ENOMEM. */
 errint_t kept_export(const struct kept_fds *fds);
-/* Whether a supervisor has started us: take the descriptors, forget the variable. */
+/* Whether there are such: take the descriptors, forget the variable. */
 bool kept_import(struct kept_fds *ret_fds);
 
 #endif

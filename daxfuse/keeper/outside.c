@@ -229,18 +229,24 @@ static errint_t unmount_all(const struct call *c)
 	return err;
 }
 
+/* The others are detached whatever comes of this one. */
 static int detach_place(const char *place, void *arg)
 {
-	if (umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW) && errno == EPERM)
-		run_fusermount(place, "-uz");
+	bool *ret_left = arg;
+
+	if (umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW) &&
+	    (errno != EPERM || run_fusermount(place, "-uz")))
+		*ret_left = true;
 	return 0;
 }
 
-static int detach_all(const struct call *c)
+static errint_t detach_all(const struct call *c)
 {
+	bool left = false;
+
 	for (char **place = c->everywhere; *place; place++)
-		detach_place(*place, NULL);
-	return 0;
+		detach_place(*place, &left);
+	return left ? -EPERM : 0;
 }
 
 static errint_t run_everywhere(errint_t (*fn)(const struct call *c), unsigned number)
@@ -264,7 +270,9 @@ void outside_detach(const struct place *place)
 	run_everywhere(detach_all, place->number);
 }
 
-void outside_detach_places(unsigned number)
+bool outside_detach_places(unsigned number)
 {
-	places_each(number, detach_place, NULL);
+	bool left = false;
+
+	return places_each(number, detach_place, &left) == 0 && !left;
 }

@@ -4,6 +4,7 @@
 #ifndef DAXFUSE_KEEPER_OUTSIDE_H
 #define DAXFUSE_KEEPER_OUTSIDE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "places.h"
@@ -23,7 +24,7 @@ errint_t outside_ask(const struct place *place, uint64_t node, uint32_t generati
 errint_t outside_unmount(const struct place *place);
 /* Take the mount out of the tree; those who still use it get ENOTCONN when we end. */
 void outside_detach(const struct place *place);
-/* The same, for a process that has nothing of the mount open itself. */
-void outside_detach_places(unsigned number);
+/* The same, for a process that has nothing of the mount open itself. Whether none is left. */
+bool outside_detach_places(unsigned number);
 
 #endif

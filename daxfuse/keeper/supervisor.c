@@ -9,18 +9,13 @@
  *   (it has said why); it is handed on.
  * - The installed binary may be broken, or not fit the kept memory, though nobody asked for it:
  *   after a failure our own program has its turn, after the next one the other.
- * - Everything else is a death: the next one is started at once. SIGKILL comes from
- *   outside and may come as often as it likes, once the process serves; EARLY_MAX of
- *   them before it does mean that somebody (the OOM killer?) does not want it.
- *   Anything else is a failure of ours, and FAILURES_MAX of them, none of which has
- *   served for SERVED_SECONDS, are taken for one that would go on for ever. Then
- *   every request is answered with EIO, until the mount is gone.
+ * - Everything else is a death: the next one is started at once, until there is no sense in it
+ *   (lives.h). Then every request is answered with EIO, until the mount is gone.
  */
 #include "supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,21 +29,16 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "attach.h"
+#include "giveup.h"
 #include "kept.h"
-#include "kernel.h"
 #include "log.h"
-#include "outside.h"
 #include "places.h"
 #include "daxfuse/base/errint.h"
 
 enum {
-	FAILURES_MAX = 8,
-	EARLY_MAX = 100,
-	SERVED_SECONDS = 5,
 	START_TRIES = 600, /* with PAUSE between them */
 	PAUSE = 50000000,  /* ns */
 	EXIT_MOUNT = 32,
-	REQUEST_MAX = 2 << 20,
 };
 static const char own_program[] = "/proc/self/exe";
 
@@ -60,22 +50,10 @@ struct watch {
 	int signals; /* a signalfd */
 	int ready;   /* our end; -1: has said it */
 	pid_t child;
-	struct timespec started;
-	unsigned failures; /* deaths in a row that were its own doing */
-	unsigned early;    /* SIGKILLs in a row before it served */
-	bool serves;       /* this child has said that it does */
-	bool usable;       /* one of them has */
-	int stop;          /* the signal that asked for the end, which may meet no child; or 0 */
+	struct lives lives;
+	bool usable; /* one of them has served */
+	int stop;    /* the signal that asked for the end, which may meet no child; or 0 */
 };
-
-static void stop_signals(sigset_t *ret_set)
-{
-	sigemptyset(ret_set);
-	sigaddset(ret_set, SIGCHLD);
-	sigaddset(ret_set, SIGTERM);
-	sigaddset(ret_set, SIGINT);
-	sigaddset(ret_set, SIGHUP);
-}
 
 /* The descriptor of /dev/fuse that is mounted, or -1. It stays open: when it is
  * needed there may be no room for another one. */
@@ -97,19 +75,13 @@ static bool is_mounted(struct watch *k)
 
 /* ---- the serving process ------------------------------------------------------ */
 
-static void keep_over_exec(int fd)
-{
-	if (fd >= 0)
-		fcntl(fd, F_SETFD, 0);
-}
-
 /* Whether the installed program is the next one. If its path leads through the mount,
  * only the process that is to come could answer there. */
 static bool is_installed_next(const struct watch *k)
 {
 	size_t length = strlen(k->what->config.mountpoint);
 
-	return k->failures % 2 == 0 &&
+	return k->lives.failures % 2 == 0 &&
 	       (strncmp(k->kept->binary, k->what->config.mountpoint, length) ||
 		k->kept->binary[length] != '/');
 }
@@ -122,13 +94,6 @@ static void become_server(const struct watch *k, int ready)
 	sigset_t set;
 
 	fds.ready = ready;
-	keep_over_exec(fds.fuse);
-	keep_over_exec(fds.memory);
-	keep_over_exec(fds.device);
-	keep_over_exec(fds.mount);
-	keep_over_exec(fds.mount_peer);
-	keep_over_exec(fds.ready);
-	keep_over_exec(fds.control);
 	/* the others stay blocked: it takes them when it can */
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
@@ -159,8 +124,7 @@ static errint_t try_to_start(struct watch *k)
 
 	if (pipe2(ends, O_CLOEXEC))
 		return -errno;
-	k->serves = false;
-	clock_gettime(CLOCK_MONOTONIC, &k->started);
+	lives_start(&k->lives);
 	fflush(NULL);
 	k->kept->starts++;
 	k->child = fork();
@@ -199,8 +163,8 @@ static void take_ready(struct watch *k)
 {
 	char byte;
 
-	k->serves = read(k->ready, &byte, 1) == 1;
-	if (k->serves && !k->usable) {
+	k->lives.serves = read(k->ready, &byte, 1) == 1;
+	if (k->lives.serves && !k->usable) {
 		k->usable = true;
 		mounted_fd(k);
 		k->what->ready();
@@ -238,19 +202,6 @@ static int wait_for_child(struct watch *k)
 
 /* ---- its death ---------------------------------------------------------------- */
 
-static bool has_served(const struct watch *k)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec - k->started.tv_sec >= SERVED_SECONDS;
-}
-
-static bool is_hopeless(const struct watch *k)
-{
-	return k->failures >= FAILURES_MAX || k->early >= EARLY_MAX;
-}
-
 /* Write down why, for status and the log. */
 static void note_death(struct watch *k, int status)
 {
@@ -269,77 +220,18 @@ static void note_death(struct watch *k, int status)
 	kept->last_death = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 	kept->deaths++;
 	kept->crashed = !killed;
-	if (has_served(k) || (killed && k->serves))
-		k->failures = k->early = 0;
-	if (!killed)
-		k->failures++;
-	else if (!k->serves)
-		k->early++;
+	lives_died(&k->lives, killed);
 	log_error("daxfuse: %s on %s: the serving process %d ended: %s; %s\n",
 		  k->what->config.device, k->what->config.mountpoint, (int)k->child,
-		  kept->last_reason, is_hopeless(k) ? "it is given up" : "it is started again");
+		  kept->last_reason,
+		  lives_are_hopeless(&k->lives) ? "it is given up" : "it is started again");
 }
 
 /* ---- giving up ---------------------------------------------------------------- */
 
-static bool wants_reply(const struct fuse_in_header *in)
+static struct place place_of(const struct watch *k)
 {
-	return in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET &&
-	       in->opcode != FUSE_INTERRUPT;
-}
-
-/* Somebody must let go of the mount, while somebody answers. */
-static void detach_mount(const struct watch *k)
-{
-	if (fork() != 0)
-		return;
-	close_range(3, ~0U, 0);
-	outside_detach_places(k->kept->number ? k->kept->number
-					      : places_number(k->what->config.mountpoint));
-	_exit(0);
-}
-
-/* Of reading /dev/fuse: unmounted, or aborted. Else a request was withdrawn, or too large. */
-static bool is_over(int err)
-{
-	return err == ENODEV || err == ECONNABORTED || err == EPERM;
-}
-
-static void answer_errors(const struct watch *k, int fd)
-{
-	const struct fuse_out_header again = { .len = sizeof(again),
-					       .error = KERNEL_NOTIFY_RESEND };
-	struct fuse_in_header *in = malloc(REQUEST_MAX);
-	struct pollfd fds[] = { { fd, POLLIN, 0 }, { k->signals, POLLIN, 0 } };
-	ssize_t n = write(fd, &again, sizeof(again));
-
-	if (k->stop)
-		detach_mount(k);
-	while (in && (poll(fds, 2, -1) >= 0 || errno == EINTR)) {
-		struct signalfd_siginfo info;
-
-		if (fds[1].revents && read(k->signals, &info, sizeof(info)) == sizeof(info)) {
-			if (info.ssi_signo != SIGCHLD)
-				detach_mount(k);
-			while (waitpid(-1, NULL, WNOHANG) > 0)
-				;
-		}
-		if (!fds[0].revents)
-			continue;
-		n = read(fd, in, REQUEST_MAX);
-		if (n < 0 && is_over(errno))
-			break;
-		if (n >= (ssize_t)sizeof(*in) && wants_reply(in)) {
-			struct fuse_out_header out = {
-				.len = sizeof(out),
-				.error = -EIO,
-				.unique = in->unique,
-			};
-
-			n = write(fd, &out, sizeof(out));
-		}
-	}
-	free(in);
+	return (struct place){ k->what->config.mountpoint, k->kept->number };
 }
 
 static int give_up(struct watch *k)
@@ -356,7 +248,7 @@ static int give_up(struct watch *k)
 		k->what->config.device, k->kept->last_reason, k->what->config.mountpoint,
 		k->what->config.mountpoint, k->what->config.device);
 	close(TAKE_FD(k->fds.device)); /* so that it can be checked */
-	answer_errors(k, fd);
+	giveup_answer(&(struct giveup){ fd, k->signals, place_of(k), k->stop });
 	return EXIT_MOUNT;
 }
 
@@ -372,8 +264,10 @@ static void pause_between(unsigned failures)
 /* Before the mount was usable: a process that refuses to serve may have mounted it. */
 static int refuse_mount(struct watch *k, int status)
 {
+	const struct place place = place_of(k);
+
 	if (status && is_mounted(k))
-		detach_mount(k);
+		giveup_detach(&place);
 	return status;
 }
 
@@ -396,9 +290,9 @@ static int keep_serving(struct watch *k)
 		if (k->usable && !is_mounted(k))
 			return 0;
 		note_death(k, status);
-		if (is_hopeless(k))
+		if (lives_are_hopeless(&k->lives))
 			return give_up(k);
-		pause_between(k->failures);
+		pause_between(k->lives.failures);
 	}
 }
 
@@ -415,7 +309,7 @@ int supervisor_run(const struct supervisor *supervisor)
 
 	if (!err) {
 		k.kept->supervisor = (uint32_t)getpid();
-		stop_signals(&set);
+		giveup_signals(&set);
 		sigprocmask(SIG_BLOCK, &set, NULL);
 		k.signals = signalfd(-1, &set, SFD_CLOEXEC);
 		err = k.signals < 0 ? -errno : 0;

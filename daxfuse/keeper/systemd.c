@@ -26,6 +26,7 @@ static const struct {
 	{ "mount", offsetof(struct kept_fds, mount) },
 	{ "mount-peer", offsetof(struct kept_fds, mount_peer) },
 	{ "control", offsetof(struct kept_fds, control) },
+	{ "program", offsetof(struct kept_fds, program) },
 	{ "memory", offsetof(struct kept_fds, memory) }, /* last: with it all is there */
 };
 
@@ -75,36 +76,53 @@ static errint_t notify_manager(const char *text, int fd)
 	return sendmsg(out, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+static errint_t store_one(const char *name, int fd)
+{
+	char text[64];
+
+	/* not polled: a connection that hangs up is for us to look into */
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
+	return fd < 0 ? 0 : notify_manager(text, fd);
+}
+
+static void forget_one(const char *name)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	notify_manager(text, -1);
+}
+
 errint_t systemd_store(const struct kept_fds *fds)
 {
 	struct kept_fds copy = *fds;
-	char text[64];
 	int err = 0;
 
-	for (size_t i = 0; !err && i < ARRAY_SIZE(stored); i++) {
-		int fd = *field_of(&copy, i);
-
-		/* not polled: a connection that hangs up is for us to look into */
-		snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", stored[i].name);
-		if (fd >= 0)
-			err = notify_manager(text, fd);
-	}
+	for (size_t i = 0; !err && i < ARRAY_SIZE(stored); i++)
+		err = store_one(stored[i].name, *field_of(&copy, i));
 	return err;
+}
+
+errint_t systemd_replace(enum systemd_fd which, int fd)
+{
+	const char *name = which == SYSTEMD_DEVICE ? "device" : "program";
+
+	forget_one(name);
+	return store_one(name, fd);
 }
 
 void systemd_forget(void)
 {
-	char text[64];
-
-	for (size_t i = 0; i < ARRAY_SIZE(stored); i++) {
-		snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", stored[i].name);
-		notify_manager(text, -1);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(stored); i++)
+		forget_one(stored[i].name);
 }
 
-void systemd_ready(void)
+void systemd_ready(const char *status)
 {
-	notify_manager("READY=1", -1);
+	char text[512];
+
+	snprintf(text, sizeof(text), "READY=1\nSTATUS=%s", status);
+	notify_manager(text, -1);
 }
 
 /* ---- from the manager ----------------------------------------------------------- */
@@ -116,7 +134,7 @@ static bool is_for_us(void)
 	return pid && strtol(pid, NULL, 10) == getpid();
 }
 
-bool systemd_take(struct kept_fds *ret_fds)
+static struct kept_fds find_stored(void)
 {
 	struct kept_fds fds = KEPT_FDS_NONE;
 	CLEANUP_FREE char *names = NULL;
@@ -132,6 +150,18 @@ bool systemd_take(struct kept_fds *ret_fds)
 				*field_of(&fds, i) = fd;
 		}
 	}
+	return fds;
+}
+
+int systemd_look(void)
+{
+	return find_stored().memory;
+}
+
+bool systemd_take(struct kept_fds *ret_fds)
+{
+	struct kept_fds fds = find_stored();
+
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");

@@ -16,10 +16,16 @@
 bool systemd_is_there(void);
 /* What was stored by the process before us; false: nothing. */
 bool systemd_take(struct kept_fds *ret_fds);
+/* The memory of it, which is not taken; -1: nothing was stored. */
+int systemd_look(void);
 /* Store all. 0, or negative errno: -ENOTCONN, nobody listens. */
 errint_t systemd_store(const struct kept_fds *fds);
+/* Store another descriptor in place of the one that is there; -1: none. */
+enum systemd_fd { SYSTEMD_DEVICE, SYSTEMD_PROGRAM };
+errint_t systemd_replace(enum systemd_fd which, int fd);
 /* The mount is gone: let go of all. */
 void systemd_forget(void);
-void systemd_ready(void);
+/* The mount answers; what systemctl status is to say. */
+void systemd_ready(const char *status);
 
 #endif

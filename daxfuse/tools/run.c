@@ -34,7 +34,7 @@ static const struct command command = {
 /* Beside the binary as it was built, or as it is installed. */
 static char *find_preload(void)
 {
-	static const char *const places[] = { "../lib", DAXFUSE_LIBDIR_FROM_BIN };
+	static const char *const places[] = { "../lib", DAXFUSE_LIBDIR_FROM_BIN "/daxfuse" };
 	char self[PATH_MAX], path[PATH_MAX + 64], *slash;
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 

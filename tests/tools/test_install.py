@@ -29,10 +29,11 @@ def test_mount_helpers_lead_to_the_daemon(installed):
 
 
 def test_man_pages(installed):
-    pages = {path.name for path in (installed / "share/man/man8").iterdir()}
-    assert pages == {"daxfuse.8", "mkfs.daxfuse.8", "fsck.daxfuse.8"}
-    for page in pages:
-        done = subprocess.run(["man", "--warnings", "-l", installed / "share/man/man8" / page],
+    pages = {path.name: path for path in (installed / "share/man").glob("man*/*")}
+    assert {"daxfuse.8", "mkfs.daxfuse.8", "fsck.daxfuse.8", "daxfuse.service.5", "daxmap.3"} <= set(pages)
+    for page in pages.values():
+        source = re.fullmatch(r"\.so (.*)\n", page.read_text())
+        done = subprocess.run(["man", "--warnings", "-l", page.parents[1] / source[1] if source else page],
                               capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
         assert done.returncode == 0 and done.stderr == ""
 
@@ -40,13 +41,22 @@ def test_man_pages(installed):
 def test_udev_rule_is_valid(installed):
     rule = installed / "lib/udev/rules.d/95-daxfuse.rules"
     text = rule.read_text()
-    assert 'TAG+="systemd"' in text and "/daxfuse probe --udev" in text and "@" not in text
+    assert 'TAG+="systemd"' in text and f'"{installed}/bin/daxfuse probe --udev' in text and "@" not in text
 
 
 def test_unit_is_valid(installed):
+    """It says where this installation has things (tests/service has it run)."""
     unit = (installed / "lib/systemd/system/daxfuse@.service").read_text()
-    assert "@CMAKE" not in unit
-    assert "umount --wait" in unit
+    for name in ("bin/daxfuse", "libexec/daxfuse/stop"):
+        assert f"={installed}/{name} " in unit and os.access(installed / name, os.X_OK)
+    stop = (installed / "libexec/daxfuse/stop").read_text()
+    assert f"daxfuse={installed}/bin/daxfuse\n" in stop
+    assert os.access(installed / "lib/systemd/system-generators/daxfuse-generator", os.X_OK)
+
+
+def test_completion_is_found_by_name(installed):
+    folder = installed / "share/bash-completion/completions"
+    assert {path.name for path in folder.iterdir()} == {"daxfuse", "mkfs.daxfuse", "fsck.daxfuse"}
 
 
 def test_units_of_the_volume_plugin(installed):
