@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The queue of deferred work.
+ * The queues of deferred work.
  *
  * Why an orphan is never freed under somebody's feet: its job carries the
  * generation that it had when the kernel let go. The kernel is asked after that,
@@ -44,17 +44,27 @@ struct job {
 	uint32_t generation;
 };
 
+/* A thread with a queue, and somebody of its own to tell the kernel. */
+struct lane {
+	struct deferred *deferred;
+	struct notifier *notifier;
+	pthread_t thread;
+	pthread_cond_t wake;
+	STAILQ_HEAD(, job) jobs;
+	bool busy;
+};
+
+/* Answers of writes wait for nothing but the kernel, and have a lane to themselves. */
+enum { LANE_WORK, LANE_WRITES, LANES };
+
 struct deferred {
 	struct transport *transport;
 	void (*end)(struct transport *t);
-	pthread_t thread;
-	pthread_mutex_t lock; /* of all below */
-	pthread_cond_t wake;
-	STAILQ_HEAD(, job) jobs;
-	struct job *later; /* joins them at later_at (CLOCK_MONOTONIC); or NULL */
+	pthread_mutex_t lock; /* of all below, and in the lanes */
+	struct lane lane[LANES];
+	struct job *later; /* work that begins at later_at (CLOCK_MONOTONIC); or NULL */
 	struct timespec later_at;
-	uint64_t rounds; /* jobs done that may have freed space, ever */
-	bool busy;
+	uint64_t rounds;       /* jobs done that may have freed space, ever */
 	bool ending;           /* no job is begun any more; and then the loop is told to stop */
 	bool told;             /* it was */
 	bool stopping;         /* the loop has ended */
@@ -66,11 +76,16 @@ static bool is_unmounted(const struct deferred *d)
 	return atomic_load_explicit(&d->unmounted, memory_order_relaxed);
 }
 
+static struct notifier *work_notifier(const struct deferred *d)
+{
+	return d->lane[LANE_WORK].notifier;
+}
+
 /* Once unmounted the kernel knows nothing, and is mute. */
 static bool is_unknown(struct deferred *d, uint64_t ino)
 {
 	return is_unmounted(d) ||
-	       notifier_invalidate(d->transport->notifier, ino_to_node(ino), -1, 0) == -ENOENT;
+	       notifier_invalidate(work_notifier(d), ino_to_node(ino), -1, 0) == -ENOENT;
 }
 
 static void free_orphan(struct deferred *d, uint64_t ino, uint32_t generation)
@@ -99,10 +114,10 @@ static void change_range(struct deferred *d, const struct deferred_range *range)
 
 	requests_attach(range->answer);
 	request = request_of(range->req);
-	notifier_invalidate(t->notifier, range->node, 0, 0);
+	notifier_invalidate(work_notifier(d), range->node, 0, 0);
 	err = vfs_fallocate(t->vfs, &request.vfs, node_to_ino(range->node), range->mode,
 			    range->offset, range->length);
-	notifier_invalidate(t->notifier, range->node, 0, 0);
+	notifier_invalidate(work_notifier(d), range->node, 0, 0);
 	renew_size(t, node_to_ino(range->node), fuse_req_ctx(range->req)->pid);
 	if (err)
 		fuse_reply_err(range->req, -err);
@@ -117,7 +132,8 @@ static void answer_write(struct deferred *d, const struct deferred_write *write)
 	struct transport *t = d->transport;
 
 	requests_attach(write->answer);
-	notifier_invalidate(t->notifier, write->node, write->offset, (int64_t)write->length);
+	notifier_invalidate(d->lane[LANE_WRITES].notifier, write->node, write->offset,
+			    (int64_t)write->length);
 	fuse_reply_write(write->req, write->length);
 	if (t->config.answers)
 		requests_end(t->config.answers);
@@ -158,10 +174,10 @@ static void forget_effect(void *arg, const struct vfs_answer *lost)
 	if (!lost->executed && !changes_file(lost))
 		return;
 	if (!changes_file(lost))
-		notifier_forget_names(d->transport->notifier);
-	notifier_invalidate(d->transport->notifier, lost->node, 0, 0);
+		notifier_forget_names(work_notifier(d));
+	notifier_invalidate(work_notifier(d), lost->node, 0, 0);
 	if (lost->other_node)
-		notifier_invalidate(d->transport->notifier, lost->other_node, 0, 0);
+		notifier_invalidate(work_notifier(d), lost->other_node, 0, 0);
 	if (changes_file(lost))
 		renew_size(d->transport,
 			   node_to_ino(lost->other_node ? lost->other_node : lost->node), 0);
@@ -209,11 +225,11 @@ static void do_job(struct deferred *d, const struct job *job)
 		break;
 	case JOB_PAGES:
 		if (!is_unmounted(d))
-			notifier_invalidate(d->transport->notifier, ino_to_node(job->ino), 0, 0);
+			notifier_invalidate(work_notifier(d), ino_to_node(job->ino), 0, 0);
 		break;
 	case JOB_ATTRIBUTES:
 		if (!is_unmounted(d))
-			notifier_invalidate(d->transport->notifier, ino_to_node(job->ino), -1, 0);
+			notifier_invalidate(work_notifier(d), ino_to_node(job->ino), -1, 0);
 		break;
 	case JOB_SWEEP:
 		vfs_orphans_for_each(d->transport->vfs, free_if_unknown, d);
@@ -241,52 +257,67 @@ static bool is_time(const struct timespec *at)
 	return now.tv_sec != at->tv_sec ? now.tv_sec > at->tv_sec : now.tv_nsec >= at->tv_nsec;
 }
 
-/* Wait for the next job; NULL: there is none any more. */
-static struct job *next_job_locked(struct deferred *d)
+/* What was put off until now joins the queue. */
+static void take_later_locked(struct deferred *d, struct lane *lane)
 {
+	if (lane != &d->lane[LANE_WORK] || !d->later || !(d->stopping || is_time(&d->later_at)))
+		return;
+	STAILQ_INSERT_HEAD(&lane->jobs, d->later, link);
+	d->later = NULL;
+}
+
+/* The jobs that were under way are done: the loop need not answer for them any more. */
+static void tell_end_locked(struct deferred *d)
+{
+	if (!d->ending || d->told || d->lane[LANE_WORK].busy || d->lane[LANE_WRITES].busy)
+		return;
+	d->told = true;
+	d->end(d->transport);
+}
+
+/* Wait for the next job; NULL: there is none any more. */
+static struct job *next_job_locked(struct lane *lane)
+{
+	struct deferred *d = lane->deferred;
+
 	lock_assert(LOCK_DEFERRED);
 	for (;;) {
-		struct job *job = d->later;
+		struct job *job;
 
-		if (job && (d->stopping || is_time(&d->later_at))) {
-			STAILQ_INSERT_HEAD(&d->jobs, job, link);
-			d->later = NULL;
-		}
-		job = STAILQ_FIRST(&d->jobs);
+		take_later_locked(d, lane);
+		job = STAILQ_FIRST(&lane->jobs);
 		if (job && (!d->ending || d->stopping)) {
-			STAILQ_REMOVE_HEAD(&d->jobs, link);
+			STAILQ_REMOVE_HEAD(&lane->jobs, link);
 			return job;
 		}
 		if (d->stopping)
 			return NULL;
-		if (d->ending && !d->told) {
-			d->told = true;
-			d->end(d->transport);
-		}
-		if (d->later && !d->ending)
-			pthread_cond_timedwait(&d->wake, &d->lock, &d->later_at);
+		tell_end_locked(d);
+		if (d->later && !d->ending && lane == &d->lane[LANE_WORK])
+			pthread_cond_timedwait(&lane->wake, &d->lock, &d->later_at);
 		else
-			pthread_cond_wait(&d->wake, &d->lock);
+			pthread_cond_wait(&lane->wake, &d->lock);
 	}
 }
 
 static void *run(void *arg)
 {
-	struct deferred *d = arg;
+	struct lane *lane = arg;
+	struct deferred *d = lane->deferred;
 	struct job *job;
 
 	lock_mutex(LOCK_DEFERRED, &d->lock);
-	while ((job = next_job_locked(d))) {
+	while ((job = next_job_locked(lane))) {
 		bool left = is_left(d, job);
 		bool frees = job->kind == JOB_ORPHAN || job->kind == JOB_SWEEP;
 
-		d->busy = true;
+		lane->busy = true;
 		unlock_mutex(LOCK_DEFERRED, &d->lock);
 		if (!left)
 			do_job(d, job);
 		free(job);
 		lock_mutex(LOCK_DEFERRED, &d->lock);
-		d->busy = false;
+		lane->busy = false;
 		d->rounds += frees;
 	}
 	unlock_mutex(LOCK_DEFERRED, &d->lock);
@@ -296,13 +327,14 @@ static void *run(void *arg)
 /* Clients that are closed after the loop has ended still find something to tell the kernel. */
 static void push(struct deferred *d, struct job *job)
 {
+	struct lane *lane = &d->lane[job->kind == JOB_WRITTEN ? LANE_WRITES : LANE_WORK];
 	bool late;
 
 	lock_mutex(LOCK_DEFERRED, &d->lock);
 	late = d->stopping;
 	if (!late)
-		STAILQ_INSERT_TAIL(&d->jobs, job, link);
-	pthread_cond_signal(&d->wake);
+		STAILQ_INSERT_TAIL(&lane->jobs, job, link);
+	pthread_cond_signal(&lane->wake);
 	unlock_mutex(LOCK_DEFERRED, &d->lock);
 	if (late)
 		free(job);
@@ -405,7 +437,8 @@ bool deferred_drain(struct deferred *d)
 		bool done;
 
 		lock_mutex(LOCK_DEFERRED, &d->lock);
-		pending = d->busy || d->later || !STAILQ_EMPTY(&d->jobs);
+		pending = d->lane[LANE_WORK].busy || d->later ||
+			  !STAILQ_EMPTY(&d->lane[LANE_WORK].jobs);
 		done = d->rounds != rounds;
 		unlock_mutex(LOCK_DEFERRED, &d->lock);
 		if (!pending && (done || i >= 10))
@@ -415,27 +448,81 @@ bool deferred_drain(struct deferred *d)
 	return false;
 }
 
-errint_t deferred_start(struct transport *t, void (*end)(struct transport *t),
+static errint_t open_lane(struct deferred *d, struct lane *lane, int fuse_fd)
+{
+	pthread_condattr_t monotonic;
+
+	lane->deferred = d;
+	STAILQ_INIT(&lane->jobs);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&lane->wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return notifier_start(fuse_fd, &lane->notifier);
+}
+
+static void close_lane(struct lane *lane)
+{
+	notifier_stop(lane->notifier);
+	lane->notifier = NULL;
+}
+
+static void wake_lanes_locked(struct deferred *d)
+{
+	for (unsigned i = 0; i < LANES; i++)
+		pthread_cond_signal(&d->lane[i].wake);
+}
+
+/* Of the first ones, which have a thread. */
+static void join_lanes(struct deferred *d, unsigned count)
+{
+	lock_mutex(LOCK_DEFERRED, &d->lock);
+	d->stopping = true;
+	wake_lanes_locked(d);
+	unlock_mutex(LOCK_DEFERRED, &d->lock);
+	for (unsigned i = 0; i < count; i++)
+		pthread_join(d->lane[i].thread, NULL);
+}
+
+/* All or none. */
+static errint_t start_lanes(struct deferred *d)
+{
+	unsigned count = 0;
+	int err = 0;
+
+	while (!err && count < LANES) {
+		err = -pthread_create(&d->lane[count].thread, NULL, run, &d->lane[count]);
+		count += !err;
+	}
+	if (err)
+		join_lanes(d, count);
+	return err;
+}
+
+/* Processes first, then threads. */
+errint_t deferred_start(struct transport *t, int fuse_fd, void (*end)(struct transport *t),
 			struct deferred **ret_deferred)
 {
 	struct deferred *d = calloc(1, sizeof(*d));
-	pthread_condattr_t monotonic;
-	int err;
+	int err = 0;
 
 	if (!d)
 		return -ENOMEM;
 	d->transport = t;
 	d->end = end;
-	STAILQ_INIT(&d->jobs);
 	pthread_mutex_init(&d->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&d->wake, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-	err = pthread_create(&d->thread, NULL, run, d);
+	for (unsigned i = 0; i < LANES; i++) {
+		int failed = open_lane(d, &d->lane[i], fuse_fd);
+
+		err = err ? err : failed;
+	}
+	if (!err)
+		err = start_lanes(d);
 	if (err) {
-		free(d);
-		return -err;
+		for (unsigned i = 0; i < LANES; i++)
+			close_lane(&d->lane[i]);
+		deferred_free(d);
+		return err;
 	}
 	*ret_deferred = d;
 	return 0;
@@ -457,7 +544,7 @@ void deferred_end(struct deferred *d)
 {
 	lock_mutex(LOCK_DEFERRED, &d->lock);
 	d->ending = true;
-	pthread_cond_signal(&d->wake);
+	wake_lanes_locked(d);
 	unlock_mutex(LOCK_DEFERRED, &d->lock);
 }
 
@@ -465,19 +552,18 @@ void deferred_stop(struct deferred *d, bool unmounted)
 {
 	if (!d)
 		return;
-	lock_mutex(LOCK_DEFERRED, &d->lock);
-	d->stopping = true;
 	atomic_store_explicit(&d->unmounted, unmounted, memory_order_relaxed);
-	pthread_cond_signal(&d->wake);
-	unlock_mutex(LOCK_DEFERRED, &d->lock);
-	pthread_join(d->thread, NULL);
+	join_lanes(d, LANES);
+	for (unsigned i = 0; i < LANES; i++)
+		close_lane(&d->lane[i]);
 }
 
 void deferred_free(struct deferred *d)
 {
 	if (!d)
 		return;
-	pthread_cond_destroy(&d->wake);
+	for (unsigned i = 0; i < LANES; i++)
+		pthread_cond_destroy(&d->lane[i].wake);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Work that must not be done in a request's handler, because it asks the kernel
- * something for which the kernel may need a handler: one thread, one queue.
+ * something for which the kernel may need a handler: a thread and a queue for writes
+ * that are to be answered, and another for all that may take longer.
  *
  * Above all: freeing orphans. An inode without a name is freed when the kernel
  * does not know it any more. Lookup counts are not kept, the kernel is asked:
@@ -13,15 +14,18 @@
 #include "internal.h"
 #include "daxfuse/base/errint.h"
 
-/* end: lets the loop of requests end; called by the thread, once (deferred_end()). */
-errint_t deferred_start(struct transport *t, void (*end)(struct transport *t),
+/* Before there are other threads. fuse_fd: the mounted /dev/fuse. end: lets the loop of requests
+ * end; called by one of our threads, once (deferred_end()). */
+errint_t deferred_start(struct transport *t, int fuse_fd, void (*end)(struct transport *t),
 			struct deferred **ret_deferred);
-/* From any thread: begin no more jobs, and let the session's loop end when the one that
- * is under way is done: the kernel may need requests answered for it. */
+/* From any thread: begin no more jobs, and let the session's loop end when those that
+ * are under way are done: the kernel may need requests answered for it. */
 void deferred_end(struct deferred *d);
-/* Finish the queue and the thread, after the session's loop has ended. If the mount has ended with
- * it, the kernel knows nothing any more, so all that is in the queue is freed; else it is left to
- * the next process. What comes later is dropped. NULL is fine. */
+/*
+ * Finish the queues and the threads, after the session's loop has ended. If the mount has ended
+ * with it, the kernel knows nothing any more, so all that is in the queues is freed; else it is
+ * left to the next process. What comes later is dropped. NULL is fine.
+ */
 void deferred_stop(struct deferred *d, bool unmounted);
 /* When nobody is left who would have work for it. NULL is fine. */
 void deferred_free(struct deferred *d);

@@ -22,7 +22,6 @@
 #define TRANSPORT_TIMEOUT 3600.0
 
 struct deferred;
-struct notifier;
 
 struct transport {
 	struct transport_config config;
@@ -30,7 +29,6 @@ struct transport {
 	struct clients *clients;
 	struct fuse_session *se;
 	struct deferred *deferred;
-	struct notifier *notifier;
 	struct place place;
 	bool io_uring;
 	bool kernel_checks_flags; /* who may set them: ioctl.c */

@@ -10,7 +10,6 @@
 #include "deferred.h"
 #include "internal.h"
 #include "loop.h"
-#include "notifier.h"
 #include "session.h"
 
 static void log_libfuse(enum fuse_log_level level, const char *format, va_list args)
@@ -109,11 +108,8 @@ int transport_mount(struct transport *t, struct vfs *vfs, struct clients *client
 	t->vfs = vfs;
 	t->clients = clients;
 	err = session_open(t);
-	/* a process first, then threads */
 	if (!err)
-		err = notifier_start(fuse_session_fd(t->se), &t->notifier);
-	if (!err)
-		err = deferred_start(t, session_stop, &t->deferred);
+		err = deferred_start(t, fuse_session_fd(t->se), session_stop, &t->deferred);
 	return err;
 }
 
@@ -132,7 +128,6 @@ void transport_close(struct transport *t, bool unmounted)
 	if (!t)
 		return;
 	deferred_stop(t->deferred, unmounted);
-	notifier_stop(t->notifier);
 	session_close(t);
 }
 

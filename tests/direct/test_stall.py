@@ -11,8 +11,10 @@ import signal
 import pytest
 
 from support.direct import WRITE, Program, error_of
+from support.pagecache import is_cached
 from support.pool import MIB
-from support.process import Child, eventually
+from support.process import Child, eventually, opened
+from support.syscalls import FALLOC_INSERT_RANGE, change_range
 
 from direct.test_mapping import make, status
 
@@ -163,3 +165,31 @@ def test_those_that_are_stopped_are_not_waited_for(make_pool):
             os.waitpid(pid, 0)
         os.close(ready)
         os.close(tell)
+
+
+def test_writes_beside_readers_do_not_wait_for_ranges(make_pool):
+    """
+    A write past the page cache beside a reader through it is answered when the pages are dropped; not
+    behind others' ranges, whose programs are waited for one by one.
+    """
+    pool = make_pool(256 * MIB)
+    pool.remount("direct=owner")  # dax=auto: the log is read through the cache
+    log = pool.point / "log"
+    log.write_bytes(bytes(4096))
+    with mute_programs(pool, PROGRAMS) as programs, opened(log) as reader:
+        assert os.pread(reader, 1, 0) == b"\0" and is_cached(reader)
+        busy = Busy()
+        for _, path in programs:
+            busy.start(insert, path)
+        assert eventually(lambda: any(program.asked for program, _ in programs), True)
+        with opened(log, os.O_WRONLY) as writer:
+            for number in range(20):
+                os.pwrite(writer, b"%08d" % number, 0)
+                assert os.pread(reader, 8, 0) == b"%08d" % number
+        assert busy.ended() < PROGRAMS - 2, "they wait still"
+        busy.finish()
+
+
+def insert(path):
+    with opened(path, os.O_RDWR) as fd:
+        assert error_of(change_range, fd, FALLOC_INSERT_RANGE, 0, 2 * MIB) == "EBUSY"

@@ -10,9 +10,11 @@ from support.pool import name_of
 from restart.task import children, kill_quietly
 
 
-def notifier_of(pool):
-    (pid,) = [pid for pid in children(pool.serving()) if name_of(pid) == "daxfuse-notify"]
-    return pid
+def notifiers_of(pool):
+    """One for answers of writes, one for all else."""
+    pids = {pid for pid in children(pool.serving()) if name_of(pid) == "daxfuse-notify"}
+    assert len(pids) == 2
+    return pids
 
 
 def wait_until(true, seconds=10):
@@ -28,14 +30,22 @@ def test_notifier_is_killed(make_pool):
     point = pool.serve()
     before = os.statvfs(point).f_ffree
     for _ in range(3):
-        old = notifier_of(pool)
-        kill_quietly(old)
+        old = notifiers_of(pool)
+        for pid in old:
+            kill_quietly(pid)
         fd = os.open(point / "file", os.O_RDWR | os.O_CREAT)
         os.write(fd, b"x" * 100000)
         os.unlink(point / "file")
         os.close(fd)
         wait_until(lambda: os.statvfs(point).f_ffree == before)
-        assert notifier_of(pool) != old
+        path = point / "file"
+        path.write_bytes(b"old")
+        with open(path, "rb", buffering=0) as reader, open(path, "r+b", buffering=0) as writer:
+            assert reader.read() == b"old"
+            writer.write(b"new")
+            assert os.pread(reader.fileno(), 3, 0) == b"new"
+        path.unlink()
+        assert not notifiers_of(pool) & old
 
 
 def test_unmounted_at_once(make_pool):
