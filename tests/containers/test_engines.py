@@ -162,6 +162,37 @@ def test_two_containers_share_one(world):
     world.check_whole()
 
 
+COMPOSE = """
+services:
+  db:
+    image: empty:1
+    network_mode: none
+    command: ["sh", "-c", "stat -c 'owner %u' /data; df -k /data; echo kept >>/data/f"]
+    volumes: ["data:/data", "/usr:/usr:ro"]
+volumes:
+  data:
+    driver: {driver}
+    driver_opts: {{ size: 16M, uid: "999" }}
+"""
+
+
+def test_compose(world, tmp_path):
+    engine = world.engine
+    if engine.name == "podman" or engine.status("compose", "version"):
+        pytest.skip("no docker compose")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/compose.yaml").write_text(COMPOSE.format(driver=engine.driver))
+    words = ("compose", "-f", tmp_path / "shop/compose.yaml")
+    for _ in range(2):
+        said = engine.run(*words, "up")
+        assert "owner 999" in said and "16384" in said
+        engine.run(*words, "down")
+    assert engine.volumes() == {"shop_data"}
+    assert (world.pool.point / "volumes/shop_data/f").read_text() == "kept\n" * 2
+    engine.run(*words, "down", "-v")
+    assert engine.volumes() == set()
+
+
 # ---- who may do what, from real containers
 
 @pytest.mark.parametrize("words", [

@@ -75,6 +75,11 @@ class Engine:
             raise EngineError(done.stderr)
         return done.stdout if code == 0 else done.stderr
 
+    def status(self, *words):
+        """A command's exit status."""
+        return subprocess.run(self.command(*words), env=self.env, capture_output=True, stdin=subprocess.DEVNULL,
+                              timeout=HANG).returncode
+
     def create(self, name, *options):
         words = [word for option in options for word in ("-o", option)]
         return self.run("volume", "create", "--driver", self.driver, *words, name)

@@ -62,7 +62,7 @@ def test_completion_is_found_by_name(installed):
 def test_units_of_the_volume_plugin(installed):
     units = installed / "lib/systemd/system"
     service = (units / "daxfuse-volumes.service").read_text()
-    assert "@" not in service and "/daxfuse volumes --pool ${POOL}" in service
+    assert "@BINDIR" not in service and "/daxfuse volumes --pool ${POOL}" in service
     socket = (units / "daxfuse-volumes.socket").read_text()
     assert "Before=docker.service" in socket and "SocketMode=0600" in socket
 
