@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Machines that come up and go down: enabled units, lines of fstab, and what users had open."""
 
+import re
+
 import pytest
 
 from machine import Pool, Unit, Writer, until
@@ -91,6 +93,7 @@ def test_power_off_with_open_files(booted):
     with Writer(booted, "/mnt/unit/file"), Writer(booted, "/mnt/plain/file"):
         booted.run("echo acknowledged > /mnt/unit/seen; echo acknowledged > /mnt/plain/seen")
         assert booted.power_off() < 60
+    assert "Failed unmounting" not in re.sub(r"\x1b\[[0-9;]*m", "", booted.console())
     booted.boot()
     until(lambda: booted.unit.state() == "active", 60, "the unit")
     booted.run("grep -q acknowledged /mnt/unit/seen /mnt/plain/seen")

@@ -238,6 +238,7 @@ def test_dependencies(machine):
     assert "dev-dax0.0.device" in one.get("Requires").split()
     assert {"dev-dax0.0.device", "daxdev-reconfigure@-dev-dax0.0.service"} <= set(
         one.get("After").split())
+    assert "srv-a-fast.mount" in one.get("After").split()
     assert one.get("RequiresMountsFor") == "/srv/a"
     two = Unit(machine, "daxfuse@two.service")
     assert r"dev-disk-by\x2dlabel-a\x5cx20b.device" in two.get("Requires").replace(r"\\", "\\")
