@@ -74,6 +74,7 @@ struct dv_view {
 	struct mutex sync;
 	wait_queue_head_t askers;
 	u64 stored;
+	atomic_t files; /* open, or of mappings */
 	atomic64_t huge, small, hole, asked, reads, writes, flushed;
 };
 
@@ -82,6 +83,7 @@ enum dv_kind { DV_UNKNOWN, DV_EXTENT, DV_HOLE };
 /* What is known of a page, and of how many from there on the same is known. */
 struct dv_place {
 	enum dv_kind kind;
+	bool reads_only; /* a store asks */
 	pgoff_t last;
 	u64 device; /* page of the device */
 };
@@ -126,6 +128,7 @@ void dv_answer_range(struct dv_view *view, u64 offset, u64 length, bool size);
 void dv_answer_view(struct dv_view *view, int error);
 int dv_answer(struct dv_session *session, u64 number, int error);
 void dv_tell_poison(struct dv_session *session, u64 page, u64 pages);
+void dv_tell_closed(struct dv_view *view);
 void dv_ask_again(struct dv_session *session);
 void dv_drop_questions(struct dv_session *session);
 bool dv_has_question(struct dv_session *session);

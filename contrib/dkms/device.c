@@ -269,8 +269,11 @@ static int dv_memory_failure(struct dev_pagemap *pgmap, unsigned long pfn, unsig
 	}
 	if (atomic_dec_and_test(&dv_failing))
 		wake_up_all(&dv_failed);
-	/* The kernel's own handler goes on with mappings of the device itself. */
-	return -EOPNOTSUPP;
+	/*
+	 * The kernel's own handler goes on with mappings of the device itself. It fails if there
+	 * has never been one of that folio.
+	 */
+	return READ_ONCE(page_folio(pfn_to_page(pfn))->mapping) ? -EOPNOTSUPP : 0;
 }
 
 /*

@@ -62,7 +62,8 @@ static void dv_want_unit(struct dv_view *view, struct vm_fault *vmf, const struc
 
 static bool dv_must_ask(struct vm_fault *vmf, const struct dv_place *place)
 {
-	return place->kind == DV_UNKNOWN || (place->kind == DV_HOLE && dv_is_shared_store(vmf));
+	return place->kind == DV_UNKNOWN ||
+	       ((place->kind == DV_HOLE || place->reads_only) && dv_is_shared_store(vmf));
 }
 
 /* A private mapping's first store: the kernel copies this page. */
@@ -244,7 +245,9 @@ static vm_fault_t dv_page_mkwrite(struct vm_fault *vmf)
 	down_read(&view->lock);
 	dv_look(view, vmf->pgoff, &place);
 	/* Anything else: its mapping has gone meanwhile, and the store faults from the start. */
-	if (!view->revoked && vmf->pgoff < dv_view_pages(view) && place.kind == DV_EXTENT) {
+	if (place.reads_only) {
+		unmap_mapping_pages(view->inode.i_mapping, vmf->pgoff, 1, false);
+	} else if (!view->revoked && vmf->pgoff < dv_view_pages(view) && place.kind == DV_EXTENT) {
 		struct mutex *mutex = dv_mutex_of(view, vmf->pgoff);
 
 		mutex_lock(mutex);
@@ -258,8 +261,8 @@ static vm_fault_t dv_page_mkwrite(struct vm_fault *vmf)
 
 /*
  * The same where they are not, and for zeroes. The kernel maps the page itself
- * afterwards, if it is mapped still. A hole's zeroes go, so that the store comes
- * again as a fault that may wait.
+ * afterwards, if it is mapped still. A hole's zeroes go, and a page of which stores
+ * ask, so that the store comes again as a fault that may wait.
  */
 static vm_fault_t dv_pfn_mkwrite(struct vm_fault *vmf)
 {
@@ -271,7 +274,7 @@ static vm_fault_t dv_pfn_mkwrite(struct vm_fault *vmf)
 	dv_look(view, vmf->pgoff, &place);
 	if (view->revoked || vmf->pgoff >= dv_view_pages(view))
 		ret = VM_FAULT_SIGBUS;
-	else if (place.kind == DV_EXTENT)
+	else if (place.kind == DV_EXTENT && !place.reads_only)
 		ret = dv_tag(view, vmf->pgoff, 1, true) ? VM_FAULT_OOM : 0;
 	else
 		unmap_mapping_pages(view->inode.i_mapping, vmf->pgoff, 1, false);

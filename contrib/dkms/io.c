@@ -130,7 +130,7 @@ static enum dv_next dv_write_locked(struct dv_copy *copy, int *err)
 	if (copy->pos + bytes > size)
 		return dv_want_bytes(copy, DAXVIEW_ASK_EXTEND, copy->pos, bytes);
 	dv_look(view, copy->pos >> PAGE_SHIFT, &place);
-	if (place.kind != DV_EXTENT)
+	if (place.kind != DV_EXTENT || place.reads_only)
 		return dv_want_place(copy, DAXVIEW_ASK_WRITE, &place, bytes);
 	bytes = dv_in_place(&place, copy->pos, bytes);
 	to = dv_address(view->session->device, &place, copy->pos, &bytes);

@@ -4,7 +4,7 @@
  *
  * A maple tree has an entry for each range of pages: its distance to the pages
  * of the device, which stays right for what is left of an entry when its middle
- * is overwritten; or DV_IS_HOLE. No entry: unknown. view->lock protects it, so
+ * is overwritten, and whether stores ask; or DV_IS_HOLE. No entry: unknown. view->lock protects it, so
  * a thread that holds it shared sees the map and the page tables agree: they are
  * changed together, below the exclusive lock.
  */
@@ -13,12 +13,17 @@
 #include "compat.h"
 #include "daxview.h"
 
-#define DV_DISTANCE (BIT_ULL(61) - 1)
+#define DV_DISTANCE (BIT_ULL(60) - 1)
+#define DV_READS_ONLY BIT_ULL(60)
 #define DV_IS_HOLE BIT_ULL(61)
 
-static u64 dv_entry_value(u64 device, pgoff_t page)
+static u64 dv_entry_value(const struct daxview_piece *piece)
 {
-	return (device - page) & DV_DISTANCE;
+	u64 distance = (piece->device >> PAGE_SHIFT) - (piece->offset >> PAGE_SHIFT);
+
+	if (piece->device == DAXVIEW_HOLE)
+		return DV_IS_HOLE;
+	return (distance & DV_DISTANCE) | (piece->flags & DAXVIEW_PIECE_READ ? DV_READS_ONLY : 0);
 }
 
 /* How far an entry goes: several may say the same, one behind the other. */
@@ -42,12 +47,14 @@ void dv_look(struct dv_view *view, pgoff_t page, struct dv_place *place)
 	place->last = dv_entry_last(&mas, entry, page | (DV_UNIT_PAGES - 1));
 	rcu_read_unlock();
 	place->device = 0;
+	place->reads_only = false;
 	if (!entry) {
 		place->kind = DV_UNKNOWN;
 	} else if (xa_to_value(entry) == DV_IS_HOLE) {
 		place->kind = DV_HOLE;
 	} else {
 		place->kind = DV_EXTENT;
+		place->reads_only = xa_to_value(entry) & DV_READS_ONLY;
 		place->device = (xa_to_value(entry) + page) & DV_DISTANCE;
 	}
 }
@@ -66,13 +73,24 @@ static bool dv_range_is(struct dv_view *view, pgoff_t first, pgoff_t last, const
 	return same;
 }
 
+/* The same piece, of which stores do not ask any more: its mappings are right still. */
+static bool dv_is_upgrade(struct dv_view *view, pgoff_t first, pgoff_t last, const void *entry)
+{
+	u64 value = entry ? xa_to_value(entry) : DV_IS_HOLE;
+
+	return !(value & (DV_IS_HOLE | DV_READS_ONLY)) &&
+	       dv_range_is(view, first, last, xa_mk_value(value | DV_READS_ONLY));
+}
+
 /* Nothing happens to a range that is so already; mappings of another one go. */
 static int dv_put_locked(struct dv_view *view, pgoff_t first, pgoff_t last, void *entry)
 {
 	if (dv_range_is(view, first, last, entry))
 		return 0;
-	unmap_mapping_pages(view->inode.i_mapping, first, last - first + 1, false);
-	dv_flush_leaving(view, first, last);
+	if (!dv_is_upgrade(view, first, last, entry)) {
+		unmap_mapping_pages(view->inode.i_mapping, first, last - first + 1, false);
+		dv_flush_leaving(view, first, last);
+	}
 	return mtree_store_range(&view->map, first, last, entry, GFP_KERNEL);
 }
 
@@ -100,6 +118,8 @@ int dv_check_pieces(struct dv_device *device, const struct daxview_set *set,
 		    piece->offset + piece->length > set->offset + set->length)
 			return -EINVAL;
 		end = piece->offset + piece->length;
+		if (piece->flags & ~DAXVIEW_PIECE_READ || piece->padding)
+			return -EINVAL;
 		if (piece->device == DAXVIEW_HOLE)
 			continue;
 		if (!IS_ALIGNED(piece->device, PAGE_SIZE) || piece->device >= size ||
@@ -112,7 +132,7 @@ int dv_check_pieces(struct dv_device *device, const struct daxview_set *set,
 static int dv_put_pieces_locked(struct dv_view *view, const struct daxview_set *set,
 				const struct daxview_piece *pieces)
 {
-	u64 at = set->offset, end = set->offset + set->length, value;
+	u64 at = set->offset, end = set->offset + set->length;
 	int err = 0;
 	u32 i;
 
@@ -123,12 +143,9 @@ static int dv_put_pieces_locked(struct dv_view *view, const struct daxview_set *
 		if (piece->offset > at)
 			err = dv_put_locked(view, at >> PAGE_SHIFT, first - 1, NULL);
 		at = piece->offset + piece->length;
-		value = piece->device == DAXVIEW_HOLE
-				? DV_IS_HOLE
-				: dv_entry_value(piece->device >> PAGE_SHIFT, first);
 		if (!err)
 			err = dv_put_locked(view, first, (at >> PAGE_SHIFT) - 1,
-					    xa_mk_value(value));
+					    xa_mk_value(dv_entry_value(piece)));
 		cond_resched();
 	}
 	if (!err && end > at)

@@ -10,7 +10,8 @@
  * if that is not the view's any more. Changes count the generation first and
  * answer then, both below the session's lock as seen from here.
  *
- * Failed memory is told in the same way, by a question that nobody waits for.
+ * Failed memory, and that a view was closed, is told in the same way, by a question
+ * that nobody waits for.
  */
 #include <linux/poll.h>
 #include <linux/sched.h>
@@ -22,7 +23,7 @@
 
 struct dv_question {
 	struct list_head list; /* empty: answered */
-	struct dv_view *view;  /* of an asker; NULL: memory has failed */
+	struct dv_view *view;  /* of an asker; NULL: nobody waits */
 	struct daxview_question said;
 	unsigned int askers;
 	bool delivered;
@@ -186,6 +187,31 @@ void dv_tell_poison(struct dv_session *session, u64 page, u64 pages)
 	dv_link_locked(session, question);
 	spin_unlock(&session->lock);
 	dv_wake_readers(session);
+}
+
+/* Once, if it was not read yet. Without memory it is not told, and the view stays a while. */
+void dv_tell_closed(struct dv_view *view)
+{
+	struct dv_question *question = kzalloc(sizeof(*question), GFP_KERNEL), *other;
+	struct dv_session *session = view->session;
+	bool told = false;
+
+	if (!question)
+		return;
+	question->said.kind = DAXVIEW_CLOSED;
+	question->said.view = view->number;
+	question->said.cookie = view->cookie;
+	spin_lock(&session->lock);
+	list_for_each_entry(other, &session->questions, list)
+		told |= other->said.kind == DAXVIEW_CLOSED && !other->delivered &&
+			other->said.view == view->number;
+	if (!told)
+		dv_link_locked(session, question);
+	spin_unlock(&session->lock);
+	if (told)
+		kfree(question);
+	else
+		dv_wake_readers(session);
 }
 
 /* The next process has taken the session over: it has read nothing yet. */

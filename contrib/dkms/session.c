@@ -339,6 +339,7 @@ static long dv_call_stat(struct file *file, void *argument)
 	stat->reads = atomic64_read(&view->reads);
 	stat->writes = atomic64_read(&view->writes);
 	stat->flushed = atomic64_read(&view->flushed);
+	stat->files = atomic_read(&view->files);
 	iput(&view->inode);
 	return 0;
 }

@@ -50,6 +50,7 @@ static struct inode *dv_alloc_inode(struct super_block *sb)
 	xa_init(&view->tags);
 	mutex_init(&view->sync);
 	init_waitqueue_head(&view->askers);
+	atomic_set(&view->files, 0);
 	atomic64_set(&view->huge, 0);
 	atomic64_set(&view->small, 0);
 	atomic64_set(&view->hole, 0);
@@ -110,6 +111,16 @@ static struct file_system_type dv_fs_type = {
 static int dv_open(struct inode *inode, struct file *file)
 {
 	file->f_mode |= FMODE_CAN_ODIRECT;
+	atomic_inc(&dv_view_of(inode)->files);
+	return 0;
+}
+
+static int dv_release(struct inode *inode, struct file *file)
+{
+	struct dv_view *view = dv_view_of(inode);
+
+	if (atomic_dec_return(&view->files) == 1)
+		dv_tell_closed(view);
 	return 0;
 }
 
@@ -128,6 +139,7 @@ static int dv_fsync(struct file *file, loff_t start, loff_t end, int datasync)
 static const struct file_operations dv_view_fops = {
 	.owner = THIS_MODULE,
 	.open = dv_open,
+	.release = dv_release,
 	.llseek = generic_file_llseek,
 	.read_iter = dv_read_iter,
 	.write_iter = dv_write_iter,
@@ -209,6 +221,7 @@ struct file *dv_view_create(struct dv_session *session, const struct daxview_cre
 		return file;
 	}
 	file->f_mode |= FMODE_CAN_ODIRECT | FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	atomic_inc(&dv_view_of(inode)->files); /* it is not opened, but released */
 	return file;
 }
 

@@ -67,9 +67,13 @@ struct daxview_piece {
 	__u64 offset; /* in the file */
 	__u64 length;
 	__u64 device; /* where on the device, or DAXVIEW_HOLE */
+	__u32 flags;  /* of a piece of the device: DAXVIEW_PIECE_READ */
+	__u32 padding;
 };
 
 #define DAXVIEW_HOLE (~0ull)
+/* Stores and writes to it ask WRITE. That it may be stored to later takes no mapping away. */
+#define DAXVIEW_PIECE_READ (1u << 0)
 #define DAXVIEW_PIECES_MAX 65536u
 
 /*
@@ -147,6 +151,7 @@ struct daxview_stat {
 	__u64 reads;
 	__u64 writes;
 	__u64 flushed; /* pages of 4 KiB */
+	__u64 files;   /* open files and mappings of it, a FUSE backing's one included */
 };
 
 #define DAXVIEW_STAT_NEXT (1u << 0)
@@ -165,7 +170,10 @@ struct daxview_question {
 #define DAXVIEW_ASK_READ 1u   /* where does this range lie? */
 #define DAXVIEW_ASK_WRITE 2u  /* the same, and it must be no hole */
 #define DAXVIEW_ASK_EXTEND 3u /* the file must reach to the end of this range (in bytes) */
-#define DAXVIEW_POISON 4u     /* no question: memory has failed. Told until it is answered */
+/* No questions, but told until they are answered: memory has failed; all files of the view but
+ * one, as a FUSE backing has it, were closed. */
+#define DAXVIEW_POISON 4u
+#define DAXVIEW_CLOSED 5u
 
 #define DAXVIEW_IOC_SESSION _IOWR(0xda, 1, struct daxview_session)
 #define DAXVIEW_IOC_CREATE _IOWR(0xda, 2, struct daxview_create)

@@ -106,7 +106,7 @@ static int try_set(const struct view *view, __u64 offset, __u64 length,
 /* One piece. */
 static void place(const struct view *view, __u64 offset, __u64 length, __u64 where)
 {
-	struct daxview_piece piece = { offset, length, where };
+	struct daxview_piece piece = { .offset = offset, .length = length, .device = where };
 
 	CHECK(!try_set(view, offset, length, &piece, 1));
 }
@@ -224,7 +224,7 @@ static struct {
 	struct view *views;
 	unsigned int count, next;
 	int error;
-	unsigned int asked[5];
+	unsigned int asked[6];
 } server;
 
 /* A unit of the device for each unit of the file that the range touches. */
@@ -253,8 +253,8 @@ static void serve_one(const struct daxview_question *question)
 	for (unsigned int i = 0; i < server.count; i++)
 		if (server.views[i].number == question->view)
 			view = &server.views[i];
-	CHECK(question->kind == DAXVIEW_POISON || (view && question->cookie == 7));
-	if (server.error || question->kind == DAXVIEW_POISON) {
+	CHECK(question->kind >= DAXVIEW_POISON || (view && question->cookie == 7));
+	if (server.error || question->kind >= DAXVIEW_POISON) {
 		answer(server.views->session, question->question, server.error);
 	} else if (question->kind == DAXVIEW_ASK_EXTEND) {
 		resize(view, question->offset + question->length);
@@ -568,9 +568,9 @@ static void in_place(void)
 {
 	struct view view = backwards(open_session(), 4);
 	char *mapped = map(&view, 4 * UNIT, SHARED);
-	struct daxview_piece pieces[3] = { { 0, UNIT, 3 * UNIT },
-					   { UNIT, UNIT, 8 * UNIT },
-					   { 2 * UNIT, 2 * UNIT, DAXVIEW_HOLE } };
+	struct daxview_piece pieces[3] = { { 0, UNIT, 3 * UNIT, 0, 0 },
+					   { UNIT, UNIT, 8 * UNIT, 0, 0 },
+					   { 2 * UNIT, 2 * UNIT, DAXVIEW_HOLE, 0, 0 } };
 	struct daxview_stat before;
 
 	for (unsigned int i = 0; i < 4; i++)
@@ -628,6 +628,62 @@ static void protects(void)
 	CHECK(!clean(&view, DAXVIEW_IOC_PROTECT, UNIT, PAGE, bits) && bits[0] == 1);
 	FAILS(EFAULT, clean(&view, DAXVIEW_IOC_PROTECT, 0, 4 * UNIT, nowhere));
 	CHECK(!clean(&view, DAXVIEW_IOC_PROTECT, 0, 4 * UNIT, bits) && bits[9] == ~0ull);
+}
+
+/* A piece of which stores ask; that they need not any more takes no mapping away. */
+static void read_only(void)
+{
+	struct view view = create(open_session(), 2 * UNIT);
+	char *mapped = map(&view, 2 * UNIT, SHARED), byte = 'w';
+	struct daxview_piece pieces[2] = { { 0, UNIT, UNIT, DAXVIEW_PIECE_READ, 0 },
+					   { UNIT, UNIT - PAGE, PAGE, DAXVIEW_PIECE_READ, 0 } };
+	struct daxview_stat stat;
+	pthread_t thread;
+
+	CHECK(!try_set(&view, 0, 2 * UNIT, pieces, 2));
+	for (unsigned long at = 0; at < 2 * UNIT - PAGE; at += PAGE)
+		CHECK(mapped[at] == memory[at < UNIT ? UNIT + at : at - UNIT + PAGE]);
+	stat = stat_of(&view);
+	CHECK(stat.questions == 0 && stat.faults_huge == 1 && stat.faults_page == 511);
+	thread = start_server(&view, 1);
+	server.error = EIO;
+	CHECK(store_fails(mapped) && store_fails(mapped + UNIT));
+	FAILS(EIO, pwrite(view.fd, &byte, 1, 5));
+	server.error = 0;
+	pieces[0].flags = 0;
+	CHECK(!try_set(&view, 0, UNIT, pieces, 1));
+	mapped[0] = 'r';
+	CHECK(memory[UNIT] == 'r' && pwrite(view.fd, &byte, 1, 5) == 1 && mapped[5] == 'w');
+	CHECK(stat_of(&view).faults_huge == 2); /* the store; the load's mapping was there */
+	mapped[UNIT + 7] = 's';                 /* gets another unit */
+	CHECK(memory[server.next * UNIT - UNIT + 7] == 's');
+	stop_server(thread);
+}
+
+/* How often it is open, and that the last file but one was closed. */
+static void closed(void)
+{
+	struct view view = backwards(open_session(), 2);
+	char path[64], *mapped;
+	struct daxview_question question;
+	int again;
+
+	sprintf(path, "/proc/self/fd/%d", view.fd);
+	CHECK(stat_of(&view).files == 1);
+	again = open(path, O_RDWR);
+	CHECK(again >= 0 && stat_of(&view).files == 2);
+	mapped = map(&(struct view){ .fd = again }, UNIT, SHARED);
+	mapped[0] = 1;
+	CHECK(!close(again) && stat_of(&view).files == 2);
+	CHECK(!munmap(mapped, UNIT) && stat_of(&view).files == 1);
+	again = open(path, O_RDWR);
+	CHECK(!close(again));
+	CHECK(read(view.session, &question, sizeof(question)) == sizeof(question));
+	CHECK(question.kind == DAXVIEW_CLOSED && question.view == view.number &&
+	      question.cookie == 7);
+	CHECK(poll(&(struct pollfd){ view.session, POLLIN, 0 }, 1, 0) == 0);
+	CHECK(!answer(view.session, question.question, 0));
+	close(view.fd);
 }
 
 /* What is dirty is flushed, once, before it leaves its view at the latest; what is written, never. */
@@ -893,7 +949,7 @@ static void bounds(void)
 	int session = open_session(), other = open(DAXVIEW_PATH, O_RDWR), null;
 	struct view view = create(session, 4 * UNIT), none = { session, -1, 99999 };
 	struct view foreign = { other, -1, view.number };
-	struct daxview_piece ok = { 0, UNIT, 0 }, piece = ok;
+	struct daxview_piece ok = { .length = UNIT }, piece = ok;
 	struct daxview_question question;
 	__u64 big = 1ull << 62;
 
@@ -926,11 +982,11 @@ static void bounds(void)
 	FAILS(ERANGE, try_set(&view, 0, UNIT, &piece, 1));
 	piece.device = 512ul << 20;
 	FAILS(ERANGE, try_set(&view, 0, UNIT, &piece, 1));
-	piece = (struct daxview_piece){ 0, 1ull << 40, 0 };
+	piece = (struct daxview_piece){ .length = 1ull << 40 };
 	FAILS(ERANGE, try_set(&view, 0, 1ull << 40, &piece, 1));
-	piece = (struct daxview_piece){ 100, PAGE, 0 };
+	piece = (struct daxview_piece){ .offset = 100, .length = PAGE };
 	FAILS(EINVAL, try_set(&view, 0, UNIT, &piece, 1));
-	piece = (struct daxview_piece){ 0, PAGE, 100 };
+	piece = (struct daxview_piece){ .length = PAGE, .device = 100 };
 	FAILS(ERANGE, try_set(&view, 0, UNIT, &piece, 1));
 	struct daxview_piece twice[2] = { ok, ok };
 	FAILS(EINVAL, try_set(&view, 0, 2 * UNIT, twice, 2));
@@ -990,11 +1046,15 @@ static void poison(void)
 {
 	int session = open_session();
 	struct view view = backwards(session, 4), other = backwards(session, 4);
+	struct view untouched = create(session, UNIT);
 	char *mapped = map(&view, 4 * UNIT, SHARED), *beside = map(&other, 4 * UNIT, SHARED);
-	char *buffer = malloc(UNIT);
+	char *buffer = malloc(UNIT), *alone = map(&untouched, UNIT, SHARED);
 	struct daxview_question question;
 
 	memset(mapped, 'p', 4 * UNIT);
+	/* Mapped by the device's driver, too, but not now: else that is what the signal is for. */
+	memset(memory + 2 * UNIT, 'p', UNIT);
+	CHECK(!munmap(memory, UNITS * UNIT));
 	CHECK(beside[UNIT] == 'p');
 	CHECK(!madvise(mapped + UNIT + 3 * PAGE, PAGE, MADV_HWPOISON));
 	CHECK(load_fails(mapped + UNIT + 3 * PAGE) && signal_code == BUS_MCEERR_AR);
@@ -1012,8 +1072,15 @@ static void poison(void)
 	/* Not there any more: the file is whole again. */
 	place(&view, UNIT, UNIT, 9 * UNIT);
 	mapped[UNIT + 3 * PAGE] = 'r';
-	CHECK(memory[9 * UNIT + 3 * PAGE] == 'r');
+	CHECK(pread(view.fd, buffer, 1, UNIT + 3 * PAGE) == 1 && buffer[0] == 'r');
 	CHECK(!answer(session, question.question, 0));
+	/* Of what nobody has mapped but through a view. */
+	place(&untouched, 0, UNIT, 200 * UNIT);
+	alone[PAGE] = 1;
+	CHECK(!madvise(alone + PAGE, PAGE, MADV_HWPOISON) && load_fails(alone + PAGE));
+	CHECK(!load_fails(alone));
+	CHECK(read(session, &question, sizeof(question)) == sizeof(question));
+	CHECK(question.kind == DAXVIEW_POISON && question.offset == 200 * UNIT + PAGE);
 }
 
 /* No module goes while something of it is in use. */
@@ -1228,6 +1295,8 @@ static const struct {
 	{ "relocates", relocates },
 	{ "in_place", in_place },
 	{ "protects", protects },
+	{ "read_only", read_only },
+	{ "closed", closed },
 	{ "flushes", flushes },
 	{ "revokes", revokes },
 	{ "revoked_in_use", revoked_in_use },
