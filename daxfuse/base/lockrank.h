@@ -21,6 +21,7 @@ enum lock_rank {
 	LOCK_LOOP,      /* fuse/loop.c: taking requests over, one at a time */
 	LOCK_REMOUNT,   /* daemon/remount.c */
 	LOCK_ORPHANS,   /* vfs/open.c: making one without a name; freeing one */
+	LOCK_VIEWED,    /* views/views.c: which inodes of a bucket have a kernel view */
 	LOCK_GATE,      /* vfs/gate.c: whether an inode is mapped */
 	LOCK_GROW,      /* vfs: a mapped file's size */
 	LOCK_FILE,      /* map/file.c: shared for faults, exclusive when extents go away */
@@ -43,6 +44,7 @@ enum lock_rank {
 	LOCK_VIEWS,    /* map/view.c: the list of a file's */
 	LOCK_HOLDER,   /* clients: its records */
 	LOCK_PINS,     /* clients/pins.c: free records */
+	LOCK_BUSY,     /* views/mapper.c: pieces that a device uses still */
 	LOCK_OPENS,    /* vfs/opens.c: open files of an inode */
 	LOCK_PLACES,   /* vfs/opens.c: free records */
 	LOCK_WATCH,    /* vfs/watch.c: watchers and their events */

@@ -222,6 +222,35 @@ static errint_t open_clients(struct daemon *d)
 	return clients_open(&config, &d->clients);
 }
 
+/* Without the module, or on another device: as the option says. */
+static errint_t open_views(struct daemon *d)
+{
+	const struct options *o = d->options;
+	struct views_config config = {
+		.vfs = d->vfs,
+		.dev = d->dev,
+		.transport = d->transport,
+		.close_backing = transport_close_backing,
+	};
+	int session, err;
+
+	if (o->views == VIEWS_OFF)
+		return 0;
+	if (d->kept || fs_is_read_only(d->fs)) {
+		err = -EOPNOTSUPP;
+		snprintf(d->no_views, sizeof(d->no_views), "%s",
+			 d->kept ? "the mount has a keeper" : "the mount is read-only");
+	} else {
+		err = views_open(d->dev, &session, d->no_views, sizeof(d->no_views));
+	}
+	if (!err)
+		return views_start(&config, session, &d->views);
+	if (o->views == VIEWS_AUTO)
+		return 0;
+	complain(d->device, d->no_views, 0, "mount it with -o views=off, or modprobe daxview");
+	return err;
+}
+
 static struct attach attach_of(const struct daemon *d)
 {
 	const struct options *o = d->options;
@@ -258,7 +287,7 @@ static errint_t open_transport(struct daemon *d)
 		.clone_fd = o->clone_fd,
 		.debug = o->debug,
 		.needs_no_fsync = strcmp(device_granularity(d->dev), "cache_line") ||
-				  o->direct.who == CLIENTS_NOBODY,
+				  (o->direct.who == CLIENTS_NOBODY && o->views == VIEWS_OFF),
 		.max_threads = o->max_threads,
 		.host = { d, status_json, remount_change, restart_prepare, restart_now },
 	};
@@ -336,12 +365,14 @@ static errint_t open_pool(struct daemon *d)
 		err = open_vfs(d);
 	if (!err)
 		err = open_clients(d);
+	if (!err)
+		err = open_views(d);
 	return err;
 }
 
 static int mount_transport(struct daemon *d)
 {
-	int err = transport_mount(d->transport, d->vfs, d->clients);
+	int err = transport_mount(d->transport, d->vfs, d->clients, d->views);
 	const char *reason = log_held_back();
 
 	if (!err)
@@ -417,6 +448,7 @@ static int live_as_server(struct daemon *d)
 	if (!err)
 		err = serve_mount(d);
 	transport_close(d->transport, !err);
+	views_stop(d->views);
 	clients_close(d->clients);
 	vfs_close(d->vfs);
 	if (!err)

@@ -24,6 +24,7 @@
 #include "daxfuse/base/bits.h"
 #include "restart.h"
 #include "daxfuse/keeper/systemd.h"
+#include "daxfuse/daxview.h"
 
 #define THREADS_MAX 1024
 
@@ -32,6 +33,7 @@ enum kind {
 	NUMBER,  /* store the argument at `field` */
 	DAX,     /* the argument names a mode */
 	KEEPER,  /* the argument names a keeper */
+	VIEWS,   /* the argument says whether */
 	DIRECT,  /* the argument says who gets the device */
 	PROJECT, /* the argument says who sets project ids */
 	KERNEL,  /* handed on */
@@ -88,6 +90,9 @@ static const struct option table[] = {
 	{ "project=", PROJECT, FIELD(owners_set_projects), 0, OPTION_PROJECT,
 	  "admin|owner: who may move files from one project to another, and so past its limits "
 	  "(admin: CAP_SYS_ADMIN)" },
+	{ "views=", VIEWS, FIELD(views), 0, OPTION_VIEWS,
+	  "off|auto|on: whether programs map files of a device-dax through kernel views, by the "
+	  "module daxview (off; auto: if it is loaded; without a keeper)" },
 	{ "max_threads=", NUMBER, FIELD(max_threads), 0, OPTION_DAEMON,
 	  "how many requests are served at once, 1 MiB each (default: 4 for each CPU, 8 to 48)" },
 	{ "nosuid", SET, FIELD(no_suid), true, OPTION_SUID, "ignore suid and sgid bits" },
@@ -148,6 +153,11 @@ static const char *const dax_names[] = {
 	[FS_DAX_INODE] = "inode",
 	[FS_DAX_NEVER] = "never",
 };
+static const char *const views_names[] = {
+	[VIEWS_OFF] = "off",
+	[VIEWS_AUTO] = "auto",
+	[VIEWS_ON] = "on",
+};
 static const char *const keeper_names[] = {
 	[KEEPER_SUPERVISOR] = "supervisor",
 	[KEEPER_SYSTEMD] = "systemd",
@@ -185,6 +195,17 @@ static errint_t parse_keeper(const char *text, enum keeper *ret_keeper)
 	for (unsigned i = 0; i < ARRAY_SIZE(keeper_names); i++) {
 		if (!strcmp(text, keeper_names[i])) {
 			*ret_keeper = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static errint_t parse_views(const char *text, enum views_mode *ret_mode)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(views_names); i++) {
+		if (!strcmp(text, views_names[i])) {
+			*ret_mode = i;
 			return 0;
 		}
 	}
@@ -273,6 +294,8 @@ static errint_t apply(struct options *options, const struct option *option, cons
 	case KEEPER:
 		options->keeper_chosen = true;
 		return parse_keeper(argument, &options->keeper);
+	case VIEWS:
+		return parse_views(argument, &options->views);
 	case DIRECT:
 		return parse_direct(argument, &options->direct);
 	case PROJECT:
@@ -414,16 +437,28 @@ static int check_together(const struct options *options, char *ret_error, size_t
 	return 0;
 }
 
-/* Rings and clones of /dev/fuse end with their process. */
+/* What does not survive its daemon; NULL: nothing. Rings and clones of /dev/fuse end with their
+ * process, and which files have views is in its memory. */
+static const char *ends_with_daemon(const struct options *options)
+{
+	if (options->io_uring)
+		return "io_uring";
+	if (options->clone_fd)
+		return "clone_fd";
+	if (options->views == VIEWS_ON ||
+	    (options->views == VIEWS_AUTO && access(DAXVIEW_PATH, F_OK) == 0))
+		return options->views == VIEWS_ON ? "views=on" : "views=auto";
+	return NULL;
+}
+
 static int choose_keeper(struct options *options, char *ret_error, size_t error_size)
 {
+	const char *mortal = ends_with_daemon(options);
 	char reason[128];
 
-	if (options->keeper_chosen && options->keeper != KEEPER_NONE &&
-	    (options->io_uring || options->clone_fd)) {
+	if (options->keeper_chosen && options->keeper != KEEPER_NONE && mortal) {
 		snprintf(ret_error, error_size,
-			 "-o %s does not survive its daemon: not with a keeper",
-			 options->io_uring ? "io_uring" : "clone_fd");
+			 "-o %s does not survive its daemon: not with a keeper", mortal);
 		return -EINVAL;
 	}
 	if (options->keeper == KEEPER_SYSTEMD) {
@@ -435,8 +470,7 @@ static int choose_keeper(struct options *options, char *ret_error, size_t error_
 		}
 		options->foreground = true;
 	}
-	if (options->io_uring || options->clone_fd ||
-	    (!options->keeper_chosen && !restart_is_safe(reason, sizeof(reason))))
+	if (mortal || (!options->keeper_chosen && !restart_is_safe(reason, sizeof(reason))))
 		options->keeper = KEEPER_NONE;
 	return 0;
 }
@@ -534,6 +568,7 @@ void options_words(const struct options *options, struct option_words *ret_words
 	direct_word(&options->direct, word[WORD_DIRECT], size);
 	strcpy(word[WORD_PROJECT],
 	       options->owners_set_projects ? "project=owner" : "project=admin");
+	snprintf(word[WORD_VIEWS], size, "views=%s", views_names[options->views]);
 	strcpy(word[WORD_ALLOW_OTHER], options->allow_other ? "allow_other" : "noallow_other");
 	kernel_word(options, word[WORD_KERNEL], size);
 	snprintf(word[WORD_KEEPER], size, "keeper=%s", keeper_names[options->keeper]);

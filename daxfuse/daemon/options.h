@@ -17,6 +17,13 @@ enum keeper {
 	KEEPER_NONE,       /* nobody: the mount dies with its daemon */
 };
 
+/* Whether programs map files through kernel views. */
+enum views_mode {
+	VIEWS_OFF,
+	VIEWS_AUTO, /* if the module is there */
+	VIEWS_ON,   /* or do not mount */
+};
+
 struct options {
 	const char *device;     /* as given */
 	const char *mountpoint; /* as given */
@@ -32,6 +39,7 @@ struct options {
 	enum keeper keeper;
 	bool keeper_chosen; /* by the user */
 	struct clients_policy direct;
+	enum views_mode views;
 	bool owners_set_projects;
 	unsigned max_threads;
 	/* of one mount point */
@@ -62,6 +70,7 @@ enum {
 	OPTION_ALLOW_OTHER = 1 << 9,
 	OPTION_KERNEL = 1 << 10,
 	OPTION_DAEMON = 1 << 11, /* how the daemon serves */
+	OPTION_VIEWS = 1 << 13,
 	OPTION_PROJECT = 1 << 12,
 };
 
@@ -80,6 +89,7 @@ enum option_word {
 	WORD_PROJECT,
 	WORD_ALLOW_OTHER,
 	WORD_KERNEL,
+	WORD_VIEWS,
 	WORD_KEEPER,
 	WORD_THREADS,
 	WORD_TRANSPORT,

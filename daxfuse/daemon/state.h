@@ -30,6 +30,8 @@ struct daemon {
 	struct vfs *vfs;
 	char socket[108]; /* where programs ask for the device */
 	struct clients *clients;
+	struct views *views; /* NULL */
+	char no_views[160];  /* why not, if they were asked for */
 	struct transport *transport;
 	void (*ready)(const struct daemon *d); /* once, when the mount answers */
 	atomic_bool replace;                   /* end with KEPT_EXIT_RESTART */

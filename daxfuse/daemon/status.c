@@ -151,6 +151,19 @@ static struct json_object *options_array(const struct daemon *d)
 	return array;
 }
 
+/* Why not is said if they were asked for. */
+static void add_views(struct json_object *o, const struct daemon *d)
+{
+	const char *reason = d->no_views;
+
+	if (d->views && !transport_uses_views(d->transport))
+		reason = "this kernel has no passthrough for FUSE";
+	json_object_object_add(o, "views",
+			       json_object_new_boolean(transport_uses_views(d->transport)));
+	if (*reason)
+		add_string(o, "no_views", reason);
+}
+
 static struct json_object *mount_object(const struct daemon *d)
 {
 	static const char *const dax[] = {
@@ -174,6 +187,7 @@ static struct json_object *mount_object(const struct daemon *d)
 		   : d->options->clone_fd                ? "clone_fd"
 							 : "fuse");
 	add_number(o, "max_threads", d->options->max_threads);
+	add_views(o, d);
 	add_restart(o, d);
 	add_string(o, "version", DAXFUSE_VERSION);
 	add_string(o, "libfuse", transport_library());
@@ -236,6 +250,8 @@ errint_t status_json(void *daemon, bool whole, char *ret_json, size_t size)
 	json_object_object_add(o, "counters", counters_object(d));
 	json_object_object_add(o, "recovery", recovery_object(d));
 	json_object_object_add(o, "mappings", clients_report(d->clients));
+	if (d->views)
+		json_object_object_add(o, "views", views_report(d->views));
 	if (!whole)
 		drop_the_hosts(o);
 	return print(o, ret_json, size);

@@ -7,13 +7,50 @@
 #include "deferred.h"
 #include "internal.h"
 
-static void fill_open_reply(const struct vfs_opened *opened, struct fuse_file_info *fi)
+static int register_backing(void *arg, int fd)
 {
+	return fuse_passthrough_open(arg, fd);
+}
+
+/* With a view reads and writes come to us past the cache, as of any file that may be mapped, and
+ * mappings go to the view. */
+static int use_view(const struct request *request, const struct vfs_opened *opened,
+		    struct fuse_file_info *fi)
+{
+	struct transport *t = transport_of(request->req);
+	int backing = t->passthrough ? views_enter(t->views, opened, register_backing, request->req)
+				     : 0;
+
+	if (backing <= 0)
+		return backing;
+	fi->backing_id = backing;
+	fi->direct_io = 1;
+	fi->parallel_direct_writes = 1;
+	fi->keep_cache = 0;
+	return 0;
+}
+
+static int fill_open_reply(const struct request *request, const struct vfs_opened *opened,
+			   struct fuse_file_info *fi)
+{
+	int err;
+
 	fi->fh = handle_of_file(opened, fi->flags);
 	fi->noflush = 1;
 	fi->direct_io = opened->direct;
 	fi->parallel_direct_writes = opened->direct; /* core locks */
 	fi->keep_cache = opened->keep_cache;
+	err = use_view(request, opened, fi);
+	if (err)
+		vfs_cancel_open(transport_of(request->req)->vfs, opened);
+	return err;
+}
+
+static void cancel_open(struct transport *t, const struct vfs_opened *opened)
+{
+	vfs_cancel_open(t->vfs, opened);
+	if (t->passthrough)
+		views_leave(t->views, opened->attr.ino);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -24,15 +61,16 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	int err = vfs_open_inode(vfs, &request.vfs, node_to_ino(node), fi->flags,
 				 libfuse_kills_suidgid(fi), &opened);
 
+	if (!err)
+		err = fill_open_reply(&request, &opened, fi);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
 	}
-	fill_open_reply(&opened, fi);
 	vfs_opening_answered(&request.vfs);
 	/* -ENOENT: the open was interrupted, so nobody will release it */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		vfs_cancel_open(vfs, &opened);
+		cancel_open(transport_of(req), &opened);
 }
 
 static void reply_created(const struct request *request, int err, const struct vfs_opened *opened,
@@ -42,15 +80,16 @@ static void reply_created(const struct request *request, int err, const struct v
 	struct transport *t = transport_of(req);
 	struct fuse_entry_param entry;
 
+	if (!err)
+		err = fill_open_reply(request, opened, fi);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
 	}
 	attr_to_entry(&opened->attr, &entry);
-	fill_open_reply(opened, fi);
 	vfs_opening_answered(&request->vfs);
 	if (fuse_reply_create(req, &entry, fi) == -ENOENT) {
-		vfs_cancel_open(t->vfs, opened);
+		cancel_open(t, opened);
 		deferred_forget(t->deferred, opened->attr.ino);
 	}
 }
@@ -81,6 +120,8 @@ static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 	struct transport *t = transport_of(req);
 
 	vfs_release(t->vfs, node_to_ino(node), file_of_handle(node, fi->fh).handle);
+	if (t->passthrough)
+		views_leave(t->views, node_to_ino(node));
 	deferred_forget(t->deferred, node_to_ino(node));
 	fuse_reply_err(req, 0);
 }

@@ -27,10 +27,12 @@ struct transport {
 	struct transport_config config;
 	struct vfs *vfs;
 	struct clients *clients;
+	struct views *views; /* NULL: there are none */
 	struct fuse_session *se;
 	struct deferred *deferred;
 	struct place place;
 	bool io_uring;
+	bool passthrough;         /* agreed on with the kernel: else no file gets a view */
 	bool kernel_checks_flags; /* who may set them: ioctl.c */
 };
 

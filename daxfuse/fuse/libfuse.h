@@ -9,6 +9,10 @@
 #define FUSE_USE_VERSION 317
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
+
+/* FUSE_DEV_IOC_BACKING_CLOSE: libfuse's function for it needs a request. */
+#define LIBFUSE_BACKING_CLOSE _IOW(229, 2, uint32_t)
 
 /* Whether OPEN, CREATE and WRITE say that suid and sgid must go. Without it the
  * kernel has to do that itself. */

@@ -77,6 +77,16 @@ static void agree_on_capabilities(const struct transport *t, struct fuse_conn_in
 		t->config.kept->session.capabilities = conn->want_ext & transport_capabilities();
 }
 
+/* Views are what files are passed through to, and none of them lies on a stacked filesystem. */
+static void agree_on_views(struct transport *t, struct fuse_conn_info *conn)
+{
+	if (t->views)
+		t->passthrough = fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH);
+	else
+		fuse_unset_feature_flag(conn, FUSE_CAP_PASSTHROUGH);
+	conn->max_backing_stack_depth = 0;
+}
+
 /* 7.34 came with Linux 5.14; the check is in all that have it. */
 enum { FLAGS_CHECKED_SINCE = 34 };
 
@@ -85,6 +95,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	struct transport *t = userdata;
 
 	agree_on_capabilities(t, conn);
+	agree_on_views(t, conn);
 #ifdef HAVE_FUSE_IO_URING
 	t->io_uring = t->config.io_uring && fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
 	if (t->config.io_uring && !t->io_uring)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "daxfuse/keeper/log.h"
 #include "deferred.h"
@@ -99,14 +100,26 @@ void transport_vfs(struct transport *t, struct vfs_config *ret_config)
 					     : NULL; /* else libfuse sees to it */
 }
 
+/* The kernel may have forgotten it with the mount. */
+void transport_close_backing(void *transport, int id)
+{
+	const struct transport *t = transport;
+	uint32_t number = (uint32_t)id;
+
+	if (t->se)
+		ioctl(fuse_session_fd(t->se), LIBFUSE_BACKING_CLOSE, &number);
+}
+
 /* ---- serving ---------------------------------------------------------------------------- */
 
-int transport_mount(struct transport *t, struct vfs *vfs, struct clients *clients)
+int transport_mount(struct transport *t, struct vfs *vfs, struct clients *clients,
+		    struct views *views)
 {
 	int err;
 
 	t->vfs = vfs;
 	t->clients = clients;
+	t->views = views;
 	err = session_open(t);
 	if (!err)
 		err = deferred_start(t, fuse_session_fd(t->se), session_stop, &t->deferred);
@@ -134,6 +147,11 @@ void transport_close(struct transport *t, bool unmounted)
 const struct place *transport_place(const struct transport *t)
 {
 	return &t->place;
+}
+
+bool transport_uses_views(const struct transport *t)
+{
+	return t->passthrough;
 }
 
 bool transport_uses_io_uring(const struct transport *t)

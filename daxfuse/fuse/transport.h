@@ -10,6 +10,7 @@
 #include "daxfuse/clients/clients.h"
 #include "daxfuse/keeper/attach.h"
 #include "daxfuse/keeper/places.h"
+#include "daxfuse/views/views.h"
 #include "daxfuse/vfs/vfs.h"
 
 struct transport;
@@ -56,9 +57,13 @@ void transport_vfs(struct transport *t, struct vfs_config *ret_config);
 /* For struct fs_options. */
 void transport_trimmed(void *transport, uint64_t ino);
 
-/* Mount, or take the mount over; from now on there are threads. -EINVAL, -EIO or what mount(2)
- * said: log_held_back() is why; others: no thread. */
-int transport_mount(struct transport *t, struct vfs *vfs, struct clients *clients);
+/* Of a struct views_config. */
+void transport_close_backing(void *transport, int id);
+
+/* Mount, or take the mount over; from now on there are threads. views may be NULL. -EINVAL, -EIO or
+ * what mount(2) said: log_held_back() is why; others: no thread. */
+int transport_mount(struct transport *t, struct vfs *vfs, struct clients *clients,
+		    struct views *views);
 /* Serve until unmounted or told to stop; 0 or negative errno. */
 int transport_serve(struct transport *t);
 /* From any thread: let transport_serve() return, soon. */
@@ -74,6 +79,8 @@ void transport_free(struct transport *t);
 const struct place *transport_place(const struct transport *t);
 /* Whether requests come through rings: known when the kernel has greeted us. */
 bool transport_uses_io_uring(const struct transport *t);
+/* Whether files are mapped through views: likewise. */
+bool transport_uses_views(const struct transport *t);
 /* The capabilities that this version can be held to by an earlier one. */
 uint64_t transport_capabilities(void);
 

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The calls of the module (include/daxfuse/daxview.h). */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "daxfuse/base/errint.h"
+#include "internal.h"
+
+static const char *reason_of(const struct daxview_session *wish, int err)
+{
+	static const char *const reasons[] = {
+		[DAXVIEW_REASON_DEVICE] = "this kernel maps the device in a way that is not known",
+		[DAXVIEW_REASON_READONLY] = "the device is open for reading only",
+		[DAXVIEW_REASON_ALIGN] = "the device's alignment is 1 GiB",
+		[DAXVIEW_REASON_LAYOUT] = "the device's ranges are not where they are expected",
+	};
+
+	if (err == -EOPNOTSUPP && wish->reason < ARRAY_SIZE(reasons) && reasons[wish->reason])
+		return reasons[wish->reason];
+	return err == -EBUSY ? "another process has views of this device" : strerror(-err);
+}
+
+errint_t session_begin(const struct device *dev, int *ret_session, char *ret_reason, size_t size)
+{
+	struct daxview_session wish = {
+		.size = sizeof(wish),
+		.flags = DAXVIEW_REVOKE,
+		.device = device_fd(dev),
+	};
+	int session = open(DAXVIEW_PATH, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	int err = session < 0 ? -errno : 0;
+
+	if (err == -ENOENT || err == -ENODEV || err == -ENXIO) {
+		snprintf(ret_reason, size, "the module daxview is not loaded");
+	} else if (err) {
+		snprintf(ret_reason, size, "%s: %s", DAXVIEW_PATH, strerror(-err));
+	} else if (ioctl(session, DAXVIEW_IOC_SESSION, &wish)) {
+		err = -errno;
+		snprintf(ret_reason, size, "%s", reason_of(&wish, err));
+		close(session);
+	} else {
+		*ret_session = session;
+	}
+	return err;
+}
+
+errint_t session_create(int session, uint64_t ino, uint64_t *ret_number, int *ret_fd)
+{
+	struct daxview_create create = {
+		.size = sizeof(create),
+		.cookie = ino,
+		.file_size = VIEW_BYTES,
+	};
+
+	if (ioctl(session, DAXVIEW_IOC_CREATE, &create))
+		return -errno;
+	*ret_number = create.view;
+	*ret_fd = create.fd;
+	return 0;
+}
+
+errint_t session_set(int session, uint64_t number, uint64_t offset, uint64_t length,
+		     const struct map_piece *piece)
+{
+	struct daxview_piece wanted = { .offset = offset, .length = length };
+	struct daxview_set set = {
+		.size = sizeof(set),
+		.view = number,
+		.offset = offset,
+		.length = length,
+		.pieces = (uintptr_t)&wanted,
+		.count = piece ? 1 : 0,
+	};
+
+	if (piece) {
+		wanted.device = piece->zero ? DAXVIEW_HOLE : piece->device_offset;
+		wanted.flags = piece->zero || piece->writable ? 0 : DAXVIEW_PIECE_READ;
+	}
+	return ioctl(session, DAXVIEW_IOC_SET, &set) ? -errno : 0;
+}
+
+errint_t session_files(int session, uint64_t number, uint64_t *ret_files)
+{
+	struct daxview_stat stat = { .size = sizeof(stat), .view = number };
+
+	if (ioctl(session, DAXVIEW_IOC_STAT, &stat))
+		return -errno;
+	*ret_files = stat.files;
+	return 0;
+}
+
+bool session_is_busy(int session, uint64_t device_offset, uint64_t length)
+{
+	struct daxview_busy busy = {
+		.size = sizeof(busy),
+		.device = device_offset,
+		.length = length,
+	};
+
+	return ioctl(session, DAXVIEW_IOC_BUSY, &busy) && errno == EBUSY;
+}
+
+void session_revoke(int session, uint64_t number)
+{
+	struct daxview_revoke revoke = { .size = sizeof(revoke), .view = number };
+
+	ioctl(session, DAXVIEW_IOC_REVOKE, &revoke); /* it may be gone */
+}
+
+void session_answer(int session, uint64_t question, int err)
+{
+	struct daxview_answer answer = {
+		.size = sizeof(answer),
+		.error = (uint32_t)-err,
+		.question = question,
+	};
+
+	ioctl(session, DAXVIEW_IOC_ANSWER, &answer); /* its asker may have been killed */
+}

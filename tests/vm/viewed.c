@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Programs that map files of a mount with kernel views, and know nothing of them.
+ *
+ *     viewed SCENARIO FOLDER
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define UNIT (2ul << 20)
+#define PAGE 4096ul
+#define SIZE (8 * UNIT)
+
+#define CHECK(condition)                                                                        \
+	do {                                                                                    \
+		if (!(condition)) {                                                             \
+			fprintf(stderr, "%d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
+			exit(1);                                                                \
+		}                                                                               \
+	} while (0)
+
+static sigjmp_buf jump;
+
+static void on_bus(int number)
+{
+	(void)number;
+	siglongjmp(jump, 1);
+}
+
+static bool load_fails(volatile char *address)
+{
+	signal(SIGBUS, on_bus);
+	if (sigsetjmp(jump, 1))
+		return true;
+	(void)*address;
+	return false;
+}
+
+static int make_file(const char *name, char byte, size_t size)
+{
+	char *bytes = malloc(size);
+	int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	CHECK(fd >= 0 && bytes);
+	memset(bytes, byte, size);
+	CHECK(write(fd, bytes, size) == (ssize_t)size);
+	free(bytes);
+	return fd;
+}
+
+static char *map(int fd, size_t size)
+{
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	CHECK(memory != MAP_FAILED);
+	return memory;
+}
+
+static bool is_all(const char *memory, char byte, size_t size)
+{
+	return memory[0] == byte && !memcmp(memory, memory + 1, size - 1);
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	CHECK(!getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+static unsigned long touch(char *memory, size_t size)
+{
+	unsigned long sum = 0;
+
+	for (size_t at = 0; at < size; at += PAGE)
+		sum += *(volatile char *)(memory + at);
+	return sum;
+}
+
+/* 16 MiB are 8 faults, and 8 more to store; reads see the stores, and mappings what is written. */
+static void counts(void)
+{
+	int fd = make_file("file", 'a', SIZE);
+	char *memory = map(fd, SIZE), word[3] = "";
+	long before = faults();
+
+	CHECK(touch(memory, SIZE) == SIZE / PAGE * 'a');
+	CHECK(faults() - before == 8);
+	before = faults();
+	for (size_t at = 0; at < SIZE; at += PAGE)
+		memory[at] = 'b';
+	CHECK(faults() - before == 8);
+	CHECK(pread(fd, word, 2, 5 * UNIT) == 2 && !strcmp(word, "ba"));
+	CHECK(pwrite(fd, "zz", 2, 3 * UNIT + 1) == 2 && !memcmp(memory + 3 * UNIT, "bzza", 4));
+}
+
+/* The mapping is all that is left of the file; its memory is nobody else's. */
+static void outlives_name(void)
+{
+	int fd = make_file("file", 'k', SIZE);
+	char *memory = map(fd, SIZE);
+
+	memory[0] = 'K';
+	CHECK(!close(fd) && !unlink("file"));
+	sleep(2); /* time to free it */
+	for (int i = 0; i < 6; i++) {
+		char name[16];
+
+		sprintf(name, "other%d", i);
+		close(make_file(name, 'o', SIZE));
+	}
+	CHECK(memory[0] == 'K' && is_all(memory + 1, 'k', SIZE - 1));
+	memset(memory, 'm', SIZE);
+	for (int i = 0; i < 6; i++) {
+		char name[16];
+
+		sprintf(name, "other%d", i);
+		fd = open(name, O_RDWR);
+		CHECK(is_all(map(fd, SIZE), 'o', SIZE));
+		close(fd);
+	}
+	CHECK(is_all(memory, 'm', SIZE));
+}
+
+static void shrinks(void)
+{
+	int fd = make_file("file", 's', SIZE);
+	char *memory = map(fd, SIZE);
+
+	touch(memory, SIZE);
+	CHECK(!ftruncate(fd, 3 * UNIT + PAGE + 5));
+	CHECK(memory[3 * UNIT] == 's' && memory[3 * UNIT + PAGE + 4] == 's');
+	CHECK(memory[3 * UNIT + PAGE + 5] == 0); /* the rest of the page */
+	CHECK(load_fails(memory + 3 * UNIT + 2 * PAGE) && load_fails(memory + 7 * UNIT));
+	memory[3 * UNIT + PAGE + 9] = 'x'; /* behind the end */
+	close(make_file("other", 'o', 2 * SIZE));
+	CHECK(!ftruncate(fd, SIZE));
+	CHECK(memory[3 * UNIT + PAGE + 9] == 0 && is_all(memory + 4 * UNIT, 0, UNIT));
+	CHECK(is_all(memory, 's', 3 * UNIT + PAGE + 5));
+	memory[7 * UNIT] = 'y';
+	CHECK(!fsync(fd) && memory[7 * UNIT] == 'y');
+}
+
+static void punches(void)
+{
+	int fd = make_file("file", 'p', SIZE);
+	char *memory = map(fd, SIZE), word[2];
+
+	touch(memory, SIZE);
+	CHECK(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, UNIT, 2 * UNIT));
+	CHECK(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 5 * UNIT + PAGE, PAGE));
+	CHECK(is_all(memory + UNIT, 0, 2 * UNIT) && is_all(memory + 5 * UNIT + PAGE, 0, PAGE));
+	CHECK(memory[UNIT - 1] == 'p' && memory[3 * UNIT] == 'p' && memory[5 * UNIT + 8191] == 0);
+	CHECK(memory[5 * UNIT + 8192] == 'p');
+	memory[UNIT + 77] = 'q';
+	memory[5 * UNIT + PAGE] = 'q';
+	CHECK(pread(fd, word, 2, UNIT + 76) == 2 && word[0] == 0 && word[1] == 'q');
+	CHECK(pwrite(fd, "w", 1, 2 * UNIT + 5) == 1 && memory[2 * UNIT + 5] == 'w');
+}
+
+/* A sparse file gets memory where it is stored to; a small one is mapped, too, and grows. */
+static void grows(void)
+{
+	int fd = open("file", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	struct stat stat;
+	char *memory;
+
+	CHECK(fd >= 0 && !ftruncate(fd, SIZE));
+	memory = map(fd, 2 * SIZE);
+	CHECK(is_all(memory, 0, SIZE) && load_fails(memory + SIZE));
+	memory[3 * UNIT + 3] = 'g';
+	CHECK(!fstat(fd, &stat) && stat.st_blocks >= 8 && stat.st_blocks < 8192);
+	CHECK(pwrite(fd, "tail", 4, SIZE + 10) == 4);
+	CHECK(!memcmp(memory + SIZE + 10, "tail", 4) && load_fails(memory + SIZE + PAGE));
+	close(fd);
+	fd = make_file("small", 'x', 100);
+	memory = map(fd, PAGE);
+	memory[0] = 'y';
+	memory[200] = 'z'; /* behind the end: not in the file */
+	CHECK(pwrite(fd, "tail", 4, 300) == 4 && memory[200] == 0 && memory[99] == 'x');
+	CHECK(!fstat(fd, &stat) && stat.st_size == 304);
+}
+
+/* Stores move the time of change, loads do not. */
+static void ages(void)
+{
+	int fd = make_file("file", 'a', SIZE);
+	char *memory = map(fd, SIZE);
+	struct stat before, after;
+
+	sleep(1);
+	CHECK(!fstat(fd, &before));
+	touch(memory, SIZE);
+	CHECK(!fstat(fd, &after) && after.st_mtim.tv_nsec == before.st_mtim.tv_nsec);
+	memory[UNIT] = 1;
+	CHECK(!fstat(fd, &after) && after.st_mtim.tv_sec >= before.st_mtim.tv_sec);
+	CHECK(after.st_mtim.tv_nsec != before.st_mtim.tv_nsec && after.st_ctim.tv_sec);
+	CHECK(!msync(memory, SIZE, MS_SYNC) && !fsync(fd));
+	before = after;
+	memory[UNIT] = 2; /* after a sync it is a first store again */
+	CHECK(!fstat(fd, &after) && after.st_mtim.tv_nsec != before.st_mtim.tv_nsec);
+}
+
+/* A page that is in a pipe leaves the file, and is given to nobody else. */
+static void in_use(void)
+{
+	int fd = make_file("file", 'u', SIZE), pipes[2];
+	char *memory = map(fd, SIZE), bytes[PAGE];
+	struct iovec piece = { memory + UNIT, PAGE };
+
+	CHECK(!pipe(pipes) && memory[UNIT] == 'u');
+	CHECK(vmsplice(pipes[1], &piece, 1, 0) == (ssize_t)PAGE);
+	CHECK(!ftruncate(fd, 0));
+	for (int i = 0; i < 3; i++) {
+		char name[16];
+
+		sprintf(name, "other%d", i);
+		close(make_file(name, 'o', 2 * SIZE));
+		unlink(name);
+	}
+	close(make_file("other", 'o', 2 * SIZE));
+	CHECK(read(pipes[0], bytes, PAGE) == (ssize_t)PAGE && is_all(bytes, 'u', PAGE));
+}
+
+/* A reader through the page cache has the file open first: both see the same. */
+static void beside_cache(void)
+{
+	int reader, fd = make_file("file", 'c', 5 * PAGE);
+	char *cached, *memory, byte;
+
+	close(fd);
+	reader = open("file", O_RDONLY);
+	cached = mmap(NULL, 5 * PAGE, PROT_READ, MAP_SHARED, reader, 0);
+	CHECK(cached != MAP_FAILED && cached[0] == 'c');
+	fd = open("file", O_RDWR);
+	memory = map(fd, 5 * PAGE);
+	memory[0] = 'd';
+	CHECK(!msync(memory, 5 * PAGE, MS_SYNC));
+	CHECK(pread(fd, &byte, 1, 0) == 1 && byte == 'd' && cached[0] == 'd');
+	CHECK(!munmap(cached, 5 * PAGE) && !close(reader) && !munmap(memory, 5 * PAGE) &&
+	      !close(fd));
+	sleep(1);
+	fd = open("file", O_RDWR);
+	memory = map(fd, 5 * PAGE);
+	reader = open("file", O_RDONLY);
+	memory[1] = 'e';
+	CHECK(pread(reader, &byte, 1, 1) == 1 && byte == 'e');
+	cached = mmap(NULL, 5 * PAGE, PROT_READ, MAP_SHARED, reader, 0);
+	memory[2] = 'f';
+	CHECK(cached[2] == 'f' && memory[0] == 'd');
+}
+
+static int run(char **argv)
+{
+	int status;
+	pid_t child = fork();
+
+	if (!child) {
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* A program on the mount is executed, by a mapping of its file. */
+static void runs(void)
+{
+	char *copy[] = { "cp", "/daxfuse/bin/viewed", "program", NULL };
+	char *program[] = { "./program", "nothing", ".", NULL };
+	char *memory;
+	int fd;
+
+	CHECK(!run(copy) && !chmod("program", 0755));
+	fd = open("program", O_RDWR);
+	memory = map(fd, PAGE);
+	CHECK(memory[1] == 'E' && !munmap(memory, PAGE) && !close(fd));
+	CHECK(run(program) == 2);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} scenarios[] = {
+	{ "counts", counts },   { "outlives_name", outlives_name },
+	{ "shrinks", shrinks }, { "punches", punches },
+	{ "grows", grows },     { "ages", ages },
+	{ "in_use", in_use },   { "beside_cache", beside_cache },
+	{ "runs", runs },
+};
+
+int main(int argc, char **argv)
+{
+	CHECK(argc == 3 && !chdir(argv[2]));
+	for (unsigned int i = 0; i < sizeof(scenarios) / sizeof(*scenarios); i++) {
+		if (strcmp(argv[1], scenarios[i].name))
+			continue;
+		scenarios[i].run();
+		return 0;
+	}
+	return 2;
+}
