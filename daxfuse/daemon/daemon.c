@@ -230,7 +230,7 @@ static errint_t open_views(struct daemon *d)
 		.vfs = d->vfs,
 		.dev = d->dev,
 		.transport = d->transport,
-		.close_backing = transport_close_backing,
+		.ended = transport_view_ended,
 	};
 	int session, err;
 

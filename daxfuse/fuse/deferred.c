@@ -90,6 +90,10 @@ static bool is_unknown(struct deferred *d, uint64_t ino)
 
 static void free_orphan(struct deferred *d, uint64_t ino, uint32_t generation)
 {
+	const struct transport *t = d->transport;
+
+	if (t->passthrough && !is_unmounted(d) && views_hold(t->views, ino))
+		return;         /* when the view has ended it comes again */
 	if (is_unknown(d, ino)) /* else it will send another forget */
 		vfs_reap(d->transport->vfs, ino, generation);
 }

@@ -101,13 +101,15 @@ void transport_vfs(struct transport *t, struct vfs_config *ret_config)
 }
 
 /* The kernel may have forgotten it with the mount. */
-void transport_close_backing(void *transport, int id)
+void transport_view_ended(void *transport, uint64_t ino, int backing)
 {
 	const struct transport *t = transport;
-	uint32_t number = (uint32_t)id;
+	uint32_t number = (uint32_t)backing;
 
 	if (t->se)
 		ioctl(fuse_session_fd(t->se), LIBFUSE_BACKING_CLOSE, &number);
+	if (deferred_runs(t->deferred))
+		deferred_forget(t->deferred, ino);
 }
 
 /* ---- serving ---------------------------------------------------------------------------- */

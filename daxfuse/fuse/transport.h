@@ -58,7 +58,7 @@ void transport_vfs(struct transport *t, struct vfs_config *ret_config);
 void transport_trimmed(void *transport, uint64_t ino);
 
 /* Of a struct views_config. */
-void transport_close_backing(void *transport, int id);
+void transport_view_ended(void *transport, uint64_t ino, int backing);
 
 /* Mount, or take the mount over; from now on there are threads. views may be NULL. -EINVAL, -EIO or
  * what mount(2) said: log_held_back() is why; others: no thread. */

@@ -13,7 +13,8 @@
  * A mapping outlives the open file that it was made with, and the kernel sends RELEASE for that
  * all the same. So a view ends when no file is open with it, the module knows of no other user but
  * the transport's registration, and no device uses its memory. The module tells of the last
- * but one that closes it (answer.c); a device is waited for by looking again.
+ * but one that closes it (answer.c); a device is waited for by looking again. An inode without a
+ * name is not freed before its view has ended.
  */
 #include <json-c/json.h>
 #include <stdio.h>
@@ -101,6 +102,7 @@ static struct mapper *make_mapper(struct views *v, uint64_t ino,
 static void end_mapper(struct views *v, struct mapper *m)
 {
 	struct vfs_file *file = m->file;
+	uint64_t ino = m->ino;
 	int backing = m->backing;
 
 	session_revoke(v->session, m->number);
@@ -110,7 +112,7 @@ static void end_mapper(struct views *v, struct mapper *m)
 		free(m);
 	if (file)
 		vfs_file_put(file);
-	v->config.close_backing(v->config.transport, backing);
+	v->config.ended(v->config.transport, ino, backing);
 	atomic_fetch_sub(&v->count, 1);
 }
 
@@ -208,6 +210,19 @@ void views_leave(struct views *v, uint64_t ino)
 		put_locked(v, viewed);
 	}
 	unlock_mutex(LOCK_VIEWED, lock);
+}
+
+bool views_hold(struct views *v, uint64_t ino)
+{
+	pthread_mutex_t *lock = &v->lock[bucket_of(ino)];
+	const struct viewed *viewed;
+	bool held;
+
+	lock_mutex(LOCK_VIEWED, lock);
+	viewed = find_locked(v, ino);
+	held = viewed && viewed->mapper;
+	unlock_mutex(LOCK_VIEWED, lock);
+	return held;
 }
 
 /* ---- questions -------------------------------------------------------------------------- */

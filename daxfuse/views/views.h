@@ -17,9 +17,10 @@ struct json_object;
 struct views_config {
 	struct vfs *vfs;
 	const struct device *dev;
-	/* The transport forgets what views_enter() has had it register. */
+	/* A view has ended: the transport forgets what views_enter() has had it register, and frees
+	 * the inode if nobody can reach it any more. With locks held. */
 	void *transport;
-	void (*close_backing)(void *transport, int id);
+	void (*ended)(void *transport, uint64_t ino, int backing);
 };
 
 /* Whether there can be views of this device: begins a session with the module, and takes views away
@@ -39,6 +40,8 @@ void views_stop(struct views *v);
 int views_enter(struct views *v, const struct vfs_opened *opened,
 		int (*register_backing)(void *arg, int fd), void *arg);
 void views_leave(struct views *v, uint64_t ino);
+/* Whether it has a view: its memory may be in use, though the kernel does not know it any more. */
+bool views_hold(struct views *v, uint64_t ino);
 
 /* Counters, for reports. */
 struct json_object *views_report(struct views *v);

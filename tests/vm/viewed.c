@@ -216,6 +216,19 @@ static void ages(void)
 	CHECK(!fstat(fd, &after) && after.st_mtim.tv_nsec != before.st_mtim.tv_nsec);
 }
 
+/* Takes what space was freed, and fills it. */
+static void use_space(void)
+{
+	for (int i = 0; i < 3; i++) {
+		char name[16];
+
+		sprintf(name, "other%d", i);
+		close(make_file(name, 'o', 2 * SIZE));
+		unlink(name);
+	}
+	close(make_file("other", 'o', 2 * SIZE));
+}
+
 /* A page that is in a pipe leaves the file, and is given to nobody else. */
 static void in_use(void)
 {
@@ -226,14 +239,22 @@ static void in_use(void)
 	CHECK(!pipe(pipes) && memory[UNIT] == 'u');
 	CHECK(vmsplice(pipes[1], &piece, 1, 0) == (ssize_t)PAGE);
 	CHECK(!ftruncate(fd, 0));
-	for (int i = 0; i < 3; i++) {
-		char name[16];
+	use_space();
+	CHECK(read(pipes[0], bytes, PAGE) == (ssize_t)PAGE && is_all(bytes, 'u', PAGE));
+}
 
-		sprintf(name, "other%d", i);
-		close(make_file(name, 'o', 2 * SIZE));
-		unlink(name);
-	}
-	close(make_file("other", 'o', 2 * SIZE));
+/* The same when nothing else is left of the file. */
+static void in_use_alone(void)
+{
+	int fd = make_file("file", 'u', SIZE), pipes[2];
+	char *memory = map(fd, SIZE), bytes[PAGE];
+	struct iovec piece = { memory + UNIT, PAGE };
+
+	CHECK(!pipe(pipes) && memory[UNIT] == 'u');
+	CHECK(vmsplice(pipes[1], &piece, 1, 0) == (ssize_t)PAGE);
+	CHECK(!munmap(memory, SIZE) && !close(fd) && !unlink("file"));
+	sleep(1);
+	use_space();
 	CHECK(read(pipes[0], bytes, PAGE) == (ssize_t)PAGE && is_all(bytes, 'u', PAGE));
 }
 
@@ -297,10 +318,15 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } scenarios[] = {
-	{ "counts", counts },   { "outlives_name", outlives_name },
-	{ "shrinks", shrinks }, { "punches", punches },
-	{ "grows", grows },     { "ages", ages },
-	{ "in_use", in_use },   { "beside_cache", beside_cache },
+	{ "counts", counts },
+	{ "outlives_name", outlives_name },
+	{ "shrinks", shrinks },
+	{ "punches", punches },
+	{ "grows", grows },
+	{ "ages", ages },
+	{ "in_use", in_use },
+	{ "in_use_alone", in_use_alone },
+	{ "beside_cache", beside_cache },
 	{ "runs", runs },
 };
 
