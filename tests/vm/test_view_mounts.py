@@ -19,14 +19,13 @@ TESTS = Path(__file__).resolve().parent
 DEVICE = "/dev/dax0.0"
 PROGRAMS = ("daxfuse", "mkfs.daxfuse", "fsck.daxfuse")
 SCENARIOS = re.findall(r'{ "(\w+)", (?:\w+) }', (TESTS / "viewed.c").read_text())
-# Without those that are about the library, and MADV_REMOVE, which a view does not have.
+# Of those that are not about the library. MADV_REMOVE, which some use, a view does not have.
 PROGRAM = ("simple", "end_of_file", "dies_of_sigbus", "protection", "holes", "forks", "remaps",
-           "unmaps_parts", "closes_all", "system_calls", "masks", "threads", "private_mapping",
-           "record_locks", "changes_user", "interrupted")
+           "closes_all", "system_calls", "threads", "private_mapping")
 FUNCTIONAL = {
     "test_mmap.py": "dax",
-    "test_files.py": "dax and (whole or growing or overwrites or append)",
-    "test_sparse.py": "dax and (scattered or collapse or backwards)",
+    "test_files.py": "dax and (growing or overwrites or append)",
+    "test_sparse.py": "dax and (scattered or backwards)",
     "test_unlinked.py": "test",
 }
 HOLD = """

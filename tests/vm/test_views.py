@@ -16,7 +16,7 @@ ROOT = TESTS.parents[1]
 MODULE = "/daxfuse/daxview.ko"
 SCENARIOS = re.findall(r'{ "(\w+)", (?:\w+) }', (TESTS / "views.c").read_text())
 # Those that go on for a while, and for how long; the others take a second or two.
-SECONDS = {"relocates": 3, "revoked_in_use": 5, "stress": 12, "fuzz": 60}
+SECONDS = {"relocates": 3, "revoked_in_use": 3, "stress": 8, "fuzz": 45}
 # What a device of pages has, too; the others count huge pages.
 IN_PAGES = ("edges", "reads", "holes", "private", "relocates", "busy_pages", "stress")
 # Of a guest that is emulated on a busy machine.
@@ -83,5 +83,5 @@ def test_device_of_pages(viewing):
     """Alignment 4 KiB: the same, in pages."""
     viewing.run("rmmod daxview 2>/dev/null || true; " + vm.MAKE_NAMESPACE.replace("2M", "4k"))
     for name in IN_PAGES:
-        run_scenario(viewing, name, 3)
+        run_scenario(viewing, name, 2)
 
