@@ -18,13 +18,21 @@
 
 #include "internal.h"
 
-static errint_t find_project(const struct volume_pool *pool, uint32_t *ret_project)
+/* Numbers that volumes have are passed over; one that was removed may count still. */
+static errint_t find_project(const struct volume_pool *pool, const struct census *census,
+			     uint32_t *ret_project)
 {
 	struct dxf_ioc_quota quota;
+	size_t at = 0;
 
 	for (uint32_t project = VOLUME_FIRST_PROJECT; project < UINT32_MAX; project++) {
-		int err = volumes_get_quota(pool->fd, project, &quota);
+		int err;
 
+		while (at < census->count && census->project[at] < project)
+			at++;
+		if (at < census->count && census->project[at] == project)
+			continue;
+		err = volumes_get_quota(pool->fd, project, &quota);
 		if (err)
 			return err;
 		if (!quota.bytes && !quota.inodes) {
@@ -95,13 +103,14 @@ static errint_t fill_in(int fd, const char *name, struct json_object *options,
 }
 
 static errint_t make_volume(const struct volume_pool *pool, const char *name,
-			    struct json_object *options, const struct volume_options *o)
+			    struct json_object *options, const struct volume_options *o,
+			    const struct census *census)
 {
 	CLEANUP_FD int aside = openat(pool->folder, VOLUMES_NEW,
 				      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	CLEANUP_FD int fd = -1;
 	uint32_t project = 0;
-	int err = aside < 0 ? -errno : find_project(pool, &project);
+	int err = aside < 0 ? -errno : find_project(pool, census, &project);
 
 	if (err)
 		return err;
@@ -130,6 +139,7 @@ static errint_t create_locked(const struct volume_pool *pool, const char *name,
 			      struct volume_error *error)
 {
 	CLEANUP_JSON struct json_object *record = NULL;
+	CLEANUP_CENSUS struct census census = { 0 };
 	CLEANUP_FD int fd = -1;
 	int err = volumes_open(pool, name, &fd, &record, error);
 
@@ -137,10 +147,12 @@ static errint_t create_locked(const struct volume_pool *pool, const char *name,
 		return compare_volume(name, record, options, error);
 	if (err != -ENOENT)
 		return err;
-	err = volumes_check_size(pool, o, NULL, error);
+	err = volumes_count(pool, NULL, &census, error);
+	if (!err)
+		err = volumes_check_size(pool, o, &census, error);
 	if (err)
 		return err;
-	err = make_volume(pool, name, options, o);
+	err = make_volume(pool, name, options, o, &census);
 	if (err == -EEXIST)
 		return volumes_fail(error, err, "%s: is there already, and no volume", name);
 	return err ? volumes_fail(error, err, "%s: cannot be made: %s%s", name, strerror(-err),
@@ -195,6 +207,7 @@ static errint_t resize_locked(const struct volume_pool *pool, const char *name,
 			      struct volume_error *error)
 {
 	CLEANUP_JSON struct json_object *record = NULL;
+	CLEANUP_CENSUS struct census others = { 0 };
 	CLEANUP_FD int fd = -1;
 	struct dxf_ioc_quota quota;
 	uint32_t project;
@@ -209,7 +222,9 @@ static errint_t resize_locked(const struct volume_pool *pool, const char *name,
 		return volumes_fail(error, err, "%s: %s", name, strerror(-err));
 	err = check_use(name, o, &quota, error);
 	if (!err)
-		err = volumes_check_size(pool, o, name, error);
+		err = volumes_count(pool, name, &others, error);
+	if (!err)
+		err = volumes_check_size(pool, o, &others, error);
 	if (err)
 		return err;
 	merge_options(record, changes);

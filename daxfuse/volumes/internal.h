@@ -83,10 +83,21 @@ int volumes_each(const struct volume_pool *pool,
 
 /* ---- size.c -------------------------------------------------------------------- */
 
-/* -ENOSPC: with the sizes of all others it is more than the pool has. except: the volume whose size
- * changes, or NULL. */
+/* What all volumes together have: one pass over them. */
+struct census {
+	uint64_t bytes;    /* of their sizes */
+	uint32_t *project; /* of each */
+	size_t count, room;
+};
+
+/* except: a volume that is not counted, or NULL. */
+errint_t volumes_count(const struct volume_pool *pool, const char *except,
+		       struct census *ret_census, struct volume_error *error);
+void census_free(struct census *census);
+#define CLEANUP_CENSUS CLEANUP(census_free)
+/* -ENOSPC: with the sizes of all others it is more than the pool has. */
 errint_t volumes_check_size(const struct volume_pool *pool, const struct volume_options *options,
-			    const char *except, struct volume_error *error);
+			    const struct census *others, struct volume_error *error);
 
 /* ---- users.c ------------------------------------------------------------------- */
 
