@@ -352,6 +352,17 @@ static void wake_workers(void)
 	unlock_mutex(LOCK_CREW, &loop.crew);
 }
 
+/* A thread that has counted itself out may still say that its place has ended. */
+static bool is_place_used(unsigned i)
+{
+	bool used;
+
+	lock_mutex(LOCK_CREW, &loop.crew);
+	used = loop.workers[i].state != PLACE_FREE;
+	unlock_mutex(LOCK_CREW, &loop.crew);
+	return used;
+}
+
 /* Until every thread has ended. None is started any more. */
 static void wait_for_threads(void)
 {
@@ -364,7 +375,7 @@ static void wait_for_threads(void)
 		nanosleep(&pause, NULL);
 	}
 	for (unsigned i = 0; i < loop.places; i++) {
-		if (loop.workers[i].state != PLACE_FREE)
+		if (is_place_used(i))
 			pthread_join(loop.workers[i].thread, NULL);
 	}
 }
