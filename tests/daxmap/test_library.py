@@ -43,7 +43,7 @@ def test_installed(installed, file, tmp_path):
     assert done.returncode == 0, done.stderr
     done = subprocess.run([installed / "bin" / "daxfuse", "run", "sh", "-c", "echo $LD_PRELOAD"],
                           capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(lib.parent / "libdaxmap-preload.so")
+    assert done.stdout.strip() == str(lib.parent / "daxfuse/libdaxmap-preload.so")
 
 
 def test_exports(bin_dir):
