@@ -67,7 +67,6 @@ class Machine:
         call("mount", "-t", "overlay", "-o",
              f"lowerdir={tree},upperdir={self.layer}/upper,workdir={self.layer}/work",
              "daxfuse-machine", self.root)
-
         shutil.copy(HERE / "writer.py", self.root / "usr/local/lib")
 
     def install(self, build, prefix="/usr"):
@@ -77,12 +76,14 @@ class Machine:
 
     # ---- life
 
-    def boot(self):
+    def boot(self, *arguments):
+        """`arguments` are its systemd's."""
         with open(self.log, "ab") as log:
             self.nspawn = subprocess.Popen(
                 ["systemd-nspawn", "--quiet", "--boot", "-D", self.root, "--register=no",
-                 "--keep-unit", "--private-network", "--bind=/dev/fuse", "--bind=/dev/autofs", f"--machine=daxfuse-{self.number}",
-                 "--resolv-conf=off", "--timezone=off"],
+                 "--keep-unit", "--private-network", "--bind=/dev/fuse", "--bind=/dev/autofs",
+                 f"--machine=daxfuse-{self.number}", "--resolv-conf=off", "--timezone=off", "--",
+                 *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent)
         self.leader = until(self.find_leader, BOOT_LIMIT, "the machine's first process")
         until(self.has_booted, BOOT_LIMIT, "the machine's boot")
