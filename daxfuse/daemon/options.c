@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daxfuse/fuse/transport.h"
@@ -437,6 +438,15 @@ static int check_together(const struct options *options, char *ret_error, size_t
 	return 0;
 }
 
+/* As far as can be told before the device is open. */
+static bool may_have_views(const struct options *options)
+{
+	struct stat st;
+
+	return access(DAXVIEW_PATH, F_OK) == 0 && !options->fs.read_only && options->device &&
+	       stat(options->device, &st) == 0 && S_ISCHR(st.st_mode);
+}
+
 /* What does not survive its daemon; NULL: nothing. Rings and clones of /dev/fuse end with their
  * process, and which files have views is in its memory. */
 static const char *ends_with_daemon(const struct options *options)
@@ -445,10 +455,9 @@ static const char *ends_with_daemon(const struct options *options)
 		return "io_uring";
 	if (options->clone_fd)
 		return "clone_fd";
-	if (options->views == VIEWS_ON ||
-	    (options->views == VIEWS_AUTO && access(DAXVIEW_PATH, F_OK) == 0))
-		return options->views == VIEWS_ON ? "views=on" : "views=auto";
-	return NULL;
+	if (options->views == VIEWS_ON)
+		return "views=on";
+	return options->views == VIEWS_AUTO && may_have_views(options) ? "views=auto" : NULL;
 }
 
 static int choose_keeper(struct options *options, char *ret_error, size_t error_size)

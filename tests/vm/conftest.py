@@ -51,3 +51,14 @@ def guest(make_guest, tmp_path_factory):
     with make_guest(tmp_path_factory.mktemp("guest")) as machine:
         machine.run(vm.MAKE_NAMESPACE)
         yield machine
+
+
+@pytest.fixture(scope="session")
+def modules(bin_dir, tmp_path_factory):
+    """The module, built from what is installed: a folder for each kernel."""
+    folder = tmp_path_factory.mktemp("module")
+    subprocess.run(["cmake", "--install", bin_dir.parent, "--prefix", folder / "usr"],
+                   check=True, stdout=subprocess.DEVNULL)
+    (source,) = (folder / "usr/src").glob("daxview-*")
+    subprocess.run([TESTS / "vm/module", source, folder / "built"], check=True)
+    return folder / "built"

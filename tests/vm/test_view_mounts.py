@@ -13,7 +13,7 @@ import pytest
 
 import guest as vm
 from test_daxmap import FILE
-from test_views import MODULE, SLOW, modules  # noqa: F401  (a fixture)
+from test_views import MODULE, SLOW
 
 TESTS = Path(__file__).resolve().parent
 DEVICE = "/dev/dax0.0"
@@ -162,7 +162,11 @@ def test_without_the_module(viewing):
     assert done.status != 0 and "views=on does not survive its daemon" in done.stderr, repr(done)
     viewing.run(f"daxfuse {DEVICE} /mnt -o views=auto")
     assert status_of(viewing)["mount"]["views"] is True
-    viewing.run("daxfuse umount --wait /mnt")
+    viewing.run("""daxfuse umount --wait /mnt; truncate -s 64M /dev/shm/pool
+        mkfs.daxfuse -q /dev/shm/pool; daxfuse /dev/shm/pool /mnt -o views=auto""")
+    mount = status_of(viewing)["mount"]
+    assert mount["keeper"] == "supervisor" and "no_views" in mount, "an image has none"
+    viewing.run("daxfuse umount --wait /mnt; rm /dev/shm/pool")
 
 
 def test_daemon_is_killed(viewing):

@@ -24,17 +24,6 @@ SLOW = "hrtimer: interrupt took|clocksource: "
 EXPECTED = {"poison": "Injecting memory failure|Memory failure: .* Recovered|MCE: Killing views"}
 
 
-@pytest.fixture(scope="session")
-def modules(bin_dir, tmp_path_factory):
-    """The module, built from what is installed: a folder for each kernel."""
-    folder = tmp_path_factory.mktemp("module")
-    subprocess.run(["cmake", "--install", bin_dir.parent, "--prefix", folder / "usr"],
-                   check=True, stdout=subprocess.DEVNULL)
-    (source,) = (folder / "usr/src").glob("daxview-*")
-    subprocess.run([TESTS / "module", source, folder / "built"], check=True)
-    return folder / "built"
-
-
 @pytest.fixture(scope="module")
 def viewing(modules, bin_dir, tmp_path_factory):
     """A guest with the module."""
