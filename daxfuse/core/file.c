@@ -66,13 +66,18 @@ static bool is_in_use(const struct inode *inode)
 	return inode->kept || atomic_load_explicit(&inode->opens, memory_order_relaxed);
 }
 
+static bool is_held(const struct inode *inode)
+{
+	return atomic_load_explicit(&inode->holds, memory_order_relaxed);
+}
+
 /* The work that waits for the last one, if that is gone: blocks move only when nobody can have them
  * mapped. Locked exclusively. */
 static void settle(struct fs *fs, struct inode *inode)
 {
 	if (inode->gone || is_in_use(inode))
 		return;
-	if (inode->forgotten)
+	if (inode->forgotten && !is_held(inode))
 		reap(fs, inode);
 	else if (inode->trim && !fs_is_read_only(fs))
 		trim_inode(fs, inode);
@@ -126,6 +131,32 @@ void fs_release(struct fs *fs, uint64_t ino)
 	inode_put(fs, inode);
 }
 
+errint_t fs_hold(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr)
+{
+	struct inode *inode;
+	int err = inode_lock(fs, ino, false, &inode);
+
+	if (err)
+		return err;
+	atomic_fetch_add_explicit(&inode->holds, 1, memory_order_relaxed);
+	inode_ref(fs, inode);
+	fill_attr(fs, inode->media, ret_attr);
+	inode_unlock(fs, inode);
+	return 0;
+}
+
+void fs_unhold(struct fs *fs, uint64_t ino)
+{
+	struct inode *inode;
+
+	if (inode_get(fs, ino, &inode))
+		return;
+	if (atomic_fetch_sub_explicit(&inode->holds, 1, memory_order_acq_rel) == 1)
+		last_close(fs, inode);
+	inode_put(fs, inode);
+	inode_put(fs, inode);
+}
+
 bool fs_is_orphan(struct fs *fs, uint64_t ino)
 {
 	struct inode *inode;
@@ -166,7 +197,7 @@ void fs_forget(struct fs *fs, uint64_t ino)
 	if (fs_is_read_only(fs) || inode_lock(fs, ino, true, &inode))
 		return;
 	/* a close may be on its way still, in a request that nobody waits for */
-	if (is_in_use(inode))
+	if (is_in_use(inode) || is_held(inode))
 		inode->forgotten = inode_is_orphan(inode);
 	else
 		reap(fs, inode);

@@ -231,8 +231,12 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie,
 errint_t fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr);
 /* The last one trims what growth reserved. */
 void fs_release(struct fs *fs, uint64_t ino);
+/* Somebody knows ino by its number: it is not freed, and so remains the same object, until
+ * fs_unhold() has been called as often. It may lose its names. -ESTALE */
+errint_t fs_hold(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
+void fs_unhold(struct fs *fs, uint64_t ino);
 /* Nobody can reach ino but by its names: free it if it has none, now or when the
- * last one releases it, and lets its layout go. */
+ * last one releases it, unholds it, and lets its layout go. */
 void fs_forget(struct fs *fs, uint64_t ino);
 /* Call fn for each inode without a name, until it returns non-zero. It may free
  * it. -EIO: poison, some were not found. */

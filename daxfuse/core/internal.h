@@ -47,10 +47,11 @@ struct inode {
 	struct dxf_inode *media; /* verified when this object was made */
 	pthread_rwlock_t lock;
 	_Atomic uint32_t opens;
-	uint32_t kept;  /* fs_keep_layout(); each has a reference */
-	bool forgotten; /* an orphan that goes when the last one closes it */
-	bool gone;      /* freed on media */
-	bool trim;      /* may hold a unit that growth reserved */
+	_Atomic uint32_t holds; /* fs_hold(); each has a reference */
+	uint32_t kept;          /* fs_keep_layout(); each has a reference */
+	bool forgotten;         /* an orphan that goes when the last one closes it */
+	bool gone;              /* freed on media */
+	bool trim;              /* may hold a unit that growth reserved */
 };
 
 /* ---- icache.c ------------------------------------------------------------- */

@@ -35,6 +35,7 @@
 #include "daxfuse/clients/pins.h"
 #include "daxfuse/media/geometry.h"
 #include "again.h"
+#include "guests.h"
 #include "daxfuse/keeper/attach.h"
 #include "daxfuse/keeper/control.h"
 #include "daxfuse/keeper/log.h"
@@ -289,7 +290,14 @@ static errint_t open_transport(struct daemon *d)
 		.needs_no_fsync = strcmp(device_granularity(d->dev), "cache_line") ||
 				  (o->direct.who == CLIENTS_NOBODY && o->views == VIEWS_OFF),
 		.max_threads = o->max_threads,
-		.host = { d, status_json, remount_change, restart_prepare, restart_now },
+		.host = {
+			.arg = d,
+			.status = status_json,
+			.remount = remount_change,
+			.export = guests_export,
+			.restart_prepare = restart_prepare,
+			.restart_now = restart_now,
+		},
 	};
 
 	return transport_new(&config, &d->transport);
@@ -367,6 +375,8 @@ static errint_t open_pool(struct daemon *d)
 		err = open_clients(d);
 	if (!err)
 		err = open_views(d);
+	if (!err)
+		err = guests_open(d);
 	return err;
 }
 
@@ -447,6 +457,7 @@ static int live_as_server(struct daemon *d)
 		restart_describe(d);
 	if (!err)
 		err = serve_mount(d);
+	exports_close(d->exports);
 	transport_close(d->transport, !err);
 	views_stop(d->views);
 	clients_close(d->clients);

@@ -9,6 +9,7 @@
 #include "daxfuse/fuse/transport.h"
 #include "daxfuse/keeper/kept.h"
 #include "daxfuse/pmem/device.h"
+#include "daxfuse/vhost/exports.h"
 #include "options.h"
 
 struct daemon {
@@ -33,6 +34,7 @@ struct daemon {
 	struct views *views; /* NULL */
 	char no_views[160];  /* why not, if they were asked for */
 	struct transport *transport;
+	struct exports *exports;               /* to guests */
 	void (*ready)(const struct daemon *d); /* once, when the mount answers */
 	atomic_bool replace;                   /* end with KEPT_EXIT_RESTART */
 };

@@ -227,12 +227,23 @@ static void drop_keys(struct json_object *o, const char *const *keys, size_t cou
 
 static void drop_the_hosts(struct json_object *o)
 {
-	static const char *const keys[] = { "mountpoint", "device", "identity", "label" };
+	static const char *const keys[] = { "mountpoint", "device", "identity", "label",
+					    "exports" };
 	static const char *const of_mount[] = { "pid", "supervisor", "last_death_reason",
 						"options" };
 
 	drop_keys(o, keys, ARRAY_SIZE(keys));
 	drop_keys(json_object_object_get(o, "mount"), of_mount, ARRAY_SIZE(of_mount));
+}
+
+/* Many exports do not fit: only how many there are. */
+static void shorten(struct json_object *o, size_t size)
+{
+	struct json_object *exports = json_object_object_get(o, "exports");
+	size_t length = strlen(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
+
+	if (exports && length >= size)
+		add_number(o, "exports", json_object_array_length(exports));
 }
 
 errint_t status_json(void *daemon, bool whole, char *ret_json, size_t size)
@@ -252,7 +263,9 @@ errint_t status_json(void *daemon, bool whole, char *ret_json, size_t size)
 	json_object_object_add(o, "mappings", clients_report(d->clients));
 	if (d->views)
 		json_object_object_add(o, "views", views_report(d->views));
+	json_object_object_add(o, "exports", exports_report(d->exports));
 	if (!whole)
 		drop_the_hosts(o);
+	shorten(o, size);
 	return print(o, ret_json, size);
 }

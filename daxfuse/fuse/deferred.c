@@ -27,6 +27,12 @@
 
 enum { SWEEP_SECONDS = 1 };
 
+/* A change whose thread waits until the kernel has heard of it. */
+struct awaited_change {
+	const struct transport_change *what;
+	bool done; /* under the queue's lock */
+};
+
 struct job {
 	STAILQ_ENTRY(job) link;
 	enum {
@@ -36,10 +42,12 @@ struct job {
 		JOB_SWEEP,
 		JOB_PAGES,
 		JOB_ATTRIBUTES,
-		JOB_WRITTEN
+		JOB_WRITTEN,
+		JOB_CHANGED
 	} kind;
 	struct deferred_range range;
 	struct deferred_write write;
+	struct awaited_change *change;
 	uint64_t ino;
 	uint32_t generation;
 };
@@ -60,7 +68,8 @@ enum { LANE_WORK, LANE_WRITES, LANES };
 struct deferred {
 	struct transport *transport;
 	void (*end)(struct transport *t);
-	pthread_mutex_t lock; /* of all below, and in the lanes */
+	pthread_mutex_t lock;       /* of all below, and in the lanes */
+	pthread_cond_t told_kernel; /* an awaited_change is done */
 	struct lane lane[LANES];
 	struct job *later; /* work that begins at later_at (CLOCK_MONOTONIC); or NULL */
 	struct timespec later_at;
@@ -141,6 +150,21 @@ static void answer_write(struct deferred *d, const struct deferred_write *write)
 	fuse_reply_write(write->req, write->length);
 	if (t->config.answers)
 		requests_end(t->config.answers);
+}
+
+/* A kernel that does not know the inode has nothing to forget; one that does not know a directory
+ * knows no name in it. */
+static void tell_of_change(struct deferred *d, const struct transport_change *change)
+{
+	struct notifier *notifier = work_notifier(d);
+	fuse_ino_t node = ino_to_node(change->ino);
+
+	if (notifier_invalidate(notifier, node, change->data ? 0 : -1, 0) == -ENOENT)
+		return;
+	if (change->name)
+		notifier_forget_name(notifier, node, change->name);
+	if (change->size)
+		renew_size(d->transport, change->ino, 0);
 }
 
 /* ---- after taking over ------------------------------------------------------- */
@@ -235,6 +259,10 @@ static void do_job(struct deferred *d, const struct job *job)
 		if (!is_unmounted(d))
 			notifier_invalidate(work_notifier(d), ino_to_node(job->ino), -1, 0);
 		break;
+	case JOB_CHANGED:
+		if (!is_unmounted(d))
+			tell_of_change(d, job->change->what);
+		break;
 	case JOB_SWEEP:
 		vfs_orphans_for_each(d->transport->vfs, free_if_unknown, d);
 		break;
@@ -250,7 +278,7 @@ static bool is_left(const struct deferred *d, const struct job *job)
 {
 	return d->stopping &&
 	       (!is_unmounted(d) || job->kind == JOB_RANGE || job->kind == JOB_WRITTEN ||
-		job->kind == JOB_PAGES || job->kind == JOB_ATTRIBUTES);
+		job->kind == JOB_PAGES || job->kind == JOB_ATTRIBUTES || job->kind == JOB_CHANGED);
 }
 
 static bool is_time(const struct timespec *at)
@@ -304,6 +332,15 @@ static struct job *next_job_locked(struct lane *lane)
 	}
 }
 
+static void end_change_locked(struct deferred *d, const struct job *job)
+{
+	lock_assert(LOCK_DEFERRED);
+	if (job->kind != JOB_CHANGED)
+		return;
+	job->change->done = true;
+	pthread_cond_broadcast(&d->told_kernel);
+}
+
 static void *run(void *arg)
 {
 	struct lane *lane = arg;
@@ -319,8 +356,9 @@ static void *run(void *arg)
 		unlock_mutex(LOCK_DEFERRED, &d->lock);
 		if (!left)
 			do_job(d, job);
-		free(job);
 		lock_mutex(LOCK_DEFERRED, &d->lock);
+		end_change_locked(d, job);
+		free(job);
 		lane->busy = false;
 		d->rounds += frees;
 	}
@@ -410,6 +448,26 @@ void deferred_forget_attributes(struct deferred *d, uint64_t ino)
 	job->kind = JOB_ATTRIBUTES;
 	job->ino = ino;
 	push(d, job);
+}
+
+/* At the end nobody waits: what the kernel has of the mount goes with it. */
+void deferred_changed(struct deferred *d, const struct transport_change *what)
+{
+	struct awaited_change change = { .what = what };
+	struct job *job = calloc(1, sizeof(*job));
+
+	lock_mutex(LOCK_DEFERRED, &d->lock);
+	if (job && !d->ending && !d->stopping) {
+		job->kind = JOB_CHANGED;
+		job->change = &change;
+		STAILQ_INSERT_TAIL(&d->lane[LANE_WORK].jobs, job, link);
+		pthread_cond_signal(&d->lane[LANE_WORK].wake);
+		while (!change.done)
+			pthread_cond_wait(&d->told_kernel, &d->lock);
+		job = NULL;
+	}
+	unlock_mutex(LOCK_DEFERRED, &d->lock);
+	free(job);
 }
 
 void deferred_settle(struct deferred *d)
@@ -515,6 +573,7 @@ errint_t deferred_start(struct transport *t, int fuse_fd, void (*end)(struct tra
 	d->transport = t;
 	d->end = end;
 	pthread_mutex_init(&d->lock, NULL);
+	pthread_cond_init(&d->told_kernel, NULL);
 	for (unsigned i = 0; i < LANES; i++) {
 		int failed = open_lane(d, &d->lane[i], fuse_fd);
 
@@ -544,10 +603,27 @@ bool deferred_runs(struct deferred *d)
 	return runs;
 }
 
+/* Those who wait for the kernel to hear of a change go on. */
+static void drop_changes_locked(struct deferred *d)
+{
+	struct lane *lane = &d->lane[LANE_WORK];
+	struct job *job = STAILQ_FIRST(&lane->jobs), *next;
+
+	for (; job; job = next) {
+		next = STAILQ_NEXT(job, link);
+		if (job->kind != JOB_CHANGED)
+			continue;
+		STAILQ_REMOVE(&lane->jobs, job, job, link);
+		end_change_locked(d, job);
+		free(job);
+	}
+}
+
 void deferred_end(struct deferred *d)
 {
 	lock_mutex(LOCK_DEFERRED, &d->lock);
 	d->ending = true;
+	drop_changes_locked(d);
 	wake_lanes_locked(d);
 	unlock_mutex(LOCK_DEFERRED, &d->lock);
 }
@@ -568,6 +644,7 @@ void deferred_free(struct deferred *d)
 		return;
 	for (unsigned i = 0; i < LANES; i++)
 		pthread_cond_destroy(&d->lane[i].wake);
+	pthread_cond_destroy(&d->told_kernel);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }

@@ -41,6 +41,10 @@ void deferred_forget_pages(struct deferred *d, uint64_t ino);
 /* Its attributes are, in a thread that must not say so itself. */
 void deferred_forget_attributes(struct deferred *d, uint64_t ino);
 
+/* Another transport has changed something: returns when the kernel does not believe the old any
+ * more. With no lock held, not in a thread that serves the kernel's requests. */
+void deferred_changed(struct deferred *d, const struct transport_change *what);
+
 /*
  * Out of space (or quota): whether it is worth trying again, because orphans
  * were freed just now. Waits for those that are about to be, but never for long.

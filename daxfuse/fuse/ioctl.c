@@ -332,6 +332,18 @@ static void remount(const struct call *c)
 		host->restart_now(host->arg);
 }
 
+static void export(const struct call *c)
+{
+	const struct transport_host *host = &c->transport->config.host;
+	struct dxf_ioc_export in;
+
+	memcpy(&in, c->in, sizeof(in));
+	if (!memchr(in.socket, '\0', sizeof(in.socket)) || !memchr(in.tag, '\0', sizeof(in.tag)))
+		reply(c, -EINVAL, NULL, 0);
+	else
+		reply(c, host->export(host->arg, c->ino, &in), NULL, 0);
+}
+
 /* ---- direct mappings ---------------------------------------------------------- */
 
 static void get_socket(const struct call *c)
@@ -467,6 +479,7 @@ static const struct rule {
 	{ DXF_IOC_REALIGN, realign, WRITER, FOR_ANYTHING, 0, -EBADF, true },
 	{ DXF_IOC_RESTART, restart, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_REMOUNT, remount, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
+	{ DXF_IOC_EXPORT, export, ADMINISTRATOR, FOR_ANYTHING, 0, 0, false },
 	{ DXF_IOC_DIRECT, get_socket, ANYBODY, FOR_ANYTHING, 0, 0, false },
 	/* to map for stores it must be open for writing, too: clients_map() */
 	{ DXF_IOC_MAP, map, ANYBODY, FOR_READING, -EACCES, -EOPNOTSUPP, false },

@@ -14,6 +14,7 @@
 #include <linux/fuse.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -22,6 +23,7 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/errint.h"
+#include "daxfuse/format.h"
 #include "daxfuse/keeper/kernel.h"
 
 struct notifier {
@@ -31,22 +33,32 @@ struct notifier {
 };
 
 struct order {
-	bool names; /* else a node */
+	enum { ORDER_NODE, ORDER_NAMES, ORDER_NAME } kind;
 	struct fuse_notify_inval_inode_out node;
+	struct fuse_notify_inval_entry_out entry;
+	char name[DXF_NAME_MAX + 1];
 };
 
 static errint_t carry_out(int fuse_fd, const struct order *order)
 {
-	struct fuse_out_header header = {
-		.len = sizeof(header) + (order->names ? 0 : sizeof(order->node)),
-		.error = order->names ? KERNEL_NOTIFY_INC_EPOCH : KERNEL_NOTIFY_INVAL_INODE,
+	static const int codes[] = {
+		[ORDER_NODE] = KERNEL_NOTIFY_INVAL_INODE,
+		[ORDER_NAMES] = KERNEL_NOTIFY_INC_EPOCH,
+		[ORDER_NAME] = KERNEL_NOTIFY_INVAL_ENTRY,
 	};
-	const struct iovec iov[] = {
-		{ &header, sizeof(header) },
-		{ (void *)&order->node, sizeof(order->node) },
-	};
+	struct fuse_out_header header = { .len = sizeof(header), .error = codes[order->kind] };
+	struct iovec iov[3] = { { &header, sizeof(header) } };
+	int count = 1;
 
-	return writev(fuse_fd, iov, order->names ? 1 : 2) < 0 ? -errno : 0;
+	if (order->kind == ORDER_NODE) {
+		iov[count++] = (struct iovec){ (void *)&order->node, sizeof(order->node) };
+	} else if (order->kind == ORDER_NAME) {
+		iov[count++] = (struct iovec){ (void *)&order->entry, sizeof(order->entry) };
+		iov[count++] = (struct iovec){ (void *)order->name, order->entry.namelen + 1 };
+	}
+	for (int i = 1; i < count; i++)
+		header.len += (uint32_t)iov[i].iov_len;
+	return writev(fuse_fd, iov, count) < 0 ? -errno : 0;
 }
 
 /* Ends with its parent, whose end of the socket is closed then. */
@@ -167,11 +179,25 @@ static int order(struct notifier *notifier, const struct order *what)
 int notifier_invalidate(struct notifier *notifier, uint64_t node, int64_t offset, int64_t length)
 {
 	return order(notifier, &(struct order){
+				       .kind = ORDER_NODE,
 				       .node = { .ino = node, .off = offset, .len = length },
 			       });
 }
 
 int notifier_forget_names(struct notifier *notifier)
 {
-	return order(notifier, &(struct order){ .names = true });
+	return order(notifier, &(struct order){ .kind = ORDER_NAMES });
+}
+
+int notifier_forget_name(struct notifier *notifier, uint64_t parent, const char *name)
+{
+	struct order what = {
+		.kind = ORDER_NAME,
+		.entry = { .parent = parent, .namelen = (uint32_t)strlen(name) },
+	};
+
+	if (what.entry.namelen >= sizeof(what.name))
+		return -ENAMETOOLONG;
+	strcpy(what.name, name);
+	return order(notifier, &what);
 }

@@ -25,6 +25,9 @@ void notifier_stop(struct notifier *notifier);
  * Both may take as long as write-back takes. One caller at a time.
  */
 int notifier_invalidate(struct notifier *notifier, uint64_t node, int64_t offset, int64_t length);
+/* Have it look up one name anew, which may have to wait for requests in that directory. -ENOENT:
+ * the kernel does not know it. */
+int notifier_forget_name(struct notifier *notifier, uint64_t parent, const char *name);
 /* Have the kernel look up every name anew. -EINVAL: it can't (before Linux 6.16). */
 int notifier_forget_names(struct notifier *notifier);
 

@@ -112,6 +112,18 @@ void transport_view_ended(void *transport, uint64_t ino, int backing)
 		deferred_forget(t->deferred, ino);
 }
 
+/* ---- for other transports ---------------------------------------------------------------- */
+
+void transport_changed(struct transport *t, const struct transport_change *change)
+{
+	deferred_changed(t->deferred, change);
+}
+
+void transport_let_go(struct transport *t, uint64_t ino)
+{
+	deferred_forget(t->deferred, ino);
+}
+
 /* ---- serving ---------------------------------------------------------------------------- */
 
 int transport_mount(struct transport *t, struct vfs *vfs, struct clients *clients,

@@ -25,6 +25,8 @@ struct transport_host {
 	int (*status)(void *arg, bool whole, char *ret_json, size_t size);
 	/* DXF_IOC_REMOUNT. True: restart_now() is to be called once the request is answered. */
 	bool (*remount)(void *arg, struct dxf_ioc_remount *change);
+	/* DXF_IOC_EXPORT, on an inode. */
+	int (*export)(void *arg, uint64_t ino, const struct dxf_ioc_export *call);
 	/* DXF_IOC_RESTART: whether the installed binary could take over; if not, why. */
 	int (*restart_prepare)(void *arg, char *ret_reason, size_t size);
 	/* And be taken over from, once the current request is answered. */
@@ -56,6 +58,19 @@ errint_t transport_new(const struct transport_config *config, struct transport *
 void transport_vfs(struct transport *t, struct vfs_config *ret_config);
 /* For struct fs_options. */
 void transport_trimmed(void *transport, uint64_t ino);
+
+/* What another transport has changed. */
+struct transport_change {
+	uint64_t ino;     /* its attributes */
+	const char *name; /* if not NULL: of the directory, this name is another one now */
+	bool data;        /* bytes, or entries */
+	bool size;        /* it has another end */
+};
+/* The kernel no longer believes what was before, when this returns. With no lock held, not in a
+ * thread that serves the kernel's requests; the transport is mounted. */
+void transport_changed(struct transport *t, const struct transport_change *change);
+/* Another transport does not know the inode any more: it is freed, unless the kernel does. */
+void transport_let_go(struct transport *t, uint64_t ino);
 
 /* Of a struct views_config. */
 void transport_view_ended(void *transport, uint64_t ino, int backing);

@@ -16,6 +16,7 @@
 
 /* Notifications, in the error field of a header whose unique is 0. */
 #define KERNEL_NOTIFY_INVAL_INODE 2
+#define KERNEL_NOTIFY_INVAL_ENTRY 3
 #define KERNEL_NOTIFY_RESEND 7    /* send all that was not answered again */
 #define KERNEL_NOTIFY_INC_EPOCH 8 /* look every name up again */
 

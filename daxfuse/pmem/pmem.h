@@ -127,6 +127,15 @@ static inline errint_t pmem_clear_bad(const struct pmem *pm, const void *p, size
 	return pm->clear_bad ? pm->clear_bad(pm, pmem_offset(pm, p), len) : -EOPNOTSUPP;
 }
 
+/*
+ * Memory that is not the pool's, and that its owner may take away while it is used (a guest's, in a
+ * file that is cut): the same guard, -EFAULT, and it is no poison.
+ */
+errint_t pmem_foreign_read(void *dst, const void *src, size_t len);
+errint_t pmem_foreign_write(void *dst, const void *src, size_t len);
+errint_t pmem_foreign_load16(const uint16_t *word, uint16_t *ret_value); /* acquire */
+errint_t pmem_foreign_store16(uint16_t *word, uint16_t value);           /* release */
+
 /* Install the SIGBUS handler (idempotent); 0 or negative errno. */
 errint_t pmem_poison_init(void);
 /* How many times poison was met since the start of the process. */

@@ -35,6 +35,7 @@ struct guard {
 	sigjmp_buf back;
 	uintptr_t start, end;
 	volatile sig_atomic_t armed;
+	volatile sig_atomic_t foreign; /* what is lost there is no poison of ours */
 };
 
 static __thread struct guard guard;
@@ -81,7 +82,8 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
 	}
 	if (guard_covers(info)) {
 		guard.armed = 0;
-		atomic_fetch_add_explicit(&poison.count, 1, memory_order_relaxed);
+		if (!guard.foreign)
+			atomic_fetch_add_explicit(&poison.count, 1, memory_order_relaxed);
 		siglongjmp(guard.back, 1);
 	}
 	chain(signal, info, context);
@@ -115,7 +117,15 @@ static inline void guard_arm(const void *p, size_t len)
 {
 	guard.start = (uintptr_t)p;
 	guard.end = (uintptr_t)p + len;
+	guard.foreign = 0;
 	guard.armed = 1;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+static inline void guard_arm_foreign(const void *p, size_t len)
+{
+	guard_arm(p, len);
+	guard.foreign = 1;
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
@@ -185,6 +195,49 @@ errint_t pmem_probe(const struct pmem *pm, const void *p, size_t len)
 		return -EIO;
 	guard_arm(p, len);
 	touch_lines(p, len);
+	guard_disarm();
+	return 0;
+}
+
+errint_t pmem_foreign_read(void *dst, const void *src, size_t len)
+{
+	if (sigsetjmp(guard.back, 0))
+		return -EFAULT;
+	guard_arm_foreign(src, len);
+	memcpy(dst, src, len);
+	guard_disarm();
+	return 0;
+}
+
+errint_t pmem_foreign_write(void *dst, const void *src, size_t len)
+{
+	if (sigsetjmp(guard.back, 0))
+		return -EFAULT;
+	guard_arm_foreign(dst, len);
+	memcpy(dst, src, len);
+	guard_disarm();
+	return 0;
+}
+
+errint_t pmem_foreign_load16(const uint16_t *word, uint16_t *ret_value)
+{
+	uint16_t value;
+
+	if (sigsetjmp(guard.back, 0))
+		return -EFAULT;
+	guard_arm_foreign(word, sizeof(*word));
+	value = atomic_load_explicit((const _Atomic uint16_t *)word, memory_order_acquire);
+	guard_disarm();
+	*ret_value = value;
+	return 0;
+}
+
+errint_t pmem_foreign_store16(uint16_t *word, uint16_t value)
+{
+	if (sigsetjmp(guard.back, 0))
+		return -EFAULT;
+	guard_arm_foreign(word, sizeof(*word));
+	atomic_store_explicit((_Atomic uint16_t *)word, value, memory_order_release);
 	guard_disarm();
 	return 0;
 }

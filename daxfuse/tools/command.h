@@ -43,6 +43,7 @@ int status_main(int argc, char **argv);
 int map_main(int argc, char **argv);
 int realign_main(int argc, char **argv);
 int restart_main(int argc, char **argv);
+int export_main(int argc, char **argv);
 int run_main(int argc, char **argv);
 int umount_main(int argc, char **argv);
 int label_main(int argc, char **argv);

@@ -27,6 +27,7 @@ static const struct {
 	{ "dump", dump_main, "any object of a pool that is not mounted" },
 	{ "realign", realign_main, "gather large files into whole units" },
 	{ "restart", restart_main, "replace the daemon of a mount by the installed one" },
+	{ "export", export_main, "a directory of a mount for virtual machines" },
 	{ "run", run_main, "a program with mappings of the device itself" },
 	{ "watch", watch_main, "what changes on a mount, for backup and replication" },
 	{ "umount", umount_main, "unmount, and wait for the daemon" },

@@ -201,6 +201,18 @@ errint_t vfs_may_map(struct vfs *v, const struct vfs_open_file *file, const stru
 	return attr->dax || vfs_is_recorded(v, file->handle) ? 0 : -ETXTBSY;
 }
 
+/* ---- inodes that a transport knows --------------------------------------------------- */
+
+errint_t vfs_hold(struct vfs *v, uint64_t ino, struct fs_attr *ret_attr)
+{
+	return fs_hold(v->config.fs, ino, ret_attr);
+}
+
+void vfs_unhold(struct vfs *v, uint64_t ino)
+{
+	fs_unhold(v->config.fs, ino);
+}
+
 /* ---- orphans ------------------------------------------------------------------------ */
 
 bool vfs_is_orphan(struct vfs *v, uint64_t ino, uint32_t *ret_generation)

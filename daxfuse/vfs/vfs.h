@@ -147,6 +147,11 @@ bool vfs_wrote_past_cache(struct vfs *v, uint64_t ino);
 /* fn is told of each handle that is released, before the file is trimmed. Not while in use. */
 void vfs_on_release(struct vfs *v, void (*fn)(void *arg, uint64_t handle), void *arg);
 
+/* A transport has told of this inode, and will be asked about it by its number: it stays what it is
+ * until vfs_unhold(), also without a name. -ESTALE: there is none. */
+errint_t vfs_hold(struct vfs *v, uint64_t ino, struct fs_attr *ret_attr);
+void vfs_unhold(struct vfs *v, uint64_t ino);
+
 /*
  * Inodes without a name are freed by a transport that knows that nobody can reach them: one that
  * was told so asks vfs_is_orphan() (and which one), and once sure, vfs_reap(). If the number has

@@ -29,6 +29,7 @@
  *     QUOTA_GET of others, QUOTA_NEXT       admin      anything           as a file
  *     QUOTA_SET SET_LABEL RESTART REMOUNT   admin      anything           as a file
  *     REQUESTS                              admin      anything           as a file
+ *     EXPORT                                admin      anything           -ENOTDIR for files
  *     RANGE                                 anybody    writing            -EBADF
  *     REALIGN                               admin, or open for writing    -EBADF
  *     DIRECT                                anybody    anything           as a file
@@ -400,6 +401,28 @@ struct dxf_ioc_remount {
 };
 #define DXF_IOC_REMOUNT _IOWR(DXF_IOC_TYPE, 19, struct dxf_ioc_remount)
 
+/*
+ * A directory, the one whose descriptor this is, as a virtiofs device of virtual machines: a VMM
+ * connects to the socket (vhost-user). ADD: -EEXIST: the socket or the tag has an export already;
+ * -EADDRINUSE: something else lies at that path; -ENOTDIR; -EINVAL: a path that does not begin at
+ * the root, or control characters; -EMFILE: too many; what bind(2) says. REMOVE, on any file of the
+ * mount: of the export with that socket, whose guest gets no answers any more; -ENOENT. Exports are
+ * listed in the status. They end with the serving process; while there are any, DXF_IOC_RESTART
+ * and DXF_IOC_REMOUNT are refused.
+ */
+enum { DXF_EXPORT_ADD, DXF_EXPORT_REMOVE };
+enum { DXF_EXPORT_CACHE_AUTO, DXF_EXPORT_CACHE_NONE, DXF_EXPORT_CACHE_ALWAYS };
+struct dxf_ioc_export {
+	__u32 what;      /* DXF_EXPORT_ADD, REMOVE */
+	__u32 read_only; /* 0 or 1 */
+	__u32 cache;     /* DXF_EXPORT_CACHE_*: what the guest may believe without asking */
+	__u32 reserved;
+	char socket[112]; /* a path in the daemon's mount namespace, 107 bytes at most */
+	char tag[40];     /* the device's name in the guest, 36 bytes at most */
+	__u64 reserved2[4];
+};
+#define DXF_IOC_EXPORT _IOW(DXF_IOC_TYPE, 21, struct dxf_ioc_export)
+
 /* ---- lengths ---------------------------------------------------------------- */
 
 #ifdef __cplusplus
@@ -427,5 +450,6 @@ DXF_LENGTH(dxf_ioc_mapped, 4096);
 DXF_LENGTH(dxf_ioc_event, 32);
 DXF_LENGTH(dxf_ioc_watch, 8208);
 DXF_LENGTH(dxf_ioc_remount, 512);
+DXF_LENGTH(dxf_ioc_export, 200);
 
 #endif

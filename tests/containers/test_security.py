@@ -91,6 +91,7 @@ REQUESTS = {
     "REQUESTS": lambda d: answer(d, os.O_RDONLY, "DXF_IOC_REQUESTS"),
     "SET_LABEL": lambda d: answer(d, os.O_RDONLY, "DXF_IOC_SET_LABEL"),
     "REMOUNT": lambda d: answer(d, os.O_RDONLY, "DXF_IOC_REMOUNT"),
+    "EXPORT": lambda d: answer(d, os.O_RDONLY, "DXF_IOC_EXPORT"),
     "RESTART": lambda d: answer(d, os.O_RDONLY, "DXF_IOC_RESTART"),
     "WATCH": lambda d: answer(f"{d}/f", os.O_RDWR, "DXF_IOC_WATCH"),
     "WATCH_READ": lambda d: answer(f"{d}/f", os.O_RDWR, "DXF_IOC_WATCH_READ"),
@@ -128,6 +129,7 @@ REQUESTS                   | EPERM    | EPERM    | EPERM    | EPERM    | -
 SET_LABEL                  | EPERM    | EPERM    | EPERM    | EPERM    | -
 REMOUNT                    | EPERM    | EPERM    | EPERM    | EPERM    | -
 RESTART                    | EPERM    | EPERM    | EPERM    | EPERM    | -
+EXPORT                     | EPERM    | EPERM    | EPERM    | EPERM    | ENOENT
 WATCH                      | EPERM    | EPERM    | EPERM    | EPERM    | -
 WATCH_READ                 | EPERM    | EPERM    | EPERM    | EPERM    | ENODEV
 STATUS                     | -        | -        | -        | -        | -

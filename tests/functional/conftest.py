@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from support.pool import MIB, Pool
+from support.pool import MIB, Folder, Pool
 
 
 def pytest_generate_tests(metafunc):
@@ -47,7 +47,11 @@ def put_away(pool):
 
 @pytest.fixture(scope="module")
 def pool(request, make_pool_in):
-    """A mounted pool of 256 MiB, or DAXFUSE_DEVICE, shared by the tests of a module."""
+    """A mounted pool of 256 MiB, or DAXFUSE_DEVICE, shared by the tests of a module; or DAXFUSE_FOLDER of
+    one that is mounted by somebody else."""
+    if "DAXFUSE_FOLDER" in os.environ:
+        yield Folder(os.environ["DAXFUSE_FOLDER"])
+        return
     pool = make_pool_in(request.module.__name__, device=os.environ.get("DAXFUSE_DEVICE"))
     pool.mount(*getattr(request, "param", []))
     empty = pool.free()

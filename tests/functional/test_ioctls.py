@@ -30,7 +30,7 @@ IOC32_SETFLAGS = 0x40046602
 #   EINVAL    RANGE: collapses all of the file; UNPIN: of what is not pinned
 #   ENOTCONN  MAP: no session was begun
 #   ENODEV    WATCH_READ: is no watcher
-#   ENOENT    quotas: there is none
+#   ENOENT    quotas, EXPORT (of which this is the end of one): there is none
 ROWS = """
                     stranger                 owner                    root
                     r      w      rw         r      w      rw         r      w      rw       folder
@@ -57,6 +57,7 @@ DXF_IOC_PROMOTE     EACCES EACCES -          EACCES EACCES -          EACCES EAC
 DXF_IOC_MAPPED      -      -      -          -      -      -          -      -      -        -
 DXF_IOC_WATCH       EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      -      -      -        EBADF
 DXF_IOC_WATCH_READ  EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      ENODEV ENODEV ENODEV   EBADF
+DXF_IOC_EXPORT      EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      ENOENT ENOENT ENOENT   ENOENT
 DXF_IOC_REMOUNT     EPERM  EPERM  EPERM      EPERM  EPERM  EPERM      -      -      -        -
 """
 EXPECTED = {row.split()[0]: row.split()[1:] for row in ROWS.splitlines()[3:]}
@@ -101,7 +102,7 @@ def test_who_may_call(target, name):
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if "SET" in name or "QUOTA" in name or name in (
-    "DXF_IOC_RESTART", "DXF_IOC_REMOUNT", "DXF_IOC_WATCH", "DXF_IOC_WATCH_READ", "DXF_IOC_PIN")])
+    "DXF_IOC_RESTART", "DXF_IOC_REMOUNT", "DXF_IOC_EXPORT", "DXF_IOC_WATCH", "DXF_IOC_WATCH_READ", "DXF_IOC_PIN")])
 def test_strangers_on_folders(target, name):
     folder = target.parent / "d"
     assert run_as(STRANGER, answer, folder, os.O_RDONLY, name) not in (OK, "ENOTTY")

@@ -44,6 +44,7 @@ CALLS = {
     "DXF_IOC_MAPPED": (number(2, 16, 4096), bytes(4096)),
     "DXF_IOC_WATCH": (number(0, 17, 0), b""),
     "DXF_IOC_WATCH_READ": (number(2, 18, 16 + 256 * 32), bytes(16 + 256 * 32)),
+    "DXF_IOC_EXPORT": (number(1, 21, 200), struct.pack("I196x", 1)),  # remove one that is not there
     "DXF_IOC_REMOUNT": (number(3, 19, 512), bytes(512)),  # of nothing
 }
 

@@ -37,11 +37,11 @@ def payload(bin_dir, tmp_path_factory):
 @pytest.fixture(scope="session")
 def make_guest(payload):
     """make_guest(folder): boot a guest; the same folder again means the same NVDIMM again."""
-    def make(folder):
+    def make(folder, **how):
         nvdimm = folder / "nvdimm.img"
         if not nvdimm.exists():
             vm.make_nvdimm(nvdimm, NVDIMM_MIB)
-        return vm.Guest(folder, nvdimm, payload)
+        return vm.Guest(folder, nvdimm, payload, **how)
     return make
 
 

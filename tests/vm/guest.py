@@ -94,14 +94,15 @@ def make_payload(path, programs, folders=()):
 class Guest:
     """One boot of the guest. Use as a context manager; leaving it kills QEMU."""
 
-    def __init__(self, folder, nvdimm, payload):
+    def __init__(self, folder, nvdimm, payload, exports=None):
+        """exports: {tag: socket} of directories that the guest is to mount as virtiofs."""
         self.folder = pathlib.Path(folder)
         self.console = self.folder / "console.log"
         self.acks = self.folder / "acks.log"
         cache = cache_folder()
         self._control = self._buffer = None
         self._socket = self.folder / "control.sock"
-        self._boot(self._command(cache, nvdimm, payload))
+        self._boot(self._command(cache, nvdimm, payload, exports or {}))
 
     def _boot(self, command):
         """A kernel that patches its own code while it boots may meet a half patched
@@ -122,11 +123,18 @@ class Guest:
                 self.kill()
                 raise
 
-    def _command(self, cache, nvdimm, payload):
+    def _command(self, cache, nvdimm, payload, exports):
         size = os.stat(nvdimm).st_size
+        devices = []
+        for tag, path in exports.items():
+            devices += ["-chardev", f"socket,id={tag},path={path}",
+                        "-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
         return [
             "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
-            "-machine", "q35,nvdimm=on", "-m", "1536M,slots=2,maxmem=16G",
+            "-machine", "q35,nvdimm=on,memory-backend=memory",
+            # shared, for those who serve it
+            "-object", f"memory-backend-memfd,id=memory,size=1536M,share={'on' if exports else 'off'}",
+            "-m", "1536M,slots=2,maxmem=16G",
             "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", cache / "vmlinuz", "-initrd", cache / "initrd.img",
             "-append", "console=ttyS0 nokaslr mitigations=off tsc=reliable quiet panic=-1 "
@@ -144,7 +152,7 @@ class Guest:
             "-chardev", f"socket,id=control,path={self._socket},server=on,wait=off",
             "-device", "virtserialport,chardev=control,name=control",
             "-chardev", f"file,id=acks,path={self.acks},append=on",
-            "-device", "virtserialport,chardev=acks,name=acks",
+            "-device", "virtserialport,chardev=acks,name=acks", *devices,
         ]
 
     def _wait_ready(self):

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Exports of directories to guests: a second transport of the same vfs. */
+#ifndef DAXFUSE_DAEMON_GUESTS_H
+#define DAXFUSE_DAEMON_GUESTS_H
+
+#include "state.h"
+
+/* The vfs is open. -ENOMEM */
+errint_t guests_open(struct daemon *d);
+/* DXF_IOC_EXPORT; daemon: struct daemon. */
+errint_t guests_export(void *daemon, uint64_t ino, const struct dxf_ioc_export *call);
+
+#endif

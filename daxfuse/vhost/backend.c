@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The state machine of vhost-user. Queues run only while nothing is said that concerns them: a
+ * message that changes the memory stops all of them before, one about a queue stops that one; what
+ * can run afterwards is started again, where it was. So the memory's table needs no lock, and no
+ * request sees it change.
+ *
+ * A message that is wrong ends the connection, unless the front end wants an answer to each.
+ */
+#include "backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
+#include "message.h"
+#include "ring.h"
+
+#define FEATURE_INDIRECT (UINT64_C(1) << 28)
+#define FEATURE_EVENT_IDX (UINT64_C(1) << 29)
+#define FEATURE_PROTOCOL (UINT64_C(1) << 30)
+#define FEATURE_VERSION_1 (UINT64_C(1) << 32)
+#define FEATURES (FEATURE_INDIRECT | FEATURE_EVENT_IDX | FEATURE_PROTOCOL | FEATURE_VERSION_1)
+
+#define PROTOCOL_MQ (UINT64_C(1) << 0)
+#define PROTOCOL_REPLY_ACK (UINT64_C(1) << 3)
+#define PROTOCOL_CONFIG (UINT64_C(1) << 9)
+#define PROTOCOL_RESET_DEVICE (UINT64_C(1) << 13)
+#define PROTOCOL_MEM_SLOTS (UINT64_C(1) << 15)
+#define PROTOCOL_FEATURES                                                             \
+	(PROTOCOL_MQ | PROTOCOL_REPLY_ACK | PROTOCOL_CONFIG | PROTOCOL_RESET_DEVICE | \
+	 PROTOCOL_MEM_SLOTS)
+
+/* The file system device's configuration space. */
+struct device_config {
+	char tag[EXPORTS_TAG_MAX];
+	uint32_t request_queues;
+};
+
+struct backend {
+	const struct backend_config *config;
+	uint64_t features, protocol;
+	struct memory memory;
+	struct ring ring[BACKEND_QUEUES];
+};
+
+/* How a message is answered. */
+enum answer { ANSWER_NONE, ANSWER_NUMBER, ANSWER_STATE, ANSWER_PAYLOAD };
+
+/* ---- queues ------------------------------------------------------------------------------- */
+
+static void stop_all(struct backend *b)
+{
+	for (unsigned i = 0; i < BACKEND_QUEUES; i++)
+		ring_stop(&b->ring[i]);
+}
+
+static errint_t start_all(struct backend *b)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < BACKEND_QUEUES; i++) {
+		struct ring *ring = &b->ring[i];
+
+		if (!ring->running) {
+			ring->queue.event_idx = b->features & FEATURE_EVENT_IDX;
+			ring->queue.indirect = b->features & FEATURE_INDIRECT;
+		}
+		err = ring_start(ring, &b->memory);
+	}
+	return err;
+}
+
+/* Of a message about one; it does not run now. NULL: there is none. */
+static struct ring *stopped_ring(struct backend *b, uint64_t index)
+{
+	struct ring *ring = index < BACKEND_QUEUES ? &b->ring[index] : NULL;
+
+	if (ring)
+		ring_stop(ring);
+	return ring;
+}
+
+static bool is_payload(const struct message *m, size_t size)
+{
+	return m->size == size;
+}
+
+/* Anything else might make us wait when it is read or written. */
+static errint_t check_eventfd(int fd)
+{
+	char path[32], kind[32];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, kind, sizeof(kind) - 1);
+	kind[n < 0 ? 0 : n] = '\0';
+	if (strcmp(kind, "anon_inode:[eventfd]") != 0)
+		return -EBADF;
+	return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) ? -errno : 0;
+}
+
+enum { VRING_INDEX = 0xff, VRING_NO_FD = 0x100 };
+
+/* Which of a queue's descriptors: the message's, or none. */
+static errint_t set_descriptor(struct backend *b, struct message *m)
+{
+	struct ring *ring = stopped_ring(b, m->payload.number & VRING_INDEX);
+	CLEANUP_FD int fd = -1;
+	int *to;
+
+	if (!ring || !is_payload(m, sizeof(m->payload.number)))
+		return -EINVAL;
+	if (!(m->payload.number & VRING_NO_FD)) {
+		fd = message_take_fd(m);
+		if (fd < 0 || check_eventfd(fd))
+			return -EBADF;
+	}
+	if (m->kind == MESSAGE_SET_VRING_ERR)
+		return 0; /* a queue that is broken is seen by its silence */
+	to = m->kind == MESSAGE_SET_VRING_KICK ? &ring->kick : &ring->call;
+	if (*to >= 0)
+		close(*to);
+	*to = TAKE_FD(fd);
+	if (m->kind == MESSAGE_SET_VRING_KICK && !(b->features & FEATURE_PROTOCOL))
+		ring->enabled = true;
+	return 0;
+}
+
+static errint_t set_vring_state(struct backend *b, struct message *m)
+{
+	struct ring *ring = stopped_ring(b, m->payload.state.index);
+	uint32_t num = m->payload.state.num;
+
+	if (!ring || !is_payload(m, sizeof(m->payload.state)))
+		return -EINVAL;
+	switch (m->kind) {
+	case MESSAGE_SET_VRING_NUM:
+		if (!is_power_of_two(num) || num > QUEUE_SIZE_MAX)
+			return -EINVAL;
+		ring->queue.size = num;
+		break;
+	case MESSAGE_SET_VRING_BASE:
+		if (num > UINT16_MAX)
+			return -EINVAL;
+		ring->queue.next_avail = (uint16_t)num;
+		atomic_store(&ring->broken, false);
+		break;
+	default:
+		ring->enabled = num;
+	}
+	return 0;
+}
+
+static errint_t set_vring_address(struct backend *b, struct message *m)
+{
+	struct ring *ring = stopped_ring(b, m->payload.address.index);
+
+	if (!ring || !is_payload(m, sizeof(m->payload.address)))
+		return -EINVAL;
+	ring->desc_user = m->payload.address.desc;
+	ring->avail_user = m->payload.address.avail;
+	ring->used_user = m->payload.address.used;
+	ring->placed = true;
+	return 0;
+}
+
+/* It stops; where it would go on. */
+static errint_t get_vring_base(struct backend *b, struct message *m)
+{
+	struct ring *ring = stopped_ring(b, m->payload.state.index);
+
+	if (!ring || !is_payload(m, sizeof(m->payload.state)))
+		return -EINVAL;
+	m->payload.state.num = ring->queue.next_avail;
+	if (ring->kick >= 0)
+		close(ring->kick);
+	ring->kick = -1;
+	atomic_store(&ring->broken, false);
+	return 0;
+}
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+static struct memory_wire wire_of(const struct message_region *r)
+{
+	return (struct memory_wire){
+		.guest = r->guest,
+		.size = r->size,
+		.user = r->user,
+		.offset = r->offset,
+	};
+}
+
+static errint_t set_memory_table(struct backend *b, struct message *m)
+{
+	const struct message_table *table = &m->payload.table;
+	int err = 0;
+
+	stop_all(b);
+	memory_clear(&b->memory);
+	if (m->size < offsetof(struct message_table, region) || table->count > MESSAGE_FDS ||
+	    table->count != m->fd_count ||
+	    m->size < offsetof(struct message_table, region[table->count]))
+		return -EINVAL;
+	for (uint32_t i = 0; !err && i < table->count; i++) {
+		const struct memory_wire wire = wire_of(&table->region[i]);
+
+		err = memory_add(&b->memory, &wire, m->fd[i]);
+	}
+	if (err)
+		memory_clear(&b->memory);
+	return err;
+}
+
+static errint_t change_region(struct backend *b, struct message *m)
+{
+	const struct memory_wire wire = wire_of(&m->payload.slot.region);
+
+	if (!is_payload(m, sizeof(m->payload.slot)))
+		return -EINVAL;
+	stop_all(b);
+	if (m->kind == MESSAGE_REM_MEM_REG)
+		return memory_remove(&b->memory, &wire);
+	return m->fd_count == 1 ? memory_add(&b->memory, &wire, m->fd[0]) : -EINVAL;
+}
+
+/* ---- the device --------------------------------------------------------------------------- */
+
+static errint_t get_config(struct backend *b, struct message *m)
+{
+	struct message_config *c = &m->payload.config;
+	struct device_config device = { .request_queues = 1 };
+
+	memcpy(device.tag, b->config->tag, strlen(b->config->tag));
+	if (m->size < offsetof(struct message_config, bytes) || c->size > sizeof(c->bytes) ||
+	    m->size != offsetof(struct message_config, bytes) + c->size ||
+	    c->offset > sizeof(c->bytes) - c->size)
+		return -EINVAL;
+	memset(c->bytes, 0, sizeof(c->bytes));
+	if (c->offset < sizeof(device))
+		memcpy(c->bytes, (const char *)&device + c->offset,
+		       MIN((size_t)c->size, sizeof(device) - c->offset));
+	return 0;
+}
+
+static errint_t set_features(struct backend *b, struct message *m)
+{
+	uint64_t all = m->kind == MESSAGE_SET_FEATURES ? FEATURES : PROTOCOL_FEATURES;
+
+	if (!is_payload(m, sizeof(m->payload.number)) || (m->payload.number & ~all))
+		return -EINVAL;
+	if (m->kind == MESSAGE_SET_FEATURES) {
+		stop_all(b);
+		b->features = m->payload.number;
+	} else {
+		b->protocol = m->payload.number;
+	}
+	return 0;
+}
+
+/* As when the driver has not begun: the guest is reset, or boots. */
+static void reset_device(struct backend *b)
+{
+	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
+		ring_stop(&b->ring[i]);
+		b->ring[i].enabled = false;
+	}
+	guest_reset(b->config->guest);
+}
+
+static void get_number(struct message *m)
+{
+	switch (m->kind) {
+	case MESSAGE_GET_FEATURES:
+		m->payload.number = FEATURES;
+		break;
+	case MESSAGE_GET_PROTOCOL_FEATURES:
+		m->payload.number = PROTOCOL_FEATURES;
+		break;
+	case MESSAGE_GET_QUEUE_NUM:
+		m->payload.number = BACKEND_QUEUES;
+		break;
+	default:
+		m->payload.number = MEMORY_REGIONS;
+	}
+}
+
+/* ---- messages ----------------------------------------------------------------------------- */
+
+/* -EINVAL, or another: it was not understood. */
+static errint_t take_message(struct backend *b, struct message *m, enum answer *ret_answer)
+{
+	*ret_answer = ANSWER_NONE;
+	switch (m->kind) {
+	case MESSAGE_GET_FEATURES:
+	case MESSAGE_GET_PROTOCOL_FEATURES:
+	case MESSAGE_GET_QUEUE_NUM:
+	case MESSAGE_GET_MAX_MEM_SLOTS:
+		*ret_answer = ANSWER_NUMBER;
+		get_number(m);
+		return 0;
+	case MESSAGE_SET_FEATURES:
+	case MESSAGE_SET_PROTOCOL_FEATURES:
+		return set_features(b, m);
+	case MESSAGE_SET_OWNER:
+	case MESSAGE_SET_CONFIG: /* nothing of it can be set */
+		return 0;
+	case MESSAGE_RESET_OWNER:
+	case MESSAGE_RESET_DEVICE:
+		reset_device(b);
+		return 0;
+	case MESSAGE_SET_MEM_TABLE:
+		return set_memory_table(b, m);
+	case MESSAGE_ADD_MEM_REG:
+	case MESSAGE_REM_MEM_REG:
+		return change_region(b, m);
+	case MESSAGE_SET_VRING_NUM:
+	case MESSAGE_SET_VRING_BASE:
+	case MESSAGE_SET_VRING_ENABLE:
+		return set_vring_state(b, m);
+	case MESSAGE_SET_VRING_ADDR:
+		return set_vring_address(b, m);
+	case MESSAGE_GET_VRING_BASE:
+		*ret_answer = ANSWER_STATE;
+		return get_vring_base(b, m);
+	case MESSAGE_SET_VRING_KICK:
+	case MESSAGE_SET_VRING_CALL:
+	case MESSAGE_SET_VRING_ERR:
+		return set_descriptor(b, m);
+	case MESSAGE_GET_CONFIG:
+		*ret_answer = ANSWER_PAYLOAD;
+		return get_config(b, m);
+	}
+	return -EOPNOTSUPP;
+}
+
+static errint_t answer_message(const struct backend *b, struct message *m, enum answer answer,
+			       int err)
+{
+	static const uint32_t sizes[] = {
+		[ANSWER_NUMBER] = sizeof(uint64_t),
+		[ANSWER_STATE] = sizeof(struct message_state),
+	};
+	bool acknowledges = (b->protocol & PROTOCOL_REPLY_ACK) && (m->flags & MESSAGE_NEED_REPLY);
+	int socket = b->config->socket;
+
+	if (!err && answer == ANSWER_PAYLOAD)
+		return message_reply(socket, m, m->size);
+	if (!err && answer != ANSWER_NONE)
+		return message_reply(socket, m, sizes[answer]);
+	if (!acknowledges || answer != ANSWER_NONE)
+		return err;
+	m->payload.number = err != 0;
+	return message_reply(socket, m, sizeof(m->payload.number));
+}
+
+static void serve_messages(struct backend *b)
+{
+	struct message m;
+	int err = 0;
+
+	while (!err && message_read(b->config->socket, &m) > 0) {
+		enum answer answer;
+
+		err = take_message(b, &m, &answer);
+		if (!err)
+			err = start_all(b);
+		err = answer_message(b, &m, answer, err);
+		message_drop(&m);
+	}
+	message_drop(&m);
+}
+
+static void close_rings(struct backend *b)
+{
+	for (unsigned i = 0; i < BACKEND_QUEUES; i++)
+		ring_close(&b->ring[i]);
+}
+
+void backend_serve(const struct backend_config *config)
+{
+	CLEANUP_FREE struct backend *b = calloc(1, sizeof(*b));
+	int err = b ? 0 : -ENOMEM;
+
+	if (err)
+		return;
+	b->config = config;
+	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
+		int failed = ring_open(&b->ring[i], config->guest, config->bad_chains);
+
+		err = err ? err : failed;
+	}
+	if (!err)
+		serve_messages(b);
+	close_rings(b);
+	memory_clear(&b->memory);
+	guest_reset(config->guest);
+}

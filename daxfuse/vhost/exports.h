@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Directories of a mounted pool as virtiofs devices of virtual machines: the transport beside
+ * fuse/. A VMM connects to an export's socket and speaks vhost-user; its guest's requests come
+ * through virtqueues in the guest's memory, and end in the same calls of the vfs as the kernel's.
+ *
+ * docs/design/guests.md has the memory model, and what a hostile guest can do.
+ */
+#ifndef DAXFUSE_VHOST_EXPORTS_H
+#define DAXFUSE_VHOST_EXPORTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daxfuse/base/errint.h"
+#include "daxfuse/vfs/vfs.h"
+
+struct exports;
+struct json_object;
+
+#define EXPORTS_MAX 64u
+#define EXPORTS_SOCKET_MAX 107u /* bytes of a path */
+#define EXPORTS_TAG_MAX 36u
+
+/* What a guest may believe without asking: of names and attributes for how long, of data between
+ * two opens. */
+enum exports_cache { EXPORTS_CACHE_NONE, EXPORTS_CACHE_AUTO, EXPORTS_CACHE_ALWAYS };
+
+/* Something that another transport may have cached is another one now. */
+struct exports_change {
+	uint64_t ino;     /* its attributes */
+	const char *name; /* if not NULL: of the directory, this name */
+	bool data;        /* bytes, or entries */
+	bool size;        /* where it ends */
+};
+
+/* The first transport, of the same vfs. From threads of ours, with no lock held. */
+struct exports_host {
+	void *arg;
+	/* Returns when it does not believe the old any more. */
+	void (*changed)(void *arg, const struct exports_change *change);
+	/* A guest does not know the inode any more: is it to be freed? */
+	void (*let_go)(void *arg, uint64_t ino);
+};
+
+struct exports_config {
+	struct vfs *vfs;
+	struct exports_host host;
+};
+
+struct export_options {
+	const char *socket; /* a path, from the root */
+	const char *tag;
+	uint64_t root; /* inode of the directory */
+	bool read_only;
+	enum exports_cache cache;
+};
+
+/* -ENOMEM */
+errint_t exports_open(const struct exports_config *config, struct exports **ret_exports);
+/* End all, and wait for their threads. NULL is fine. */
+void exports_close(struct exports *e);
+
+/* From now on VMMs may connect. -EEXIST: an export has the socket or the tag already; -EADDRINUSE:
+ * something else lies there; -ENOTDIR; -EINVAL: a path or tag that is none; -EMFILE: too many; what
+ * bind(2) says. */
+errint_t exports_add(struct exports *e, const struct export_options *options);
+/* Its guest gets no answers any more. Returns before all that it held is let go of. -ENOENT */
+errint_t exports_remove(struct exports *e, const char *socket);
+unsigned exports_count(struct exports *e);
+/* An array, an object for each. */
+struct json_object *exports_report(struct exports *e);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The thread of a queue: woken by the driver's kick, it takes requests one after another until
+ * there are none. Each is copied to private memory before anything in it is looked at.
+ *
+ * A guest has as many threads and buffers as it has queues, and one request in each: that is all
+ * that it can take of the daemon's memory and time by asking.
+ */
+#include "ring.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "daxfuse/base/bits.h"
+
+enum { DESC_BYTES = 16, USED_BYTES = 8, AVAIL_BYTES = 2, RING_HEAD = 4, EVENT_BYTES = 2 };
+
+static errint_t write_answer(void *arg, uint64_t at, const void *buf, size_t size)
+{
+	return chain_write(arg, at, buf, size);
+}
+
+/* How many bytes were written. */
+static uint32_t serve_chain(struct ring *ring)
+{
+	const struct guest_answer answer = {
+		.arg = ring->chain,
+		.room = ring->chain->out_bytes,
+		.write = write_answer,
+		.scratch = ring->out,
+	};
+	ssize_t bytes = -EINVAL;
+
+	if (!ring->chain->bad && ring->chain->in_bytes <= GUEST_REQUEST_MAX)
+		bytes = chain_read(ring->chain, ring->in, GUEST_REQUEST_MAX);
+	if (bytes < 0) {
+		atomic_fetch_add_explicit(ring->bad_chains, 1, memory_order_relaxed);
+		return 0;
+	}
+	return guest_serve(ring->guest, ring->in, (size_t)bytes, &answer);
+}
+
+static bool is_stopping(const struct ring *ring)
+{
+	return atomic_load_explicit(&ring->stopping, memory_order_acquire);
+}
+
+/* All that is there. -EIO */
+static int serve_all(struct ring *ring)
+{
+	int more = 1;
+
+	while (more > 0 && !is_stopping(ring)) {
+		int tell;
+
+		more = queue_pop(&ring->queue, ring->chain);
+		if (!more)
+			more = queue_sleep(&ring->queue);
+		else if (more > 0) {
+			tell = queue_push(&ring->queue, ring->chain, serve_chain(ring));
+			if (tell > 0 && ring->call >= 0)
+				eventfd_write(ring->call, 1);
+			more = tell < 0 ? tell : 1;
+		}
+	}
+	return MIN(more, 0);
+}
+
+static void *run_ring(void *arg)
+{
+	struct ring *ring = arg;
+	struct pollfd fds[] = {
+		{ .fd = ring->kick, .events = POLLIN },
+		{ .fd = ring->stop, .events = POLLIN },
+	};
+	int err = 0;
+
+	while (!err && !is_stopping(ring)) {
+		eventfd_t kicks;
+
+		err = serve_all(ring);
+		if (err || is_stopping(ring))
+			break;
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+			err = -errno;
+		eventfd_read(ring->kick, &kicks); /* it does not block */
+	}
+	if (err)
+		atomic_store_explicit(&ring->broken, true, memory_order_relaxed);
+	return NULL;
+}
+
+/* ---- for the connection ----------------------------------------------------------------- */
+
+errint_t ring_open(struct ring *ring, struct guest *guest, _Atomic uint64_t *bad_chains)
+{
+	*ring = (struct ring){
+		.guest = guest,
+		.bad_chains = bad_chains,
+		.kick = -1,
+		.call = -1,
+	};
+	ring->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return ring->stop < 0 ? -errno : 0;
+}
+
+static void free_buffers(struct ring *ring)
+{
+	free(ring->in);
+	free(ring->out);
+	free(ring->chain);
+	ring->in = ring->out = NULL;
+	ring->chain = NULL;
+}
+
+static errint_t alloc_buffers(struct ring *ring)
+{
+	ring->in = malloc(GUEST_REQUEST_MAX);
+	ring->out = malloc(GUEST_ANSWER_MAX);
+	ring->chain = malloc(sizeof(*ring->chain));
+	if (ring->in && ring->out && ring->chain)
+		return 0;
+	free_buffers(ring);
+	return -ENOMEM;
+}
+
+/* Where the ring is in memory of ours. */
+static bool place_ring(struct ring *ring, const struct memory *memory)
+{
+	struct queue *q = &ring->queue;
+
+	q->memory = memory;
+	q->desc = memory_at_user(memory, ring->desc_user, (uint64_t)q->size * DESC_BYTES, 16);
+	q->avail = memory_at_user(memory, ring->avail_user,
+				  RING_HEAD + q->size * AVAIL_BYTES + EVENT_BYTES, 2);
+	q->used = memory_at_user(memory, ring->used_user,
+				 RING_HEAD + q->size * USED_BYTES + EVENT_BYTES, 4);
+	return q->desc && q->avail && q->used && !queue_begin(q);
+}
+
+errint_t ring_start(struct ring *ring, const struct memory *memory)
+{
+	int err;
+
+	if (ring->running || !ring->enabled || ring->kick < 0 || !ring->queue.size ||
+	    !ring->placed || atomic_load(&ring->broken) || !place_ring(ring, memory))
+		return 0;
+	err = alloc_buffers(ring);
+	if (err)
+		return err;
+	atomic_store_explicit(&ring->stopping, false, memory_order_release);
+	err = -pthread_create(&ring->thread, NULL, run_ring, ring);
+	if (err)
+		free_buffers(ring);
+	ring->running = !err;
+	return err;
+}
+
+void ring_stop(struct ring *ring)
+{
+	eventfd_t ignored;
+
+	if (!ring->running)
+		return;
+	atomic_store_explicit(&ring->stopping, true, memory_order_release);
+	eventfd_write(ring->stop, 1);
+	pthread_join(ring->thread, NULL);
+	eventfd_read(ring->stop, &ignored);
+	free_buffers(ring);
+	ring->running = false;
+}
+
+void ring_close(struct ring *ring)
+{
+	int *const fds[] = { &ring->kick, &ring->call, &ring->stop };
+
+	ring_stop(ring);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A guest that mounts a directory of the host's pool as virtiofs: the same files on both sides, at once."""
+
+import shutil
+import time
+
+import pytest
+
+from support.pool import MIB, Pool
+
+# What differs for a guest: every request of its kernel, its page cache. A choice, as each takes a second.
+FUNCTIONAL = {
+    "test_files.py": "dax and (whole or growing or overwrites or append or direct or splice)",
+    "test_links.py": "many or symlink_lengths or device_nodes",
+    "test_rename.py": "exchange or noreplace or whiteout",
+    "test_xattrs.py": "namespaces or sizes",
+    "test_unlinked.py": "not space and not killed",
+}
+MOUNT = "mkdir -p /run/pool; mount -t virtiofs pool /run/pool"
+SMALL = """
+import mmap, os
+fd = os.open("/run/pool/small", os.O_RDWR | os.O_CREAT)
+os.ftruncate(fd, 1024)
+m = mmap.mmap(fd, 1024)
+m[:5] = b"bytes"
+m[1000:1005] = b"ended"
+m.flush()
+print(bytes(m[:5]), os.pread(fd, 5, 1000))
+"""
+
+
+@pytest.fixture(scope="module")
+def host(bin_dir, huge_dir):
+    """A pool of the host, mounted."""
+    pool = Pool(bin_dir, huge_dir / "exported", size=256 * MIB)
+    pool.mount()
+    (pool.point / "shared").mkdir(mode=0o755)
+    yield pool
+    try:
+        pool.close()
+    finally:
+        pool.abandon()
+        shutil.rmtree(pool.folder)
+
+
+@pytest.fixture(scope="module")
+def shared(host):
+    """The directory that is exported."""
+    return host.point / "shared"
+
+
+@pytest.fixture(scope="module")
+def machine(host, make_guest, tmp_path_factory):
+    """A guest that has mounted it on /run/pool."""
+    path = host.folder / "socket"
+    host.run("daxfuse", "export", "--socket", path, "--tag", "pool", "--subdir", "shared", host.point)
+    with make_guest(tmp_path_factory.mktemp("virtiofs"), exports={"pool": path}) as guest:
+        guest.run(MOUNT)
+        yield guest
+    host.run("daxfuse", "export", "--remove", "--socket", path, host.point)
+
+
+def test_files_of_both_sides(machine, shared):
+    (shared / "host").write_text("of the host\n")
+    assert machine.run("cat /run/pool/host; echo of the guest > /run/pool/guest; "
+                       "chown 12:34 /run/pool/guest; chmod 640 /run/pool/guest") == "of the host\n"
+    found = (shared / "guest").stat()
+    assert (shared / "guest").read_text() == "of the guest\n"
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12, 34, 0o640)
+    (shared / "host").write_text("of the host, changed\n")
+    (shared / "guest").unlink()
+    assert machine.run("sleep 1.5; cat /run/pool/host; ls /run/pool") == "of the host, changed\nhost\n"
+    (shared / "host").unlink()
+
+
+def test_nothing_is_seen_outside(machine, host):
+    (host.point / "outside").write_text("secret")
+    assert machine.run("ls -a /run/pool/.. | grep -c outside || true; ls -A /run/pool") == "0\n"
+    (host.point / "outside").unlink()
+
+
+def test_mappings_of_a_small_file(machine, shared):
+    assert machine.run(f"python3 -c '{SMALL}'") == "b'bytes' b'ended'\n"
+    assert (shared / "small").read_bytes() == b"bytes".ljust(1000, b"\0") + b"ended".ljust(24, b"\0")
+    (shared / "small").unlink()
+
+
+def test_programs(machine, shared):
+    """One is executed from there, the directory is an upper layer, sqlite keeps a journal there."""
+    assert machine.run("""
+        cd /run/pool; cp /usr/bin/busybox .; ./busybox echo executed; rm busybox
+        mkdir -p up work lower/d /run/over; echo lower > lower/f
+        mount -t overlay -o lowerdir=lower,upperdir=up,workdir=work overlay /run/over
+        echo upper > /run/over/f; rmdir /run/over/d; cat /run/over/f; umount /run/over; ls up
+        rm -rf up work lower
+        sqlite3 db 'pragma journal_mode=truncate; create table t(x); insert into t values (7)' > /dev/null
+        sqlite3 db 'select x from t'; rm -f db db-journal""") == "executed\nupper\nd\nf\n7\n"
+    assert list(shared.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", FUNCTIONAL)
+def test_functional(machine, file):
+    """The tests of the host's mount, in the guest."""
+    result = machine.try_run(f"cd /daxfuse/tests && DAXFUSE_FOLDER=/run/pool DAXFUSE_BIN=/daxfuse/bin "
+                             f"python3 -m pytest -q -p no:cacheprovider --tb=short functional/{file} "
+                             f"-k '{FUNCTIONAL[file]}'")
+    assert result.status == 0, result.stdout[-5000:] + result.stderr
+    assert " passed" in result.stdout
+
+
+def test_the_guest_is_killed(machine, host, shared):
+    """SIGKILL of QEMU while it writes: all that it had open is let go of, and the host goes on."""
+    before = host.free()
+    machine.run("cd /run/pool; (exec 3>gone; rm gone; while :; do echo bytes >&3; done) >/dev/null 2>&1 </dev/null &"
+                "sleep 1")
+    machine.kill()
+    (shared / "after").write_text("goes on")
+    (shared / "after").unlink()
+    for _ in range(1200):
+        if host.free() == before:
+            break
+        time.sleep(0.1)
+    assert host.free() == before
