@@ -108,6 +108,11 @@ def test_functional(machine, file):
     assert " passed" in result.stdout
 
 
+def has_come_back(host, before):
+    """All of that was free, and perhaps what the guest still knew then of files that it had removed."""
+    return all(now >= then for now, then in zip(host.free(), before))
+
+
 def test_the_guest_is_killed(machine, host, shared):
     """SIGKILL of QEMU while it writes: all that it had open is let go of, and the host goes on."""
     before = host.free()
@@ -117,7 +122,7 @@ def test_the_guest_is_killed(machine, host, shared):
     (shared / "after").write_text("goes on")
     (shared / "after").unlink()
     for _ in range(1200):
-        if host.free() == before:
+        if has_come_back(host, before):
             break
         time.sleep(0.1)
-    assert host.free() == before
+    assert has_come_back(host, before)
