@@ -49,6 +49,8 @@ def test_unit_is_valid(installed):
     unit = (installed / "lib/systemd/system/daxfuse@.service").read_text()
     for name in ("bin/daxfuse", "libexec/daxfuse/stop"):
         assert f"={installed}/{name} " in unit and os.access(installed / name, os.X_OK)
+    for device in ("/dev/fuse", "char-dax", "/dev/daxview"):
+        assert f"DeviceAllow={device} rw" in unit
     stop = (installed / "libexec/daxfuse/stop").read_text()
     assert f"daxfuse={installed}/bin/daxfuse\n" in stop
     assert os.access(installed / "lib/systemd/system-generators/daxfuse-generator", os.X_OK)
