@@ -2,12 +2,14 @@
 """Runs each C unit test, plain and under sanitizers, as a test of its own."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
+QUICK = "DAXFUSE_QUICK" in os.environ
 
 
 def unit_tests(preset):
@@ -18,7 +20,7 @@ def unit_tests(preset):
 
 
 def cases():
-    for preset in ("dev", "asan", "tsan"):
+    for preset in ("dev",) if QUICK else ("dev", "asan", "tsan"):
         for name, command in unit_tests(preset):
             if preset != "tsan" or name.endswith("_threads"):
                 yield pytest.param(command, id=f"{preset}-{name}")
@@ -30,6 +32,7 @@ def test_unit(command, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.skipif(QUICK, reason="takes a minute")
 def test_a_minute_of_mapping_under_tsan(tmp_path):
     """Random faults, writes, truncations, punches, promotions and dying mappers against a flat
     reference; docs/design/mapping.md."""
