@@ -101,7 +101,10 @@ errint_t volumes_check_size(const struct volume_pool *pool, const struct volume_
 
 /* ---- users.c ------------------------------------------------------------------- */
 
-/* Whether any process sees a mount that begins in it, as containers that have it do. */
-bool volumes_is_in_use(const struct volume_pool *pool, const char *name);
+/*
+ * Whether any process sees a mount that begins in it, as containers that have it do. An error where
+ * that cannot be told: without /proc, or if we do not see the pool's own mount there (-ENOENT).
+ */
+errint_t volumes_look_for_users(const struct volume_pool *pool, const char *name, bool *ret_used);
 
 #endif

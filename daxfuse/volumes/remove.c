@@ -42,10 +42,17 @@ static errint_t remove_locked(struct volume_pool *pool, const char *name,
 	CLEANUP_JSON struct json_object *record = NULL;
 	CLEANUP_FD int fd = -1;
 	int err = volumes_open(pool, name, &fd, &record, error);
+	bool used;
 
 	if (err)
 		return err;
-	if (volumes_is_in_use(pool, name))
+	err = volumes_look_for_users(pool, name, &used);
+	if (err)
+		return volumes_fail(error, err,
+				    "%s: is not removed: whether a container has it mounted "
+				    "cannot be told from /proc: %s",
+				    name, strerror(-err));
+	if (used)
 		return volumes_fail(error, -EBUSY, "%s: is in use: a container has it mounted",
 				    name);
 	err = clear_flags(fd);

@@ -51,18 +51,27 @@ static bool split_line(char *line, char *ret_fields[5])
 	return true;
 }
 
-/* Calls fn with the five fields of each line until it returns true. */
-static bool search_mounts(const char *path, bool (*fn)(char *fields[5], void *arg), void *arg)
+/* Calls fn with the five fields of each line until it returns true, which is told. */
+static errint_t search_mounts(const char *path, bool (*fn)(char *fields[5], void *arg), void *arg,
+			      bool *ret_found)
 {
 	CLEANUP_FILE FILE *file = fopen(path, "re");
 	CLEANUP_FREE char *line = NULL;
 	size_t room = 0;
 	char *fields[5];
-	bool found = false;
 
-	while (file && !found && getline(&line, &room, file) > 0)
-		found = split_line(line, fields) && fn(fields, arg);
-	return found;
+	*ret_found = false;
+	if (!file)
+		return -errno;
+	while (!*ret_found) {
+		errno = 0;
+		if (getline(&line, &room, file) <= 0)
+			return -errno; /* 0 at the end */
+		if (!split_line(line, fields))
+			return -EPROTO;
+		*ret_found = fn(fields, arg);
+	}
+	return 0;
 }
 
 /* ---- the volume's place in its filesystem ------------------------------------------------- */
@@ -87,17 +96,21 @@ static bool take_root(char *fields[5], void *arg)
 	return true;
 }
 
-static bool find_place(const struct volume_pool *pool, const char *name, struct wanted *ret_wanted)
+static errint_t find_place(const struct volume_pool *pool, const char *name,
+			   struct wanted *ret_wanted)
 {
 	struct place place = { .path = pool->path, .name = name, .wanted = ret_wanted };
 	struct statx stx;
+	bool found;
+	int err;
 
 	if (statx(pool->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx))
-		return false;
+		return -errno;
 	place.mount = stx.stx_mnt_id;
 	snprintf(ret_wanted->device, sizeof(ret_wanted->device), "%u:%u", stx.stx_dev_major,
 		 stx.stx_dev_minor);
-	return search_mounts("/proc/self/mountinfo", take_root, &place);
+	err = search_mounts("/proc/self/mountinfo", take_root, &place, &found);
+	return !err && !found ? -ENOENT : err;
 }
 
 /* ---- the namespaces ------------------------------------------------------------------------- */
@@ -116,51 +129,87 @@ struct seen {
 	size_t count, room;
 };
 
-/* Whether it is the first process of its namespace that we meet. */
-static bool is_new_namespace(struct seen *seen, const char *process)
+static errint_t remember_namespace(struct seen *seen, ino_t namespace)
 {
-	char path[64];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "/proc/%.20s/ns/mnt", process);
-	if (stat(path, &st))
-		return false;
-	for (size_t i = 0; i < seen->count; i++) {
-		if (seen->namespace[i] == st.st_ino)
-			return false;
-	}
 	if (seen->count == seen->room) {
 		size_t room = MAX(2 * seen->room, (size_t)64);
 		ino_t *more = reallocarray(seen->namespace, room, sizeof(*more));
 
 		if (!more)
-			return true;
+			return -ENOMEM;
 		seen->namespace = more;
 		seen->room = room;
 	}
-	seen->namespace[seen->count++] = st.st_ino;
-	return true;
+	seen->namespace[seen->count++] = namespace;
+	return 0;
 }
 
-bool volumes_is_in_use(const struct volume_pool *pool, const char *name)
+/* Whether an error about a process says that it has ended meanwhile. */
+static bool is_gone(int err)
+{
+	return err == -ENOENT || err == -ESRCH ||
+	       err == -EINVAL; /* EINVAL: mountinfo of a zombie */
+}
+
+/*
+ * Whether it is the first process of its namespace that we meet. Which namespace it is in is not
+ * told of processes that we may not trace (their mounts are): each of these counts.
+ */
+static errint_t look_at_namespace(struct seen *seen, const char *process, bool *ret_new)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/ns/mnt", process);
+	*ret_new = false;
+	if (stat(path, &st)) {
+		*ret_new = errno == EACCES || errno == EPERM;
+		return *ret_new ? 0 : -errno;
+	}
+	for (size_t i = 0; i < seen->count; i++) {
+		if (seen->namespace[i] == st.st_ino)
+			return 0;
+	}
+	*ret_new = true;
+	return remember_namespace(seen, st.st_ino);
+}
+
+static errint_t look_at_process(struct seen *seen, const char *process, struct wanted *wanted,
+				bool *ret_used)
+{
+	size_t before = seen->count;
+	char path[64];
+	bool new;
+	int err = look_at_namespace(seen, process, &new);
+
+	if (!err && new) {
+		snprintf(path, sizeof(path), "/proc/%.20s/mountinfo", process);
+		err = search_mounts(path, is_wanted, wanted, ret_used);
+		if (err)
+			seen->count = before; /* another process of it may tell */
+	}
+	return is_gone(err) ? 0 : err;
+}
+
+errint_t volumes_look_for_users(const struct volume_pool *pool, const char *name, bool *ret_used)
 {
 	CLEANUP_DIR DIR *proc = opendir("/proc");
 	struct wanted wanted;
 	struct seen seen = { 0 };
 	const struct dirent *entry;
-	bool used = false;
+	int err = proc ? find_place(pool, name, &wanted) : -errno;
 
-	if (!proc || !find_place(pool, name, &wanted))
-		return false;
-	while (!used && (entry = readdir(proc))) {
-		char path[64];
-
-		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
-		    !is_new_namespace(&seen, entry->d_name))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%.20s/mountinfo", entry->d_name);
-		used = search_mounts(path, is_wanted, &wanted);
+	*ret_used = false;
+	while (!err && !*ret_used) {
+		errno = 0;
+		entry = readdir(proc);
+		if (!entry) {
+			err = -errno;
+			break;
+		}
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+			err = look_at_process(&seen, entry->d_name, &wanted, ret_used);
 	}
 	free(seen.namespace);
-	return used;
+	return err;
 }

@@ -336,6 +336,28 @@ def test_in_use(volumes, tmp_path):
     volumes.remove("a")
 
 
+@pytest.mark.parametrize("blind", [
+    "mount -t tmpfs none /proc; exec",
+    "mount --bind /dev/null /proc/$$/mountinfo; exec",
+    "mount -t tmpfs none /proc/$holder; mkdir -p /proc/$holder/ns/mnt /proc/$holder/mountinfo; exec"],
+    ids=["proc", "own", "others"])
+def test_in_use_cannot_be_told(volumes, tmp_path, blind):
+    """/proc does not say what others have mounted: a volume that may be in use stays."""
+    volumes.create("a")
+    holder = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", f"mount --bind {volumes.folder}/a {tmp_path}; echo; cat"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    done = subprocess.run(["unshare", "-m", "sh", "-c", f'holder={holder.pid}; {blind} "$@"', "sh", volumes.pool.bin_dir / "daxfuse",
+                           "volume", "rm", volumes.pool.point, "a"], capture_output=True, text=True)
+    assert done.returncode == 1 and "cannot be told" in done.stderr
+    assert volumes.names() == ["a"]
+    words = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", volumes.pool.bin_dir / "daxfuse"]
+    done = subprocess.run([*words, "volume", "rm", volumes.pool.point, "a"], capture_output=True, text=True)
+    holder.communicate()
+    assert done.returncode == 1 and "is in use" in done.stderr  # not allowed to trace the holder
+
+
 # ---- crashes
 
 KILLS = ["mkdirat:1", "ioctl:1", "ioctl:4", "fchown:1", "fsetxattr:1", "renameat2:1"]
