@@ -297,6 +297,7 @@ errint_t device_open_fd(const char *path, int fd, unsigned access, struct device
 
 	if (!dev)
 		return device_fail(ret_error, -ENOMEM, "cannot be opened\nfree some memory");
+	discover_without_udev();
 	dev->fd = -1;
 	dev->access = access;
 	err = describe(path, fd, &dev->info, ret_error);

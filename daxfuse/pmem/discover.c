@@ -10,10 +10,16 @@
 #include <errno.h>
 #include <ndctl/libndctl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+
+void discover_without_udev(void)
+{
+	setenv("NDCTL_TIMEOUT", "1", false); /* in milliseconds; 0 would be for ever */
+}
 
 static const char *domain_name(enum ndctl_persistence_domain domain)
 {
@@ -128,6 +134,7 @@ int device_list(int (*fn)(const struct device_info *info, void *arg), void *arg)
 	struct ndctl_ctx *ndctl = NULL;
 	int result;
 
+	discover_without_udev();
 	result = daxctl_new(&daxctl);
 	if (result < 0)
 		return result;
