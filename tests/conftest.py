@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # must be made first, storms of kills, and what searches for the unknown.
 if "DAXFUSE_QUICK" in os.environ:
     collect_ignore = ["vm", "bench", "containers", "crash", "fuzz", "model", "restart/test_restart.py",
-                      "restart/test_answers.py", "service/test_boot.py", "service/test_package.py",
+                      "restart/test_answers.py", "service/test_boot.py", "service/test_devices.py",
+                      "service/test_package.py",
                       "direct/test_chaos.py", "direct/test_stall.py"]
 
 

@@ -229,20 +229,25 @@ def test_units_are_valid(pool, machine):
 
 
 def test_dependencies(machine):
-    """Of a device on its unit and on daxctl's, of files on their filesystems; with odd names, too."""
+    """Of a device on its unit, of files on their filesystems; with odd names, too. And daxctl comes first."""
     machine.run(r"""mkdir -p /etc/daxfuse
         printf 'DEVICE="/dev/dax0.0"\nMOUNTPOINT=/srv/a/fast\n' > /etc/daxfuse/one.conf
         printf "DEVICE='/dev/disk/by-label/a\\\\x20b'\nMOUNTPOINT=/fast\n" > /etc/daxfuse/two.conf
         printf 'DEVICE=/srv/50%% of it\nMOUNTPOINT="/mnt/a b"\n' > /etc/daxfuse/three.conf
+        printf 'LABEL=x /mnt/a\\040%% daxfuse noauto 0 0\n/dev/x /mnt/ext4 ext4 noauto 0 0\n' > /etc/fstab
+        printf '[Service]\nExecStart=true\n' > /run/systemd/system/daxdev-reconfigure@.service
         systemctl daemon-reload""")
     one = Unit(machine, "daxfuse@one.service")
     assert "dev-dax0.0.device" in one.get("Requires").split()
-    assert {"dev-dax0.0.device", "daxdev-reconfigure@-dev-dax0.0.service"} <= set(
-        one.get("After").split())
+    assert "dev-dax0.0.device" in one.get("After").split()
     assert "srv-a-fast.mount" in one.get("After").split()
     assert one.get("RequiresMountsFor") == "/srv/a"
     two = Unit(machine, "daxfuse@two.service")
     assert r"dev-disk-by\x2dlabel-a\x5cx20b.device" in two.get("Requires").replace(r"\\", "\\")
     three = Unit(machine, "daxfuse@three.service")
     assert "/srv/50% of it" in three.get("RequiresMountsFor") and ".device" not in three.get("Requires")
-    machine.run("rm /etc/daxfuse/*.conf; systemctl daemon-reload")
+    daxctl = Unit(machine, "daxdev-reconfigure@dev-dax0.0.service")
+    before = daxctl.get("Before").replace(r"\\", "\\").replace('"', "").split()
+    assert {"daxfuse@one.service", "daxfuse@two.service", "daxfuse@three.service", r"mnt-a\x20\x25.mount"} <= set(before)
+    assert "mnt-ext4.mount" not in before and daxctl.get("DefaultDependencies") == "no"
+    machine.run("rm /etc/daxfuse/*.conf /run/systemd/system/daxdev*; echo > /etc/fstab; systemctl daemon-reload")

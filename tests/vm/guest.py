@@ -94,14 +94,18 @@ def make_payload(path, programs, folders=()):
 class Guest:
     """One boot of the guest. Use as a context manager; leaving it kills QEMU."""
 
-    def __init__(self, folder, nvdimm, payload, exports=None):
-        """exports: {tag: socket} of directories that the guest is to mount as virtiofs."""
+    def __init__(self, folder, nvdimm, payload, exports=None, root=None, boot=""):
+        """exports: {tag: socket} of directories that the guest is to mount as virtiofs. root: another
+        disk than build's; boot: words for its kernel and its init."""
         self.folder = pathlib.Path(folder)
         self.console = self.folder / "console.log"
         self.acks = self.folder / "acks.log"
         cache = cache_folder()
         self._control = self._buffer = None
         self._socket = self.folder / "control.sock"
+        self._root = root or cache / "root.img"
+        self._words = ("console=ttyS0 nokaslr mitigations=off tsc=reliable quiet panic=-1 oops=panic "
+                       f"rdinit=/init {boot}")
         self._boot(self._command(cache, nvdimm, payload, exports or {}))
 
     def _boot(self, command):
@@ -137,14 +141,13 @@ class Guest:
             "-m", "1536M,slots=2,maxmem=16G",
             "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", cache / "vmlinuz", "-initrd", cache / "initrd.img",
-            "-append", "console=ttyS0 nokaslr mitigations=off tsc=reliable quiet panic=-1 "
-                       "oops=panic rdinit=/init",
+            "-append", self._words,
             "-chardev", f"file,id=console,path={self.console},append=on",
             "-serial", "chardev:console",
             "-object", f"memory-backend-file,id=nv0,share=on,mem-path={nvdimm},"
                        f"size={size},align=2M",
             "-device", "nvdimm,memdev=nv0,label-size=128k",
-            "-drive", f"if=none,id=root,format=raw,readonly=on,file={cache / 'root.img'}",
+            "-drive", f"if=none,id=root,format=raw,readonly=on,file={self._root}",
             "-device", "virtio-blk-pci,drive=root",
             "-drive", f"if=none,id=payload,format=raw,readonly=on,file={payload}",
             "-device", "virtio-blk-pci,drive=payload",
