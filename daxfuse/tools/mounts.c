@@ -17,17 +17,21 @@
 
 #include "daxfuse/base/cleanup.h"
 
+/* A line has two paths, whose blanks are four characters each, and options. */
+#define LINE_SIZE (2 * 4 * PATH_MAX + 2 * 4096)
+
 int mounts_each(int (*fn)(const char *device, const char *mountpoint, void *arg), void *arg)
 {
-	FILE *file = setmntent("/proc/self/mounts", "re");
-	struct mntent *mount;
+	CLEANUP_FREE char *line = malloc(LINE_SIZE);
+	FILE *file = line ? setmntent("/proc/self/mounts", "re") : NULL;
+	struct mntent mount;
 	int result = 0;
 
 	if (!file)
 		return -errno;
-	while (!result && (mount = getmntent(file))) {
-		if (!strcmp(mount->mnt_type, "fuse.daxfuse"))
-			result = fn(mount->mnt_fsname, mount->mnt_dir, arg);
+	while (!result && getmntent_r(file, &mount, line, LINE_SIZE)) {
+		if (!strcmp(mount.mnt_type, "fuse.daxfuse"))
+			result = fn(mount.mnt_fsname, mount.mnt_dir, arg);
 	}
 	endmntent(file);
 	return result;

@@ -2,11 +2,14 @@
 """libdaxmap as a library, as it is built and as it is installed; daxfuse run itself."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from support.pool import MIB
 
 HERE = Path(__file__).resolve().parent
 NOBODY = 65534
@@ -82,3 +85,40 @@ print(os.pread(fd, 1, 1 << 20))
 """, file, user=NOBODY, group=NOBODY, extra_groups=[]).check()
     assert done.out == "b'\\x07'\n"
     assert not done.mappings
+
+# In a namespace of mounts of its own, where all may make mounts for all; $1: the image, $2: the mount
+# point, $3: the program daxfuse; $4: whose mount it is, $5: who maps.
+OF_ANOTHER_USER = r"""
+set -e
+mount --make-rprivate /
+echo user_allow_other >"$2.conf"; mount --bind "$2.conf" /etc/fuse.conf
+as() { user=$1; shift; setpriv --reuid "$user" --regid "$user" --clear-groups "$@"; }
+as "$4" "$3" "$1" "$2" -o allow_other,direct=all
+trap 'umount "$2"' EXIT
+as "$4" sh -c 'truncate -s 4M "$1"/f; chmod 666 "$1"/f' - "$2"
+as "$5" "$3" run -v -- /usr/bin/python3 -c '
+import mmap, os, sys
+mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 0)[0]' "$2/f"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs other users")
+@pytest.mark.parametrize("length", [0, 4000])
+def test_a_mount_of_another_user(bin_dir, huge_dir, length):
+    """The table of mounts says whose it is, in a line of any length."""
+    folder = huge_dir / "of-another"
+    while len(str(folder)) < length:
+        folder /= "y" * min(100, length - len(str(folder)))
+    try:
+        (folder / "mnt").mkdir(parents=True)
+        with open(folder / "pool", "wb") as file:
+            file.truncate(64 * MIB)
+        for path in (folder / "pool", folder / "mnt"):
+            os.chown(path, NOBODY, NOBODY)
+        subprocess.run([bin_dir / "mkfs.daxfuse", "-q", folder / "pool"], check=True, user=NOBODY)
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", OF_ANOTHER_USER, "-", folder / "pool",
+                               folder / "mnt", bin_dir / "daxfuse", str(NOBODY), "65532"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "daxmap: " in done.stderr and "through the kernel" not in done.stderr, done.stderr
+    finally:
+        shutil.rmtree(huge_dir / "of-another")

@@ -212,11 +212,14 @@ def test_findmnt_shows_the_device(image, mount):
     assert out.strip() == str(path)
 
 
-def test_status_of_the_longest_paths(tool, memory_dir):
-    """Device and mountpoint together are longer than the answer may be: their ends are said."""
+@pytest.fixture(params=['"', " "], ids=["plain", "escaped"])
+def longest(request, tool, memory_dir):
+    """(device, mount point) with the longest paths that there are, mounted; blanks are four characters in
+    tables of mounts."""
     folder = memory_dir
-    while len(str(folder)) < 3900:
-        folder /= "/".join(['"' * 100] * 2)
+    while len(str(folder)) < 3860:
+        folder /= "/".join([request.param * 100] * 2)
+    folder /= "x" * (4085 - len(str(folder)))
     folder.mkdir(parents=True)
     device, point = folder / "pool", folder / "mnt"
     with open(device, "wb") as file:
@@ -224,10 +227,27 @@ def test_status_of_the_longest_paths(tool, memory_dir):
     point.mkdir()
     tool("mkfs.daxfuse", "-q", device)
     tool("daxfuse", device, point)
-    try:
-        status = tool("daxfuse", "status", point).json
-        for key, path in (("device", device), ("mountpoint", point)):
-            assert status[key].startswith("...") and str(path).endswith(status[key][3:])
-            assert len(status[key]) > 500
-    finally:
+    yield device, point
+    if os.path.ismount(point):
         subprocess.run(["umount", point], check=True)
+
+
+def test_status_of_the_longest_paths(tool, longest):
+    """Device and mountpoint together are longer than the answer may be: their ends are said."""
+    device, point = longest
+    status = tool("daxfuse", "status", point).json
+    for key, path in (("device", device), ("mountpoint", point)):
+        assert status[key].startswith("...") and str(path).endswith(status[key][3:])
+        assert len(status[key]) > 500
+
+
+def test_commands_on_the_longest_paths(tool, longest):
+    """Lines of tables of mounts may have more than 30,000 characters."""
+    device, point = longest
+    assert any(one["mountpoint"][-500:] == str(point)[-500:] for one in tool("daxfuse", "status").json)
+    tool("daxfuse", "restart", point)
+    busy = tool("mkfs.daxfuse", "-f", device, code=8)
+    assert "in use" in busy.stderr
+    tool("daxfuse", "umount", "--wait", point)
+    assert not os.path.ismount(point)
+    tool("fsck.daxfuse", "-n", device)

@@ -5,6 +5,7 @@
 #include <linux/magic.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -132,11 +133,13 @@ static long owner_in_line(const char *line, dev_t dev)
 static long mount_owner(dev_t dev)
 {
 	FILE *table = fopen("/proc/self/mountinfo", "re");
-	char line[4096];
+	char *line = NULL; /* as long as two paths */
+	size_t room = 0;
 	long owner = -1;
 
-	while (table && owner < 0 && fgets(line, sizeof(line), table))
+	while (table && owner < 0 && getline(&line, &room, table) > 0)
 		owner = owner_in_line(line, dev);
+	free(line);
 	if (table)
 		fclose(table);
 	return owner;
