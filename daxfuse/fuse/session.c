@@ -231,9 +231,11 @@ void session_stop(struct transport *t)
 		loop_stop(t);
 }
 
+/* libfuse unmounts by path: if the mount was detached something else may lie there by now. */
 void session_close(struct transport *t)
 {
-	if (t->se && !t->config.kept)
+	if (t->se && !t->config.kept &&
+	    places_number(t->config.attach.mountpoint) == t->place.number)
 		fuse_session_unmount(t->se);
 }
 

@@ -182,10 +182,11 @@ def test_handle_is_stale_when_the_number_is_used_again(mnt, pool, kind, other, h
 
 @contextlib.contextmanager
 def reused(mnt, number, kind):
-    """Something of that kind which has the inode number, while it lasts."""
+    """Something of that kind which has the inode number, while it lasts. Numbers are given out in turn, by
+    each CPU from a chunk of its own."""
     made = []
     try:
-        for i in range(5000):
+        for i in range(4096 * (1 + min(os.cpu_count(), 16))):
             made.append(mnt / f"{kind} {i}")
             if kind == "folder":
                 made[-1].mkdir()

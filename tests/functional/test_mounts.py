@@ -297,6 +297,27 @@ def test_a_signal_ends_what_was_detached(make_pool, keeper):
 
 @needs_root
 @pytest.mark.parametrize("keeper", KEEPERS)
+def test_a_signal_leaves_what_lies_there_now(make_pool, keeper):
+    """The mount was detached, and somebody has put another one in its place."""
+    pool = make_pool()
+    mnt = pool.mount(keeper)
+    fd = os.open(mnt / "f", os.O_RDWR | os.O_CREAT)
+    pool.detach()
+    subprocess.run(["mount", "-t", "tmpfs", "another", mnt], check=True)
+    try:
+        (mnt / "mine").touch()
+        pool.daemon.terminate()
+        assert pool.daemon.wait(60) == 0
+        pool.daemon = None
+        assert (mnt / "mine").exists()
+    finally:
+        os.close(fd)
+        subprocess.run(["umount", mnt], check=True)
+    pool.check_log()
+
+
+@needs_root
+@pytest.mark.parametrize("keeper", KEEPERS)
 def test_signals_end_what_another_namespace_has(make_pool, keeper):
     """The first one unmounts what we see of it, the next one ends it everywhere."""
     pool = make_pool()
