@@ -16,6 +16,8 @@ import threading
 import time
 from pathlib import Path
 
+from support import service
+
 MIB = 1 << 20
 HANG = 180  # seconds after which a daemon that keeps a test waiting is shot
 SUSPICIOUS = re.compile(
@@ -135,10 +137,7 @@ class Pool:
         for option in [*os.environ.get("DAXFUSE_OPTIONS", "").split(), *options]:
             command += ["-o", option]
         with open(self.log, "ab") as log:
-            self.daemon = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, user=user,
-                group=user, extra_groups=[] if user else None,
-                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (2 ** 30, 2 ** 30)))
+            self.daemon = self._start(command, log, user)
         while not is_mounted(self.point):
             if self.daemon.poll() is not None:
                 self.daemon = None
@@ -146,6 +145,14 @@ class Pool:
             time.sleep(0.002)
         os.statvfs(self.point)
         return self.point
+
+    def _start(self, command, log, user):
+        if service.is_wanted() and user is None:
+            return service.Service(command, log, self.folder)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, user=user, group=user,
+            extra_groups=[] if user else None,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (2 ** 30, 2 ** 30)))
 
     def is_alive(self):
         return self.daemon is not None and self.daemon.poll() is None
