@@ -54,6 +54,7 @@ enum lock_rank {
 	LOCK_DEFERRED, /* fuse/deferred.c: the queue */
 	LOCK_WAIT,     /* map/wait.c: sleepers on an entry */
 	LOCK_CREW, /* fuse/loop.c: its threads; one is started by a thread that holds any of these */
+	LOCK_SHELF,  /* base/shelf.c */
 	LOCK_POISON, /* pmem/poison.c */
 	LOCK_RANKS,
 };

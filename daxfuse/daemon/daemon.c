@@ -429,6 +429,8 @@ static int serve_mount(struct daemon *d)
 	signal(SIGPIPE, SIG_IGN);
 	err = mount_transport(d);
 	if (!err)
+		err = exports_start(d->exports);
+	if (!err)
 		err = clients_serve(d->clients, transport_place(d->transport)->number);
 	if (err)
 		return err;
@@ -457,6 +459,8 @@ static int live_as_server(struct daemon *d)
 		restart_describe(d);
 	if (!err)
 		err = serve_mount(d);
+	if (err && d->exports && exports_count(d->exports))
+		return EXIT_MOUNT; /* the next process goes on with them; nothing waits for us */
 	exports_close(d->exports);
 	transport_close(d->transport, !err);
 	views_stop(d->views);

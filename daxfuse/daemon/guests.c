@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/keeper/log.h"
 
 static void tell_kernel(void *daemon, const struct exports_change *change)
 {
@@ -33,9 +34,18 @@ errint_t guests_open(struct daemon *d)
 	const struct exports_config config = {
 		.vfs = d->vfs,
 		.host = { d, tell_kernel, let_go },
+		.shelf_in = d->fds.shelf_in,
+		.shelf_out = d->fds.shelf_out,
+		.answers = d->answers,
 	};
+	unsigned lost = 0;
+	int err = exports_open(&config, &d->exports, &lost);
 
-	return exports_open(&config, &d->exports);
+	if (lost)
+		log_error("daxfuse: %s: %u exports cannot be gone on with: their guests get no "
+			  "answers\nstop these guests, and add the exports anew\n",
+			  d->device, lost);
+	return err;
 }
 
 static errint_t add_export(struct daemon *d, uint64_t ino, const struct dxf_ioc_export *call)

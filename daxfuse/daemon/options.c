@@ -474,7 +474,7 @@ static int choose_keeper(struct options *options, char *ret_error, size_t error_
 		if (!systemd_is_there() && !options->fake) {
 			snprintf(ret_error, error_size,
 				 "-o keeper=systemd is for a service of "
-				 "Type=notify with FileDescriptorStoreMax=8");
+				 "Type=notify with FileDescriptorStoreMax=16");
 			return -EINVAL;
 		}
 		options->foreground = true;

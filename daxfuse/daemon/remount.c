@@ -112,6 +112,9 @@ static errint_t change_mode(struct daemon *d, struct dxf_ioc_remount *change, bo
 		wanted.atime = atime_modes[change->atime];
 	if (wanted.read_only == fs_is_read_only(d->fs) && wanted.atime == fs_atime(d->fs))
 		return 0;
+	if (wanted.read_only && !fs_is_read_only(d->fs) && exports_count(d->exports))
+		return refuse_change(change, -EBUSY,
+				     "it has exports, whose guests may write: remove them first");
 	err = replace ? change_by_next(d, &wanted, change) : change_here(d, &wanted, change);
 	*ret_replace = replace && !err;
 	return err;

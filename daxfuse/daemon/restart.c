@@ -202,8 +202,8 @@ errint_t restart_prepare(void *daemon, char *ret_reason, size_t size)
 		snprintf(ret_reason, size, "has no keeper (any more), it dies with its daemon");
 		return -EOPNOTSUPP;
 	}
-	if (exports_count(d->exports)) {
-		snprintf(ret_reason, size, "has exports, which would end: remove them first");
+	if (!exports_are_kept(d->exports)) {
+		snprintf(ret_reason, size, "has exports that cannot be kept: remove them first");
 		return -EBUSY;
 	}
 	if (pipe2(ends, O_CLOEXEC))

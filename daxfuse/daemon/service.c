@@ -208,6 +208,9 @@ int service_give_up(struct daemon *d)
 		systemd_replace(SYSTEMD_DEVICE, -1); /* so that it can be checked */
 		if (d->fds.device >= 0)
 			close(TAKE_FD(d->fds.device));
+		systemd_replace(SYSTEMD_SHELF_IN, -1);
+		systemd_replace(SYSTEMD_SHELF_OUT, -1);
+		kept_clear_shelf(&d->fds);
 		systemd_ready("answers EIO: no process could serve, see the log");
 		giveup_answer(&(struct giveup){
 			fuse, signals, { d->kept->mountpoint, d->kept->number }, 0 });

@@ -14,6 +14,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/errint.h"
+#include "daxfuse/base/shelf.h"
 #include "daxfuse/clients/pins.h"
 #include "daxfuse/core/fs.h"
 #include "daxfuse/vfs/opens.h"
@@ -129,6 +130,9 @@ int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct
 		return -errno;
 	ret_fds->mount = pair[0];
 	ret_fds->mount_peer = pair[1];
+	err = shelf_make(&ret_fds->shelf_in, &ret_fds->shelf_out);
+	if (err)
+		return err;
 	ret_fds->control = control_open(config->policy, (*ret_kept)->socket,
 					sizeof((*ret_kept)->socket));
 	return 0;
@@ -186,13 +190,22 @@ void kept_remounted(const struct kept *kept, struct fs_options *options)
 	options->atime = kept->remounted >> ATIME_SHIFT & ATIME_MASK;
 }
 
-enum { KEPT_FDS = 8, KEPT_FDS_LEAST = 7 }; /* without a program, before version 5 */
+void kept_clear_shelf(struct kept_fds *fds)
+{
+	if (fds->shelf_in >= 0)
+		close(fds->shelf_in);
+	if (fds->shelf_out >= 0)
+		close(fds->shelf_out);
+	fds->shelf_in = fds->shelf_out = -1;
+}
+
+enum { KEPT_FDS = 10, KEPT_FDS_LEAST = 7 }; /* without a program, before version 5 */
 
 /* They are to go through an exec, or have come through one and must not go through another. */
 static void set_close_on_exec(const struct kept_fds *f, int flag)
 {
-	const int all[KEPT_FDS] = { f->fuse,       f->memory, f->device,  f->mount,
-				    f->mount_peer, f->ready,  f->control, f->program };
+	const int all[KEPT_FDS] = { f->fuse,  f->memory,  f->device,  f->mount,    f->mount_peer,
+				    f->ready, f->control, f->program, f->shelf_in, f->shelf_out };
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
 		if (all[i] >= 0)
@@ -204,8 +217,9 @@ errint_t kept_export(const struct kept_fds *f)
 {
 	char text[128];
 
-	snprintf(text, sizeof(text), "%d %d %d %d %d %d %d %d", f->fuse, f->memory, f->device,
-		 f->mount, f->mount_peer, f->ready, f->control, f->program);
+	snprintf(text, sizeof(text), "%d %d %d %d %d %d %d %d %d %d", f->fuse, f->memory, f->device,
+		 f->mount, f->mount_peer, f->ready, f->control, f->program, f->shelf_in,
+		 f->shelf_out);
 	set_close_on_exec(f, 0);
 	return setenv(variable, text, 1) ? -ENOMEM : 0;
 }
@@ -215,9 +229,9 @@ bool kept_import(struct kept_fds *ret_fds)
 	const char *text = getenv(variable);
 	struct kept_fds f = KEPT_FDS_NONE;
 
-	if (!text ||
-	    sscanf(text, "%d %d %d %d %d %d %d %d", &f.fuse, &f.memory, &f.device, &f.mount,
-		   &f.mount_peer, &f.ready, &f.control, &f.program) < KEPT_FDS_LEAST)
+	if (!text || sscanf(text, "%d %d %d %d %d %d %d %d %d %d", &f.fuse, &f.memory, &f.device,
+			    &f.mount, &f.mount_peer, &f.ready, &f.control, &f.program, &f.shelf_in,
+			    &f.shelf_out) < KEPT_FDS_LEAST)
 		return false;
 	unsetenv(variable);
 	set_close_on_exec(&f, FD_CLOEXEC);

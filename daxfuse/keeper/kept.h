@@ -25,7 +25,7 @@
 #define KEPT_MAGIC UINT32_C(0x4b465844)
 /* Grows when the next binary could misread what this one kept. (A test has a binary that does.) */
 #ifndef KEPT_VERSION
-#define KEPT_VERSION UINT32_C(5)
+#define KEPT_VERSION UINT32_C(6)
 #endif
 #define KEPT_INIT_MAX 4096
 /* Exit status of a serving process that wants to be replaced by a new one. */
@@ -79,10 +79,12 @@ struct kept_fds {
 	int control;    /* listens at kept->socket */
 	int ready;      /* the supervisor waits for a byte here */
 	int program;    /* systemd: what serves now, or did last: it understands what was kept */
+	int shelf_in;   /* a socket in whose queue descriptors of exports lie: base/shelf.h */
+	int shelf_out;  /* the other end of it */
 };
-#define KEPT_FDS_NONE                          \
-	{                                      \
-		-1, -1, -1, -1, -1, -1, -1, -1 \
+#define KEPT_FDS_NONE                                  \
+	{                                              \
+		-1, -1, -1, -1, -1, -1, -1, -1, -1, -1 \
 	}
 
 struct pin_table;
@@ -111,6 +113,9 @@ errint_t kept_map_opens(int fd, struct vfs_open_table **ret_opens);
 struct fs_options;
 uint32_t kept_remount(const struct fs_options *options);
 void kept_remounted(const struct kept *kept, struct fs_options *options);
+
+/* No process will serve any more: guests are not to wait for one. */
+void kept_clear_shelf(struct kept_fds *fds);
 
 /* Hand descriptors on through an exec, and their numbers through an environment variable. 0 or
  * -ENOMEM. */

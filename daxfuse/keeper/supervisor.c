@@ -248,6 +248,7 @@ static int give_up(struct watch *k)
 		k->what->config.device, k->kept->last_reason, k->what->config.mountpoint,
 		k->what->config.mountpoint, k->what->config.device);
 	close(TAKE_FD(k->fds.device)); /* so that it can be checked */
+	kept_clear_shelf(&k->fds);
 	giveup_answer(&(struct giveup){ fd, k->signals, place_of(k), k->stop });
 	return EXIT_MOUNT;
 }

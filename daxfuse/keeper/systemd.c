@@ -27,6 +27,8 @@ static const struct {
 	{ "mount-peer", offsetof(struct kept_fds, mount_peer) },
 	{ "control", offsetof(struct kept_fds, control) },
 	{ "program", offsetof(struct kept_fds, program) },
+	{ "shelf", offsetof(struct kept_fds, shelf_in) },
+	{ "shelf-out", offsetof(struct kept_fds, shelf_out) },
 	{ "memory", offsetof(struct kept_fds, memory) }, /* last: with it all is there */
 };
 
@@ -105,10 +107,15 @@ errint_t systemd_store(const struct kept_fds *fds)
 
 errint_t systemd_replace(enum systemd_fd which, int fd)
 {
-	const char *name = which == SYSTEMD_DEVICE ? "device" : "program";
+	static const char *const names[] = {
+		[SYSTEMD_DEVICE] = "device",
+		[SYSTEMD_PROGRAM] = "program",
+		[SYSTEMD_SHELF_IN] = "shelf",
+		[SYSTEMD_SHELF_OUT] = "shelf-out",
+	};
 
-	forget_one(name);
-	return store_one(name, fd);
+	forget_one(names[which]);
+	return store_one(names[which], fd);
 }
 
 void systemd_forget(void)

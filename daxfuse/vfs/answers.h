@@ -63,6 +63,9 @@ struct vfs_answer *answers_take_over(struct vfs_answers *a, uint64_t unique);
 /* False: it has taken the process down several times already, and is not to be tried again. One
  * that was executed only lacks its answer. */
 bool answers_is_welcome(const struct vfs_answer *slot);
+/* For a request that is no operation of the vfs, and must not be done twice: before it is done. A
+ * death in between costs what it would have done. */
+void answers_mark(struct vfs_answer *slot);
 /* It is answered; the slot stays the thread's, or (give back) is anybody's. */
 void answers_done(struct vfs_answer *slot);
 void answers_end(struct vfs_answers *a, struct vfs_answer *slot);

@@ -349,6 +349,11 @@ void vfs_opening_answered(const struct vfs_request *request)
 		answer_choose(request->answer, handle | CHOICE_ANSWERED);
 }
 
+uint64_t vfs_opening_choice(const struct vfs_answer *answer)
+{
+	return answer_choice(answer) & ~CHOICE_ANSWERED;
+}
+
 void vfs_opening_lost(struct vfs *v, const struct vfs_answer *lost)
 {
 	if (!(answer_choice(lost) & CHOICE_ANSWERED))

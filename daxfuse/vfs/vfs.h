@@ -137,6 +137,8 @@ void vfs_release(struct vfs *v, uint64_t ino, uint64_t handle);
 void vfs_opening_answered(const struct vfs_request *request);
 /* It is not asked again: unless it was about to be answered, nobody knows of that open file. */
 void vfs_opening_lost(struct vfs *v, const struct vfs_answer *lost);
+/* The handle that an earlier process was about to answer with; 0: none. */
+uint64_t vfs_opening_choice(const struct vfs_answer *answer);
 /* Whether the transport caches what is read by this open file. */
 bool vfs_is_cached(uint64_t handle);
 /* It is read, or written to: so its open is over, and has dropped what it was to drop. */

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,6 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "message.h"
-#include "ring.h"
 
 #define FEATURE_INDIRECT (UINT64_C(1) << 28)
 #define FEATURE_EVENT_IDX (UINT64_C(1) << 29)
@@ -44,7 +44,7 @@ struct device_config {
 
 struct backend {
 	const struct backend_config *config;
-	uint64_t features, protocol;
+	struct backend_record *record;
 	struct memory memory;
 	struct ring ring[BACKEND_QUEUES];
 };
@@ -68,8 +68,8 @@ static errint_t start_all(struct backend *b)
 		struct ring *ring = &b->ring[i];
 
 		if (!ring->running) {
-			ring->queue.event_idx = b->features & FEATURE_EVENT_IDX;
-			ring->queue.indirect = b->features & FEATURE_INDIRECT;
+			ring->queue.event_idx = b->record->features & FEATURE_EVENT_IDX;
+			ring->queue.indirect = b->record->features & FEATURE_INDIRECT;
 		}
 		err = ring_start(ring, &b->memory);
 	}
@@ -127,8 +127,8 @@ static errint_t set_descriptor(struct backend *b, struct message *m)
 	if (*to >= 0)
 		close(*to);
 	*to = TAKE_FD(fd);
-	if (m->kind == MESSAGE_SET_VRING_KICK && !(b->features & FEATURE_PROTOCOL))
-		ring->enabled = true;
+	if (m->kind == MESSAGE_SET_VRING_KICK && !(b->record->features & FEATURE_PROTOCOL))
+		ring->record->enabled = true;
 	return 0;
 }
 
@@ -143,16 +143,15 @@ static errint_t set_vring_state(struct backend *b, struct message *m)
 	case MESSAGE_SET_VRING_NUM:
 		if (!is_power_of_two(num) || num > QUEUE_SIZE_MAX)
 			return -EINVAL;
-		ring->queue.size = num;
+		ring->record->size = num;
 		break;
 	case MESSAGE_SET_VRING_BASE:
 		if (num > UINT16_MAX)
 			return -EINVAL;
-		ring->queue.next_avail = (uint16_t)num;
-		atomic_store(&ring->broken, false);
+		ring_set_base(ring, (uint16_t)num);
 		break;
 	default:
-		ring->enabled = num;
+		ring->record->enabled = num;
 	}
 	return 0;
 }
@@ -163,10 +162,10 @@ static errint_t set_vring_address(struct backend *b, struct message *m)
 
 	if (!ring || !is_payload(m, sizeof(m->payload.address)))
 		return -EINVAL;
-	ring->desc_user = m->payload.address.desc;
-	ring->avail_user = m->payload.address.avail;
-	ring->used_user = m->payload.address.used;
-	ring->placed = true;
+	ring->record->desc = m->payload.address.desc;
+	ring->record->avail = m->payload.address.avail;
+	ring->record->used = m->payload.address.used;
+	ring->record->placed = true;
 	return 0;
 }
 
@@ -177,11 +176,11 @@ static errint_t get_vring_base(struct backend *b, struct message *m)
 
 	if (!ring || !is_payload(m, sizeof(m->payload.state)))
 		return -EINVAL;
-	m->payload.state.num = ring->queue.next_avail;
+	m->payload.state.num = ring->record->next_avail;
 	if (ring->kick >= 0)
 		close(ring->kick);
 	ring->kick = -1;
-	atomic_store(&ring->broken, false);
+	atomic_store(&ring->record->broken, false);
 	return 0;
 }
 
@@ -257,9 +256,9 @@ static errint_t set_features(struct backend *b, struct message *m)
 		return -EINVAL;
 	if (m->kind == MESSAGE_SET_FEATURES) {
 		stop_all(b);
-		b->features = m->payload.number;
+		b->record->features = m->payload.number;
 	} else {
-		b->protocol = m->payload.number;
+		b->record->protocol = m->payload.number;
 	}
 	return 0;
 }
@@ -269,9 +268,9 @@ static void reset_device(struct backend *b)
 {
 	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
 		ring_stop(&b->ring[i]);
-		b->ring[i].enabled = false;
+		b->ring[i].record->enabled = false;
 	}
-	guest_reset(b->config->guest);
+	guest_reset(b->config->rings.guest);
 }
 
 static void get_number(struct message *m)
@@ -347,7 +346,8 @@ static errint_t answer_message(const struct backend *b, struct message *m, enum 
 		[ANSWER_NUMBER] = sizeof(uint64_t),
 		[ANSWER_STATE] = sizeof(struct message_state),
 	};
-	bool acknowledges = (b->protocol & PROTOCOL_REPLY_ACK) && (m->flags & MESSAGE_NEED_REPLY);
+	bool acknowledges = (b->record->protocol & PROTOCOL_REPLY_ACK) &&
+			    (m->flags & MESSAGE_NEED_REPLY);
 	int socket = b->config->socket;
 
 	if (!err && answer == ANSWER_PAYLOAD)
@@ -360,21 +360,123 @@ static errint_t answer_message(const struct backend *b, struct message *m, enum 
 	return message_reply(socket, m, sizeof(m->payload.number));
 }
 
-static void serve_messages(struct backend *b)
+/* ---- what is kept ------------------------------------------------------------------------- */
+
+/* Nothing waits in the socket: what was said is written down, and its descriptors are kept. */
+static void keep_connection(struct backend *b)
 {
-	struct message m;
+	struct backend_fds fds;
+
+	b->record->region_count = b->memory.count;
+	for (unsigned i = 0; i < b->memory.count; i++) {
+		const struct memory_region *r = &b->memory.region[i];
+
+		b->record->region[i] = (struct memory_wire){ r->guest, r->size, r->user,
+							     r->offset };
+		fds.region[i] = r->fd;
+	}
+	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
+		fds.kick[i] = b->ring[i].kick;
+		fds.call[i] = b->ring[i].call;
+	}
+	b->config->keep(b->config->arg, &fds);
+}
+
+static bool brings_descriptors(const struct message *m)
+{
+	switch (m->kind) {
+	case MESSAGE_SET_MEM_TABLE:
+	case MESSAGE_ADD_MEM_REG:
+	case MESSAGE_REM_MEM_REG:
+	case MESSAGE_SET_VRING_KICK:
+	case MESSAGE_SET_VRING_CALL:
+	case MESSAGE_GET_VRING_BASE:
+		return true;
+	}
+	return false;
+}
+
+/* As the record says; all that it takes was checked when it was said. */
+static errint_t adopt_connection(struct backend *b, const struct backend_fds *fds)
+{
+	unsigned count = MIN(b->record->region_count, MEMORY_REGIONS);
 	int err = 0;
 
-	while (!err && message_read(b->config->socket, &m) > 0) {
-		enum answer answer;
+	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
+		b->ring[i].kick = fds->kick[i];
+		b->ring[i].call = fds->call[i];
+	}
+	for (unsigned i = 0; i < count; i++) {
+		int failed = memory_add(&b->memory, &b->record->region[i], fds->region[i]);
 
+		err = err ? err : failed;
+		close(fds->region[i]);
+	}
+	return err;
+}
+
+/* Keys of requests are not those of an earlier connection. */
+static void begin_record(struct backend_record *record)
+{
+	record->reading = false;
+	record->features = record->protocol = 0;
+	record->region_count = 0;
+	for (unsigned i = 0; i < BACKEND_QUEUES; i++)
+		record->ring[i] = (struct ring_record){ .turns = record->ring[i].turns };
+}
+
+/* ---- the connection ------------------------------------------------------------------------ */
+
+static errint_t serve_message(struct backend *b)
+{
+	struct message m;
+	enum answer answer;
+	int err = message_read(b->config->socket, &m) > 0 ? 0 : -EPIPE;
+
+	if (!err) {
 		err = take_message(b, &m, &answer);
+		if (!err && brings_descriptors(&m))
+			keep_connection(b);
 		if (!err)
 			err = start_all(b);
 		err = answer_message(b, &m, answer, err);
-		message_drop(&m);
 	}
 	message_drop(&m);
+	return err;
+}
+
+static bool wait_for_message(const struct backend *b)
+{
+	struct pollfd socket = { .fd = b->config->socket, .events = POLLIN };
+
+	while (poll(&socket, 1, -1) < 0) {
+		if (errno != EINTR)
+			return false;
+	}
+	return true;
+}
+
+static void serve_messages(struct backend *b)
+{
+	int err = 0;
+
+	while (!err && wait_for_message(b)) {
+		atomic_store_explicit(&b->record->reading, true, memory_order_release);
+		err = serve_message(b);
+		atomic_store_explicit(&b->record->reading, false, memory_order_release);
+	}
+}
+
+static errint_t open_rings(struct backend *b)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
+		int failed = ring_open(&b->ring[i], &b->config->rings, i, &b->record->ring[i]);
+
+		err = err ? err : failed;
+	}
+	return err;
 }
 
 static void close_rings(struct backend *b)
@@ -391,14 +493,21 @@ void backend_serve(const struct backend_config *config)
 	if (err)
 		return;
 	b->config = config;
-	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
-		int failed = ring_open(&b->ring[i], config->guest, config->bad_chains);
+	b->record = config->record;
+	if (!config->adopted)
+		begin_record(b->record);
+	err = open_rings(b);
+	if (config->adopted) {
+		int failed = adopt_connection(b, config->adopted);
 
 		err = err ? err : failed;
 	}
 	if (!err)
+		err = start_all(b);
+	keep_connection(b);
+	if (!err)
 		serve_messages(b);
 	close_rings(b);
 	memory_clear(&b->memory);
-	guest_reset(config->guest);
+	guest_reset(config->rings.guest);
 }

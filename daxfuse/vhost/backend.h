@@ -7,14 +7,36 @@
 #define DAXFUSE_VHOST_BACKEND_H
 
 #include "guest.h"
+#include "ring.h"
 
 #define BACKEND_QUEUES 9u /* one for urgent requests, eight for others */
+
+/* What of a connection outlives the serving process. */
+struct backend_record {
+	atomic_bool
+		reading; /* a message is being read or carried out: it can't be asked for again */
+	uint64_t features, protocol;
+	uint32_t region_count;
+	struct memory_wire region[MEMORY_REGIONS];
+	struct ring_record ring[BACKEND_QUEUES];
+};
+
+/* Its descriptors. */
+struct backend_fds {
+	int region[MEMORY_REGIONS];
+	int kick[BACKEND_QUEUES], call[BACKEND_QUEUES]; /* -1: none */
+};
 
 struct backend_config {
 	int socket; /* connected; the caller's */
 	const char *tag;
-	struct guest *guest;
-	_Atomic uint64_t *bad_chains; /* counts */
+	struct ring_config rings;
+	struct backend_record *record; /* the caller's */
+	/* Where an earlier process has stopped: taken over, its descriptors are ours. NULL: all is new. */
+	const struct backend_fds *adopted;
+	/* Others have to be kept from now on: those are ours still. First when all runs that can. */
+	void (*keep)(void *arg, const struct backend_fds *fds);
+	void *arg;
 };
 
 /* Serve one front end until it goes, or the socket is shut down. All of its memory is let go of,

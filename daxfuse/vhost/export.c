@@ -13,49 +13,21 @@
 #include <json-c/json.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "backend.h"
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/lockrank.h"
+#include "export.h"
 
 enum { PAUSE_NS = 100000000 };
-
-struct export
-{
-	LIST_ENTRY(export) link;
-	struct exports *all;
-	struct guest *guest;
-	char socket[EXPORTS_SOCKET_MAX + 1];
-	char tag[EXPORTS_TAG_MAX + 1];
-	struct export_options options;
-	int listener, stop;
-	/* under the list's lock */
-	bool ready; /* its thread runs */
-	bool removed;
-	int connection; /* -1: nobody is there */
-	uint64_t connections;
-	_Atomic uint64_t bad_chains;
-};
-
-struct exports {
-	struct exports_config config;
-	pthread_mutex_t lock;
-	pthread_cond_t ended;
-	LIST_HEAD(, export) list;
-	unsigned count;   /* in the list */
-	unsigned threads; /* also of those that are removed */
-};
 
 /* ---- the socket ----------------------------------------------------------------------------- */
 
@@ -115,27 +87,52 @@ static bool take_connection(struct export *x, int fd)
 	lock_mutex(LOCK_EXPORTS, &x->all->lock);
 	taken = !x->removed;
 	x->connection = taken ? fd : -1;
-	x->connections += taken;
 	unlock_mutex(LOCK_EXPORTS, &x->all->lock);
 	return taken;
 }
 
-static void serve_connection(struct export *x, int fd)
+static void keep_connection(void *arg, const struct backend_fds *fds)
+{
+	struct export *x = arg;
+
+	export_keep(x, fds);
+	lock_mutex(LOCK_EXPORTS, &x->all->lock);
+	x->began = true;
+	pthread_cond_broadcast(&x->all->ended);
+	unlock_mutex(LOCK_EXPORTS, &x->all->lock);
+}
+
+/* Order: the next process doesn't find it before we end it. */
+static void end_connection(struct export *x, int fd)
+{
+	export_keep(x, NULL);
+	lock_mutex(LOCK_EXPORTS, &x->all->lock);
+	x->connection = -1;
+	x->began = true;
+	pthread_cond_broadcast(&x->all->ended);
+	unlock_mutex(LOCK_EXPORTS, &x->all->lock);
+	close(fd);
+}
+
+static void serve_connection(struct export *x, int fd, const struct backend_fds *adopted)
 {
 	const struct backend_config config = {
 		.socket = fd,
-		.tag = x->tag,
-		.guest = x->guest,
-		.bad_chains = &x->bad_chains,
+		.tag = x->record->tag,
+		.rings = {
+			.guest = x->guest,
+			.bad_chains = &x->record->bad_chains,
+			.answers = x->all->config.answers,
+			.number = x->number,
+		},
+		.record = &x->record->backend,
+		.adopted = adopted,
+		.keep = keep_connection,
+		.arg = x,
 	};
 
-	if (take_connection(x, fd)) {
-		backend_serve(&config);
-		lock_mutex(LOCK_EXPORTS, &x->all->lock);
-		x->connection = -1;
-		unlock_mutex(LOCK_EXPORTS, &x->all->lock);
-	}
-	close(fd);
+	backend_serve(&config);
+	end_connection(x, fd);
 }
 
 static bool is_removed(struct export *x)
@@ -163,23 +160,37 @@ static void accept_connections(struct export *x)
 		if (fds[1].revents)
 			continue;
 		fd = accept4(x->listener, NULL, NULL, SOCK_CLOEXEC);
-		if (fd >= 0)
-			serve_connection(x, fd);
-		else
+		if (fd < 0) {
 			nanosleep(&pause, NULL); /* no descriptor is left */
+		} else if (take_connection(x, fd)) {
+			x->record->connections++;
+			serve_connection(x, fd, NULL);
+		} else {
+			close(fd);
+		}
 	}
 }
 
-static void free_export(struct export *x)
+void export_free(struct export *x)
 {
 	if (x->listener >= 0)
 		close(x->listener);
 	if (x->stop >= 0)
 		close(x->stop);
 	guest_free(x->guest);
+	record_free(x->memory, x->record);
 	free(x);
 }
 
+void exports_insert_locked(struct export *x)
+{
+	lock_assert(LOCK_EXPORTS);
+	LIST_INSERT_HEAD(&x->all->list, x, link);
+	x->all->number[x->number] = true;
+	x->all->count++;
+}
+
+/* Its number is its own as long as its thread runs. */
 static void leave_list_locked(struct export *x)
 {
 	lock_assert(LOCK_EXPORTS);
@@ -192,9 +203,16 @@ static void *run_export(void *arg)
 	struct export *x = arg;
 	struct exports *e = x->all;
 
+	unsigned number = x->number;
+
+	if (x->adopted)
+		serve_connection(x, x->connection, &x->fds);
+	else
+		guest_reset(x->guest);
 	accept_connections(x);
-	free_export(x);
+	export_free(x);
 	lock_mutex(LOCK_EXPORTS, &e->lock);
+	e->number[number] = false;
 	e->threads--;
 	pthread_cond_broadcast(&e->ended);
 	unlock_mutex(LOCK_EXPORTS, &e->lock);
@@ -213,22 +231,24 @@ static errint_t check_options(const struct export_options *options)
 		       : -EINVAL;
 }
 
+/* Where nobody else is; it has a number then. */
 static errint_t enter_list(struct exports *e, struct export *x)
 {
-	struct export *other;
+	const struct export *other;
 	int err = 0;
 
 	lock_mutex(LOCK_EXPORTS, &e->lock);
 	LIST_FOREACH(other, &e->list, link) {
-		if (!strcmp(other->socket, x->socket) || !strcmp(other->tag, x->tag))
+		if (!strcmp(other->record->socket, x->record->socket) ||
+		    !strcmp(other->record->tag, x->record->tag))
 			err = -EEXIST;
 	}
-	if (!err && e->count >= EXPORTS_MAX)
+	while (x->number < EXPORTS_MAX && e->number[x->number])
+		x->number++;
+	if (!err && x->number == EXPORTS_MAX)
 		err = -EMFILE;
-	if (!err) {
-		LIST_INSERT_HEAD(&e->list, x, link);
-		e->count++;
-	}
+	if (!err)
+		exports_insert_locked(x);
 	unlock_mutex(LOCK_EXPORTS, &e->lock);
 	return err;
 }
@@ -237,10 +257,11 @@ static errint_t open_guest(struct export *x)
 {
 	const struct guest_config config = {
 		.vfs = x->all->config.vfs,
-		.root = x->options.root,
-		.read_only = x->options.read_only,
-		.cache = x->options.cache,
+		.root = x->record->root,
+		.read_only = x->record->read_only,
+		.cache = x->record->cache,
 		.host = &x->all->config.host,
+		.record = record_guest(x->record),
 	};
 	struct fs_attr attr;
 	int err = vfs_getattr(config.vfs, config.root, &attr);
@@ -248,6 +269,29 @@ static errint_t open_guest(struct export *x)
 	if (!err && !S_ISDIR(attr.mode))
 		err = -ENOTDIR;
 	return err ? err : guest_new(&config, &x->guest);
+}
+
+errint_t export_new(struct exports *e, int memory, struct export_record *record,
+		    struct export **ret_export)
+{
+	CLEANUP_FREE struct export *x = calloc(1, sizeof(*x));
+	CLEANUP_FD int stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int err;
+
+	if (!x)
+		return -ENOMEM;
+	if (stop < 0)
+		return -errno;
+	x->all = e;
+	x->record = record;
+	x->listener = x->connection = -1;
+	err = open_guest(x);
+	if (err)
+		return err;
+	x->memory = memory;
+	x->stop = TAKE_FD(stop);
+	*ret_export = TAKE_POINTER(x);
+	return 0;
 }
 
 static errint_t start_export(struct export *x)
@@ -268,19 +312,38 @@ static errint_t start_export(struct export *x)
 	return err;
 }
 
-static errint_t open_export(struct export *x)
+static errint_t make_export(struct exports *e, const struct export_options *options,
+			    struct export **ret_export)
 {
-	int err = open_guest(x);
+	struct export_record *record;
+	int memory, err = record_make(&memory, &record);
 
-	if (!err && x->stop < 0)
-		err = -EMFILE;
-	if (!err)
-		err = listen_at(x->socket, &x->listener);
 	if (err)
 		return err;
-	err = start_export(x);
+	strcpy(record->socket, options->socket);
+	strcpy(record->tag, options->tag);
+	record->root = options->root;
+	record->cache = options->cache;
+	record->read_only = options->read_only;
+	err = export_new(e, memory, record, ret_export);
 	if (err)
-		unlink(x->socket);
+		record_free(memory, record);
+	return err;
+}
+
+/* Order: the next process finds it before a VMM can. */
+static errint_t open_export(struct export *x)
+{
+	int err = listen_at(x->record->socket, &x->listener);
+
+	if (err)
+		return err;
+	export_keep(x, NULL);
+	err = start_export(x);
+	if (err) {
+		shelf_remove(&x->all->shelf, x->number);
+		unlink(x->record->socket);
+	}
 	return err;
 }
 
@@ -289,29 +352,22 @@ errint_t exports_add(struct exports *e, const struct export_options *options)
 	struct export *x;
 	int err = check_options(options);
 
+	if (!err)
+		err = make_export(e, options, &x);
 	if (err)
 		return err;
-	x = calloc(1, sizeof(*x));
-	if (!x)
-		return -ENOMEM;
-	x->all = e;
-	x->options = *options;
-	strcpy(x->socket, options->socket);
-	strcpy(x->tag, options->tag);
-	x->listener = x->connection = -1;
-	x->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = enter_list(e, x);
-	if (err) {
-		free_export(x);
-		return err;
+	if (!err) {
+		err = open_export(x);
+		if (err) {
+			lock_mutex(LOCK_EXPORTS, &e->lock);
+			leave_list_locked(x);
+			e->number[x->number] = false;
+			unlock_mutex(LOCK_EXPORTS, &e->lock);
+		}
 	}
-	err = open_export(x);
-	if (err) {
-		lock_mutex(LOCK_EXPORTS, &e->lock);
-		leave_list_locked(x);
-		unlock_mutex(LOCK_EXPORTS, &e->lock);
-		free_export(x);
-	}
+	if (err)
+		export_free(x);
 	return err;
 }
 
@@ -319,9 +375,10 @@ static void remove_export_locked(struct export *x)
 {
 	leave_list_locked(x);
 	x->removed = true;
+	shelf_remove(&x->all->shelf, x->number);
 	if (x->connection >= 0)
 		shutdown(x->connection, SHUT_RDWR);
-	unlink(x->socket);
+	unlink(x->record->socket);
 	eventfd_write(x->stop, 1);
 }
 
@@ -332,7 +389,7 @@ errint_t exports_remove(struct exports *e, const char *socket)
 
 	lock_mutex(LOCK_EXPORTS, &e->lock);
 	LIST_FOREACH(x, &e->list, link) {
-		if (x->ready && !strcmp(x->socket, socket))
+		if (x->ready && !strcmp(x->record->socket, socket))
 			break;
 	}
 	if (x) {
@@ -345,7 +402,8 @@ errint_t exports_remove(struct exports *e, const char *socket)
 
 /* ---- all ------------------------------------------------------------------------------------- */
 
-errint_t exports_open(const struct exports_config *config, struct exports **ret_exports)
+errint_t exports_open(const struct exports_config *config, struct exports **ret_exports,
+		      unsigned *ret_lost)
 {
 	struct exports *e = calloc(1, sizeof(*e));
 
@@ -355,8 +413,42 @@ errint_t exports_open(const struct exports_config *config, struct exports **ret_
 	LIST_INIT(&e->list);
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_cond_init(&e->ended, NULL);
+	shelf_open(&e->shelf, config->shelf_in, config->shelf_out);
 	*ret_exports = e;
+	*ret_lost = exports_adopt(e);
 	return 0;
+}
+
+/* What is under way in their queues must have its slots (answers.h) before others are settled. */
+errint_t exports_start(struct exports *e)
+{
+	struct export *x;
+	int err = 0;
+
+	LIST_FOREACH(x, &e->list, link) {
+		int failed = start_export(x);
+
+		err = err ? err : failed;
+	}
+	lock_mutex(LOCK_EXPORTS, &e->lock);
+	LIST_FOREACH(x, &e->list, link) {
+		while (x->ready && x->adopted && !x->began)
+			pthread_cond_wait(&e->ended, &e->lock);
+	}
+	unlock_mutex(LOCK_EXPORTS, &e->lock);
+	return err;
+}
+
+bool exports_are_kept(struct exports *e)
+{
+	const struct export *x;
+	bool kept = true;
+
+	lock_mutex(LOCK_EXPORTS, &e->lock);
+	LIST_FOREACH(x, &e->list, link)
+		kept = kept && x->kept;
+	unlock_mutex(LOCK_EXPORTS, &e->lock);
+	return kept;
 }
 
 void exports_close(struct exports *e)
@@ -369,6 +461,7 @@ void exports_close(struct exports *e)
 	while (e->threads)
 		pthread_cond_wait(&e->ended, &e->lock);
 	unlock_mutex(LOCK_EXPORTS, &e->lock);
+	shelf_close(&e->shelf);
 	pthread_cond_destroy(&e->ended);
 	pthread_mutex_destroy(&e->lock);
 	free(e);
@@ -400,16 +493,17 @@ static struct json_object *report_export_locked(struct export *x)
 	struct guest_counts counts;
 
 	guest_counts(x->guest, &counts);
-	json_object_object_add(o, "socket", json_object_new_string(x->socket));
-	json_object_object_add(o, "tag", json_object_new_string(x->tag));
-	add_number(o, "root", x->options.root);
-	json_object_object_add(o, "read_only", json_object_new_boolean(x->options.read_only));
-	json_object_object_add(o, "cache", json_object_new_string(caches[x->options.cache]));
+	json_object_object_add(o, "socket", json_object_new_string(x->record->socket));
+	json_object_object_add(o, "tag", json_object_new_string(x->record->tag));
+	add_number(o, "root", x->record->root);
+	json_object_object_add(o, "read_only", json_object_new_boolean(x->record->read_only));
+	json_object_object_add(o, "cache", json_object_new_string(caches[x->record->cache]));
 	json_object_object_add(o, "connected", json_object_new_boolean(x->connection >= 0));
-	add_number(o, "connections", x->connections);
+	json_object_object_add(o, "kept", json_object_new_boolean(x->kept));
+	add_number(o, "connections", x->record->connections);
 	add_number(o, "requests", counts.requests);
 	add_number(o, "refused", counts.refused);
-	add_number(o, "bad_chains", atomic_load_explicit(&x->bad_chains, memory_order_relaxed));
+	add_number(o, "bad_chains", x->record->bad_chains);
 	add_number(o, "nodes", counts.nodes);
 	add_number(o, "files", counts.files);
 	return o;

@@ -46,6 +46,9 @@ struct exports_host {
 struct exports_config {
 	struct vfs *vfs;
 	struct exports_host host;
+	/* where descriptors lie that outlive us (shelf.h); -1: nothing does */
+	int shelf_in, shelf_out;
+	struct vfs_answers *answers; /* likewise; NULL */
 };
 
 struct export_options {
@@ -56,10 +59,17 @@ struct export_options {
 	enum exports_cache cache;
 };
 
-/* -ENOMEM */
-errint_t exports_open(const struct exports_config *config, struct exports **ret_exports);
+/* With those of an earlier process, whose guests know what they knew, and wait. Before the vfs frees
+ * what nobody knows. ret_lost: so many could not be gone on with. -ENOMEM */
+errint_t exports_open(const struct exports_config *config, struct exports **ret_exports,
+		      unsigned *ret_lost);
+/* Serve those: the host's kernel can be told of changes from now on, and has not yet sent what it
+ * sends again. -EAGAIN: no threads */
+errint_t exports_start(struct exports *e);
 /* End all, and wait for their threads. NULL is fine. */
 void exports_close(struct exports *e);
+/* Whether all of them go on in the next process. */
+bool exports_are_kept(struct exports *e);
 
 /* From now on VMMs may connect. -EEXIST: an export has the socket or the tag already; -EADDRINUSE:
  * something else lies there; -ENOTDIR; -EINVAL: a path or tag that is none; -EMFILE: too many; what

@@ -45,8 +45,12 @@ static errint_t add_handle(struct request *r, const struct vfs_opened *opened, u
 			   struct fuse_open_out *out)
 {
 	const struct vfs_open_file file = file_of(opened, flags);
-	int err = handles_add(&r->guest->handles, &file, &out->fh);
+	int err = -EBADF;
 
+	if (r->earlier)
+		err = handles_replace(&r->guest->handles, r->earlier, &file, &out->fh);
+	if (err)
+		err = handles_add(&r->guest->handles, &file, &out->fh);
 	if (err)
 		return err;
 	out->open_flags = FOPEN_NOFLUSH;
@@ -147,6 +151,8 @@ ssize_t do_release(struct request *r)
 
 	if (!in)
 		return request_malformed(r);
+	if (request_is_done(r))
+		return 0;
 	err = handles_take(&r->guest->handles, in->fh, r->ino, &file);
 	if (!err)
 		vfs_release(vfs_of(r), file.ino, file.handle);

@@ -56,9 +56,12 @@ errint_t request_other(struct request *r, uint64_t number, uint64_t *ret_ino)
 {
 	int err = nodes_get(&r->guest->nodes, number, &r->other);
 
-	if (!err)
-		*ret_ino = r->other->ino;
-	return err;
+	if (err)
+		return err;
+	*ret_ino = r->other->ino;
+	if (r->vfs.answer)
+		r->vfs.answer->other_node = *ret_ino;
+	return 0;
 }
 
 errint_t request_file(struct request *r, uint64_t number, uint64_t ino, unsigned may,
@@ -126,8 +129,8 @@ static ssize_t do_init(struct request *r)
 	out->max_write = GUEST_IO_MAX;
 	out->max_pages = PAGES_MAX;
 	out->time_gran = 1;
-	atomic_store(&g->setxattr_ext, out->flags & FUSE_SETXATTR_EXT);
-	atomic_store(&g->greeted, true);
+	atomic_store(&g->record->setxattr_ext, out->flags & FUSE_SETXATTR_EXT);
+	atomic_store(&g->record->greeted, true);
 	return sizeof(*out);
 }
 
@@ -200,6 +203,41 @@ static const struct rule *find_rule(uint32_t opcode)
 	return opcode < ARRAY_SIZE(table) && table[opcode].run ? &table[opcode] : NULL;
 }
 
+/* ---- once -------------------------------------------------------------------------------- */
+
+/* A slot that is another request's by now says nothing: the guest has written something else. */
+static void begin_once(struct request *r, const struct guest_once *once)
+{
+	struct vfs_answer *slot = once ? once->slot : NULL;
+	const struct vfs_answer request = {
+		.unique = once ? once->unique : 0,
+		.node = node_ino(&r->guest->nodes, r->in->nodeid),
+		.opcode = r->in->opcode,
+	};
+
+	if (!slot)
+		return;
+	r->vfs.repeated = once->repeated && slot->unique == request.unique &&
+			  slot->node == request.node && slot->opcode == request.opcode;
+	if (r->vfs.repeated)
+		r->earlier = vfs_opening_choice(slot);
+	else
+		answers_begin(once->answers, slot, &request);
+	r->vfs.answer = slot;
+	r->vfs.who.once = answer_once(slot);
+}
+
+bool request_is_done(struct request *r)
+{
+	struct vfs_answer *slot = r->vfs.answer;
+
+	if (slot && r->vfs.repeated && slot->executed)
+		return true;
+	if (slot)
+		answers_mark(slot);
+	return false;
+}
+
 /* ---- one request ------------------------------------------------------------------------- */
 
 /* The guest's kernel says so itself, and it alone; a guest that lies has its own file's sgid. */
@@ -220,11 +258,11 @@ static errint_t check_request(const struct request *r, const struct rule *rule)
 {
 	if (!rule)
 		return -ENOSYS;
-	if (!atomic_load(&r->guest->greeted) && rule->run != do_init)
+	if (!atomic_load(&r->guest->record->greeted) && rule->run != do_init)
 		return -ENOTCONN;
 	if ((rule->how & CHANGES) && r->guest->config.read_only)
 		return -EROFS;
-	return 0;
+	return !r->vfs.answer || answers_is_welcome(r->vfs.answer) ? 0 : -EIO;
 }
 
 static ssize_t run_request(struct request *r, const struct rule *rule)
@@ -260,7 +298,7 @@ static uint32_t send_answer(struct request *r, ssize_t n)
 }
 
 uint32_t guest_serve(struct guest *g, const void *in, size_t bytes,
-		     const struct guest_answer *answer)
+		     const struct guest_answer *answer, const struct guest_once *once)
 {
 	const struct fuse_in_header *header = in;
 	struct request r = {
@@ -275,9 +313,9 @@ uint32_t guest_serve(struct guest *g, const void *in, size_t bytes,
 	const struct rule *rule;
 	ssize_t n;
 
-	atomic_fetch_add_explicit(&g->requests, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&g->record->requests, 1, memory_order_relaxed);
 	if (bytes < sizeof(*header)) {
-		atomic_fetch_add_explicit(&g->refused, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&g->record->refused, 1, memory_order_relaxed);
 		return 0;
 	}
 	r.vfs.who.uid = header->uid;
@@ -287,14 +325,20 @@ uint32_t guest_serve(struct guest *g, const void *in, size_t bytes,
 	if (answer->room > sizeof(struct fuse_out_header))
 		r.room = (size_t)MIN(answer->room - sizeof(struct fuse_out_header),
 				     (uint64_t)GUEST_ANSWER_MAX);
+	begin_once(&r, once);
 	rule = find_rule(header->opcode);
 	n = header->len == bytes ? run_request(&r, rule) : request_malformed(&r);
 	if (r.malformed)
-		atomic_fetch_add_explicit(&g->refused, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&g->record->refused, 1, memory_order_relaxed);
 	return rule && (rule->how & NO_ANSWER) ? 0 : send_answer(&r, n);
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
+
+size_t guest_record_bytes(void)
+{
+	return sizeof(struct guest_record);
+}
 
 errint_t guest_new(const struct guest_config *config, struct guest **ret_guest)
 {
@@ -304,22 +348,22 @@ errint_t guest_new(const struct guest_config *config, struct guest **ret_guest)
 	if (!g)
 		return -ENOMEM;
 	g->config = *config;
+	g->record = config->record;
 	g->nodes.let_go = config->host->let_go;
 	g->nodes.arg = config->host->arg;
-	handles_open(&g->handles, config->vfs);
-	err = nodes_open(&g->nodes, config->vfs, config->root);
+	err = nodes_open(&g->nodes, config->vfs, config->root, &g->record->nodes);
 	if (err) {
-		handles_close(&g->handles);
 		free(g);
 		return err;
 	}
+	handles_open(&g->handles, config->vfs, &g->record->handles);
 	*ret_guest = g;
 	return 0;
 }
 
 void guest_reset(struct guest *g)
 {
-	atomic_store(&g->greeted, false);
+	atomic_store(&g->record->greeted, false);
 	handles_clear(&g->handles);
 	nodes_clear(&g->nodes);
 }
@@ -336,8 +380,8 @@ void guest_free(struct guest *g)
 void guest_counts(struct guest *g, struct guest_counts *ret_counts)
 {
 	*ret_counts = (struct guest_counts){
-		.requests = atomic_load_explicit(&g->requests, memory_order_relaxed),
-		.refused = atomic_load_explicit(&g->refused, memory_order_relaxed),
+		.requests = atomic_load_explicit(&g->record->requests, memory_order_relaxed),
+		.refused = atomic_load_explicit(&g->record->refused, memory_order_relaxed),
 		.nodes = nodes_count(&g->nodes),
 		.files = handles_count(&g->handles),
 	};

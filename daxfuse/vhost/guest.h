@@ -19,6 +19,12 @@
 #define GUEST_ANSWER_MAX (GUEST_IO_MAX + 4096u)   /* and of an answer */
 
 struct guest;
+struct vfs_answer;
+struct vfs_answers;
+
+/* What of it outlives the serving process: all zeroes at first. */
+struct guest_record;
+size_t guest_record_bytes(void);
 
 struct guest_config {
 	struct vfs *vfs;
@@ -26,6 +32,15 @@ struct guest_config {
 	bool read_only;
 	enum exports_cache cache;
 	const struct exports_host *host;
+	struct guest_record *record; /* the caller's */
+};
+
+/* How a request is executed once, though the process may die at any moment. */
+struct guest_once {
+	struct vfs_answers *answers;
+	struct vfs_answer *slot; /* NULL: it may be executed twice */
+	uint64_t unique;         /* of no other request of any guest, nor of the kernel's: odd */
+	bool repeated; /* an earlier process has had it, and the slot says how far it came */
 };
 
 /* Where an answer goes. */
@@ -36,19 +51,19 @@ struct guest_answer {
 	char *scratch; /* GUEST_ANSWER_MAX bytes for the one who answers, aligned to 8 */
 };
 
-/* -ESTALE, -ENOMEM */
+/* With what the record says. -ESTALE, -ENOMEM */
 errint_t guest_new(const struct guest_config *config, struct guest **ret_guest);
 /* The guest that was there is gone: nothing is open or known. */
 void guest_reset(struct guest *g);
-/* Nobody calls it any more. NULL is fine. */
+/* Nobody calls it any more; it is reset. NULL is fine. */
 void guest_free(struct guest *g);
 
 /*
- * One request, from any thread; `in` is private memory of bytes, aligned to 8. How long the answer
+ * One request, from any thread; `once` may be NULL; `in` is private memory of bytes, aligned to 8. How long the answer
  * is: 0 (none is due, or there is no room for one), else exactly what was written.
  */
 uint32_t guest_serve(struct guest *g, const void *in, size_t bytes,
-		     const struct guest_answer *answer);
+		     const struct guest_answer *answer, const struct guest_once *once);
 
 struct guest_counts {
 	uint64_t requests, refused; /* refused: they were malformed */

@@ -8,11 +8,14 @@
 #include "memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
 
 #define PAGE UINT64_C(4096)
 #define FUSE_MAGIC 0x65735546
@@ -64,6 +67,7 @@ errint_t memory_add(struct memory *m, const struct memory_wire *wire, int fd)
 {
 	size_t length = (size_t)(wire->offset + wire->size);
 	int err = check_range(m, wire);
+	CLEANUP_FD int own = -1;
 	void *mapping;
 
 	if (!err && m->count == MEMORY_REGIONS)
@@ -72,6 +76,9 @@ errint_t memory_add(struct memory *m, const struct memory_wire *wire, int fd)
 		err = check_file(wire, fd);
 	if (err)
 		return err;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (own < 0)
+		return -errno;
 	mapping = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (mapping == MAP_FAILED)
 		return -errno;
@@ -82,11 +89,19 @@ errint_t memory_add(struct memory *m, const struct memory_wire *wire, int fd)
 		.guest = wire->guest,
 		.user = wire->user,
 		.size = wire->size,
+		.offset = wire->offset,
+		.fd = TAKE_FD(own),
 		.at = (char *)mapping + wire->offset,
 		.mapping = mapping,
 		.mapped = length,
 	};
 	return 0;
+}
+
+static void close_region(struct memory_region *r)
+{
+	munmap(r->mapping, r->mapped);
+	close(r->fd);
 }
 
 errint_t memory_remove(struct memory *m, const struct memory_wire *wire)
@@ -96,7 +111,7 @@ errint_t memory_remove(struct memory *m, const struct memory_wire *wire)
 
 		if (r->guest != wire->guest || r->user != wire->user || r->size != wire->size)
 			continue;
-		munmap(r->mapping, r->mapped);
+		close_region(r);
 		*r = m->region[--m->count];
 		return 0;
 	}
@@ -105,10 +120,8 @@ errint_t memory_remove(struct memory *m, const struct memory_wire *wire)
 
 void memory_clear(struct memory *m)
 {
-	while (m->count) {
-		m->count--;
-		munmap(m->region[m->count].mapping, m->region[m->count].mapped);
-	}
+	while (m->count)
+		close_region(&m->region[--m->count]);
 }
 
 void *memory_at(const struct memory *m, uint64_t guest, uint64_t length, uint64_t *ret_length)

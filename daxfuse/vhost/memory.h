@@ -21,6 +21,8 @@ struct memory_region {
 	uint64_t guest; /* physical address in the guest */
 	uint64_t user;  /* where the VMM has it mapped: rings are named by that */
 	uint64_t size;
+	uint64_t offset; /* in its file */
+	int fd;
 	char *at; /* where we have it */
 	void *mapping;
 	size_t mapped;
@@ -36,7 +38,7 @@ struct memory_wire {
 	uint64_t guest, size, user, offset;
 };
 
-/* Map it; the descriptor stays the caller's. -EINVAL: no range, or one that overlaps others;
+/* Map it; the descriptor stays the caller's, the region has one of its own. -EINVAL: no range, or one that overlaps others;
  * -ENOSPC: too many; -EBADF: no file of memory; -ENXIO: longer than the file. */
 errint_t memory_add(struct memory *m, const struct memory_wire *wire, int fd);
 /* -ENOENT: there is no such region. */

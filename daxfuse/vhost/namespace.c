@@ -209,7 +209,8 @@ ssize_t do_forget(struct request *r)
 
 	if (!in)
 		return request_malformed(r);
-	nodes_forget(&r->guest->nodes, r->in->nodeid, in->nlookup);
+	if (!request_is_done(r))
+		nodes_forget(&r->guest->nodes, r->in->nodeid, in->nlookup);
 	return 0;
 }
 
@@ -219,6 +220,8 @@ ssize_t do_batch_forget(struct request *r)
 
 	if (!in)
 		return request_malformed(r);
+	if (request_is_done(r))
+		return 0;
 	for (uint32_t i = 0; i < in->count; i++) {
 		const struct fuse_forget_one *one = request_take(r, sizeof(*one));
 

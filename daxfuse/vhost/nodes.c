@@ -17,10 +17,41 @@ uint64_t node_number(const struct nodes *n, uint64_t ino)
 	return ino == n->root ? FUSE_ROOT_ID : ino;
 }
 
-static uint64_t ino_of(const struct nodes *n, uint64_t number)
+uint64_t node_ino(const struct nodes *n, uint64_t number)
 {
 	return number == FUSE_ROOT_ID ? n->root : number;
 }
+
+/* ---- records -------------------------------------------------------------------------- */
+
+/* NULL: too many. Order: all else, then the inode. */
+static struct node_record *take_record_locked(struct nodes *n, uint64_t ino, uint64_t generation)
+{
+	struct node_table *t = n->table;
+	struct node_record *record;
+
+	if (!n->free && t->used == NODES_MAX)
+		return NULL;
+	if (n->free) {
+		record = &t->record[n->free - 1];
+		n->free = (uint32_t)record->lookups;
+	} else {
+		record = &t->record[atomic_fetch_add(&t->used, 1)];
+	}
+	atomic_store_explicit(&record->lookups, ino != n->root, memory_order_relaxed);
+	record->generation = generation;
+	atomic_store_explicit(&record->ino, ino, memory_order_release);
+	return record;
+}
+
+static void give_record_locked(struct nodes *n, struct node_record *record)
+{
+	atomic_store_explicit(&record->ino, 0, memory_order_release);
+	atomic_store_explicit(&record->lookups, n->free, memory_order_relaxed);
+	n->free = (uint32_t)(record - n->table->record) + 1;
+}
+
+/* ---- nodes ------------------------------------------------------------------------------ */
 
 static struct node **find_node_locked(struct nodes *n, uint64_t ino)
 {
@@ -37,9 +68,10 @@ static struct node *take_unknown_locked(struct nodes *n, struct node **at)
 {
 	struct node *node = *at;
 
-	if (node->lookups || node->users)
+	if (node->told->lookups || node->users)
 		return NULL;
 	*at = node->next;
+	give_record_locked(n, node->told);
 	n->count--;
 	return node;
 }
@@ -62,8 +94,8 @@ errint_t nodes_get(struct nodes *n, uint64_t number, struct node **ret_node)
 	struct node *node;
 
 	lock_mutex(LOCK_GUEST, &n->lock);
-	node = *find_node_locked(n, ino_of(n, number));
-	if (node && (node->lookups || node->ino == n->root))
+	node = *find_node_locked(n, node_ino(n, number));
+	if (node && (node->told->lookups || node->ino == n->root))
 		node->users++;
 	else
 		node = NULL;
@@ -88,18 +120,20 @@ void nodes_put(struct nodes *n, struct node *node)
 }
 
 /* One that is held by our caller; *ret_new: the table has the hold now. */
-static errint_t tell_locked(struct nodes *n, uint64_t ino, struct node *fresh, bool *ret_new)
+static errint_t tell_locked(struct nodes *n, const struct fs_attr *attr, struct node *fresh,
+			    bool *ret_new)
 {
-	struct node **at = find_node_locked(n, ino);
+	struct node **at = find_node_locked(n, attr->ino);
 
 	*ret_new = false;
 	if (*at) {
-		(*at)->lookups += ino != n->root;
+		(*at)->told->lookups += attr->ino != n->root;
 		return 0;
 	}
-	if (n->count >= NODES_MAX)
+	*fresh = (struct node){ .ino = attr->ino };
+	fresh->told = take_record_locked(n, attr->ino, attr->generation);
+	if (!fresh->told)
 		return -ENFILE;
-	*fresh = (struct node){ .ino = ino, .lookups = ino != n->root };
 	*at = fresh;
 	n->count++;
 	*ret_new = true;
@@ -121,7 +155,7 @@ errint_t nodes_tell(struct nodes *n, struct fs_attr *attr)
 		err = -ENOENT;
 	} else {
 		lock_mutex(LOCK_GUEST, &n->lock);
-		err = tell_locked(n, now.ino, fresh, &is_new);
+		err = tell_locked(n, &now, fresh, &is_new);
 		unlock_mutex(LOCK_GUEST, &n->lock);
 	}
 	if (!is_new) {
@@ -135,7 +169,7 @@ errint_t nodes_tell(struct nodes *n, struct fs_attr *attr)
 
 void nodes_forget(struct nodes *n, uint64_t number, uint64_t lookups)
 {
-	uint64_t ino = ino_of(n, number);
+	uint64_t ino = node_ino(n, number);
 	struct node **at, *gone = NULL;
 
 	if (ino == n->root)
@@ -143,7 +177,7 @@ void nodes_forget(struct nodes *n, uint64_t number, uint64_t lookups)
 	lock_mutex(LOCK_GUEST, &n->lock);
 	at = find_node_locked(n, ino);
 	if (*at) {
-		(*at)->lookups -= MIN(lookups, (*at)->lookups);
+		(*at)->told->lookups -= MIN(lookups, (*at)->told->lookups);
 		gone = take_unknown_locked(n, at);
 	}
 	unlock_mutex(LOCK_GUEST, &n->lock);
@@ -159,7 +193,7 @@ static struct node *take_all_locked(struct nodes *n, unsigned bucket)
 		struct node *gone;
 
 		if ((*at)->ino != n->root)
-			(*at)->lookups = 0;
+			(*at)->told->lookups = 0;
 		gone = (*at)->ino == n->root ? NULL : take_unknown_locked(n, at);
 		if (!gone) {
 			at = &(*at)->next;
@@ -199,23 +233,76 @@ unsigned nodes_count(struct nodes *n)
 }
 
 /* One use of the root is the table's own. */
-errint_t nodes_open(struct nodes *n, struct vfs *vfs, uint64_t root)
+static errint_t open_root(struct nodes *n)
 {
 	struct fs_attr attr;
-	int err = vfs_getattr(vfs, root, &attr);
+	struct node *node;
+	int err = vfs_getattr(n->vfs, n->root, &attr);
+
+	if (!err)
+		err = nodes_tell(n, &attr);
+	return err ? err : nodes_get(n, FUSE_ROOT_ID, &node);
+}
+
+/* One that an earlier process has told: held again, or not there any more. */
+static errint_t adopt_record(struct nodes *n, struct node_record *record)
+{
+	struct node *node = malloc(sizeof(*node));
+	struct fs_attr attr;
+	int err = node ? vfs_hold(n->vfs, record->ino, &attr) : -ENOMEM;
+
+	if (!err && attr.generation != record->generation) {
+		vfs_unhold(n->vfs, record->ino);
+		err = -ESTALE;
+	}
+	lock_mutex(LOCK_GUEST, &n->lock);
+	if (!err) {
+		struct node **at = find_node_locked(n, record->ino);
+
+		*node = (struct node){ .ino = record->ino, .told = record, .next = *at };
+		*at = node;
+		n->count++;
+	} else if (err != -ENOMEM) {
+		give_record_locked(n, record);
+	}
+	unlock_mutex(LOCK_GUEST, &n->lock);
+	if (err)
+		free(node);
+	return err == -ENOMEM ? err : 0;
+}
+
+/* The root's own record is renewed. */
+static errint_t adopt_records(struct nodes *n)
+{
+	int err = 0;
+
+	n->table->used = MIN(n->table->used, NODES_MAX);
+	for (uint32_t i = 0; !err && i < n->table->used; i++) {
+		struct node_record *record = &n->table->record[i];
+
+		if (!record->ino || record->ino == n->root)
+			give_record_locked(n, record);
+		else
+			err = adopt_record(n, record);
+	}
+	return err;
+}
+
+errint_t nodes_open(struct nodes *n, struct vfs *vfs, uint64_t root, struct node_table *table)
+{
+	int err;
 
 	n->vfs = vfs;
 	n->root = root;
+	n->table = table;
 	pthread_mutex_init(&n->lock, NULL);
+	err = adopt_records(n);
 	if (!err)
-		err = nodes_tell(n, &attr);
-	if (!err) {
-		struct node *node;
-
-		err = nodes_get(n, FUSE_ROOT_ID, &node);
-	}
-	if (err)
+		err = open_root(n);
+	if (err) {
+		nodes_clear(n);
 		pthread_mutex_destroy(&n->lock);
+	}
 	return err;
 }
 

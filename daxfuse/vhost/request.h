@@ -17,13 +17,19 @@
 #include "handles.h"
 #include "nodes.h"
 
-struct guest {
-	struct guest_config config;
-	struct nodes nodes;
-	struct handles handles;
+struct guest_record {
 	atomic_bool greeted;      /* it has sent INIT */
 	atomic_bool setxattr_ext; /* SETXATTR is the longer one */
 	_Atomic uint64_t requests, refused;
+	struct handle_table handles;
+	struct node_table nodes;
+};
+
+struct guest {
+	struct guest_config config;
+	struct guest_record *record;
+	struct nodes nodes;
+	struct handles handles;
 };
 
 struct request {
@@ -39,7 +45,8 @@ struct request {
 	bool malformed;
 	uint64_t ino; /* of the node */
 	struct node *other;
-	bool kills_sgid; /* of SETXATTR: the caller is not in the file's group */
+	uint64_t earlier; /* if it is repeated: the handle of the vfs that it has opened; 0: none */
+	bool kills_sgid;  /* of SETXATTR: the caller is not in the file's group */
 };
 
 /* ---- guest.c: arguments ----------------------------------------------------------- */
@@ -57,6 +64,8 @@ errint_t request_other(struct request *r, uint64_t number, uint64_t *ret_ino);
  * (VFS_MAY_*). */
 errint_t request_file(struct request *r, uint64_t number, uint64_t ino, unsigned may,
 		      struct vfs_open_file *ret_file);
+/* Of what must not be done twice, before it is done: whether an earlier process has begun it. */
+bool request_is_done(struct request *r);
 /* The other transport may have cached that. */
 void request_changed(struct request *r, uint64_t ino, const char *name, bool data, bool size);
 

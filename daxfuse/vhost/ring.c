@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/vfs/answers.h"
 
 enum { DESC_BYTES = 16, USED_BYTES = 8, AVAIL_BYTES = 2, RING_HEAD = 4, EVENT_BYTES = 2 };
 
@@ -37,11 +38,57 @@ static uint32_t serve_chain(struct ring *ring)
 	if (!ring->chain->bad && ring->chain->in_bytes <= GUEST_REQUEST_MAX)
 		bytes = chain_read(ring->chain, ring->in, GUEST_REQUEST_MAX);
 	if (bytes < 0) {
-		atomic_fetch_add_explicit(ring->bad_chains, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(ring->config->bad_chains, 1, memory_order_relaxed);
 		return 0;
 	}
-	return guest_serve(ring->guest, ring->in, (size_t)bytes, &answer);
+	return guest_serve(ring->config->guest, ring->in, (size_t)bytes, &answer, &ring->once);
 }
+
+/* ---- once ------------------------------------------------------------------------------ */
+
+enum { UNIQUE_INDEX = 1, UNIQUE_NUMBER = 5, UNIQUE_PLACE = 16, UNIQUE_TURNS = 32 };
+
+_Static_assert(EXPORTS_MAX <= 1 << (UNIQUE_PLACE - UNIQUE_NUMBER), "a number fits");
+
+/* The request that is given back next; the kernel's are even. */
+static uint64_t unique_of_next(const struct ring *ring)
+{
+	return 1 | (uint64_t)ring->index << UNIQUE_INDEX |
+	       (uint64_t)ring->config->number << UNIQUE_NUMBER |
+	       (uint64_t)ring->queue.next_used << UNIQUE_PLACE |
+	       (uint64_t)ring->record->turns << UNIQUE_TURNS;
+}
+
+/* The slot of the request that an earlier process had; else any. */
+static void begin_requests(struct ring *ring)
+{
+	struct guest_once *once = &ring->once;
+
+	*once = (struct guest_once){ .answers = ring->config->answers };
+	once->unique = unique_of_next(ring);
+	if (!once->answers)
+		return;
+	once->slot = answers_take_over(once->answers, once->unique);
+	once->repeated = once->slot != NULL;
+	if (!once->slot)
+		once->slot = answers_take(once->answers);
+}
+
+static void next_request(struct ring *ring)
+{
+	if (ring->once.slot)
+		answers_done(ring->once.slot);
+	ring->once.repeated = false;
+	ring->once.unique = unique_of_next(ring);
+}
+
+static void end_requests(struct ring *ring)
+{
+	if (ring->once.slot)
+		answers_end(ring->once.answers, ring->once.slot);
+}
+
+/* ---- the thread ------------------------------------------------------------------------- */
 
 static bool is_stopping(const struct ring *ring)
 {
@@ -64,6 +111,7 @@ static int serve_all(struct ring *ring)
 			if (tell > 0 && ring->call >= 0)
 				eventfd_write(ring->call, 1);
 			more = tell < 0 ? tell : 1;
+			next_request(ring);
 		}
 	}
 	return MIN(more, 0);
@@ -89,22 +137,32 @@ static void *run_ring(void *arg)
 		eventfd_read(ring->kick, &kicks); /* it does not block */
 	}
 	if (err)
-		atomic_store_explicit(&ring->broken, true, memory_order_relaxed);
+		atomic_store_explicit(&ring->record->broken, true, memory_order_relaxed);
 	return NULL;
 }
 
 /* ---- for the connection ----------------------------------------------------------------- */
 
-errint_t ring_open(struct ring *ring, struct guest *guest, _Atomic uint64_t *bad_chains)
+errint_t ring_open(struct ring *ring, const struct ring_config *config, unsigned index,
+		   struct ring_record *record)
 {
 	*ring = (struct ring){
-		.guest = guest,
-		.bad_chains = bad_chains,
+		.config = config,
+		.record = record,
+		.index = index,
 		.kick = -1,
 		.call = -1,
 	};
 	ring->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return ring->stop < 0 ? -errno : 0;
+}
+
+void ring_set_base(struct ring *ring, uint16_t next_avail)
+{
+	ring->record->next_avail = next_avail;
+	ring->record->turns++;
+	atomic_store(&ring->record->runs, false);
+	atomic_store(&ring->record->broken, false);
 }
 
 static void free_buffers(struct ring *ring)
@@ -130,35 +188,61 @@ static errint_t alloc_buffers(struct ring *ring)
 /* Where the ring is in memory of ours. */
 static bool place_ring(struct ring *ring, const struct memory *memory)
 {
+	const struct ring_record *r = ring->record;
 	struct queue *q = &ring->queue;
 
 	q->memory = memory;
-	q->desc = memory_at_user(memory, ring->desc_user, (uint64_t)q->size * DESC_BYTES, 16);
-	q->avail = memory_at_user(memory, ring->avail_user,
-				  RING_HEAD + q->size * AVAIL_BYTES + EVENT_BYTES, 2);
-	q->used = memory_at_user(memory, ring->used_user,
-				 RING_HEAD + q->size * USED_BYTES + EVENT_BYTES, 4);
+	q->size = r->size;
+	q->desc = memory_at_user(memory, r->desc, (uint64_t)q->size * DESC_BYTES, 16);
+	q->avail = memory_at_user(memory, r->avail, RING_HEAD + q->size * AVAIL_BYTES + EVENT_BYTES,
+				  2);
+	q->used = memory_at_user(memory, r->used, RING_HEAD + q->size * USED_BYTES + EVENT_BYTES,
+				 4);
 	return q->desc && q->avail && q->used && !queue_begin(q);
+}
+
+/* Order: how far it is ahead, then that this counts. */
+static void find_position(struct ring *ring)
+{
+	struct ring_record *r = ring->record;
+	struct queue *q = &ring->queue;
+
+	if (r->runs) {
+		/* the driver may not have heard of what was given back last */
+		q->next_avail = (uint16_t)(q->next_used + r->ahead);
+		if (ring->call >= 0)
+			eventfd_write(ring->call, 1);
+		return;
+	}
+	q->next_avail = r->next_avail;
+	r->ahead = (uint16_t)(q->next_avail - q->next_used);
+	atomic_store_explicit(&r->runs, true, memory_order_release);
 }
 
 errint_t ring_start(struct ring *ring, const struct memory *memory)
 {
+	const struct ring_record *r = ring->record;
 	int err;
 
-	if (ring->running || !ring->enabled || ring->kick < 0 || !ring->queue.size ||
-	    !ring->placed || atomic_load(&ring->broken) || !place_ring(ring, memory))
+	if (ring->running || !r->enabled || ring->kick < 0 || !r->size || !r->placed || r->broken ||
+	    !place_ring(ring, memory))
 		return 0;
 	err = alloc_buffers(ring);
 	if (err)
 		return err;
+	find_position(ring);
+	begin_requests(ring);
 	atomic_store_explicit(&ring->stopping, false, memory_order_release);
 	err = -pthread_create(&ring->thread, NULL, run_ring, ring);
-	if (err)
+	if (err) {
+		end_requests(ring);
 		free_buffers(ring);
+	}
 	ring->running = !err;
 	return err;
 }
 
+/* Order: where it is, then that this counts. */
 void ring_stop(struct ring *ring)
 {
 	eventfd_t ignored;
@@ -169,6 +253,9 @@ void ring_stop(struct ring *ring)
 	eventfd_write(ring->stop, 1);
 	pthread_join(ring->thread, NULL);
 	eventfd_read(ring->stop, &ignored);
+	ring->record->next_avail = ring->queue.next_avail;
+	atomic_store_explicit(&ring->record->runs, false, memory_order_release);
+	end_requests(ring);
 	free_buffers(ring);
 	ring->running = false;
 }

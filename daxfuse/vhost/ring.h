@@ -13,26 +13,53 @@
 #include "guest.h"
 #include "queue.h"
 
+/*
+ * What of it outlives the serving process. Requests are served one after another, so between two of
+ * them as many were taken as were given back: while the thread runs, the guest's used index says
+ * where it is, and a request that was not given back is simply taken once more. A guest that
+ * changes that index has its own requests done wrongly.
+ */
+struct ring_record {
+	uint64_t desc, avail, used; /* as the VMM names them */
+	uint32_t size;
+	uint32_t turns;      /* how often it was set up */
+	uint16_t next_avail; /* where it begins, unless it runs */
+	uint16_t ahead;      /* while it runs: of next_avail before the used index */
+	bool placed;         /* the addresses were said */
+	bool enabled;
+	atomic_bool runs;
+	atomic_bool broken; /* there is nothing to go on with, until it is set up anew */
+};
+
 struct ring {
 	struct queue queue;
-	struct guest *guest;
-	uint64_t desc_user, avail_user, used_user; /* as the VMM names them */
-	bool placed;                               /* they were said */
-	bool enabled;
+	const struct ring_config *config;
+	struct ring_record *record;
+	unsigned index;
 	int kick, call; /* eventfds; -1: none */
 	int stop;       /* ours: the thread is to end */
 	bool running;
 	atomic_bool stopping;
-	atomic_bool broken;           /* there is nothing to go on with, until it is set up anew */
-	_Atomic uint64_t *bad_chains; /* counts */
+	struct guest_once once; /* of the request that the thread has, or takes next */
 	pthread_t thread;
 	char *in, *out; /* buffers of the thread */
 	struct chain *chain;
 };
 
-/* -errno */
-errint_t ring_open(struct ring *ring, struct guest *guest, _Atomic uint64_t *bad_chains);
+/* Of all queues of a device. */
+struct ring_config {
+	struct guest *guest;
+	_Atomic uint64_t *bad_chains; /* counts */
+	struct vfs_answers *answers;  /* NULL: nothing outlives us */
+	unsigned number;              /* of the device: no other has it */
+};
+
+/* Where the record says. -errno */
+errint_t ring_open(struct ring *ring, const struct ring_config *config, unsigned index,
+		   struct ring_record *record);
 void ring_close(struct ring *ring);
+/* Where it begins from now on; it does not run. */
+void ring_set_base(struct ring *ring, uint16_t next_avail);
 /* Start its thread, if all that it needs is there and lies in the memory. -ENOMEM, -EAGAIN */
 errint_t ring_start(struct ring *ring, const struct memory *memory);
 /* Its thread has done its last request when this returns. */

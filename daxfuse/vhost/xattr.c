@@ -63,7 +63,7 @@ ssize_t do_listxattr(struct request *r)
 /* Shorter if FUSE_SETXATTR_EXT was not agreed on. */
 ssize_t do_setxattr(struct request *r)
 {
-	bool longer = atomic_load(&r->guest->setxattr_ext);
+	bool longer = atomic_load(&r->guest->record->setxattr_ext);
 	const struct fuse_setxattr_in *in = request_take(r, longer ? sizeof(*in)
 								   : FUSE_COMPAT_SETXATTR_IN_SIZE);
 	const char *name = in ? request_take_string(r) : NULL;

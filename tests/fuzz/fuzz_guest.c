@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/check/check.h"
@@ -88,7 +89,7 @@ static void serve(struct guest *g, const void *bytes, size_t size, uint64_t room
 		.scratch = out,
 	};
 	struct fuse_out_header header;
-	uint32_t length = guest_serve(g, bytes, size, &to);
+	uint32_t length = guest_serve(g, bytes, size, &to, NULL);
 
 	if (!length)
 		return;
@@ -173,7 +174,7 @@ static void serve_queue(struct guest *g, const uint8_t *data, size_t size)
 		ssize_t bytes = chain->bad || chain->in_bytes > GUEST_REQUEST_MAX
 					? -EINVAL
 					: chain_read(chain, in, GUEST_REQUEST_MAX);
-		uint32_t length = bytes < 0 ? 0 : guest_serve(g, in, (size_t)bytes, &to);
+		uint32_t length = bytes < 0 ? 0 : guest_serve(g, in, (size_t)bytes, &to, NULL);
 
 		if (length > chain->out_bytes || queue_push(&q, chain, length) < 0)
 			break;
@@ -182,6 +183,19 @@ static void serve_queue(struct guest *g, const uint8_t *data, size_t size)
 }
 
 /* ---- both -------------------------------------------------------------------------------------- */
+
+/* All zeroes, and large: a page of it is there when it is used. */
+static struct guest_record *empty_record(void)
+{
+	static void *record;
+
+	if (!record)
+		record = mmap(NULL, guest_record_bytes(), PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (record == MAP_FAILED || madvise(record, guest_record_bytes(), MADV_DONTNEED))
+		abort();
+	return record;
+}
 
 static void must_be_clean(void)
 {
@@ -204,7 +218,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct fs_options options = { 0 };
 	struct vfs_config config = { .life = 1, .forget = forget, .reclaim = reclaim };
 	struct exports_host host = { .changed = changed, .let_go = let_go };
-	struct guest_config guest = { .root = DXF_ROOT_INO, .host = &host };
+	struct guest_config guest = {
+		.root = DXF_ROOT_INO,
+		.host = &host,
+		.record = empty_record(),
+	};
 	struct guest *g;
 
 	if (size < 2)

@@ -257,16 +257,6 @@ def test_with_the_mount(make_pool, socket_dir):
     guest.close()
 
 
-def test_restart_and_remount_are_refused(export, pool, mnt):
-    path = export()
-    for words in (["daxfuse", "restart", pool.point],):
-        done = subprocess.run([pool.bin_dir / words[0], *map(str, words[1:])], capture_output=True, text=True)
-        assert done.returncode == 1 and "exports" in done.stderr
-    pool.run("daxfuse", "export", "--remove", "--socket", path, pool.point)
-    pool.run("daxfuse", "restart", pool.point)
-    assert json.loads(pool.run("daxfuse", "status", pool.point))["exports"] == []
-
-
 def test_many_exports(export, report, pool):
     """The status has room for some of them, and says how many there are in any case."""
     paths = [export() for _ in range(64)]
