@@ -2,8 +2,8 @@
 /*
  * Descriptors that outlive their process, any number of them: they lie in the queue of a socket,
  * both ends of which somebody else holds open, too. A lot of them has a number and a note, and
- * is replaced as a whole; whoever is killed on the way leaves the old lot, the new one, or both, of
- * which the new one counts.
+ * is replaced as a whole; a process that is killed on the way leaves the old lot, the new one, or
+ * both, of which the new one counts.
  *
  * One process at a time has it; its functions may be called by any thread.
  */

@@ -32,9 +32,11 @@ struct backend_config {
 	const char *tag;
 	struct ring_config rings;
 	struct backend_record *record; /* the caller's */
-	/* Where an earlier process has stopped: taken over, its descriptors are ours. NULL: all is new. */
+	/* Where an earlier process has stopped: it is gone on with, and these descriptors are ours.
+	 * NULL: all is new. */
 	const struct backend_fds *adopted;
-	/* Others have to be kept from now on: those are ours still. First when all runs that can. */
+	/* These are to be kept from now on, and stay ours. For the first time when all runs that
+	 * can. */
 	void (*keep)(void *arg, const struct backend_fds *fds);
 	void *arg;
 };

@@ -59,8 +59,8 @@ struct export_options {
 	enum exports_cache cache;
 };
 
-/* With those of an earlier process, whose guests know what they knew, and wait. Before the vfs frees
- * what nobody knows. ret_lost: so many could not be gone on with. -ENOMEM */
+/* With those of an earlier process, whose guests know what they knew, and wait. Before the vfs
+ * frees what nobody knows. ret_lost: so many could not be gone on with. -ENOMEM */
 errint_t exports_open(const struct exports_config *config, struct exports **ret_exports,
 		      unsigned *ret_lost);
 /* Serve those: the host's kernel can be told of changes from now on, and has not yet sent what it

@@ -59,8 +59,9 @@ void guest_reset(struct guest *g);
 void guest_free(struct guest *g);
 
 /*
- * One request, from any thread; `once` may be NULL; `in` is private memory of bytes, aligned to 8. How long the answer
- * is: 0 (none is due, or there is no room for one), else exactly what was written.
+ * One request, from any thread; `once` may be NULL; `in` is private memory of bytes, aligned to 8.
+ * How long the answer is: 0 (none is due, or there is no room for one), else exactly what was
+ * written.
  */
 uint32_t guest_serve(struct guest *g, const void *in, size_t bytes,
 		     const struct guest_answer *answer, const struct guest_once *once);

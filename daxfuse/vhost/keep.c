@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * How an export outlives the serving process. Numbers are in its record, a memory that both
- * processes have mapped; descriptors lie on the shelf, as one lot: that memory, the listener, and of
- * a connection the socket, the guest's memory, and the notifications of each queue. The note says
- * which of them are there.
+ * processes have mapped; descriptors lie on the shelf, as one lot: that memory, the listener, and
+ * of a connection the socket, the guest's memory, and the notifications of each queue. The note
+ * says which of them are there.
  *
  * The two need not agree at each moment: they differ only while a message is carried out
  * (backend_record.reading), and then the connection is not gone on with. A VMM sends them when its

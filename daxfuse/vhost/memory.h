@@ -38,8 +38,9 @@ struct memory_wire {
 	uint64_t guest, size, user, offset;
 };
 
-/* Map it; the descriptor stays the caller's, the region has one of its own. -EINVAL: no range, or one that overlaps others;
- * -ENOSPC: too many; -EBADF: no file of memory; -ENXIO: longer than the file. */
+/* Map it; the descriptor stays the caller's, the region has one of its own. -EINVAL: no range, or
+ * one that overlaps others; -ENOSPC: too many; -EBADF: no file of memory; -ENXIO: longer than the
+ * file. */
 errint_t memory_add(struct memory *m, const struct memory_wire *wire, int fd);
 /* -ENOENT: there is no such region. */
 errint_t memory_remove(struct memory *m, const struct memory_wire *wire);

@@ -407,8 +407,8 @@ struct dxf_ioc_remount {
  * -EADDRINUSE: something else lies at that path; -ENOTDIR; -EINVAL: a path that does not begin at
  * the root, or control characters; -EMFILE: too many; what bind(2) says. REMOVE, on any file of the
  * mount: of the export with that socket, whose guest gets no answers any more; -ENOENT. Exports are
- * listed in the status. They end with the mount; while there are any, DXF_IOC_REMOUNT to read-only is
- * refused.
+ * listed in the status. They end with the mount; while there are any, DXF_IOC_REMOUNT to read-only
+ * is refused.
  */
 enum { DXF_EXPORT_ADD, DXF_EXPORT_REMOVE };
 enum { DXF_EXPORT_CACHE_AUTO, DXF_EXPORT_CACHE_NONE, DXF_EXPORT_CACHE_ALWAYS };
