@@ -292,6 +292,7 @@ static errint_t open_transport(struct daemon *d)
 		.max_threads = o->max_threads,
 		.host = {
 			.arg = d,
+			.greeted = guests_begin,
 			.status = status_json,
 			.remount = remount_change,
 			.export = guests_export,
@@ -428,8 +429,6 @@ static int serve_mount(struct daemon *d)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	err = mount_transport(d);
-	if (!err)
-		err = exports_start(d->exports);
 	if (!err)
 		err = clients_serve(d->clients, transport_place(d->transport)->number);
 	if (err)

@@ -48,6 +48,16 @@ errint_t guests_open(struct daemon *d)
 	return err;
 }
 
+void guests_begin(void *daemon)
+{
+	struct daemon *d = daemon;
+
+	if (exports_start(d->exports))
+		log_error("daxfuse: %s: no threads: guests of exports wait\n"
+			  "have it restarted: daxfuse restart %s\n",
+			  d->device, d->mountpoint);
+}
+
 static errint_t add_export(struct daemon *d, uint64_t ino, const struct dxf_ioc_export *call)
 {
 	static const enum exports_cache caches[] = {

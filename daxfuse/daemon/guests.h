@@ -7,6 +7,8 @@
 
 /* The vfs is open. -ENOMEM */
 errint_t guests_open(struct daemon *d);
+/* Of the transport: exports of an earlier process go on. */
+void guests_begin(void *daemon);
 /* DXF_IOC_EXPORT; daemon: struct daemon. */
 errint_t guests_export(void *daemon, uint64_t ino, const struct dxf_ioc_export *call);
 

@@ -111,6 +111,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	if (conn->want_ext & FUSE_CAP_DIRECT_IO_ALLOW_MMAP) /* since Linux 6.6 */
 		vfs_allow_auto(t->vfs);
 	t->kernel_checks_flags = conn->proto_minor >= FLAGS_CHECKED_SINCE;
+	t->config.host.greeted(t->config.host.arg);
 }
 
 static void fill_ops(struct fuse_lowlevel_ops *ops)

@@ -20,6 +20,8 @@ struct transport;
 /* The process that the transport is part of, for the ioctls that concern it. */
 struct transport_host {
 	void *arg;
+	/* What the kernel can do is agreed on; before its first request, or what it sends again. */
+	void (*greeted)(void *arg);
 	/* DXF_IOC_STATUS: one JSON object, NUL-terminated; whole, or without what is for
 	 * administrators. -ENOSPC: it does not fit. */
 	int (*status)(void *arg, bool whole, char *ret_json, size_t size);

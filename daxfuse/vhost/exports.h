@@ -63,8 +63,8 @@ struct export_options {
  * frees what nobody knows. ret_lost: so many could not be gone on with. -ENOMEM */
 errint_t exports_open(const struct exports_config *config, struct exports **ret_exports,
 		      unsigned *ret_lost);
-/* Serve those: the host's kernel can be told of changes from now on, and has not yet sent what it
- * sends again. -EAGAIN: no threads */
+/* Serve those: the host's kernel can be told of changes from now on, but none of its requests is
+ * served yet. -EAGAIN: no threads */
 errint_t exports_start(struct exports *e);
 /* End all, and wait for their threads. NULL is fine. */
 void exports_close(struct exports *e);

@@ -20,7 +20,7 @@ def test_restart_is_live(pool, machine):
             before = pool.main_pid()
             pool.systemctl("restart")
             assert pool.main_pid() != before
-            assert pool.get("NFileDescriptorStore") == "7"
+            assert pool.get("NFileDescriptorStore") == "9"
         writer.finish()
     assert pool.status()["mount"]["starts"] == 4
     assert pool.places() == 1
@@ -49,7 +49,7 @@ def test_killed_under_load(pool, machine):
     assert 2 <= mount["starts"] <= 13  # one that was killed before it began is not counted
     assert mount["deaths"] == mount["starts"] - 1
     assert longest < 30
-    assert pool.state() == "active" and pool.get("NFileDescriptorStore") == "7"
+    assert pool.state() == "active" and pool.get("NFileDescriptorStore") == "9"
 
 
 def test_changed_options_wait_for_the_next_mount(pool, machine):
