@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A guest that mounts a directory of the host's pool as virtiofs: the same files on both sides, at once."""
 
+import json
+import os
 import shutil
+import signal
+import threading
 import time
 
 import pytest
 
 from support.pool import MIB, Pool
+from support.process import eventually
 
 # What differs for a guest: every request of its kernel, its page cache. A choice, as each takes a second.
 FUNCTIONAL = {
@@ -106,6 +111,43 @@ def test_functional(machine, file):
                              f"-k '{FUNCTIONAL[file]}'")
     assert result.status == 0, result.stdout[-5000:] + result.stderr
     assert " passed" in result.stdout
+
+
+WORK = """
+    cd /run/pool; mkdir work; cd work
+    sqlite3 db 'pragma journal_mode=truncate; create table t(i integer primary key, x text)' > /dev/null
+    for i in $(seq 40); do
+        seq $i $((i * 50)) > new; mv new f$i; ln f$i l$i; rm l$i
+        sqlite3 db "insert into t(x) values ('$(sha256sum < f$i)')" || exit 1
+    done
+    sync
+    sqlite3 db 'pragma integrity_check; select count(*) from t'
+    for i in $(seq 40); do
+        [ "$(sqlite3 db "select x from t where i = $i")" = "$(sha256sum < f$i)" ] || echo f$i differs
+    done
+    ls | wc -l"""
+
+
+def test_the_daemon_is_killed(machine, host, shared):
+    """The serving process dies again and again while the guest works: it sees a pause, and nothing else."""
+    said = []
+    worker = threading.Thread(target=lambda: said.append(machine.try_run(WORK)))
+    worker.start()
+    kills = 0
+    while worker.is_alive():
+        time.sleep(0.3)
+        os.kill(host.serving(), signal.SIGKILL)
+        kills += 1
+    worker.join()
+    [result] = said
+    assert result.stdout == "ok\n40\n41\n" and result.status == 0, result.stdout + result.stderr
+    assert kills > 3 and eventually(lambda: len(host.log.read_text().splitlines()), kills) == kills
+    assert all("killed by signal 9" in line for line in host.log.read_text().splitlines())
+    host.log.write_text("")  # they are of our making
+    assert [len(path.read_text().split()) for path in (shared / "work/f1", shared / "work/f40")] == [50, 1961]
+    [export] = json.loads(host.run("daxfuse", "status", host.point))["exports"]
+    assert export["connections"] == 1 and export["kept"]
+    machine.run("rm -r /run/pool/work")
 
 
 def has_come_back(host, before):
