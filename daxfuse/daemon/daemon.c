@@ -458,7 +458,7 @@ static int live_as_server(struct daemon *d)
 		restart_describe(d);
 	if (!err)
 		err = serve_mount(d);
-	if (err && d->exports && exports_count(d->exports))
+	if (err && d->adopts && d->exports && exports_count(d->exports))
 		return EXIT_MOUNT; /* the next process goes on with them; nothing waits for us */
 	exports_close(d->exports);
 	transport_close(d->transport, !err);

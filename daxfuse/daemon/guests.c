@@ -6,8 +6,11 @@
 #include "guests.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
 #include "daxfuse/keeper/log.h"
 
 static void tell_kernel(void *daemon, const struct exports_change *change)
@@ -29,6 +32,63 @@ static void let_go(void *daemon, uint64_t ino)
 	transport_let_go(d->transport, ino);
 }
 
+/* ---- of the mount's options ---------------------------------------------------------------- */
+
+/* From the root, through directories only. */
+static errint_t find_directory(const struct daemon *d, char *path, uint64_t *ret_ino)
+{
+	struct fs_attr attr = { .ino = DXF_ROOT_INO };
+	char *save = NULL;
+	int err = 0;
+
+	for (char *name = strtok_r(path, "/", &save); !err && name;
+	     name = strtok_r(NULL, "/", &save)) {
+		if (!strcmp(name, "."))
+			continue;
+		err = strcmp(name, "..") ? vfs_lookup(d->vfs, attr.ino, name, &attr) : -EINVAL;
+	}
+	*ret_ino = attr.ino;
+	return err;
+}
+
+/* SOCKET:TAG[:DIR[:ro]] */
+static errint_t parse_export(const struct daemon *d, char *text, struct export_options *ret_options)
+{
+	char *word[4] = { 0 };
+	unsigned count = 0;
+
+	while (text && count < ARRAY_SIZE(word))
+		word[count++] = strsep(&text, ":");
+	if (text || count < 2 || (word[3] && strcmp(word[3], "ro")))
+		return -EINVAL;
+	*ret_options = (struct export_options){
+		.socket = word[0],
+		.tag = word[1],
+		.root = DXF_ROOT_INO,
+		.read_only = word[3],
+		.cache = EXPORTS_CACHE_AUTO,
+	};
+	return word[2] ? find_directory(d, word[2], &ret_options->root) : 0;
+}
+
+/* One that is there already is left of a process that died before it could mount. */
+static errint_t add_option(struct daemon *d, const char *text)
+{
+	CLEANUP_FREE char *copy = strdup(text);
+	struct export_options options;
+	int err = copy ? parse_export(d, copy, &options) : -ENOMEM;
+
+	if (!err)
+		err = exports_add(d->exports, &options);
+	if (err == -EEXIST && d->kept && d->kept->starts > 1)
+		return 0;
+	if (err)
+		log_error("daxfuse: %s: export=%s: %s\n"
+			  "see daxfuse export --help; an export may be added later, too\n",
+			  d->device, text, strerror(-err));
+	return err;
+}
+
 errint_t guests_open(struct daemon *d)
 {
 	const struct exports_config config = {
@@ -45,6 +105,8 @@ errint_t guests_open(struct daemon *d)
 		log_error("daxfuse: %s: %u exports cannot be gone on with: their guests get no "
 			  "answers\nstop these guests, and add the exports anew\n",
 			  d->device, lost);
+	for (unsigned i = 0; !err && !d->adopts && i < d->options->export_count; i++)
+		err = add_option(d, d->options->export[i]);
 	return err;
 }
 

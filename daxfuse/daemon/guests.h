@@ -5,7 +5,8 @@
 
 #include "state.h"
 
-/* The vfs is open. -ENOMEM */
+/* The vfs is open. With those of an earlier process or, for a new mount, those of the options; says
+ * what is wrong with one. -errno */
 errint_t guests_open(struct daemon *d);
 /* Of the transport: exports of an earlier process go on. */
 void guests_begin(void *daemon);

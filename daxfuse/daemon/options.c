@@ -38,6 +38,7 @@ enum kind {
 	DIRECT,  /* the argument says who gets the device */
 	PROJECT, /* the argument says who sets project ids */
 	KERNEL,  /* handed on */
+	EXPORT,  /* the argument is one */
 	IMPLIED, /* no programs of others: what SECURED and OWNED say, unless later ones differ */
 	SHOWN,   /* by the kernel, so mount(8) hands it back to remount */
 	IGNORED, /* for mount(8) and systemd only, or true in any case */
@@ -94,6 +95,9 @@ static const struct option table[] = {
 	{ "views=", VIEWS, FIELD(views), 0, OPTION_VIEWS,
 	  "off|auto|on: whether programs map files of a device-dax through kernel views, by the "
 	  "module daxview (off; auto: if it is loaded; without a keeper)" },
+	{ "export=", EXPORT, 0, 0, 0,
+	  "SOCKET:TAG[:DIR[:ro]]: a directory for virtual machines, as of daxfuse export; more than "
+	  "one, if it is said again" },
 	{ "max_threads=", NUMBER, FIELD(max_threads), 0, OPTION_DAEMON,
 	  "how many requests are served at once, 1 MiB each (default: 4 for each CPU, 8 to 48)" },
 	{ "nosuid", SET, FIELD(no_suid), true, OPTION_SUID, "ignore suid and sgid bits" },
@@ -305,6 +309,12 @@ static errint_t apply(struct options *options, const struct option *option, cons
 		if (options->kernel_count == OPTIONS_KERNEL_MAX)
 			return -EINVAL;
 		options->kernel[options->kernel_count++] = word;
+		return 0;
+	case EXPORT:
+		if (options->export_count == OPTIONS_EXPORTS_MAX || argument[0] != '/' ||
+		    !strchr(argument, ':'))
+			return -EINVAL;
+		options->export[options->export_count++] = argument;
 		return 0;
 	case IMPLIED:
 		imply(options, option->value);

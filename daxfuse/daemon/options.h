@@ -9,6 +9,7 @@
 #include "daxfuse/clients/clients.h"
 
 #define OPTIONS_KERNEL_MAX 12
+#define OPTIONS_EXPORTS_MAX 16
 
 /* Who holds the mount while no process serves it. */
 enum keeper {
@@ -50,6 +51,8 @@ struct options {
 	bool no_dir_atime;
 	const char *kernel[OPTIONS_KERNEL_MAX]; /* name=value, handed on; a value may be quoted */
 	unsigned kernel_count;
+	const char *export[OPTIONS_EXPORTS_MAX]; /* each for guests.h to parse */
+	unsigned export_count;
 	bool no_fail; /* a device that is not there is no failure */
 	bool remount;
 	unsigned given;    /* OPTION_* that were said */

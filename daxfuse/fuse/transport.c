@@ -121,7 +121,8 @@ void transport_changed(struct transport *t, const struct transport_change *chang
 
 void transport_let_go(struct transport *t, uint64_t ino)
 {
-	deferred_forget(t->deferred, ino);
+	if (t->deferred) /* before it is mounted the kernel knows of nothing */
+		deferred_forget(t->deferred, ino);
 }
 
 /* ---- serving ---------------------------------------------------------------------------- */

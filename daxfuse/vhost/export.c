@@ -339,7 +339,8 @@ static errint_t open_export(struct export *x)
 	if (err)
 		return err;
 	export_keep(x, NULL);
-	err = start_export(x);
+	if (x->all->started)
+		err = start_export(x);
 	if (err) {
 		shelf_remove(&x->all->shelf, x->number);
 		unlink(x->record->socket);
@@ -425,6 +426,7 @@ errint_t exports_start(struct exports *e)
 	struct export *x;
 	int err = 0;
 
+	e->started = true;
 	LIST_FOREACH(x, &e->list, link) {
 		int failed = start_export(x);
 
@@ -456,8 +458,14 @@ void exports_close(struct exports *e)
 	if (!e)
 		return;
 	lock_mutex(LOCK_EXPORTS, &e->lock);
-	while (!LIST_EMPTY(&e->list))
-		remove_export_locked(LIST_FIRST(&e->list));
+	while (!LIST_EMPTY(&e->list)) {
+		struct export *x = LIST_FIRST(&e->list);
+		bool ready = x->ready;
+
+		remove_export_locked(x);
+		if (!ready) /* else its thread does */
+			export_free(x);
+	}
 	while (e->threads)
 		pthread_cond_wait(&e->ended, &e->lock);
 	unlock_mutex(LOCK_EXPORTS, &e->lock);

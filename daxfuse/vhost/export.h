@@ -50,7 +50,8 @@ struct exports {
 	LIST_HEAD(, export) list;
 	unsigned count;           /* in the list */
 	bool number[EXPORTS_MAX]; /* in use */
-	unsigned threads;         /* also of those that are removed */
+	bool started;
+	unsigned threads; /* also of those that are removed */
 };
 
 /* ---- export.c ------------------------------------------------------------------------ */

@@ -71,7 +71,7 @@ void exports_close(struct exports *e);
 /* Whether all of them go on in the next process. */
 bool exports_are_kept(struct exports *e);
 
-/* From now on VMMs may connect. -EEXIST: an export has the socket or the tag already; -EADDRINUSE:
+/* VMMs may connect, and are served once exports_start() was called. -EEXIST: an export has the socket or the tag already; -EADDRINUSE:
  * something else lies there; -ENOTDIR; -EINVAL: a path or tag that is none; -EMFILE: too many; what
  * bind(2) says. */
 errint_t exports_add(struct exports *e, const struct export_options *options);

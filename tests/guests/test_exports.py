@@ -14,6 +14,7 @@ import time
 import pytest
 
 from support import vhost
+from support.process import fails
 from support.vhost import PROTOCOL, ROOT, VERSION_1, FrontEnd, Gone, Guest
 
 
@@ -255,6 +256,46 @@ def test_with_the_mount(make_pool, socket_dir):
     assert stopped.is_set() and not path.exists()
     pool.fsck()
     guest.close()
+
+
+def test_as_options_of_the_mount(make_pool, socket_dir):
+    pool = make_pool()
+    pool.mount()
+    (pool.point / "a/b").mkdir(parents=True)
+    (pool.point / "a/b/f").write_text("bytes")
+    one, two = socket_dir / "one", socket_dir / "two"
+    pool.remount(f"export={one}:one:a/b:ro", f"export={two}:two")
+    with Guest(one) as guest:
+        node, _ = guest.lookup(ROOT, "f")
+        assert guest.read(node, guest.open(node, os.O_RDONLY), 0, 5) == b"bytes"
+        with fails("EROFS"):
+            guest.mkdir(ROOT, "d")
+    pool.run("daxfuse", "export", "--remove", "--socket", one, pool.point)
+    pool.run("daxfuse", "restart", pool.point)  # it does not come back
+    with Guest(two) as guest:
+        assert guest.walk("a/b/f")
+    [export] = json.loads(pool.run("daxfuse", "status", pool.point))["exports"]
+    assert export["tag"] == "two"
+    pool.umount()
+    assert list(socket_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("option, word", [
+    ("/s", "wrong argument"), ("s:t", "wrong argument"), ("/s:t:missing", "No such file"),
+    ("/s:t:file", "Not a directory"), ("/s:t:.:rw", "Invalid"), ("/s:t:..", "Invalid"),
+    ("/missing/s:t", "No such file"), ("/s:" + 37 * "t", "Invalid")])
+def test_options_that_are_wrong(make_pool, socket_dir, option, word):
+    """The mount fails, and leaves nothing."""
+    pool = make_pool()
+    pool.mount()
+    (pool.point / "file").touch()
+    pool.umount()
+    if option[0] == "/":
+        option = f"{socket_dir}{option}"
+    done = subprocess.run([pool.bin_dir / "daxfuse", "-o", f"export={socket_dir}/good:good,export={option}", pool.image,
+                           pool.point], capture_output=True, text=True)
+    assert done.returncode and word in done.stderr
+    assert not os.path.ismount(pool.point) and list(socket_dir.iterdir()) == []
 
 
 def test_many_exports(export, report, pool):
