@@ -71,9 +71,9 @@ void exports_close(struct exports *e);
 /* Whether all of them go on in the next process. */
 bool exports_are_kept(struct exports *e);
 
-/* VMMs may connect, and are served once exports_start() was called. -EEXIST: an export has the socket or the tag already; -EADDRINUSE:
- * something else lies there; -ENOTDIR; -EINVAL: a path or tag that is none; -EMFILE: too many; what
- * bind(2) says. */
+/* VMMs may connect, and are served once exports_start() was called. -EEXIST: an export has the
+ * socket or the tag already; -EADDRINUSE: something else lies there; -ENOTDIR; -EINVAL: a path or
+ * tag that is none; -EMFILE: too many; what bind(2) says. */
 errint_t exports_add(struct exports *e, const struct export_options *options);
 /* Its guest gets no answers any more. Returns before all that it held is let go of. -ENOENT */
 errint_t exports_remove(struct exports *e, const char *socket);
