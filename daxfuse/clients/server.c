@@ -363,15 +363,13 @@ static errint_t add_to_epoll(const struct server *server, int fd, void *tag)
 }
 
 /* Each program takes a descriptor; half of them are for the rest of the daemon. */
-static unsigned raise_limit(void)
+static unsigned most_connections(void)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return CONNECTIONS_MAX;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	return (unsigned)MIN(limit.rlim_max / 2, (rlim_t)CONNECTIONS_MAX);
+	return (unsigned)MIN(limit.rlim_cur / 2, (rlim_t)CONNECTIONS_MAX);
 }
 
 errint_t server_start(struct clients *c)
@@ -381,7 +379,7 @@ errint_t server_start(struct clients *c)
 
 	if (!server)
 		return -ENOMEM;
-	server->max = raise_limit();
+	server->max = most_connections();
 	server->clients = c;
 	LIST_INIT(&server->connections);
 	server->epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -449,11 +450,24 @@ static int serve_mount(struct daemon *d)
 	return err;
 }
 
+/* A program that maps takes one, a guest dozens. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* The whole life of the serving process; its exit status. */
 static int live_as_server(struct daemon *d)
 {
-	int err = open_pool(d);
+	int err;
 
+	raise_descriptor_limit();
+	err = open_pool(d);
 	if (!err && d->kept)
 		restart_describe(d);
 	if (!err)

@@ -107,11 +107,13 @@ def test_one_that_was_removed_stays_so(pool, export):
 
 
 def test_many(pool, socket_dir):
-    """As many as there may be, some of them connected."""
+    """As many as there may be, some of them connected. Each has many descriptors."""
+    _, hard = resource.prlimit(pool.supervisor, resource.RLIMIT_NOFILE)
+    resource.prlimit(pool.supervisor, resource.RLIMIT_NOFILE, (256, hard))
     paths = [socket_dir / f"{i}.sock" for i in range(64)]
     for path in paths:
         pool.run("daxfuse", "export", "--socket", path, "--tag", path.stem, pool.point)
-    guests = [Guest(path, memory=4 * MIB) for path in paths[::16]]
+    guests = [Guest(path, memory=4 * MIB) for path in paths[::6]]
     files = [guest.create(ROOT, f"f{i}") for i, guest in enumerate(guests)]
     for _ in range(2):
         pool.kill_serving()
