@@ -133,7 +133,7 @@ static void *wait_for_signal(void *arg)
 			return NULL;
 	} while (!outside_unmount(transport_place(d->transport)));
 	outside_detach(transport_place(d->transport));
-	transport_stop(d->transport);
+	transport_stop(d->transport, false);
 	return NULL;
 }
 

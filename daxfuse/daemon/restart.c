@@ -237,5 +237,5 @@ void restart_now(void *daemon)
 	struct daemon *d = daemon;
 
 	atomic_store_explicit(&d->replace, true, memory_order_relaxed);
-	transport_stop(d->transport);
+	transport_stop(d->transport, true);
 }

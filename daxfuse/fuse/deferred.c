@@ -76,6 +76,7 @@ struct deferred {
 	uint64_t rounds;       /* jobs done that may have freed space, ever */
 	bool ending;           /* no job is begun any more; and then the loop is told to stop */
 	bool told;             /* it was */
+	bool replaced;         /* the mount goes on without us */
 	bool stopping;         /* the loop has ended */
 	atomic_bool unmounted; /* and so has the mount */
 };
@@ -450,14 +451,14 @@ void deferred_forget_attributes(struct deferred *d, uint64_t ino)
 	push(d, job);
 }
 
-/* At the end nobody waits: what the kernel has of the mount goes with it. */
+/* At the end of the mount nobody waits: what the kernel has of it goes with it. */
 void deferred_changed(struct deferred *d, const struct transport_change *what)
 {
 	struct awaited_change change = { .what = what };
 	struct job *job = calloc(1, sizeof(*job));
 
 	lock_mutex(LOCK_DEFERRED, &d->lock);
-	if (job && !d->ending && !d->stopping) {
+	if (job && (d->replaced || (!d->ending && !d->stopping))) {
 		job->kind = JOB_CHANGED;
 		job->change = &change;
 		STAILQ_INSERT_TAIL(&d->lane[LANE_WORK].jobs, job, link);
@@ -619,11 +620,13 @@ static void drop_changes_locked(struct deferred *d)
 	}
 }
 
-void deferred_end(struct deferred *d)
+void deferred_end(struct deferred *d, bool replaced)
 {
 	lock_mutex(LOCK_DEFERRED, &d->lock);
 	d->ending = true;
-	drop_changes_locked(d);
+	d->replaced = replaced;
+	if (!replaced)
+		drop_changes_locked(d);
 	wake_lanes_locked(d);
 	unlock_mutex(LOCK_DEFERRED, &d->lock);
 }

@@ -19,8 +19,9 @@
 errint_t deferred_start(struct transport *t, int fuse_fd, void (*end)(struct transport *t),
 			struct deferred **ret_deferred);
 /* From any thread: begin no more jobs, and let the session's loop end when those that
- * are under way are done: the kernel may need requests answered for it. */
-void deferred_end(struct deferred *d);
+ * are under way are done: the kernel may need requests answered for it. replaced: threads in
+ * deferred_changed() are not let go, as their answers would go out untold. */
+void deferred_end(struct deferred *d, bool replaced);
 /*
  * Finish the queues and the threads, after the session's loop has ended. If the mount has ended
  * with it, the kernel knows nothing any more, so all that is in the queues is freed; else it is

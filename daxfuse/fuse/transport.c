@@ -146,9 +146,9 @@ int transport_serve(struct transport *t)
 	return session_serve(t);
 }
 
-void transport_stop(struct transport *t)
+void transport_stop(struct transport *t, bool replaced)
 {
-	deferred_end(t->deferred);
+	deferred_end(t->deferred, replaced);
 }
 
 void transport_close(struct transport *t, bool unmounted)

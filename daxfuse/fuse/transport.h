@@ -83,8 +83,10 @@ int transport_mount(struct transport *t, struct vfs *vfs, struct clients *client
 		    struct views *views);
 /* Serve until unmounted or told to stop; 0 or negative errno. */
 int transport_serve(struct transport *t);
-/* From any thread: let transport_serve() return, soon. */
-void transport_stop(struct transport *t);
+/* From any thread: let transport_serve() return, soon. replaced: another process serves the mount
+ * after us; a change of another transport, which its kernel is not told any more, is not answered:
+ * transport_changed() does not return. */
+void transport_stop(struct transport *t, bool replaced);
 /* transport_serve() has returned: finish the deferred work. unmounted: the mount has ended, too,
  * and the kernel knows nothing any more; else all is left to the next process. Unmounts if no
  * keeper has the mount. NULL is fine. */

@@ -182,11 +182,11 @@ def test_read_only_remount_is_refused(pool, export):
 class Held:
     """The serving process can't answer what changes names or data: it waits for those who tell its kernel."""
 
-    def __init__(self, pool):
+    def __init__(self, pool, seconds=60):
         self.pids = children(pool.wait_for_serving())
         self.tracer = subprocess.Popen(
             ["strace", "-qq", "-o", "/dev/null", "-e", "trace=write,writev", "-e",
-             "inject=write,writev:delay_enter=60000000", *[word for pid in self.pids for word in ("-p", str(pid))]],
+             f"inject=write,writev:delay_enter={seconds}000000", *[word for pid in self.pids for word in ("-p", str(pid))]],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not all(f"TracerPid:\t{self.tracer.pid}\n" in Path(f"/proc/{pid}/status").read_text()
                       for pid in self.pids):
@@ -286,6 +286,23 @@ def test_what_another_does_meanwhile_stays(pool, export, other):
         their_fh = other.open(theirs, os.O_RDWR)
         ask_held(pool, lambda: guest.write(node, fh, b"one"), lambda: other.read(theirs, their_fh, 0, 3) == b"one")
         assert guest.read(node, fh, 0, 3) == b"one"
+
+
+def test_nothing_is_answered_untold(pool, export, other):
+    """A process that is about to be replaced tells its kernel nothing more, and so answers no change of a guest."""
+    assert not (pool.point / "two").exists()  # as the host's kernel believes for an hour
+    with Guest(export) as guest, Held(pool, seconds=2):
+        first = threading.Thread(target=guest.mkdir, args=(ROOT, "one"))
+        first.start()
+        assert eventually(lambda: sees(other, "one") is not None, True)
+        ending = threading.Thread(target=restart, args=(pool,))
+        ending.start()
+        time.sleep(0.5)
+        other.mkdir(ROOT, "two")
+        assert (pool.point / "two").exists()
+        first.join()
+        ending.join()
+        assert (pool.point / "one").exists()
 
 
 def work(guest, folder, seconds, mistakes):
