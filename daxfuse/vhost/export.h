@@ -10,7 +10,8 @@
 #include "daxfuse/base/shelf.h"
 #include "exports.h"
 
-/* In a memory of its own (memfd), which lies on the shelf with the descriptors. */
+/* In a memory of its own (memfd), which lies on the shelf with the descriptors. KEPT_VERSION
+ * (keeper/kept.h) grows when its meaning changes, or that of a part of it. */
 struct export_record {
 	char socket[EXPORTS_SOCKET_MAX + 1];
 	char tag[EXPORTS_TAG_MAX + 1];

@@ -56,6 +56,7 @@ static errint_t map_record(int memory, struct export_record **ret_record)
 
 	if (at == MAP_FAILED)
 		return -errno;
+	madvise(at, record_bytes(), MADV_DONTFORK);
 	*ret_record = at;
 	return 0;
 }

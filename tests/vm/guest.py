@@ -8,6 +8,7 @@ time limits here only catch what hangs.
 """
 
 import base64
+import json
 import ctypes
 import os
 import pathlib
@@ -103,6 +104,7 @@ class Guest:
         cache = cache_folder()
         self._control = self._buffer = None
         self._socket = self.folder / "control.sock"
+        self._monitor = self.folder / "qmp.sock"
         self._root = root or cache / "root.img"
         self._words = ("console=ttyS0 nokaslr mitigations=off tsc=reliable quiet panic=-1 oops=panic "
                        f"rdinit=/init {boot}")
@@ -152,6 +154,7 @@ class Guest:
             "-drive", f"if=none,id=payload,format=raw,readonly=on,file={payload}",
             "-device", "virtio-blk-pci,drive=payload",
             "-device", "virtio-serial-pci",
+            "-qmp", f"unix:{self._monitor},server=on,wait=off",
             "-chardev", f"socket,id=control,path={self._socket},server=on,wait=off",
             "-device", "virtserialport,chardev=control,name=control",
             "-chardev", f"file,id=acks,path={self.acks},append=on",
@@ -207,6 +210,28 @@ class Guest:
         if result.status:
             raise GuestError(f"{script}\n{result!r}\nconsole: {self.log()}")
         return result.stdout
+
+    def qmp(self, *commands):
+        """Of QEMU's monitor: each a name, or (name, arguments)."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(BOOT_LIMIT)
+            monitor.connect(str(self._monitor))
+            answers = monitor.makefile("rb")
+            for command in ("qmp_capabilities", *commands):
+                name, arguments = (command, {}) if isinstance(command, str) else command
+                monitor.sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
+                for line in answers:
+                    answer = json.loads(line)
+                    if "error" in answer:
+                        raise GuestError(f"{name}: {answer}")
+                    if "return" in answer:
+                        break
+
+    def reset(self):
+        """The button is pressed: it boots again, in the same QEMU."""
+        self.qmp(("set-action", {"reboot": "reset"}), "system_reset")
+        if self._line() != "ready":
+            raise GuestError(f"the guest does not boot again: {self.log()}")
 
     def kill(self):
         """The power goes: SIGKILL for QEMU."""

@@ -113,6 +113,11 @@ def test_functional(machine, file):
     assert " passed" in result.stdout
 
 
+def exported(host):
+    [export] = json.loads(host.run("daxfuse", "status", host.point))["exports"]
+    return export
+
+
 WORK = """
     cd /run/pool; mkdir work; cd work
     sqlite3 db 'pragma journal_mode=truncate; create table t(i integer primary key, x text)' > /dev/null
@@ -145,9 +150,28 @@ def test_the_daemon_is_killed(machine, host, shared):
     assert all("killed by signal 9" in line for line in host.log.read_text().splitlines())
     host.log.write_text("")  # they are of our making
     assert [len(path.read_text().split()) for path in (shared / "work/f1", shared / "work/f40")] == [50, 1961]
-    [export] = json.loads(host.run("daxfuse", "status", host.point))["exports"]
-    assert export["connections"] == 1 and export["kept"]
+    assert exported(host)["connections"] == 1 and exported(host)["kept"]
     machine.run("rm -r /run/pool/work")
+
+
+def test_the_guest_is_stopped(machine, host):
+    """And goes on, with another process at the other end."""
+    machine.run("exec 3<> /run/pool/held; echo before >&3; sleep 600 >/dev/null 2>&1 & echo $! > /run/held")
+    machine.qmp("stop")
+    host.run("daxfuse", "restart", host.point)
+    machine.qmp("cont")
+    assert machine.run("cat /proc/$(cat /run/held)/fd/3; kill $(cat /run/held); rm /run/pool/held") == "before\n"
+    assert exported(host)["connections"] == 1
+
+
+def test_the_guest_is_reset(machine, host, shared):
+    """It boots anew, in the same QEMU: what it had open is let go of, and it mounts again."""
+    machine.run("cd /run/pool; mkdir kept; exec 3> gone; rm gone; sleep 600 >/dev/null 2>&1 &")
+    assert exported(host)["files"] == 1
+    machine.reset()
+    machine.run(MOUNT)
+    assert machine.run("ls /run/pool") == "kept\n" and exported(host)["files"] == 0
+    machine.run("rmdir /run/pool/kept")
 
 
 def has_come_back(host, before):
