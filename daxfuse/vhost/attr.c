@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Attributes of a guest's files: getattr, setattr, statfs. */
 #include <errno.h>
+#include <linux/stat.h>
 
 #include "daxfuse/base/bits.h"
 #include "request.h"
@@ -27,6 +28,46 @@ ssize_t do_getattr(struct request *r)
 	if (!request_take(r, sizeof(struct fuse_getattr_in)))
 		return request_malformed(r);
 	return reply_attr(r, vfs_getattr(r->guest->config.vfs, r->ino, &attr), &attr);
+}
+
+static struct guest_time statx_time(int64_t ns)
+{
+	struct guest_time time = { 0 };
+	uint64_t seconds;
+
+	fill_time(ns, &seconds, &time.nanoseconds);
+	time.seconds = (int64_t)seconds;
+	return time;
+}
+
+/* Asked for when somebody wants the birth time. */
+ssize_t do_statx(struct request *r)
+{
+	struct guest_statx_out *out = reply_room(r, sizeof(*out));
+	struct fs_attr attr;
+	int err = vfs_getattr(r->guest->config.vfs, r->ino, &attr);
+
+	if (!request_take(r, sizeof(struct guest_statx_in)))
+		return request_malformed(r);
+	if (err || !out)
+		return err ? err : -ENOBUFS;
+	fill_timeout(r, &out->attr_valid, &out->attr_valid_nsec);
+	out->mask = STATX_BASIC_STATS | STATX_BTIME;
+	out->blksize = DXF_BLOCK_SIZE;
+	out->nlink = attr.nlink;
+	out->uid = attr.uid;
+	out->gid = attr.gid;
+	out->mode = (uint16_t)attr.mode;
+	out->ino = attr.ino;
+	out->size = attr.size;
+	out->blocks = attr.blocks;
+	out->atime = statx_time(attr.atime);
+	out->btime = statx_time(attr.btime);
+	out->ctime = statx_time(attr.ctime);
+	out->mtime = statx_time(attr.mtime);
+	out->rdev_major = attr.rdev >> 20;
+	out->rdev_minor = attr.rdev & 0xfffff;
+	return sizeof(*out);
 }
 
 /* Beyond the years 1677 to 2262: the nearest time there is. */

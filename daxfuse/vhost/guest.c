@@ -196,6 +196,7 @@ static const struct rule {
 	[FUSE_COPY_FILE_RANGE] = { do_copy_file_range, CHANGES },
 	[FUSE_SYNCFS] = { do_nothing, 0 }, /* every change was durable when it was answered */
 	[FUSE_TMPFILE] = { do_tmpfile, CHANGES },
+	[GUEST_STATX] = { do_statx, 0 },
 };
 
 static const struct rule *find_rule(uint32_t opcode)

@@ -14,7 +14,7 @@ void *reply_room(struct request *r, size_t size)
 	return memset(r->out, 0, size);
 }
 
-static void put_time(int64_t ns, uint64_t *ret_seconds, uint32_t *ret_nanoseconds)
+void fill_time(int64_t ns, uint64_t *ret_seconds, uint32_t *ret_nanoseconds)
 {
 	int64_t seconds = ns / NSEC, rest = ns % NSEC;
 
@@ -48,9 +48,9 @@ void fill_attr_reply(struct request *r, const struct fs_attr *attr, struct fuse_
 		.rdev = pack_rdev(attr->rdev),
 		.blksize = DXF_BLOCK_SIZE,
 	};
-	put_time(attr->atime, &ret_attr->atime, &ret_attr->atimensec);
-	put_time(attr->mtime, &ret_attr->mtime, &ret_attr->mtimensec);
-	put_time(attr->ctime, &ret_attr->ctime, &ret_attr->ctimensec);
+	fill_time(attr->atime, &ret_attr->atime, &ret_attr->atimensec);
+	fill_time(attr->mtime, &ret_attr->mtime, &ret_attr->mtimensec);
+	fill_time(attr->ctime, &ret_attr->ctime, &ret_attr->ctimensec);
 }
 
 void fill_timeout(const struct request *r, uint64_t *ret_seconds, uint32_t *ret_nanoseconds)

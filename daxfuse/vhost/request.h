@@ -17,6 +17,33 @@
 #include "handles.h"
 #include "nodes.h"
 
+/* Newer than the oldest header that we build with: Linux 6.6. */
+#define GUEST_STATX 52
+struct guest_statx_in {
+	uint32_t getattr_flags, reserved;
+	uint64_t fh;
+	uint32_t flags, mask;
+};
+struct guest_time {
+	int64_t seconds;
+	uint32_t nanoseconds;
+	int32_t reserved;
+};
+struct guest_statx_out {
+	uint64_t attr_valid;
+	uint32_t attr_valid_nsec, flags;
+	uint64_t spare[2];
+	uint32_t mask, blksize;
+	uint64_t attributes;
+	uint32_t nlink, uid, gid;
+	uint16_t mode, spare_mode;
+	uint64_t ino, size, blocks, attributes_mask;
+	struct guest_time atime, btime, ctime, mtime;
+	uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+	uint64_t spare_end[14];
+};
+_Static_assert(sizeof(struct guest_statx_out) == 288, "as the kernel has it");
+
 struct guest_record {
 	atomic_bool greeted;      /* it has sent INIT */
 	atomic_bool setxattr_ext; /* SETXATTR is the longer one */
@@ -74,6 +101,7 @@ void request_changed(struct request *r, uint64_t ino, const char *name, bool dat
 /* The answer: size bytes at r->out, zeroed. NULL: the driver has no room for them. */
 void *reply_room(struct request *r, size_t size);
 void fill_attr_reply(struct request *r, const struct fs_attr *attr, struct fuse_attr *ret_attr);
+void fill_time(int64_t ns, uint64_t *ret_seconds, uint32_t *ret_nanoseconds);
 /* How long the guest may believe what it is told. */
 void fill_timeout(const struct request *r, uint64_t *ret_seconds, uint32_t *ret_nanoseconds);
 /* The guest is told of an inode: err as of the call that has found it. */
@@ -109,6 +137,7 @@ ssize_t do_fallocate(struct request *r);
 ssize_t do_lseek(struct request *r);
 ssize_t do_copy_file_range(struct request *r);
 ssize_t do_getattr(struct request *r); /* attr.c */
+ssize_t do_statx(struct request *r);
 ssize_t do_setattr(struct request *r);
 ssize_t do_statfs(struct request *r);
 ssize_t do_getxattr(struct request *r); /* xattr.c */

@@ -167,7 +167,7 @@ SHORT = {"LOOKUP": 1, "FORGET": 8, "GETATTR": 16, "SETATTR": 88, "SYMLINK": 2, "
          "UNLINK": 1, "RMDIR": 1, "RENAME": 10, "LINK": 9, "OPEN": 8, "READ": 40, "WRITE_": 40,
          "RELEASE": 24, "FSYNC": 16, "SETXATTR": 17, "GETXATTR": 9, "LISTXATTR": 8, "REMOVEXATTR": 1,
          "INIT": 16, "READDIR": 40, "CREATE": 17, "BATCH_FORGET": 8, "FALLOCATE": 32, "READDIRPLUS": 40,
-         "RENAME2": 18, "LSEEK": 24, "COPY_FILE_RANGE": 56, "TMPFILE": 16}
+         "RENAME2": 18, "LSEEK": 24, "COPY_FILE_RANGE": 56, "TMPFILE": 16, "STATX": 24}
 
 
 @pytest.mark.parametrize("name", SHORT)

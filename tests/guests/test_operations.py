@@ -4,6 +4,7 @@
 import errno
 import os
 import stat
+import struct
 
 import pytest
 
@@ -128,6 +129,18 @@ def test_attributes(guest, mnt):
     guest.release(node, fh)
 
 
+def test_birth_time(guest, mnt):
+    node, attr, fh = guest.create(ROOT, "f")
+    os.utime(mnt / "f", ns=(1, 2))
+    answer = guest.call(STATX, node, struct.pack("IIQII", 0, 0, 0, 0, 0xfff))
+    mask, blksize, _, nlink = struct.unpack("IIQI", answer[32:52])
+    assert len(answer) == 288 and mask == 0xfff and blksize == 4096 and nlink == 1
+    times = [struct.unpack("qI", answer[96 + 16 * i:108 + 16 * i]) for i in range(4)]
+    assert times[0] == (0, 1) and times[3] == (0, 2)  # atime, birth, ctime, mtime
+    assert times[1] == (attr["ctime"], attr["ctimensec"]) and times[2] > times[1]
+    guest.release(node, fh)
+
+
 def test_owners_and_umask(connect, export):
     guest = connect(export(), uid=70, gid=80)
     node, attr, fh = guest.create(ROOT, "f", mode=0o666, umask=0o27)
@@ -237,7 +250,7 @@ def test_access_modes(guest, mnt):
 
 def test_what_is_not_there(guest):
     """The kernel of a guest does without."""
-    for opcode in (FLUSH, IOCTL, SETUPMAPPING, STATX):
+    for opcode in (FLUSH, IOCTL, SETUPMAPPING):
         assert error_of(guest.call, opcode, ROOT, bytes(64)) == errno.ENOSYS
     for opcode in (FSYNCDIR, RELEASEDIR, SYNCFS):
         assert guest.call(opcode, ROOT, bytes(24)) == b""
