@@ -211,15 +211,10 @@ static errint_t resize_locked(const struct volume_pool *pool, const char *name,
 	CLEANUP_FD int fd = -1;
 	struct dxf_ioc_quota quota;
 	uint32_t project;
-	int err = volumes_open(pool, name, &fd, &record, error);
+	int err = volumes_open_counted(pool, name, &fd, &record, &project, &quota, error);
 
 	if (err)
 		return err;
-	err = volumes_project(fd, &project);
-	if (!err)
-		err = volumes_get_quota(fd, project, &quota);
-	if (err)
-		return volumes_fail(error, err, "%s: %s", name, strerror(-err));
 	err = check_use(name, o, &quota, error);
 	if (!err)
 		err = volumes_count(pool, name, &others, error);

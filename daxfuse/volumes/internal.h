@@ -74,6 +74,10 @@ errint_t pool_lock(const struct volume_pool *pool, int *ret_fd, struct volume_er
 errint_t volumes_open(const struct volume_pool *pool, const char *name, int *ret_fd,
 		      struct json_object **ret_record, struct volume_error *error);
 errint_t volumes_project(int fd, uint32_t *ret_project);
+/* And what it uses and may use. */
+errint_t volumes_open_counted(const struct volume_pool *pool, const char *name, int *ret_fd,
+			      struct json_object **ret_record, uint32_t *ret_project,
+			      struct dxf_ioc_quota *ret_quota, struct volume_error *error);
 /* Of a project of which nothing is known: zeroes. */
 errint_t volumes_get_quota(int fd, uint32_t project, struct dxf_ioc_quota *ret_quota);
 errint_t volumes_set_limits(int fd, uint32_t project, uint64_t size, uint64_t inodes);

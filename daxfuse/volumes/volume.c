@@ -103,6 +103,20 @@ static void add_mountpoint(struct json_object *o, const struct volume_pool *pool
 	json_object_object_add(o, "mountpoint", path ? json_object_new_string(path) : NULL);
 }
 
+errint_t volumes_open_counted(const struct volume_pool *pool, const char *name, int *ret_fd,
+			      struct json_object **ret_record, uint32_t *ret_project,
+			      struct dxf_ioc_quota *ret_quota, struct volume_error *error)
+{
+	int err = volumes_open(pool, name, ret_fd, ret_record, error);
+
+	if (err)
+		return err;
+	err = volumes_project(*ret_fd, ret_project);
+	if (!err)
+		err = volumes_get_quota(*ret_fd, *ret_project, ret_quota);
+	return err ? volumes_fail(error, err, "%s: %s", name, strerror(-err)) : 0;
+}
+
 errint_t volumes_describe(const struct volume_pool *pool, const char *name,
 			  struct json_object **ret_object, struct volume_error *error)
 {
@@ -111,15 +125,10 @@ errint_t volumes_describe(const struct volume_pool *pool, const char *name,
 	struct json_object *o;
 	struct dxf_ioc_quota quota;
 	uint32_t project;
-	int err = volumes_open(pool, name, &fd, &record, error);
+	int err = volumes_open_counted(pool, name, &fd, &record, &project, &quota, error);
 
 	if (err)
 		return err;
-	err = volumes_project(fd, &project);
-	if (!err)
-		err = volumes_get_quota(fd, project, &quota);
-	if (err)
-		return volumes_fail(error, err, "%s: %s", name, strerror(-err));
 	o = json_object_new_object();
 	json_object_object_add(o, "name", json_object_new_string(name));
 	add_mountpoint(o, pool, name);

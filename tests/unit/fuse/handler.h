@@ -20,4 +20,27 @@ static inline bool was_executed(int64_t *ret_result)
 	return answer_is_known(&request, ret_result);
 }
 
+/* Each life opens the same kept memory anew, as a process does that was started again. */
+struct lives {
+	struct vfs_answer *slots; /* what outlives them */
+	struct vfs_answers answers;
+	uint32_t life;
+};
+
+static inline void next_life(struct lives *l, bool crashed)
+{
+	answers_close(&l->answers);
+	answers_open(&l->answers, l->slots, ++l->life, crashed);
+}
+
+static inline int setup(void **state)
+{
+	struct lives *l = calloc(1, sizeof(*l));
+
+	l->slots = calloc(VFS_ANSWERS, sizeof(*l->slots));
+	next_life(l, false);
+	*state = l;
+	return 0;
+}
+
 #endif

@@ -18,28 +18,6 @@
 
 enum { FIRST = 2, NEW = 1000000 };
 
-struct lives {
-	struct vfs_answer *slots; /* what outlives them */
-	struct vfs_answers answers;
-	uint32_t life;
-};
-
-static void next_life(struct lives *l, bool crashed)
-{
-	answers_close(&l->answers);
-	answers_open(&l->answers, l->slots, ++l->life, crashed);
-}
-
-static int setup(void **state)
-{
-	struct lives *l = calloc(1, sizeof(*l));
-
-	l->slots = calloc(VFS_ANSWERS, sizeof(*l->slots));
-	next_life(l, false);
-	*state = l;
-	return 0;
-}
-
 static struct fuse_in_header header_of(uint64_t unique, uint32_t opcode)
 {
 	return (struct fuse_in_header){

@@ -5,24 +5,6 @@
 
 enum { UNITS = 40 };
 
-static uint64_t take_block(struct pool *pool)
-{
-	struct tx *tx = begin(pool);
-	uint64_t offset;
-
-	assert_int_equal(alloc_blocks(tx, 1, &offset), 0);
-	commit(tx);
-	return offset;
-}
-
-static void give_block(struct pool *pool, uint64_t offset)
-{
-	struct tx *tx = begin(pool);
-
-	free_block(tx, offset);
-	commit(tx);
-}
-
 /* Blocks of one split unit until it is full; then one more unit is split. */
 static void test_units_stay_whole(void **state)
 {

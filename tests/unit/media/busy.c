@@ -11,24 +11,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static uint64_t take_block(struct pool *pool)
-{
-	struct tx *tx = begin(pool);
-	uint64_t offset;
-
-	assert_int_equal(alloc_blocks(tx, 1, &offset), 0);
-	commit(tx);
-	return offset;
-}
-
-static void give_block(struct pool *pool, uint64_t offset)
-{
-	struct tx *tx = begin(pool);
-
-	free_block(tx, offset);
-	commit(tx);
-}
-
 static uint64_t take_unit(struct pool *pool)
 {
 	struct tx *tx = begin(pool);

@@ -156,4 +156,22 @@ static inline struct dxf_inode *make_inode(struct pool *pool, uint32_t mode)
 	return media;
 }
 
+static inline uint64_t take_block(struct pool *pool)
+{
+	struct tx *tx = begin(pool);
+	uint64_t offset;
+
+	assert_int_equal(alloc_blocks(tx, 1, &offset), 0);
+	commit(tx);
+	return offset;
+}
+
+static inline void give_block(struct pool *pool, uint64_t offset)
+{
+	struct tx *tx = begin(pool);
+
+	free_block(tx, offset);
+	commit(tx);
+}
+
 #endif
