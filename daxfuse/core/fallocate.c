@@ -135,9 +135,9 @@ static errint_t zero_written(struct fs *fs, struct tx *tx, const struct dxf_inod
 	return 0;
 }
 
-/* Whether punching leaves the region's unit in place, with zeroes in it. Up to its end, it
- * could count as unwritten as well; but not if somebody may have it mapped, and store to
- * it. */
+/* Whether punching leaves the region's unit in place, with zeroes in it: a part of it, or one that
+ * is to stay. Up to its end, it could count as unwritten as well; but not if somebody may have it
+ * mapped, and store to it. */
 static errint_t zero_in_unit(struct fs *fs, const struct inode *inode, struct tx *tx,
 			     const struct dxf_inode *di, uint64_t first, uint64_t end,
 			     bool *ret_stays)
@@ -147,7 +147,8 @@ static errint_t zero_in_unit(struct fs *fs, const struct inode *inode, struct tx
 	bool to_end = end % DXF_UNIT_BLOCKS == 0;
 
 	*ret_stays = !err && (entry & DXF_ENTRY_UNIT) &&
-		     (!to_end || (inode->kept && first % DXF_UNIT_BLOCKS));
+		     (!to_end || (inode->kept && first % DXF_UNIT_BLOCKS) ||
+		      stays_has(inode, first));
 	if (!*ret_stays)
 		return err;
 	return zero_written(fs, tx, di, first * DXF_BLOCK_SIZE, end * DXF_BLOCK_SIZE);

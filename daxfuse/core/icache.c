@@ -52,6 +52,7 @@ errint_t icache_open(struct fs *fs)
 static void inode_free(struct inode *inode)
 {
 	pthread_rwlock_destroy(&inode->lock);
+	free(inode->stays);
 	free(inode);
 }
 

@@ -39,6 +39,19 @@ struct fs {
 	_Atomic uint64_t units_trimmed;
 };
 
+/* A unit that is to stay in its file. */
+struct stay {
+	uint64_t region; /* of DXF_UNIT_BLOCKS */
+	uint32_t count;
+	bool cut; /* a truncation has left it behind the end, zeroed */
+};
+
+/* Those of an inode, ascending. */
+struct stays {
+	unsigned count, room;
+	struct stay unit[];
+};
+
 /* An inode in memory: a lock, and what the mount knows beyond the media. */
 struct inode {
 	struct inode *next; /* in its shard */
@@ -52,6 +65,7 @@ struct inode {
 	bool forgotten;         /* an orphan that goes when the last one closes it */
 	bool gone;              /* freed on media */
 	bool trim;              /* may hold a unit that growth reserved */
+	struct stays *stays;    /* NULL: there are none */
 };
 
 /* ---- icache.c ------------------------------------------------------------- */
@@ -117,6 +131,18 @@ errint_t acl_chmod(struct fs *fs, struct tx *tx, struct dxf_inode *inode);
  * it all. -EINVAL. */
 errint_t acl_set(const void *value, size_t size, bool access, struct dxf_inode *inode,
 		 bool *ret_minimal);
+
+/* ---- stay.c --------------------------------------------------------------- */
+
+/* Whether the unit around a block is to stay. */
+bool stays_has(const struct inode *inode, uint64_t block);
+/* table_prune() from block `from` to the end of all, of an inode that has such units: these stay,
+ * and count as not written. */
+errint_t stays_prune(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		     uint64_t from, bool *ret_done);
+/* The file is about to grow: those that lie in it then, up to a byte, count as written. */
+errint_t stays_grow(struct fs *fs, const struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		    uint64_t upto);
 
 /* ---- truncate.c ----------------------------------------------------------- */
 

@@ -68,7 +68,9 @@ errint_t zero_tail(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf
 	bool done = false;
 	int err = 0;
 
-	if (inode->kept && di->size % DXF_UNIT_SIZE && di->data_format != DXF_DATA_INLINE)
+	if (inode->stays && di->data_format != DXF_DATA_INLINE)
+		err = stays_grow(fs, inode, tx, di, upto);
+	if (!err && inode->kept && di->size % DXF_UNIT_SIZE && di->data_format != DXF_DATA_INLINE)
 		err = zero_unit_tail(fs, tx, di, upto, &done);
 	return err || done ? err : zero_block_tail(fs, tx, di, upto);
 }
@@ -87,8 +89,17 @@ static errint_t grow(struct fs *fs, struct inode *inode, struct tx *tx, struct d
 	return err;
 }
 
-static errint_t shrink(struct inode *inode, struct tx *tx, struct dxf_inode *di, uint64_t size,
-		       bool *ret_done)
+/* Free all from a block on, as far as one transaction goes. */
+static errint_t prune(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		      uint64_t from, bool *ret_done)
+{
+	if (inode->stays && inode->stays->count)
+		return stays_prune(fs, inode, tx, di, from, ret_done);
+	return table_prune(tx, di, from, UINT64_MAX, PRUNE_BUDGET, ret_done);
+}
+
+static errint_t shrink(struct fs *fs, struct inode *inode, struct tx *tx, struct dxf_inode *di,
+		       uint64_t size, bool *ret_done)
 {
 	int err;
 
@@ -98,11 +109,11 @@ static errint_t shrink(struct inode *inode, struct tx *tx, struct dxf_inode *di,
 		memset(di->data + size, 0, sizeof(di->data) - size);
 		return 0;
 	}
-	err = table_prune(tx, di, blocks_of(size), UINT64_MAX, PRUNE_BUDGET, ret_done);
+	err = prune(fs, inode, tx, di, blocks_of(size), ret_done);
 	if (!err && !*ret_done) {
 		di->flags |= DXF_FLAG_TRUNCATING;
 		ialloc_set_orphan(tx, inode->ino, true);
-	} else if (!err && !size) {
+	} else if (!err && !size && di->data_format == DXF_DATA_DIRECT) {
 		memset(di->data, 0, sizeof(di->data));
 		di->data_format = DXF_DATA_INLINE;
 	}
@@ -121,7 +132,7 @@ errint_t truncate_commit(struct fs *fs, struct inode *inode, struct tx *tx, stru
 		err = -EIO;
 	else
 		err = size > di->size ? grow(fs, inode, tx, di, size)
-				      : shrink(inode, tx, di, size, &done);
+				      : shrink(fs, inode, tx, di, size, &done);
 	err = edit_end(tx, err);
 	return err || done ? err : truncate_finish(fs, inode);
 }
@@ -137,7 +148,7 @@ static errint_t free_some(struct fs *fs, struct inode *inode, uint64_t from, boo
 		return err;
 	*ret_done = true;
 	if (di->data_format != DXF_DATA_INLINE)
-		err = table_prune(tx, di, from, UINT64_MAX, PRUNE_BUDGET, ret_done);
+		err = prune(fs, inode, tx, di, from, ret_done);
 	if (!err && *ret_done) {
 		di->flags &= ~DXF_FLAG_TRUNCATING;
 		if (di->nlink)

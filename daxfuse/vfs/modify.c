@@ -10,7 +10,8 @@
  *   1. map_change_begin(): all mappers that can let go have, nobody faults any more
  *   2. hold pieces that are pinned all the same: they may be freed, but not given out
  *   3. the operation
- *   4. pieces that a mapper keeps as part of the file are zeroed in place
+ *   4. pieces that a mapper keeps as part of the file, where they have stayed (fs_stay()), are
+ *      zeroed in place
  *   5. map_change_end(): the held pieces belong to their pins now, and are free with the
  *      last one
  * If 3 fails, it may have come to a part of the range. So the engine is told that, and asks core
@@ -72,7 +73,7 @@ static errint_t end_change(struct vfs_file *file, struct map_change *change, int
 	for (unsigned i = 0; !err && i < change->count; i++) {
 		const struct map_pinned *piece = &change->pinned[i];
 
-		if (piece->keep && change->kind == MAP_CHANGE_PUNCH)
+		if (piece->keep)
 			err = fs_map_zero(fs, file->ino, piece->file_offset, piece->length);
 	}
 	failed = map_change_end(change, MAP_CHANGE_MADE);
