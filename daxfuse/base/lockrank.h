@@ -23,6 +23,7 @@ enum lock_rank {
 	LOCK_EXPORTS,   /* vhost/export.c: the list of exports */
 	LOCK_ORPHANS,   /* vfs/open.c: making one without a name; freeing one */
 	LOCK_VIEWED,    /* views/views.c: which inodes of a bucket have a kernel view */
+	LOCK_WINDOW,    /* vhost/window.c: a turn at a guest's window */
 	LOCK_GATE,      /* vfs/gate.c: whether an inode is mapped */
 	LOCK_GROW,      /* vfs: a mapped file's size */
 	LOCK_FILE,      /* map/file.c: shared for faults, exclusive when extents go away */

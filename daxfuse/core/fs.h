@@ -335,8 +335,8 @@ errint_t fs_keep_layout(struct fs *fs, uint64_t ino, bool on);
  * While this is on, the unit at an offset stays in the file, and where it is, as somebody has it
  * mapped who can't be told: punched, it is zeroed; truncated away, it lies behind the end, and
  * counts as written again when the file grows over it. The caller, who keeps the layout and grows
- * the file by its rules, zeroes it once it was truncated away (fs_map_zero()). Counted. -EINVAL: the
- * layout is not kept; -ENOMEM.
+ * the file by its rules, zeroes it once it was truncated away (fs_map_zero()). Counted. -EINVAL:
+ * the layout is not kept; -ENOMEM.
  */
 errint_t fs_stay(struct fs *fs, uint64_t ino, uint64_t offset, bool on);
 /* Zero in place all that lies beneath a range, also behind the end of the file; holes stay.

@@ -4,12 +4,12 @@
  * guest, which truncates its own file and uses its window as before.
  *
  * Truncating a file leaves such a unit behind its end, where all of it counts as not written; what
- * lies in it is zeroed by the caller (fs_map_zero()), who also zeroes it again before the file grows
- * (fs_keep_layout()'s rule), so growing only has it count as written, with the new size in one
- * transaction. A unit that was punched is zeroed, and stays.
+ * lies in it is zeroed by the caller (fs_map_zero()), who also zeroes it again before the file
+ * grows (fs_keep_layout()'s rule), so growing only has it count as written, with the new size in
+ * one transaction. A unit that was punched is zeroed, and stays.
  *
- * When nobody has it mapped any more, one that a truncation has left there is freed. A crash
- * leaves it where it is: space that was reserved behind the end, as by fallocate().
+ * When nobody has it mapped any more, one that a truncation has left there is freed. A crash leaves
+ * it where it is: space that was reserved behind the end, as by fallocate().
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -93,6 +93,7 @@ errint_t guests_open(struct daemon *d)
 {
 	const struct exports_config config = {
 		.vfs = d->vfs,
+		.dev = d->dev,
 		.host = { d, tell_kernel, let_go },
 		.shelf_in = d->fds.shelf_in,
 		.shelf_out = d->fds.shelf_out,
@@ -128,7 +129,14 @@ static errint_t add_export(struct daemon *d, uint64_t ino, const struct dxf_ioc_
 		[DXF_EXPORT_CACHE_ALWAYS] = EXPORTS_CACHE_ALWAYS,
 	};
 
-	if (call->cache >= ARRAY_SIZE(caches) || call->read_only > 1)
+	static const enum exports_vmm vmms[] = {
+		[DXF_EXPORT_QEMU] = EXPORTS_QEMU,
+		[DXF_EXPORT_CROSVM] = EXPORTS_CROSVM,
+		[DXF_EXPORT_ALIOTH] = EXPORTS_ALIOTH,
+	};
+
+	if (call->cache >= ARRAY_SIZE(caches) || call->read_only > 1 ||
+	    call->vmm >= ARRAY_SIZE(vmms))
 		return -EINVAL;
 	return exports_add(d->exports, &(struct export_options){
 					       .socket = call->socket,
@@ -136,6 +144,8 @@ static errint_t add_export(struct daemon *d, uint64_t ino, const struct dxf_ioc_
 					       .root = ino,
 					       .read_only = call->read_only,
 					       .cache = caches[call->cache],
+					       .vmm = vmms[call->vmm],
+					       .window = call->window,
 				       });
 }
 

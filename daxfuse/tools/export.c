@@ -13,6 +13,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/errint.h"
+#include "daxfuse/base/size.h"
 #include "daxfuse/ioctl.h"
 #include "command.h"
 #include "mounts.h"
@@ -24,6 +25,8 @@ static const struct command_option options[] = {
 	{ 'd', "subdir", "DIR", "this directory of the mount, not all of it" },
 	{ 'r', "readonly", NULL, "the guest may change nothing" },
 	{ 'c', "cache", "none|auto|always", "what the guest may believe without asking" },
+	{ 'w', "window", "SIZE", "a DAX window: the guest maps the pool's memory itself" },
+	{ 'v', "vmm", "qemu|crosvm|alioth", "whose window it is (qemu)" },
 	{ 'x', "remove", NULL, "end the export with this socket" },
 	{ 0 },
 };
@@ -49,9 +52,28 @@ static const struct command command = {
 };
 
 struct words {
-	const char *socket, *tag, *subdir, *cache;
+	const char *socket, *tag, *subdir, *cache, *window, *vmm;
 	bool read_only, remove;
 };
+
+static void fill_window(const struct words *words, struct dxf_ioc_export *call)
+{
+	static const char *const vmms[] = {
+		[DXF_EXPORT_QEMU] = "qemu",
+		[DXF_EXPORT_CROSVM] = "crosvm",
+		[DXF_EXPORT_ALIOTH] = "alioth",
+	};
+	uint64_t bytes = 0;
+
+	while (words->vmm && call->vmm < ARRAY_SIZE(vmms) &&
+	       strcmp(words->vmm, vmms[call->vmm]) != 0)
+		call->vmm++;
+	if (call->vmm == ARRAY_SIZE(vmms))
+		command_misused(&command, "--vmm is qemu, crosvm or alioth");
+	if (words->window && (parse_size(words->window, &bytes) || !bytes))
+		command_misused(&command, "--window is a size, as 512M");
+	call->window = bytes;
+}
 
 static void fill_call(const struct words *words, struct dxf_ioc_export *ret_call)
 {
@@ -78,6 +100,7 @@ static void fill_call(const struct words *words, struct dxf_ioc_export *ret_call
 		command_misused(&command, "the tag is longer than 36 bytes");
 	if (words->tag)
 		strcpy(ret_call->tag, words->tag);
+	fill_window(words, ret_call);
 }
 
 /* From the root, as the daemon stands elsewhere; the socket itself need not be there. */
@@ -119,6 +142,13 @@ static const char *advice_of(int err)
 		return "a socket's path has 107 bytes at most";
 	case -ENOENT:
 		return "see daxfuse status for what is exported";
+	case -ERANGE:
+		return "a window of QEMU or crosvm is a power of two; QEMU takes 512M at most";
+	case -EROFS:
+		return "QEMU maps all of a window for writing, so neither mount nor export may be "
+		       "read-only";
+	case -EINVAL:
+		return "a window has a multiple of 2M; paths and tags have no control characters";
 	case -ENOTTY:
 		return "the running daemon is of an older release: daxfuse restart";
 	}
@@ -162,6 +192,12 @@ static void read_words(int argc, char **argv, struct words *words)
 			break;
 		case 'c':
 			words->cache = optarg;
+			break;
+		case 'w':
+			words->window = optarg;
+			break;
+		case 'v':
+			words->vmm = optarg;
 			break;
 		case 'r':
 			words->read_only = true;

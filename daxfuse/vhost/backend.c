@@ -15,11 +15,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "dialect.h"
 #include "message.h"
+#include "window.h"
 
 #define FEATURE_INDIRECT (UINT64_C(1) << 28)
 #define FEATURE_EVENT_IDX (UINT64_C(1) << 29)
@@ -29,12 +32,13 @@
 
 #define PROTOCOL_MQ (UINT64_C(1) << 0)
 #define PROTOCOL_REPLY_ACK (UINT64_C(1) << 3)
+#define PROTOCOL_BACKEND_CHANNEL (UINT64_C(1) << 5)
 #define PROTOCOL_CONFIG (UINT64_C(1) << 9)
+#define PROTOCOL_BACKEND_FDS (UINT64_C(1) << 10)
 #define PROTOCOL_RESET_DEVICE (UINT64_C(1) << 13)
 #define PROTOCOL_MEM_SLOTS (UINT64_C(1) << 15)
-#define PROTOCOL_FEATURES                                                             \
-	(PROTOCOL_MQ | PROTOCOL_REPLY_ACK | PROTOCOL_CONFIG | PROTOCOL_RESET_DEVICE | \
-	 PROTOCOL_MEM_SLOTS)
+#define PROTOCOL_FEATURES \
+	(PROTOCOL_MQ | PROTOCOL_REPLY_ACK | PROTOCOL_CONFIG | PROTOCOL_RESET_DEVICE)
 
 /* The file system device's configuration space. */
 struct device_config {
@@ -48,6 +52,17 @@ struct backend {
 	struct memory memory;
 	struct ring ring[BACKEND_QUEUES];
 };
+
+/* With a window, what the VMM needs for it, in its dialect. */
+static uint64_t protocol_features(const struct backend *b)
+{
+	const struct dialect *d = b->config->window ? window_dialect(b->config->window) : NULL;
+
+	if (!d)
+		return PROTOCOL_FEATURES | PROTOCOL_MEM_SLOTS;
+	return PROTOCOL_FEATURES | PROTOCOL_BACKEND_CHANNEL | PROTOCOL_BACKEND_FDS | d->feature |
+	       (d->memory_slots ? PROTOCOL_MEM_SLOTS : 0);
+}
 
 /* How a message is answered. */
 enum answer { ANSWER_NONE, ANSWER_NUMBER, ANSWER_STATE, ANSWER_PAYLOAD };
@@ -250,7 +265,7 @@ static errint_t get_config(struct backend *b, struct message *m)
 
 static errint_t set_features(struct backend *b, struct message *m)
 {
-	uint64_t all = m->kind == MESSAGE_SET_FEATURES ? FEATURES : PROTOCOL_FEATURES;
+	uint64_t all = m->kind == MESSAGE_SET_FEATURES ? FEATURES : protocol_features(b);
 
 	if (!is_payload(m, sizeof(m->payload.number)) || (m->payload.number & ~all))
 		return -EINVAL;
@@ -263,7 +278,40 @@ static errint_t set_features(struct backend *b, struct message *m)
 	return 0;
 }
 
-/* As when the driver has not begun: the guest is reset, or boots. */
+/* Where the front end takes requests of ours. It has agreed on all that they need. */
+static errint_t set_channel(struct backend *b, struct message *m)
+{
+	struct window *w = b->config->window;
+	uint64_t needs = w ? PROTOCOL_BACKEND_CHANNEL | window_dialect(w)->feature : 0;
+	CLEANUP_FD int fd = message_take_fd(m);
+	int kind;
+	socklen_t size = sizeof(kind);
+
+	if (!w || (b->record->protocol & needs) != needs)
+		return -EINVAL;
+	/* a descriptor of another kind might make us wait */
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &kind, &size) || kind != AF_UNIX)
+		return -EBADF;
+	stop_all(b);
+	window_connect(w, TAKE_FD(fd));
+	return 0;
+}
+
+static errint_t get_windows(const struct backend *b, struct message *m)
+{
+	const struct window *w = b->config->window;
+
+	if (!w || !window_dialect(w)->asks_size)
+		return -EOPNOTSUPP;
+	memset(&m->payload, 0, sizeof(m->payload));
+	m->payload.shmem.count = 1;
+	m->payload.shmem.size[0] = window_size(w);
+	m->size = sizeof(m->payload.shmem);
+	return 0;
+}
+
+/* As when the driver has not begun: the guest is reset, or boots. What is in its window stays there
+ * until it begins: the front end, which waits for us now, could not be asked. */
 static void reset_device(struct backend *b)
 {
 	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
@@ -273,20 +321,20 @@ static void reset_device(struct backend *b)
 	guest_reset(b->config->rings.guest);
 }
 
-static void get_number(struct message *m)
+static void get_number(const struct backend *b, struct message *m)
 {
 	switch (m->kind) {
 	case MESSAGE_GET_FEATURES:
 		m->payload.number = FEATURES;
 		break;
 	case MESSAGE_GET_PROTOCOL_FEATURES:
-		m->payload.number = PROTOCOL_FEATURES;
+		m->payload.number = protocol_features(b);
 		break;
 	case MESSAGE_GET_QUEUE_NUM:
 		m->payload.number = BACKEND_QUEUES;
 		break;
 	default:
-		m->payload.number = MEMORY_REGIONS;
+		m->payload.number = b->config->window ? MEMORY_REGIONS : MEMORY_FILES;
 	}
 }
 
@@ -302,7 +350,7 @@ static errint_t take_message(struct backend *b, struct message *m, enum answer *
 	case MESSAGE_GET_QUEUE_NUM:
 	case MESSAGE_GET_MAX_MEM_SLOTS:
 		*ret_answer = ANSWER_NUMBER;
-		get_number(m);
+		get_number(b, m);
 		return 0;
 	case MESSAGE_SET_FEATURES:
 	case MESSAGE_SET_PROTOCOL_FEATURES:
@@ -332,6 +380,11 @@ static errint_t take_message(struct backend *b, struct message *m, enum answer *
 	case MESSAGE_SET_VRING_CALL:
 	case MESSAGE_SET_VRING_ERR:
 		return set_descriptor(b, m);
+	case MESSAGE_SET_BACKEND_CHANNEL:
+		return set_channel(b, m);
+	case MESSAGE_GET_SHMEM_CONFIG:
+		*ret_answer = ANSWER_PAYLOAD;
+		return get_windows(b, m);
 	case MESSAGE_GET_CONFIG:
 		*ret_answer = ANSWER_PAYLOAD;
 		return get_config(b, m);
@@ -367,14 +420,18 @@ static void keep_connection(struct backend *b)
 {
 	struct backend_fds fds;
 
+	fds.region_count = 0;
 	b->record->region_count = b->memory.count;
 	for (unsigned i = 0; i < b->memory.count; i++) {
 		const struct memory_region *r = &b->memory.region[i];
 
-		b->record->region[i] = (struct memory_wire){ r->guest, r->size, r->user,
-							     r->offset };
-		fds.region[i] = r->fd;
+		b->record->region[i] = (struct memory_wire){
+			r->guest, r->size, r->user, r->offset, r->fd < 0,
+		};
+		if (r->fd >= 0)
+			fds.region[fds.region_count++] = r->fd;
 	}
+	fds.channel = b->config->window ? window_channel(b->config->window) : -1;
 	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
 		fds.kick[i] = b->ring[i].kick;
 		fds.call[i] = b->ring[i].call;
@@ -391,6 +448,7 @@ static bool brings_descriptors(const struct message *m)
 	case MESSAGE_SET_VRING_KICK:
 	case MESSAGE_SET_VRING_CALL:
 	case MESSAGE_GET_VRING_BASE:
+	case MESSAGE_SET_BACKEND_CHANNEL:
 		return true;
 	}
 	return false;
@@ -399,19 +457,26 @@ static bool brings_descriptors(const struct message *m)
 /* As the record says; all that it takes was checked when it was said. */
 static errint_t adopt_connection(struct backend *b, const struct backend_fds *fds)
 {
-	unsigned count = MIN(b->record->region_count, MEMORY_REGIONS);
+	unsigned count = MIN(b->record->region_count, MEMORY_REGIONS), files = 0;
 	int err = 0;
 
+	if (b->config->window)
+		window_connect(b->config->window, fds->channel);
 	for (unsigned i = 0; i < BACKEND_QUEUES; i++) {
 		b->ring[i].kick = fds->kick[i];
 		b->ring[i].call = fds->call[i];
 	}
 	for (unsigned i = 0; i < count; i++) {
-		int failed = memory_add(&b->memory, &b->record->region[i], fds->region[i]);
+		const struct memory_wire *wire = &b->record->region[i];
+		int fd = wire->device                ? b->config->device
+			 : files < fds->region_count ? fds->region[files++]
+						     : -1;
+		int failed = memory_add(&b->memory, wire, fd);
 
 		err = err ? err : failed;
-		close(fds->region[i]);
 	}
+	for (unsigned i = 0; i < fds->region_count; i++)
+		close(fds->region[i]);
 	return err;
 }
 
@@ -494,6 +559,7 @@ void backend_serve(const struct backend_config *config)
 		return;
 	b->config = config;
 	b->record = config->record;
+	b->memory.device = config->device;
 	if (!config->adopted)
 		begin_record(b->record);
 	err = open_rings(b);
@@ -508,6 +574,8 @@ void backend_serve(const struct backend_config *config)
 	if (!err)
 		serve_messages(b);
 	close_rings(b);
+	if (config->window)
+		window_disconnect(config->window);
 	memory_clear(&b->memory);
 	guest_reset(config->rings.guest);
 }

@@ -23,14 +23,18 @@ struct backend_record {
 
 /* Its descriptors. */
 struct backend_fds {
-	int region[MEMORY_REGIONS];
+	int region[MEMORY_FILES]; /* that are not of the device */
+	unsigned region_count;
 	int kick[BACKEND_QUEUES], call[BACKEND_QUEUES]; /* -1: none */
+	int channel;                                    /* of the window; -1: none */
 };
 
 struct backend_config {
 	int socket; /* connected; the caller's */
 	const char *tag;
 	struct ring_config rings;
+	struct window *window;         /* the guest's; NULL: none */
+	int device;                    /* which VMMs have pieces of in windows; -1: none */
 	struct backend_record *record; /* the caller's */
 	/* Where an earlier process has stopped: it is gone on with, and these descriptors are ours.
 	 * NULL: all is new. */

@@ -25,7 +25,11 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/lockrank.h"
+#include "daxfuse/pmem/device.h"
+#include "daxfuse/vfs/mapped.h"
+#include "dialect.h"
 #include "export.h"
+#include "window.h"
 
 enum { PAUSE_NS = 100000000 };
 
@@ -125,6 +129,8 @@ static void serve_connection(struct export *x, int fd, const struct backend_fds 
 			.answers = x->all->config.answers,
 			.number = x->number,
 		},
+		.window = x->window,
+		.device = x->window ? device_fd(x->all->config.dev) : -1,
 		.record = &x->record->backend,
 		.adopted = adopted,
 		.keep = keep_connection,
@@ -178,6 +184,7 @@ void export_free(struct export *x)
 	if (x->stop >= 0)
 		close(x->stop);
 	guest_free(x->guest);
+	window_free(x->window);
 	record_free(x->memory, x->record);
 	free(x);
 }
@@ -198,6 +205,16 @@ static void leave_list_locked(struct export *x)
 	x->all->count--;
 }
 
+/* Of a connection that was not gone on with. */
+static void forget_guest(struct export *x)
+{
+	if (x->window) {
+		window_connect(x->window, x->fds.channel);
+		window_disconnect(x->window);
+	}
+	guest_reset(x->guest);
+}
+
 static void *run_export(void *arg)
 {
 	struct export *x = arg;
@@ -208,7 +225,7 @@ static void *run_export(void *arg)
 	if (x->adopted)
 		serve_connection(x, x->connection, &x->fds);
 	else
-		guest_reset(x->guest);
+		forget_guest(x);
 	accept_connections(x);
 	export_free(x);
 	lock_mutex(LOCK_EXPORTS, &e->lock);
@@ -222,13 +239,17 @@ static void *run_export(void *arg)
 /* ---- adding and removing -----------------------------------------------------------------------
  */
 
-static errint_t check_options(const struct export_options *options)
+static errint_t check_options(const struct exports *e, const struct export_options *options)
 {
-	return is_text(options->socket, EXPORTS_SOCKET_MAX) && options->socket[0] == '/' &&
-			       is_text(options->tag, EXPORTS_TAG_MAX) &&
-			       options->cache <= EXPORTS_CACHE_ALWAYS
-		       ? 0
-		       : -EINVAL;
+	if (!is_text(options->socket, EXPORTS_SOCKET_MAX) || options->socket[0] != '/' ||
+	    !is_text(options->tag, EXPORTS_TAG_MAX) || options->cache > EXPORTS_CACHE_ALWAYS ||
+	    options->vmm > EXPORTS_ALIOTH)
+		return -EINVAL;
+	if (!options->window)
+		return 0;
+	if (vfs_is_read_only(e->config.vfs))
+		return -EROFS;
+	return dialect_check(dialect_of(options->vmm), options->window, options->read_only);
 }
 
 /* Where nobody else is; it has a number then. */
@@ -253,6 +274,21 @@ static errint_t enter_list(struct exports *e, struct export *x)
 	return err;
 }
 
+static errint_t open_window(struct export *x)
+{
+	const struct window_config config = {
+		.vfs = x->all->config.vfs,
+		.device = device_fd(x->all->config.dev),
+		.dialect = dialect_of(x->record->vmm),
+		.size = x->record->window,
+		.read_only = x->record->read_only,
+		.host = &x->all->config.host,
+		.record = record_window(x->record),
+	};
+
+	return config.size ? window_new(&config, &x->window) : 0;
+}
+
 static errint_t open_guest(struct export *x)
 {
 	const struct guest_config config = {
@@ -260,6 +296,7 @@ static errint_t open_guest(struct export *x)
 		.root = x->record->root,
 		.read_only = x->record->read_only,
 		.cache = x->record->cache,
+		.window = x->window,
 		.host = &x->all->config.host,
 		.record = record_guest(x->record),
 	};
@@ -284,10 +321,14 @@ errint_t export_new(struct exports *e, int memory, struct export_record *record,
 		return -errno;
 	x->all = e;
 	x->record = record;
-	x->listener = x->connection = -1;
-	err = open_guest(x);
-	if (err)
+	x->listener = x->connection = x->fds.channel = -1;
+	err = open_window(x);
+	if (!err)
+		err = open_guest(x);
+	if (err) {
+		window_free(x->window);
 		return err;
+	}
 	x->memory = memory;
 	x->stop = TAKE_FD(stop);
 	*ret_export = TAKE_POINTER(x);
@@ -316,7 +357,7 @@ static errint_t make_export(struct exports *e, const struct export_options *opti
 			    struct export **ret_export)
 {
 	struct export_record *record;
-	int memory, err = record_make(&memory, &record);
+	int memory, err = record_make(options->window, &memory, &record);
 
 	if (err)
 		return err;
@@ -324,6 +365,7 @@ static errint_t make_export(struct exports *e, const struct export_options *opti
 	strcpy(record->tag, options->tag);
 	record->root = options->root;
 	record->cache = options->cache;
+	record->vmm = options->vmm;
 	record->read_only = options->read_only;
 	err = export_new(e, memory, record, ret_export);
 	if (err)
@@ -351,7 +393,7 @@ static errint_t open_export(struct export *x)
 errint_t exports_add(struct exports *e, const struct export_options *options)
 {
 	struct export *x;
-	int err = check_options(options);
+	int err = check_options(e, options);
 
 	if (!err)
 		err = make_export(e, options, &x);
@@ -377,8 +419,9 @@ static void remove_export_locked(struct export *x)
 	leave_list_locked(x);
 	x->removed = true;
 	shelf_remove(&x->all->shelf, x->number);
+	/* nothing more is taken from the front end; its window is emptied before it is left */
 	if (x->connection >= 0)
-		shutdown(x->connection, SHUT_RDWR);
+		shutdown(x->connection, SHUT_RD);
 	unlink(x->record->socket);
 	eventfd_write(x->stop, 1);
 }
@@ -490,6 +533,31 @@ static void add_number(struct json_object *o, const char *key, uint64_t value)
 	json_object_object_add(o, key, json_object_new_uint64(value));
 }
 
+static struct json_object *report_window(const struct export *x)
+{
+	static const char *const vmms[] = {
+		[EXPORTS_QEMU] = "qemu",
+		[EXPORTS_CROSVM] = "crosvm",
+		[EXPORTS_ALIOTH] = "alioth",
+	};
+	struct json_object *o = json_object_new_object();
+	struct window_counts counts;
+
+	window_counts(x->window, &counts);
+	json_object_object_add(o, "vmm", json_object_new_string(vmms[x->record->vmm]));
+	add_number(o, "bytes", window_size(x->window));
+	json_object_object_add(o, "usable",
+			       json_object_new_boolean(window_is_connected(x->window)));
+	add_number(o, "units", counts.units);
+	add_number(o, "files", counts.files);
+	add_number(o, "mapped", counts.mapped);
+	add_number(o, "removed", counts.removed);
+	add_number(o, "upgraded", counts.upgraded);
+	add_number(o, "refused", counts.refused);
+	add_number(o, "lost", counts.lost);
+	return o;
+}
+
 static struct json_object *report_export_locked(struct export *x)
 {
 	static const char *const caches[] = {
@@ -514,6 +582,8 @@ static struct json_object *report_export_locked(struct export *x)
 	add_number(o, "bad_chains", x->record->bad_chains);
 	add_number(o, "nodes", counts.nodes);
 	add_number(o, "files", counts.files);
+	if (x->window)
+		json_object_object_add(o, "window", report_window(x));
 	return o;
 }
 

@@ -16,11 +16,12 @@ struct export_record {
 	char socket[EXPORTS_SOCKET_MAX + 1];
 	char tag[EXPORTS_TAG_MAX + 1];
 	uint64_t root;
-	uint32_t cache;
+	uint64_t window; /* bytes; 0: none */
+	uint32_t cache, vmm;
 	bool read_only;
 	_Atomic uint64_t connections, bad_chains;
 	struct backend_record backend;
-	/* and behind it, at the next page, struct guest_record */
+	/* and behind it, each at the next page, struct guest_record and struct window_record */
 };
 
 struct export
@@ -29,7 +30,8 @@ struct export
 	struct exports *all;
 	unsigned number; /* no other in the list has it */
 	struct guest *guest;
-	int memory; /* the record's */
+	struct window *window; /* NULL: none */
+	int memory;            /* the record's */
 	struct export_record *record;
 	int listener, stop;
 	/* of a connection that an earlier process has served; once */
@@ -67,10 +69,11 @@ void exports_insert_locked(struct export *x);
 
 /* ---- keep.c ---------------------------------------------------------------------------- */
 
-/* A new record, all zeroes. -errno */
-errint_t record_make(int *ret_memory, struct export_record **ret_record);
+/* A new record, all zeroes but for the window's size. -errno */
+errint_t record_make(uint64_t window, int *ret_memory, struct export_record **ret_record);
 void record_free(int memory, struct export_record *record);
 struct guest_record *record_guest(struct export_record *record);
+struct window_record *record_window(struct export_record *record);
 /* What the next process finds: the listener, and the connection with its descriptors (NULL: nobody
  * is there). */
 void export_keep(struct export *x, const struct backend_fds *fds);

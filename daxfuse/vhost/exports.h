@@ -15,6 +15,7 @@
 #include "daxfuse/base/errint.h"
 #include "daxfuse/vfs/vfs.h"
 
+struct device;
 struct exports;
 struct json_object;
 
@@ -25,6 +26,9 @@ struct json_object;
 /* What a guest may believe without asking: of names and attributes for how long, of data between
  * two opens. */
 enum exports_cache { EXPORTS_CACHE_NONE, EXPORTS_CACHE_AUTO, EXPORTS_CACHE_ALWAYS };
+
+/* What a guest's memory is in: they differ in how they map a window (dialect.h). */
+enum exports_vmm { EXPORTS_QEMU, EXPORTS_CROSVM, EXPORTS_ALIOTH };
 
 /* Something that another transport may have cached is another one now. */
 struct exports_change {
@@ -45,6 +49,7 @@ struct exports_host {
 
 struct exports_config {
 	struct vfs *vfs;
+	struct device *dev; /* of windows */
 	struct exports_host host;
 	/* where descriptors lie that outlive us (shelf.h); -1: nothing does */
 	int shelf_in, shelf_out;
@@ -57,6 +62,8 @@ struct export_options {
 	uint64_t root; /* inode of the directory */
 	bool read_only;
 	enum exports_cache cache;
+	enum exports_vmm vmm;
+	uint64_t window; /* bytes of the DAX window; 0: none */
 };
 
 /* With those of an earlier process, whose guests know what they knew, and wait. Before the vfs
@@ -73,7 +80,9 @@ bool exports_are_kept(struct exports *e);
 
 /* VMMs may connect, and are served once exports_start() was called. -EEXIST: an export has the
  * socket or the tag already; -EADDRINUSE: something else lies there; -ENOTDIR; -EINVAL: a path or
- * tag that is none; -EMFILE: too many; what bind(2) says. */
+ * tag that is none; -EMFILE: too many; what bind(2) says. Of a window: -EINVAL: no whole units;
+ * -ERANGE: no size for this VMM; -EROFS: this VMM maps all writable, or the mount can't be written
+ * to. */
 errint_t exports_add(struct exports *e, const struct export_options *options);
 /* Its guest gets no answers any more. Returns before all that it held is let go of. -ENOENT */
 errint_t exports_remove(struct exports *e, const char *socket);

@@ -15,6 +15,7 @@ enum { ERRNO_MAX = 511, MINOR_LEAST = 31, PAGES_MAX = GUEST_IO_MAX / 4096 };
 
 /* Newer than the oldest header that we build with. */
 #define INIT_DIRECT_IO_ALLOW_MMAP (1u << 4) /* bit 36 */
+#define INIT_HAS_INODE_DAX (1u << 1)        /* bit 33 */
 
 /* ---- arguments ------------------------------------------------------------------------ */
 
@@ -72,6 +73,11 @@ errint_t request_file(struct request *r, uint64_t number, uint64_t ino, unsigned
 	return err ? err : (ret_file->may & may) == may ? 0 : -EBADF;
 }
 
+struct shmem_patience request_patience(const struct request *r)
+{
+	return (struct shmem_patience){ .stop = r->answer->stop };
+}
+
 void request_changed(struct request *r, uint64_t ino, const char *name, bool data, bool size)
 {
 	const struct exports_host *host = r->guest->config.host;
@@ -100,7 +106,35 @@ static uint32_t wanted_flags(const struct guest *g)
 	return flags;
 }
 
-/* No DAX window: neither FUSE_MAP_ALIGNMENT nor FUSE_HAS_INODE_DAX. */
+/* The guest that was there before has gone without a word. Its units are taken out of the window
+ * first: that may have to be put off. */
+static errint_t forget_guest(struct request *r)
+{
+	const struct shmem_patience patience = request_patience(r);
+	struct guest *g = r->guest;
+	int err = g->config.window ? window_clear(g->config.window, &patience) : 0;
+
+	if (err != -ECANCELED)
+		guest_reset(g);
+	return err;
+}
+
+/* With a window: whose pieces are aligned so, and which files are to be used through it. */
+static void agree_on_window(const struct request *r, const struct fuse_init_in *in,
+			    struct fuse_init_out *out)
+{
+	const struct window *w = r->guest->config.window;
+
+	if (!w || !window_is_connected(w))
+		return;
+	if (in->flags & FUSE_MAP_ALIGNMENT) {
+		out->flags |= FUSE_MAP_ALIGNMENT;
+		out->map_alignment = WINDOW_SHIFT;
+	}
+	if (in->flags & FUSE_INIT_EXT)
+		out->flags2 |= in->flags2 & INIT_HAS_INODE_DAX;
+}
+
 static ssize_t do_init(struct request *r)
 {
 	struct fuse_init_in in = { 0 };
@@ -117,13 +151,15 @@ static ssize_t do_init(struct request *r)
 	if (!out)
 		return -ENOBUFS;
 	/* it may have booted anew */
-	guest_reset(g);
+	if (forget_guest(r) == -ECANCELED)
+		return -ECANCELED;
 	out->major = FUSE_KERNEL_VERSION;
 	out->minor = MIN(in.minor, (uint32_t)FUSE_KERNEL_MINOR_VERSION);
 	out->max_readahead = in.max_readahead;
 	out->flags = in.flags & wanted_flags(g);
 	if (in.flags & FUSE_INIT_EXT)
 		out->flags2 = in.flags2 & INIT_DIRECT_IO_ALLOW_MMAP;
+	agree_on_window(r, &in, out);
 	out->max_background = 64;
 	out->congestion_threshold = 48;
 	out->max_write = GUEST_IO_MAX;
@@ -136,8 +172,7 @@ static ssize_t do_init(struct request *r)
 
 static ssize_t do_destroy(struct request *r)
 {
-	guest_reset(r->guest);
-	return 0;
+	return forget_guest(r) == -ECANCELED ? -ECANCELED : 0;
 }
 
 static ssize_t do_nothing(struct request *r)
@@ -194,7 +229,9 @@ static const struct rule {
 	[FUSE_RENAME2] = { do_rename2, CHANGES },
 	[FUSE_LSEEK] = { do_lseek, 0 },
 	[FUSE_COPY_FILE_RANGE] = { do_copy_file_range, CHANGES },
-	[FUSE_SYNCFS] = { do_nothing, 0 }, /* every change was durable when it was answered */
+	[FUSE_SETUPMAPPING] = { do_setupmapping, 0 },
+	[FUSE_REMOVEMAPPING] = { do_removemapping, NO_NODE },
+	[FUSE_SYNCFS] = { do_syncfs, 0 },
 	[FUSE_TMPFILE] = { do_tmpfile, CHANGES },
 	[GUEST_STATX] = { do_statx, 0 },
 };
@@ -329,6 +366,8 @@ uint32_t guest_serve(struct guest *g, const void *in, size_t bytes,
 	begin_once(&r, once);
 	rule = find_rule(header->opcode);
 	n = header->len == bytes ? run_request(&r, rule) : request_malformed(&r);
+	if (n == -ECANCELED)
+		return GUEST_LATER;
 	if (r.malformed)
 		atomic_fetch_add_explicit(&g->record->refused, 1, memory_order_relaxed);
 	return rule && (rule->how & NO_ANSWER) ? 0 : send_answer(&r, n);

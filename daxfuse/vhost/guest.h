@@ -21,6 +21,7 @@
 struct guest;
 struct vfs_answer;
 struct vfs_answers;
+struct window;
 
 /* What of it outlives the serving process: all zeroes at first. */
 struct guest_record;
@@ -32,6 +33,7 @@ struct guest_config {
 	bool read_only;
 	enum exports_cache cache;
 	const struct exports_host *host;
+	struct window *window;       /* NULL: none */
 	struct guest_record *record; /* the caller's */
 };
 
@@ -49,7 +51,11 @@ struct guest_answer {
 	uint64_t room; /* bytes */
 	errint_t (*write)(void *arg, uint64_t at, const void *buf, size_t size);
 	char *scratch; /* GUEST_ANSWER_MAX bytes for the one who answers, aligned to 8 */
+	int stop; /* can be read when a thread that waits for the VMM is to give up; -1: never */
 };
+
+/* It was given up: nothing is written, and it is to be served again, later. */
+#define GUEST_LATER UINT32_MAX
 
 /* With what the record says. -ESTALE, -ENOMEM */
 errint_t guest_new(const struct guest_config *config, struct guest **ret_guest);
@@ -61,7 +67,7 @@ void guest_free(struct guest *g);
 /*
  * One request, from any thread; `once` may be NULL; `in` is private memory of bytes, aligned to 8.
  * How long the answer is: 0 (none is due, or there is no room for one), else exactly what was
- * written.
+ * written; or GUEST_LATER.
  */
 uint32_t guest_serve(struct guest *g, const void *in, size_t bytes,
 		     const struct guest_answer *answer, const struct guest_once *once);

@@ -19,17 +19,18 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/lockrank.h"
 #include "export.h"
+#include "window.h"
 
 enum { PAGE = 4096 };
 
 struct note {
 	uint32_t regions;
 	uint32_t kicks, calls; /* a bit for each queue */
-	bool connected;
+	bool connected, channel;
 };
 
 _Static_assert(sizeof(struct note) <= SHELF_NOTE, "fits");
-_Static_assert(3 + MEMORY_REGIONS + 2 * BACKEND_QUEUES <= SHELF_FDS, "fit");
+_Static_assert(4 + MEMORY_FILES + 2 * BACKEND_QUEUES <= SHELF_FDS, "fit");
 _Static_assert(EXPORTS_MAX <= SHELF_LOTS, "fit");
 
 /* ---- records ---------------------------------------------------------------------------- */
@@ -39,9 +40,14 @@ static size_t guest_offset(void)
 	return round_up(sizeof(struct export_record), PAGE);
 }
 
-static size_t record_bytes(void)
+static size_t window_offset(void)
 {
-	return guest_offset() + guest_record_bytes();
+	return round_up(guest_offset() + guest_record_bytes(), PAGE);
+}
+
+static size_t record_bytes(uint64_t window)
+{
+	return window_offset() + (window ? window_record_bytes(window) : 0);
 }
 
 struct guest_record *record_guest(struct export_record *record)
@@ -49,31 +55,37 @@ struct guest_record *record_guest(struct export_record *record)
 	return (struct guest_record *)(void *)((char *)record + guest_offset());
 }
 
-static errint_t map_record(int memory, struct export_record **ret_record)
+struct window_record *record_window(struct export_record *record)
 {
-	void *at = mmap(NULL, record_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			memory, 0);
+	return (struct window_record *)(void *)((char *)record + window_offset());
+}
+
+static errint_t map_record(int memory, uint64_t window, struct export_record **ret_record)
+{
+	void *at = mmap(NULL, record_bytes(window), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_NORESERVE, memory, 0);
 
 	if (at == MAP_FAILED)
 		return -errno;
-	madvise(at, record_bytes(), MADV_DONTFORK);
+	madvise(at, record_bytes(window), MADV_DONTFORK);
 	*ret_record = at;
 	return 0;
 }
 
 /* A page of it takes memory when it is used. */
-errint_t record_make(int *ret_memory, struct export_record **ret_record)
+errint_t record_make(uint64_t window, int *ret_memory, struct export_record **ret_record)
 {
 	CLEANUP_FD int memory = memfd_create("daxfuse-export", MFD_CLOEXEC);
 	uint32_t turns;
 	int err;
 
-	if (memory < 0 || ftruncate(memory, (off_t)record_bytes()) ||
+	if (memory < 0 || ftruncate(memory, (off_t)record_bytes(window)) ||
 	    getentropy(&turns, sizeof(turns)))
 		return -errno;
-	err = map_record(memory, ret_record);
+	err = map_record(memory, window, ret_record);
 	if (err)
 		return err;
+	(*ret_record)->window = window;
 	/* keys of requests are not those of an export that was removed */
 	for (unsigned i = 0; i < BACKEND_QUEUES; i++)
 		(*ret_record)->backend.ring[i].turns = turns;
@@ -83,7 +95,7 @@ errint_t record_make(int *ret_memory, struct export_record **ret_record)
 
 void record_free(int memory, struct export_record *record)
 {
-	munmap(record, record_bytes());
+	munmap(record, record_bytes(record->window));
 	close(memory);
 }
 
@@ -111,7 +123,10 @@ static void add_connection(struct shelf_lot *lot, const struct export *x,
 			   const struct backend_fds *fds, struct note *note)
 {
 	note->connected = true;
-	note->regions = x->record->backend.region_count;
+	note->channel = fds->channel >= 0;
+	if (note->channel)
+		add_descriptor(lot, fds->channel);
+	note->regions = fds->region_count;
 	add_descriptor(lot, x->connection);
 	for (uint32_t i = 0; i < note->regions; i++)
 		add_descriptor(lot, fds->region[i]);
@@ -163,12 +178,12 @@ static void take_present(struct pile *pile, uint32_t present, int ret_fd[BACKEND
 /* One whose message was under way is closed: neither side knows what the other has heard. */
 static void adopt_connection(struct export *x, struct pile *pile, const struct note *note)
 {
-	if (!note->connected || note->regions > MEMORY_REGIONS ||
-	    note->regions != x->record->backend.region_count || x->record->backend.reading)
+	if (!note->connected || note->regions > MEMORY_FILES || x->record->backend.reading)
 		return;
 	x->connection = take_descriptor(pile);
 	for (uint32_t i = 0; i < note->regions; i++)
 		x->fds.region[i] = take_descriptor(pile);
+	x->fds.region_count = note->regions;
 	take_present(pile, note->kicks, x->fds.kick);
 	take_present(pile, note->calls, x->fds.call);
 	x->adopted = x->connection >= 0;
@@ -179,23 +194,27 @@ static errint_t adopt_export(struct exports *e, struct pile *pile, const struct 
 	CLEANUP_FD int memory = take_descriptor(pile), listener = take_descriptor(pile);
 	struct export_record *record = NULL;
 	struct export *x;
+	uint64_t window;
 	struct stat st;
 	int err;
 
 	if (memory < 0 || listener < 0 || fstat(memory, &st) ||
-	    (uint64_t)st.st_size != record_bytes())
+	    pread(memory, &window, sizeof(window), offsetof(struct export_record, window)) !=
+		    sizeof(window) ||
+	    window > WINDOW_MOST || (uint64_t)st.st_size != record_bytes(window))
 		return -EINVAL;
-	err = map_record(memory, &record);
+	err = map_record(memory, window, &record);
 	if (err)
 		return err;
 	err = export_new(e, memory, record, &x);
 	if (err) {
-		munmap(record, record_bytes());
+		munmap(record, record_bytes(window));
 		return err;
 	}
 	memory = -1; /* the export's */
 	x->listener = TAKE_FD(listener);
 	x->kept = true;
+	x->fds.channel = note->channel ? take_descriptor(pile) : -1;
 	adopt_connection(x, pile, note);
 	x->number = pile->lot->number;
 	lock_mutex(LOCK_EXPORTS, &e->lock);

@@ -18,6 +18,7 @@
 #include "daxfuse/base/cleanup.h"
 
 #define PAGE UINT64_C(4096)
+#define LARGEST_PAGE (UINT64_C(1) << 30)
 #define FUSE_MAGIC 0x65735546
 
 static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
@@ -62,24 +63,38 @@ static errint_t check_file(const struct memory_wire *wire, int fd)
 	return wire->offset + wire->size <= (uint64_t)st.st_size ? 0 : -ENXIO;
 }
 
-/* From the file's beginning, as huge pages can't be mapped from their middle. */
+/* Whether it is the pool's, a piece of which the VMM has in a window. */
+static bool is_device(const struct memory *m, int fd)
+{
+	struct stat st, device;
+
+	return m->device >= 0 && !fstat(fd, &st) && !fstat(m->device, &device) &&
+	       st.st_dev == device.st_dev && st.st_ino == device.st_ino;
+}
+
+/* From where the largest of huge pages would begin, as none can be mapped from its middle. */
 errint_t memory_add(struct memory *m, const struct memory_wire *wire, int fd)
 {
-	size_t length = (size_t)(wire->offset + wire->size);
+	uint64_t in = wire->offset % LARGEST_PAGE;
+	size_t length = (size_t)(in + wire->size);
 	int err = check_range(m, wire);
+	bool device = is_device(m, fd);
 	CLEANUP_FD int own = -1;
 	void *mapping;
 
-	if (!err && m->count == MEMORY_REGIONS)
+	if (!err && (m->count == MEMORY_REGIONS || (!device && m->files == MEMORY_FILES)))
 		err = -ENOSPC;
 	if (!err)
 		err = check_file(wire, fd);
 	if (err)
 		return err;
-	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (own < 0)
-		return -errno;
-	mapping = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (!device) {
+		own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (own < 0)
+			return -errno;
+	}
+	mapping = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+		       (off_t)(wire->offset - in));
 	if (mapping == MAP_FAILED)
 		return -errno;
 	/* a core of the daemon has nothing of a guest in it */
@@ -91,17 +106,21 @@ errint_t memory_add(struct memory *m, const struct memory_wire *wire, int fd)
 		.size = wire->size,
 		.offset = wire->offset,
 		.fd = TAKE_FD(own),
-		.at = (char *)mapping + wire->offset,
+		.at = (char *)mapping + in,
 		.mapping = mapping,
 		.mapped = length,
 	};
+	m->files += !device;
 	return 0;
 }
 
-static void close_region(struct memory_region *r)
+static void close_region(struct memory *m, struct memory_region *r)
 {
 	munmap(r->mapping, r->mapped);
+	if (r->fd < 0)
+		return;
 	close(r->fd);
+	m->files--;
 }
 
 errint_t memory_remove(struct memory *m, const struct memory_wire *wire)
@@ -111,7 +130,7 @@ errint_t memory_remove(struct memory *m, const struct memory_wire *wire)
 
 		if (r->guest != wire->guest || r->user != wire->user || r->size != wire->size)
 			continue;
-		close_region(r);
+		close_region(m, r);
 		*r = m->region[--m->count];
 		return 0;
 	}
@@ -121,7 +140,7 @@ errint_t memory_remove(struct memory *m, const struct memory_wire *wire)
 void memory_clear(struct memory *m)
 {
 	while (m->count)
-		close_region(&m->region[--m->count]);
+		close_region(m, &m->region[--m->count]);
 }
 
 void *memory_at(const struct memory *m, uint64_t guest, uint64_t length, uint64_t *ret_length)

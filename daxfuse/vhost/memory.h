@@ -15,15 +15,16 @@
 
 #include "daxfuse/base/errint.h"
 
-#define MEMORY_REGIONS 32u
+#define MEMORY_REGIONS 512u /* QEMU tells of each piece of a window, too, */
+#define MEMORY_FILES 32u    /* beside these */
 
 struct memory_region {
 	uint64_t guest; /* physical address in the guest */
 	uint64_t user;  /* where the VMM has it mapped: rings are named by that */
 	uint64_t size;
 	uint64_t offset; /* in its file */
-	int fd;
-	char *at; /* where we have it */
+	int fd;          /* -1: it is the device */
+	char *at;        /* where we have it */
 	void *mapping;
 	size_t mapped;
 };
@@ -31,11 +32,14 @@ struct memory_region {
 struct memory {
 	struct memory_region region[MEMORY_REGIONS];
 	unsigned count;
+	unsigned files; /* of them: not of the device */
+	int device;     /* whose pieces may be a guest's memory; -1: none */
 };
 
 /* As they come over the socket: guest and user addresses, the size, and where in the file. */
 struct memory_wire {
 	uint64_t guest, size, user, offset;
+	bool device; /* of what is kept: in which file */
 };
 
 /* Map it; the descriptor stays the caller's, the region has one of its own. -EINVAL: no range, or

@@ -29,12 +29,14 @@ enum message_kind {
 	MESSAGE_SET_PROTOCOL_FEATURES = 16,
 	MESSAGE_GET_QUEUE_NUM = 17,
 	MESSAGE_SET_VRING_ENABLE = 18,
+	MESSAGE_SET_BACKEND_CHANNEL = 21,
 	MESSAGE_GET_CONFIG = 24,
 	MESSAGE_SET_CONFIG = 25,
 	MESSAGE_RESET_DEVICE = 34,
 	MESSAGE_GET_MAX_MEM_SLOTS = 36,
 	MESSAGE_ADD_MEM_REG = 37,
 	MESSAGE_REM_MEM_REG = 38,
+	MESSAGE_GET_SHMEM_CONFIG = 44,
 };
 
 enum {
@@ -44,6 +46,7 @@ enum {
 	MESSAGE_NEED_REPLY = 8,
 	MESSAGE_FDS = 8, /* regions of a memory table */
 	MESSAGE_CONFIG = 256,
+	MESSAGE_WINDOWS = 256,
 };
 
 struct message_state {
@@ -74,6 +77,12 @@ struct message_config {
 	uint8_t bytes[MESSAGE_CONFIG];
 };
 
+/* Windows by their number: a DAX window is the first one. */
+struct message_shmem {
+	uint32_t count, padding;
+	uint64_t size[MESSAGE_WINDOWS];
+};
+
 struct message {
 	uint32_t kind, flags, size;
 	union {
@@ -83,6 +92,7 @@ struct message {
 		struct message_table table;
 		struct message_slot slot;
 		struct message_config config;
+		struct message_shmem shmem;
 		uint8_t bytes[sizeof(uint64_t) * 48];
 	} payload;
 	int fd[MESSAGE_FDS];

@@ -185,6 +185,11 @@ int queue_pop(struct queue *q, struct chain *chain)
 	return 1;
 }
 
+void queue_put_back(struct queue *q)
+{
+	q->next_avail--;
+}
+
 /* ---- giving back --------------------------------------------------------------------- */
 
 /* The entry is there before the index says so; then the driver's wish is read, not before. */

@@ -43,6 +43,8 @@ struct chain {
 errint_t queue_begin(struct queue *q);
 /* The next request: 1, *chain is filled; 0: there is none. -EIO. */
 int queue_pop(struct queue *q, struct chain *chain);
+/* It was not done: the same comes next. */
+void queue_put_back(struct queue *q);
 /* It is done, so many bytes were written for the driver. Whether the driver wants to be told: 1, 0.
  * -EIO. */
 int queue_push(struct queue *q, const struct chain *chain, uint32_t written);

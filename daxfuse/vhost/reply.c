@@ -36,7 +36,8 @@ static uint32_t pack_rdev(uint32_t rdev)
 
 void fill_attr_reply(struct request *r, const struct fs_attr *attr, struct fuse_attr *ret_attr)
 {
-	(void)r;
+	const struct window *w = r->guest->config.window;
+
 	*ret_attr = (struct fuse_attr){
 		.ino = attr->ino,
 		.size = attr->size,
@@ -47,6 +48,7 @@ void fill_attr_reply(struct request *r, const struct fs_attr *attr, struct fuse_
 		.gid = attr->gid,
 		.rdev = pack_rdev(attr->rdev),
 		.blksize = DXF_BLOCK_SIZE,
+		.flags = w && window_wants(w, attr) ? FUSE_ATTR_DAX : 0,
 	};
 	fill_time(attr->atime, &ret_attr->atime, &ret_attr->atimensec);
 	fill_time(attr->mtime, &ret_attr->mtime, &ret_attr->mtimensec);

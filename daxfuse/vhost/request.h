@@ -16,6 +16,7 @@
 #include "guest.h"
 #include "handles.h"
 #include "nodes.h"
+#include "window.h"
 
 /* Newer than the oldest header that we build with: Linux 6.6. */
 #define GUEST_STATX 52
@@ -93,6 +94,8 @@ errint_t request_file(struct request *r, uint64_t number, uint64_t ino, unsigned
 		      struct vfs_open_file *ret_file);
 /* Of what must not be done twice, before it is done: whether an earlier process has begun it. */
 bool request_is_done(struct request *r);
+/* For how long the request may wait for the VMM. */
+struct shmem_patience request_patience(const struct request *r);
 /* The other transport may have cached that. */
 void request_changed(struct request *r, uint64_t ino, const char *name, bool data, bool size);
 
@@ -136,6 +139,9 @@ ssize_t do_write(struct request *r);
 ssize_t do_fallocate(struct request *r);
 ssize_t do_lseek(struct request *r);
 ssize_t do_copy_file_range(struct request *r);
+ssize_t do_setupmapping(struct request *r); /* mapping.c */
+ssize_t do_removemapping(struct request *r);
+ssize_t do_syncfs(struct request *r);
 ssize_t do_getattr(struct request *r); /* attr.c */
 ssize_t do_statx(struct request *r);
 ssize_t do_setattr(struct request *r);

@@ -32,6 +32,7 @@ static uint32_t serve_chain(struct ring *ring)
 		.room = ring->chain->out_bytes,
 		.write = write_answer,
 		.scratch = ring->out,
+		.stop = ring->stop,
 	};
 	ssize_t bytes = -EINVAL;
 
@@ -107,7 +108,13 @@ static int serve_all(struct ring *ring)
 		if (!more)
 			more = queue_sleep(&ring->queue);
 		else if (more > 0) {
-			tell = queue_push(&ring->queue, ring->chain, serve_chain(ring));
+			uint32_t written = serve_chain(ring);
+
+			if (written == GUEST_LATER) {
+				queue_put_back(&ring->queue);
+				break;
+			}
+			tell = queue_push(&ring->queue, ring->chain, written);
 			if (tell > 0 && ring->call >= 0)
 				eventfd_write(ring->call, 1);
 			more = tell < 0 ? tell : 1;

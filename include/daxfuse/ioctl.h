@@ -405,21 +405,25 @@ struct dxf_ioc_remount {
  * A directory, the one whose descriptor this is, as a virtiofs device of virtual machines: a VMM
  * connects to the socket (vhost-user). ADD: -EEXIST: the socket or the tag has an export already;
  * -EADDRINUSE: something else lies at that path; -ENOTDIR; -EINVAL: a path that does not begin at
- * the root, or control characters; -EMFILE: too many; what bind(2) says. REMOVE, on any file of the
+ * the root, or control characters; -EMFILE: too many; what bind(2) says. Of a window, which hands
+ * the whole device to the VMM: -EINVAL: no multiple of 2 MiB; -ERANGE: this VMM takes no such size;
+ * -EROFS: read-only, and this VMM maps all for writing, or the mount is. REMOVE, on any file of the
  * mount: of the export with that socket, whose guest gets no answers any more; -ENOENT. Exports are
  * listed in the status. They end with the mount; while there are any, DXF_IOC_REMOUNT to read-only
  * is refused.
  */
 enum { DXF_EXPORT_ADD, DXF_EXPORT_REMOVE };
 enum { DXF_EXPORT_CACHE_AUTO, DXF_EXPORT_CACHE_NONE, DXF_EXPORT_CACHE_ALWAYS };
+enum { DXF_EXPORT_QEMU, DXF_EXPORT_CROSVM, DXF_EXPORT_ALIOTH };
 struct dxf_ioc_export {
-	__u32 what;      /* DXF_EXPORT_ADD, REMOVE */
-	__u32 read_only; /* 0 or 1 */
-	__u32 cache;     /* DXF_EXPORT_CACHE_*: what the guest may believe without asking */
-	__u32 reserved;
+	__u32 what;       /* DXF_EXPORT_ADD, REMOVE */
+	__u32 read_only;  /* 0 or 1 */
+	__u32 cache;      /* DXF_EXPORT_CACHE_*: what the guest may believe without asking */
+	__u32 vmm;        /* DXF_EXPORT_QEMU or another: what the window is mapped by */
 	char socket[112]; /* a path in the daemon's mount namespace, 107 bytes at most */
 	char tag[40];     /* the device's name in the guest, 36 bytes at most */
-	__u64 reserved2[4];
+	__u64 window;     /* bytes of the DAX window; 0: none */
+	__u64 reserved[3];
 };
 #define DXF_IOC_EXPORT _IOW(DXF_IOC_TYPE, 21, struct dxf_ioc_export)
 

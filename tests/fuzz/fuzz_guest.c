@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libFuzzer target: a hostile guest. The input is the guest's memory, in which a queue lies, and what
- * the driver has put there is served; or it is a series of FUSE requests, which come past the queue, so
- * that more of them are understood. Beside crashes, hangs and sanitizers these are failures: a pool
- * that is damaged afterwards, and an answer whose length is not the one in its header.
+ * libFuzzer target: a hostile guest. The input is the guest's memory, in which a queue lies, and
+ * what the driver has put there is served; or it is a series of FUSE requests, which come past the
+ * queue, so that more of them are understood. It may have a window, of a VMM that maps or refuses;
+ * then it stores through all that it has mapped, after each request. Beside crashes, hangs and
+ * sanitizers these are failures: a pool that is damaged afterwards, an answer whose length is not
+ * the one in its header, a piece that is mapped twice or outside of the window.
  */
 #include <linux/fuse.h>
 #include <stdio.h>
@@ -13,8 +15,10 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/check/check.h"
+#include "daxfuse/vhost/dialect.h"
 #include "daxfuse/vhost/guest.h"
 #include "daxfuse/vhost/queue.h"
+#include "daxfuse/vhost/window.h"
 #include "tests/fuzz/media.h"
 #include "tests/fuzz/population.h"
 
@@ -64,6 +68,68 @@ static bool reclaim(void *arg)
 	return false;
 }
 
+/* ---- the VMM --------------------------------------------------------------------------------- */
+
+enum { WINDOW_UNITS = 4, REFUSES = 7 };
+
+static struct {
+	uint64_t device_offset[WINDOW_UNITS]; /* 0: nothing is there */
+	unsigned asked;
+	bool refuses, maps_over;
+} vmm;
+
+void shmem_open(struct shmem *s, int channel)
+{
+	*s = (struct shmem){ .channel = channel };
+}
+
+void shmem_close(struct shmem *s)
+{
+	s->channel = -1;
+}
+
+errint_t shmem_settle(struct shmem *s, const struct shmem_patience *patience)
+{
+	(void)s;
+	(void)patience;
+	abort(); /* nothing is owed here */
+}
+
+errint_t shmem_ask(struct shmem *s, enum shmem_kind kind, const struct shmem_piece *piece,
+		   const struct shmem_patience *patience)
+{
+	uint64_t *at = &vmm.device_offset[piece->window_offset / WINDOW_UNIT % WINDOW_UNITS];
+
+	(void)patience;
+	if (s->channel < 0)
+		return -ENOTCONN;
+	if (kind == SHMEM_BARRIER)
+		return 0;
+	if (piece->length != WINDOW_UNIT || piece->window_offset % WINDOW_UNIT ||
+	    piece->window_offset / WINDOW_UNIT >= WINDOW_UNITS)
+		abort();
+	if (kind == SHMEM_UNMAP && !*at)
+		abort();
+	if (kind == SHMEM_MAP && vmm.refuses && ++vmm.asked % REFUSES == 0)
+		return -EREMOTEIO;
+	if (kind == SHMEM_MAP && *at && (!vmm.maps_over || *at != piece->file_offset))
+		abort();
+	*at = kind == SHMEM_MAP ? piece->file_offset : 0;
+	return 0;
+}
+
+/* Whatever the guest has asked for, it stores there. */
+static void store_through_window(void)
+{
+	static const char bytes[64] = "stored by a guest through its window";
+
+	for (unsigned i = 0; i < WINDOW_UNITS; i++) {
+		for (uint64_t at = 0; vmm.device_offset[i] && at < WINDOW_UNIT; at += 65536)
+			pmem_write_nt(&pool, pmem_at(&pool, vmm.device_offset[i] + at), bytes,
+				      sizeof(bytes));
+	}
+}
+
 /* ---- requests past the queue ----------------------------------------------------------------- */
 
 struct answer {
@@ -87,6 +153,7 @@ static void serve(struct guest *g, const void *bytes, size_t size, uint64_t room
 		.room = answer.room = room,
 		.write = take_answer,
 		.scratch = out,
+		.stop = -1,
 	};
 	struct fuse_out_header header;
 	uint32_t length = guest_serve(g, bytes, size, &to, NULL);
@@ -113,6 +180,33 @@ static void greet(struct guest *g)
 	serve(g, in, sizeof(greeting), GUEST_ANSWER_MAX);
 }
 
+/* Arguments that mean something are not found by chance. */
+static size_t put_mapping(uint32_t opcode, const uint8_t *data, size_t size, char *ret_arguments)
+{
+	const struct fuse_setupmapping_in setup = {
+		.foffset = data[0] % 16 * WINDOW_UNIT,
+		.moffset = data[1] % (WINDOW_UNITS + 1) * WINDOW_UNIT,
+		.len = (1 + data[2] / 200) * WINDOW_UNIT,
+		.flags = data[2] & 3,
+	};
+	const struct fuse_removemapping_one one = { setup.moffset, setup.len };
+	const struct fuse_removemapping_in remove = { 1 };
+
+	(void)size;
+	if (opcode == FUSE_SETUPMAPPING) {
+		memcpy(ret_arguments, &setup, sizeof(setup));
+		return sizeof(setup);
+	}
+	memcpy(ret_arguments, &remove, sizeof(remove));
+	memcpy(ret_arguments + sizeof(remove), &one, sizeof(one));
+	return sizeof(remove) + sizeof(one);
+}
+
+static bool is_mapping(uint32_t opcode)
+{
+	return opcode == FUSE_SETUPMAPPING || opcode == FUSE_REMOVEMAPPING;
+}
+
 /* Each: length, opcode, node, uid; then the arguments. */
 static void serve_requests(struct guest *g, const uint8_t *data, size_t size)
 {
@@ -123,18 +217,22 @@ static void serve_requests(struct guest *g, const uint8_t *data, size_t size)
 			.nodeid = data[2] < 64 ? data[2] : FUSE_ROOT_ID,
 			.uid = data[3] & 1,
 		};
-		size_t length = MIN((size_t)data[0], size - 4);
+		size_t length = MIN((size_t)data[0], size - 4), bytes = length;
 
-		header.len = (uint32_t)(sizeof(header) + length);
-		memcpy(in, &header, sizeof(header));
 		memcpy(in + sizeof(header), data + 4, length);
+		if (is_mapping(header.opcode) && length >= 3)
+			bytes = put_mapping(header.opcode, data + 4, length, in + sizeof(header));
+		header.len = (uint32_t)(sizeof(header) + bytes);
+		memcpy(in, &header, sizeof(header));
 		serve(g, in, header.len, data[3] & 2 ? GUEST_ANSWER_MAX : (uint64_t)data[3] * 2);
+		store_through_window();
 		data += 4 + length;
 		size -= 4 + length;
 	}
 }
 
-/* ---- a queue ----------------------------------------------------------------------------------- */
+/* ---- a queue
+ * ----------------------------------------------------------------------------------- */
 
 static errint_t write_chain(void *arg, uint64_t at, const void *buf, size_t size)
 {
@@ -170,6 +268,7 @@ static void serve_queue(struct guest *g, const uint8_t *data, size_t size)
 			.room = chain->out_bytes,
 			.write = write_chain,
 			.scratch = out,
+			.stop = -1,
 		};
 		ssize_t bytes = chain->bad || chain->in_bytes > GUEST_REQUEST_MAX
 					? -EINVAL
@@ -182,7 +281,8 @@ static void serve_queue(struct guest *g, const uint8_t *data, size_t size)
 	queue_sleep(&q);
 }
 
-/* ---- both -------------------------------------------------------------------------------------- */
+/* ---- both
+ * -------------------------------------------------------------------------------------- */
 
 /* All zeroes, and large: a page of it is there when it is used. */
 static struct guest_record *empty_record(void)
@@ -195,6 +295,30 @@ static struct guest_record *empty_record(void)
 	if (record == MAP_FAILED || madvise(record, guest_record_bytes(), MADV_DONTNEED))
 		abort();
 	return record;
+}
+
+static struct window *new_window(struct vfs *vfs, const struct exports_host *host, unsigned bits)
+{
+	static uint64_t record[WINDOW_UNITS * 16];
+	const struct window_config config = {
+		.vfs = vfs,
+		.dialect = dialect_of(bits & 64 ? EXPORTS_ALIOTH : EXPORTS_QEMU),
+		.size = WINDOW_UNITS * WINDOW_UNIT,
+		.host = host,
+		.record = (struct window_record *)record,
+	};
+	struct window *w;
+
+	if (window_record_bytes(config.size) > sizeof(record))
+		abort();
+	memset(record, 0, sizeof(record));
+	memset(&vmm, 0, sizeof(vmm));
+	vmm.refuses = bits & 128;
+	vmm.maps_over = config.dialect->maps_over;
+	if (window_new(&config, &w))
+		abort();
+	window_connect(w, 0);
+	return w;
 }
 
 static void must_be_clean(void)
@@ -232,6 +356,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	host.arg = guest.vfs;
 	guest.read_only = data[0] & 4;
+	if (data[0] & 32 && !guest.read_only)
+		guest.window = new_window(guest.vfs, &host, data[0]);
 	if (guest_new(&guest, &g))
 		abort();
 	if (!(data[0] & 8))
@@ -240,7 +366,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		serve_queue(g, data, size);
 	else
 		serve_requests(g, data + 1, size - 1);
+	if (guest.window)
+		window_disconnect(guest.window);
 	guest_free(g);
+	window_free(guest.window);
 	vfs_close(guest.vfs);
 	fs_unmount(config.fs);
 	must_be_clean();
