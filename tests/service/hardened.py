@@ -36,7 +36,8 @@ def make_machine(folder):
     machine = machines.Machine("/", folder)
     shutil.rmtree(machine.root / "etc/systemd/system")
     (machine.root / "etc/fstab").write_text("")
-    machine.boot("--unit=basic.target")
+    # some tests compare with an ext4
+    machine.boot("--unit=basic.target", devices=[*Path("/dev").glob("loop[0-9]*"), "/dev/loop-control"])
     machine.run("mount -o remount,bind,rw /proc/sys")  # tests drop caches
     return machine
 

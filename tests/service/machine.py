@@ -76,12 +76,13 @@ class Machine:
 
     # ---- life
 
-    def boot(self, *arguments):
-        """`arguments` are its systemd's."""
+    def boot(self, *arguments, devices=()):
+        """`arguments` are its systemd's; `devices` of this host are its, too."""
+        binds = [f"--bind={path}" for path in ("/dev/fuse", "/dev/autofs", *devices)]
         with open(self.log, "ab") as log:
             self.nspawn = subprocess.Popen(
                 ["systemd-nspawn", "--quiet", "--boot", "-D", self.root, "--register=no",
-                 "--keep-unit", "--private-network", "--bind=/dev/fuse", "--bind=/dev/autofs",
+                 "--keep-unit", "--private-network", *binds,
                  f"--machine=daxfuse-{self.number}", "--resolv-conf=off", "--timezone=off", "--",
                  *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import machine as machines
 from machine import Pool, Writer, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,23 +19,79 @@ NAMES = ("daxfuse", "libdaxmap0", "libdaxmap-dev")
 BUILD_LIMIT = 900
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The folder where the packages are; DAXFUSE_PACKAGES has some that need not be built."""
-    if "DAXFUSE_PACKAGES" in os.environ:
-        return Path(os.environ["DAXFUSE_PACKAGES"])
-    folder = tmp_path_factory.mktemp("packages")
-    with open(folder / "log", "wb") as log:
-        done = subprocess.run([ROOT / "contrib/debian/build", folder], stdout=log, stderr=log,
-                              timeout=BUILD_LIMIT)
-    assert done.returncode == 0, (folder / "log").read_text(errors="replace")[-4000:]
-    return folder
+# In a tree of another suite: its tools, our source, and what it says.
+IN_TREE = """
+	set -e
+	mount --make-rprivate /
+	mkdir -p "$1/mnt/source" "$1/mnt/packages"
+	mount --bind "$2" "$1/mnt/source"
+	mount --bind "$3" "$1/mnt/packages"
+	mount -t proc proc "$1/proc"
+	HOME=/root exec chroot "$1" sh -ec '
+		/mnt/source/contrib/debian/build /mnt/packages
+		cd /mnt/packages
+		lintian --allow-root --fail-on error *.changes >lintian || echo "exit status $?" >>lintian'
+"""
+
+
+def build_here(folder, log):
+    if "DAXFUSE_PACKAGES" in os.environ:  # some that need not be built
+        shutil.copytree(os.environ["DAXFUSE_PACKAGES"], folder, dirs_exist_ok=True)
+    else:
+        subprocess.run([ROOT / "contrib/debian/build", folder], stdout=log, stderr=log, check=True,
+                       timeout=BUILD_LIMIT)
+    (changes,) = folder.glob("*.changes")
+    with open(folder / "lintian", "w") as said:
+        done = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", changes], stdout=said)
+        said.write(f"exit status {done.returncode}\n" if done.returncode else "")
+
+
+def build_there(suite, folder, log, layer):
+    tree = machines.call(ROOT / "tests/service/tree", suite, "packages").strip()
+    place = machines.Machine(tree, layer)
+    try:
+        subprocess.run(["unshare", "--mount", "sh", "-c", IN_TREE, "-", place.root, ROOT, folder], stdout=log,
+                       stderr=log, check=True, timeout=BUILD_LIMIT)
+    finally:
+        place.close()
 
 
 @pytest.fixture(scope="module")
-def newer(built, tmp_path_factory):
+def packages(tmp_path_factory):
+    """packages(suite) -> the folder where those are that were built in it."""
+    made = {}
+
+    def make(suite):
+        if suite not in made:
+            folder = tmp_path_factory.mktemp(f"packages-{suite}")
+            with open(folder / "log", "wb") as log:
+                try:
+                    if f"VERSION_CODENAME={suite}\n" in Path("/etc/os-release").read_text():
+                        build_here(folder, log)
+                    else:
+                        build_there(suite, folder, log, tmp_path_factory.mktemp("layer"))
+                except subprocess.CalledProcessError as error:
+                    raise AssertionError((folder / "log").read_text(errors="replace")[-4000:]) from error
+            made[suite] = folder
+        return made[suite]
+
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    return make
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def suite(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def built(suite, packages):
+    return packages(suite)
+
+
+def make_newer(built, folder):
     """The same package with a higher version."""
-    folder = tmp_path_factory.mktemp("newer")
     (package,) = built.glob("daxfuse_*.deb")
     subprocess.run(["dpkg-deb", "-R", package, folder / "tree"], check=True)
     control = folder / "tree/DEBIAN/control"
@@ -44,37 +101,74 @@ def newer(built, tmp_path_factory):
     return folder / "newer.deb"
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
-def clean(request, make_machine, built, newer):
-    """A machine that has never heard of daxfuse, with the packages in a folder."""
-    machine = make_machine(request.param, prefix=None)
+@pytest.fixture
+def clean(suite, built, make_machine, tmp_path_factory):
+    """A machine that has never heard of daxfuse, with the packages of its suite in a folder."""
+    machine = make_machine(suite, prefix=None)
     folder = machine.root / "opt/packages"
     folder.mkdir(parents=True)
     for name in NAMES:
         (package,) = built.glob(f"{name}_*.deb")
         shutil.copy(package, folder / f"{name}.deb")
-    shutil.copy(newer, folder / "newer.deb")
+    shutil.copy(make_newer(built, tmp_path_factory.mktemp("newer")), folder / "newer.deb")
     yield machine.boot()
     machine.close()
 
 
 def test_lintian(built):
-    (changes,) = built.glob("*.changes")
-    done = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", changes],
-                          capture_output=True, text=True)
-    said = {line for line in done.stdout.splitlines() if "initial-upload" not in line}
-    assert done.returncode == 0 and said == set(), done.stdout
+    said = {line for line in (built / "lintian").read_text().splitlines() if "initial-upload" not in line}
+    assert said == set()
 
 
-def test_contents(built):
-    """The module's source for DKMS, and each library where its package's name says."""
+def test_contents(suite, built):
+    """The module's source for DKMS, each library where its package's name says, and the libfuse that it
+    is linked with: the system's, where that is new enough."""
     def files(name):
         (package,) = built.glob(f"{name}_*.deb")
-        return subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True,
-                              text=True).stdout
+        return machines.call("dpkg-deb", "-c", package)
     assert "/usr/src/daxview-" in files("daxfuse-dkms") and "dkms.conf" in files("daxfuse-dkms")
     assert "libdaxmap.so.0" in files("libdaxmap0") and "libdaxmap.so.0" not in files("daxfuse")
     assert "daxmap.pc" in files("libdaxmap-dev") and "daxmap.h" in files("libdaxmap-dev")
+    (package,) = built.glob("daxfuse_*.deb")
+    depends = machines.call("dpkg-deb", "-f", package, "Depends")
+    assert ("libfuse3" in depends) == (suite != "bookworm"), depends
+
+
+# In the root where kernels' headers are: what an earlier test has built there is not of this package.
+WITH_HEADERS = """
+	set -e
+	mount --make-rprivate /
+	mount -t proc proc "$1/proc"
+	rm -rf "$1"/usr/src/daxview-* "$1"/var/lib/dkms/daxview
+	cp "$2" "$1/tmp/dkms.deb"
+	exec chroot "$1" sh -ec '
+		dpkg -i /tmp/dkms.deb
+		echo "== $(ls /lib/modules | wc -l) kernels"
+		dkms status
+		for kernel in /lib/modules/*; do find $kernel -path "*/updates/dkms/daxview.ko*"; done
+		dpkg --purge daxfuse-dkms
+		echo "== after"
+		find /lib/modules /usr/src -name "daxview*"'
+"""
+
+
+def test_the_module(suite, built, tmp_path):
+    """DKMS builds it for each kernel whose headers are there when its package is installed."""
+    if suite != "trixie":
+        pytest.skip("Debian 12 has no kernel that is new enough")
+    (package,) = built.glob("daxfuse-dkms_*.deb")
+    place = machines.Machine(machines.call(ROOT / "tests/vm/module", "--root").strip(), tmp_path)
+    try:
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", WITH_HEADERS, "-", place.root, package],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=BUILD_LIMIT)
+    finally:
+        place.close()
+    assert done.returncode == 0, done.stdout
+    _, installed, after = done.stdout.split("\n== ")
+    kernels = int(installed.split()[0])
+    assert kernels >= 2 and installed.count(": installed") == kernels, done.stdout
+    assert installed.count("/updates/dkms/daxview.ko") == kernels + installed.count("Deleting /lib"), done.stdout
+    assert "/lib/modules" not in after and "/usr/src" not in after
 
 
 def test_a_life(clean):
