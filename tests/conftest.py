@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if "DAXFUSE_QUICK" in os.environ:
     collect_ignore = ["vm", "bench", "containers", "crash", "fuzz", "model", "restart/test_restart.py",
                       "restart/test_answers.py", "service/test_boot.py", "service/test_devices.py",
+                      "service/test_first_volume.py", "service/test_hardened.py",
                       "service/test_package.py",
                       "direct/test_chaos.py", "direct/test_stall.py"]
 

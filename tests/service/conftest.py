@@ -12,6 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import machine as machines  # noqa: E402  (needs the path above)
+import packages as builders  # noqa: E402
 
 # systemd 252 and 257
 SUITES = ("bookworm",) if "DAXFUSE_QUICK" in os.environ else ("bookworm", "trixie")
@@ -55,3 +56,20 @@ def pool(machine, request):
     machine.try_run(f"echo STOP=wait >> {made.conf}; systemctl stop {made.name}; "
                     f"systemctl reset-failed {made.name}; umount -l {made.point}")
     machine.run(f"rm {made.conf} {made.image}")
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    """packages(suite) -> the folder where those are that were built in it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    made = {}
+
+    def make(suite):
+        if suite not in made:
+            folder = tmp_path_factory.mktemp(f"packages-{suite}")
+            builders.build(suite, folder, tmp_path_factory.mktemp("layer"))
+            made[suite] = folder
+        return made[suite]
+
+    return make

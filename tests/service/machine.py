@@ -24,6 +24,10 @@ PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None)
 
+# What a container is to a pool: a folder of it is mounted in a namespace that nothing spreads to.
+HOLDER = ("unshare --mount --propagation private sh -c 'mount --bind {} /media && touch /run/held && exec sleep 10000' "
+          "> /run/holder 2>&1 & until test -e /run/held; do sleep 0.1; done; rm /run/held")
+
 
 def die_with_parent():
     """A test run that is killed must not leave machines behind."""
@@ -76,13 +80,16 @@ class Machine:
 
     # ---- life
 
-    def boot(self, *arguments, devices=()):
-        """`arguments` are its systemd's; `devices` of this host are its, too."""
-        binds = [f"--bind={path}" for path in ("/dev/fuse", "/dev/autofs", *devices)]
+    def boot(self, *arguments, devices=(), calls=""):
+        """`arguments` are its systemd's; `devices` of this host are its, too; `calls` are system calls
+        that it may make beside those of any container."""
+        options = [f"--bind={path}" for path in ("/dev/fuse", "/dev/autofs", *devices)]
+        if calls:
+            options.append(f"--system-call-filter={calls}")
         with open(self.log, "ab") as log:
             self.nspawn = subprocess.Popen(
                 ["systemd-nspawn", "--quiet", "--boot", "-D", self.root, "--register=no",
-                 "--keep-unit", "--private-network", *binds,
+                 "--keep-unit", "--private-network", *options,
                  f"--machine=daxfuse-{self.number}", "--resolv-conf=off", "--timezone=off", "--",
                  *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from machine import Pool, Unit, Writer, until
+from machine import HOLDER, Pool, Unit, Writer, until
 
 AS_USER = "setpriv --reuid nobody --regid nogroup --clear-groups"
 FSTAB = """\
@@ -99,3 +99,11 @@ def test_power_off_with_open_files(booted):
     booted.run("grep -q acknowledged /mnt/unit/seen /mnt/plain/seen")
     said = booted.run("journalctl -o cat -b -1 || :")
     assert "Transport endpoint" not in said
+
+
+def test_power_off_beside_a_container(booted):
+    """One that no unit ends, and that has a folder of the pool in a mount namespace of its own."""
+    booted.run(f"mkdir -p /mnt/unit/volume; {HOLDER.format('/mnt/unit/volume')}")
+    assert booted.power_off() < 100
+    booted.boot()
+    until(lambda: booted.unit.state() == "active", 60, "the unit")

@@ -3,7 +3,6 @@
 program that writes, removed and purged."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,71 +12,10 @@ import pytest
 
 import machine as machines
 from machine import Pool, Writer, until
+from packages import BUILD_LIMIT
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("daxfuse", "libdaxmap0", "libdaxmap-dev")
-BUILD_LIMIT = 900
-
-
-# In a tree of another suite: its tools, our source, and what it says.
-IN_TREE = """
-	set -e
-	mount --make-rprivate /
-	mkdir -p "$1/mnt/source" "$1/mnt/packages"
-	mount --bind "$2" "$1/mnt/source"
-	mount --bind "$3" "$1/mnt/packages"
-	mount -t proc proc "$1/proc"
-	HOME=/root exec chroot "$1" sh -ec '
-		/mnt/source/contrib/debian/build /mnt/packages
-		cd /mnt/packages
-		lintian --allow-root --fail-on error *.changes >lintian || echo "exit status $?" >>lintian'
-"""
-
-
-def build_here(folder, log):
-    if "DAXFUSE_PACKAGES" in os.environ:  # some that need not be built
-        shutil.copytree(os.environ["DAXFUSE_PACKAGES"], folder, dirs_exist_ok=True)
-    else:
-        subprocess.run([ROOT / "contrib/debian/build", folder], stdout=log, stderr=log, check=True,
-                       timeout=BUILD_LIMIT)
-    (changes,) = folder.glob("*.changes")
-    with open(folder / "lintian", "w") as said:
-        done = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", changes], stdout=said)
-        said.write(f"exit status {done.returncode}\n" if done.returncode else "")
-
-
-def build_there(suite, folder, log, layer):
-    tree = machines.call(ROOT / "tests/service/tree", suite, "packages").strip()
-    place = machines.Machine(tree, layer)
-    try:
-        subprocess.run(["unshare", "--mount", "sh", "-c", IN_TREE, "-", place.root, ROOT, folder], stdout=log,
-                       stderr=log, check=True, timeout=BUILD_LIMIT)
-    finally:
-        place.close()
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    """packages(suite) -> the folder where those are that were built in it."""
-    made = {}
-
-    def make(suite):
-        if suite not in made:
-            folder = tmp_path_factory.mktemp(f"packages-{suite}")
-            with open(folder / "log", "wb") as log:
-                try:
-                    if f"VERSION_CODENAME={suite}\n" in Path("/etc/os-release").read_text():
-                        build_here(folder, log)
-                    else:
-                        build_there(suite, folder, log, tmp_path_factory.mktemp("layer"))
-                except subprocess.CalledProcessError as error:
-                    raise AssertionError((folder / "log").read_text(errors="replace")[-4000:]) from error
-            made[suite] = folder
-        return made[suite]
-
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    return make
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])

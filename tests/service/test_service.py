@@ -3,7 +3,7 @@
 
 import pytest
 
-from machine import Pool, Unit, Writer, until
+from machine import HOLDER, Pool, Unit, Writer, until
 
 
 def wait_for_state(unit, *states):
@@ -114,6 +114,29 @@ def test_stop_waits_if_it_is_to(pool, machine):
     pool.fsck()
 
 
+@pytest.mark.parametrize("stop", ["refuse", "wait"])
+def test_stop_beside_a_container(pool, machine, stop):
+    """It has a folder of the pool, which umount(8) on the host does not see."""
+    machine.run(f"echo STOP={stop} >> {pool.conf}; mkdir {pool.point}/volume; {HOLDER.format(pool.point + '/volume')}")
+    pool.systemctl("restart")
+    if stop == "refuse":
+        refused = pool.systemctl("stop", code=1)
+        assert "cancel" in refused.stderr.lower()
+        until(lambda: pool.get("Job") == "" and pool.state() == "active", 60, "to be active again")
+    else:
+        pool.systemctl("--no-block stop")
+        until(lambda: "waiting for that to end" in machine.journal(pool.name), 60, "a word")
+        assert pool.state() == "deactivating"
+    assert "is mounted elsewhere" in machine.journal(pool.name)
+    assert pool.is_mounted()
+    machine.run("pkill -x -f 'sleep 10000'")
+    if stop == "refuse":
+        pool.systemctl("stop")
+    wait_for_state(pool, "inactive")
+    assert not pool.is_mounted()
+    pool.fsck()
+
+
 @pytest.mark.parametrize("command", ["umount {}", "daxfuse umount --wait {}",
                                      "systemctl stop $(systemd-escape -p --suffix=mount {})"])
 def test_unmounted_by_hand(pool, machine, command):
@@ -163,14 +186,18 @@ def test_crashes_that_do_not_end(pool, machine):
 def test_start_limit(pool, machine):
     """The program can't be executed any more, and the process dies: the mount is dead. The next
     start puts no second one on top of it."""
-    machine.run(f"""echo here > {pool.point}/file
+    # a busy machine is slower than 200 starts within ten seconds
+    limit = f"/run/systemd/system/{pool.name}.d"
+    machine.run(f"""mkdir -p {limit}; printf '[Unit]\\nStartLimitIntervalSec=1h\\n' > {limit}/limit.conf
+        systemctl daemon-reload
+        echo here > {pool.point}/file
         mv /usr/bin/daxfuse /usr/bin/daxfuse.away; kill -9 {pool.main_pid()}""")
     try:
-        wait_for_state(pool, "failed")
+        until(lambda: pool.state() == "failed", 600, "the limit")
         assert pool.places() == 1
         assert "not connected" in machine.try_run(f"stat {pool.point}/file").stderr
     finally:
-        machine.run("mv /usr/bin/daxfuse.away /usr/bin/daxfuse")
+        machine.run(f"mv /usr/bin/daxfuse.away /usr/bin/daxfuse; rm -r {limit}")
     pool.systemctl("reset-failed")
     pool.systemctl("start")
     assert machine.run(f"cat {pool.point}/file") == "here\n"
