@@ -94,14 +94,7 @@ bool arena_take_this_unit(struct alloc *al, struct arena *a, uint64_t unit)
 
 bool arena_unit_is_bad(const struct alloc *al, uint64_t unit)
 {
-	const struct pmem *pm = al->vol->pm;
-	uint64_t offset = unit * DXF_UNIT_SIZE;
-
-	for (size_t i = 0; i < pm->bad_count; i++)
-		if (pm->bad[i].offset < offset + DXF_UNIT_SIZE &&
-		    pm->bad[i].offset + pm->bad[i].length > offset)
-			return true;
-	return false;
+	return pmem_is_bad(al->vol->pm, unit * DXF_UNIT_SIZE, DXF_UNIT_SIZE);
 }
 
 void arena_release_unit(struct alloc *al, struct arena *a, uint64_t unit)

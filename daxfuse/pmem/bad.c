@@ -12,8 +12,11 @@
 #include <sys/mman.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/lockrank.h"
 #include "map.h"
 #include "daxfuse/base/errint.h"
+
+enum { SPARE_RANGES = 256 };
 
 static int by_offset(const void *a, const void *b)
 {
@@ -22,37 +25,63 @@ static int by_offset(const void *a, const void *b)
 	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
+static errint_t make_room(struct pmem_map *map, size_t count)
+{
+	struct pmem_range *more;
+
+	if (count < map->bad_room)
+		return 0;
+	more = reallocarray(map->bad, count + SPARE_RANGES, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	map->bad = more;
+	map->bad_room = count + SPARE_RANGES;
+	return 0;
+}
+
+/* What is there in the end has room for more: readers have no lock. */
 errint_t pmem_bad_load(struct pmem_map *map)
 {
 	struct pmem2_badblock_context *context;
 	struct pmem2_badblock block;
-	size_t count = 0, room = 0;
-	int err = 0;
+	size_t count = 0;
+	int err = make_room(map, 0);
 
-	if (pmem2_badblock_context_new(&context, map->source) < 0)
-		return 0;
-	while (pmem2_badblock_next(context, &block) == 0) {
+	if (err || pmem2_badblock_context_new(&context, map->source) < 0)
+		return err;
+	while (!err && pmem2_badblock_next(context, &block) == 0) {
 		if (block.offset >= map->pm.size)
 			continue;
-		if (count == room) {
-			struct pmem_range *more;
-
-			room = room ? 2 * room : 16;
-			more = reallocarray(map->bad, room, sizeof(*more));
-			if (!more) {
-				err = -ENOMEM;
-				break;
-			}
-			map->bad = more;
-		}
 		map->bad[count].offset = block.offset;
 		map->bad[count++].length = MIN((uint64_t)block.length, map->pm.size - block.offset);
+		err = make_room(map, count + SPARE_RANGES / 2);
 	}
 	pmem2_badblock_context_delete(&context);
 	if (count)
 		qsort(map->bad, count, sizeof(*map->bad), by_offset);
 	map->pm.bad = map->bad;
 	map->pm.bad_count = count;
+	return err;
+}
+
+/* Order: the range, then the count. */
+errint_t pmem_bad_add(const struct pmem *pm, uint64_t offset, uint64_t length)
+{
+	struct pmem_map *map = container_of((struct pmem *)(uintptr_t)pm, struct pmem_map, pm);
+	size_t count;
+	int err = 0;
+
+	if (!length || !pmem_contains(pm, offset, length))
+		return -EINVAL;
+	lock_mutex(LOCK_POISON, &map->bad_lock);
+	count = map->pm.bad_count;
+	if (count == map->bad_room) {
+		err = -ENOSPC;
+	} else if (!pmem_is_bad(pm, offset, length)) {
+		map->bad[count] = (struct pmem_range){ offset, length };
+		atomic_store_explicit(&map->pm.bad_count, count + 1, memory_order_release);
+	}
+	unlock_mutex(LOCK_POISON, &map->bad_lock);
 	return err;
 }
 

@@ -183,6 +183,7 @@ int pmem_map_fd(int fd, uint64_t size, uint64_t align, bool read_only, struct pm
 		return -ENOMEM;
 	map->pm.read_only = read_only;
 	map->pm.size = size;
+	pthread_mutex_init(&map->bad_lock, NULL);
 	err = pmem2_result(pmem2_source_from_fd(&map->source, fd));
 	if (!err)
 		err = map_by_pmem2(map, size, align);
@@ -197,6 +198,7 @@ int pmem_map_fd(int fd, uint64_t size, uint64_t align, bool read_only, struct pm
 	pmem_ops_choose(map->map ? map->map : cache_line.map, &map->ops);
 	map->pm.ops = &map->ops;
 	map->pm.clear_bad = read_only ? NULL : pmem_bad_clear;
+	map->pm.add_bad = pmem_bad_add;
 	*ret_map = TAKE_POINTER(map);
 	return 0;
 }
@@ -210,6 +212,7 @@ void pmem_map_free(struct pmem_map *map)
 	unmap_by_pmem2(map);
 	if (map->source)
 		pmem2_source_delete(&map->source);
+	pthread_mutex_destroy(&map->bad_lock);
 	free(map->bad);
 	free(map);
 }

@@ -4,6 +4,7 @@
 #define DAXFUSE_PMEM_MAP_H
 
 #include <libpmem2.h>
+#include <pthread.h>
 
 #include "persist.h"
 #include "daxfuse/base/errint.h"
@@ -13,6 +14,8 @@ struct pmem_map {
 	struct pmem_ops ops;
 	enum pmem2_granularity granularity; /* as libpmem2 reported it */
 	struct pmem_range *bad;             /* pm.bad */
+	size_t bad_room;
+	pthread_mutex_t bad_lock; /* over adding to it */
 	struct pmem2_source *source;
 	struct pmem2_map *map;                    /* NULL: `base` is our own mmap */
 	struct pmem2_vm_reservation *reservation; /* of map */
@@ -27,7 +30,8 @@ void pmem_map_free(struct pmem_map *map);
 
 /* bad.c: learn what is known to be bad; a source that can't tell has nothing. */
 errint_t pmem_bad_load(struct pmem_map *map);
-/* pm->clear_bad of a mapping. */
+/* pm->clear_bad and pm->add_bad of a mapping. */
 errint_t pmem_bad_clear(const struct pmem *pm, uint64_t offset, uint64_t length);
+errint_t pmem_bad_add(const struct pmem *pm, uint64_t offset, uint64_t length);
 
 #endif

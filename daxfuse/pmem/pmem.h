@@ -39,11 +39,12 @@ struct pmem {
 	char *base;    /* aligned to 2 MiB */
 	uint64_t size; /* bytes, a multiple of 2 MiB */
 	const struct pmem_ops *ops;
-	const struct pmem_range *bad; /* known bad ranges, ascending */
-	size_t bad_count;
+	const struct pmem_range *bad; /* known bad ranges, in any order; read the count first */
+	_Atomic size_t bad_count;     /* grows by pmem_add_bad() */
 	bool read_only;
 	/* Of pmem_clear_bad(); NULL: there is no way. Tests put theirs here. */
 	errint_t (*clear_bad)(const struct pmem *pm, uint64_t offset, uint64_t length);
+	errint_t (*add_bad)(const struct pmem *pm, uint64_t offset, uint64_t length);
 };
 
 enum {
@@ -125,6 +126,26 @@ errint_t pmem_write_zero_nt(const struct pmem *pm, void *dst, size_t len);
 static inline errint_t pmem_clear_bad(const struct pmem *pm, const void *p, size_t len)
 {
 	return pm->clear_bad ? pm->clear_bad(pm, pmem_offset(pm, p), len) : -EOPNOTSUPP;
+}
+
+/* A range has turned bad, as somebody else has met: it is known to be from now on, until the pool
+ * is mapped anew. -ENOSPC: too many have; -EINVAL: it is not in the pool. */
+static inline errint_t pmem_add_bad(const struct pmem *pm, uint64_t offset, uint64_t length)
+{
+	return pm->add_bad ? pm->add_bad(pm, offset, length) : -EOPNOTSUPP;
+}
+
+/* Whether any of [offset, offset + length) is known to be bad. */
+static inline bool pmem_is_bad(const struct pmem *pm, uint64_t offset, uint64_t length)
+{
+	size_t count = atomic_load_explicit(&pm->bad_count, memory_order_acquire);
+
+	for (size_t i = 0; i < count; i++) {
+		if (pm->bad[i].offset < offset + length &&
+		    offset < pm->bad[i].offset + pm->bad[i].length)
+			return true;
+	}
+	return false;
 }
 
 /*

@@ -126,14 +126,7 @@ static errint_t touch(void *file)
 /* Known bad ranges only: a range that turns bad later is the mapper's SIGBUS. */
 static bool is_bad(void *pool, uint64_t device_offset, uint64_t length)
 {
-	const struct pmem *pm = pmem_of(pool);
-
-	for (size_t i = 0; i < pm->bad_count; i++) {
-		if (pm->bad[i].offset < device_offset + length &&
-		    device_offset < pm->bad[i].offset + pm->bad[i].length)
-			return true;
-	}
-	return false;
+	return pmem_is_bad(pmem_of(pool), device_offset, length);
 }
 
 static void flush(void *pool, uint64_t device_offset, uint64_t length)

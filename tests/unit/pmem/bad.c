@@ -93,6 +93,31 @@ static void test_load(void **state)
 	pmem_memory_free(pm);
 }
 
+/* What turns bad later is known beside what the device has said; as much as there is room for. */
+static void test_add(void **state)
+{
+	struct pmem *pm;
+	unsigned added = 0;
+
+	add(8192, 512);
+	pm = make();
+	assert_true(pmem_is_bad(pm, 8192, 1) && !pmem_is_bad(pm, 8192 + 512, 512));
+	assert_int_equal(pmem_add_bad(pm, 4096, 4096), 0);
+	assert_true(pmem_is_bad(pm, 8191, 1) && pmem_is_bad(pm, 0, 4097) &&
+		    !pmem_is_bad(pm, 0, 4096));
+	assert_int_equal(pm->bad_count, 2);
+	assert_int_equal(pmem_add_bad(pm, 4096, 4096), 0);
+	assert_int_equal(pm->bad_count, 2);
+	assert_int_equal(pmem_add_bad(pm, POOL_SIZE, 4096), -EINVAL);
+	assert_int_equal(pmem_add_bad(pm, POOL_SIZE - 4096, 8192), -EINVAL);
+	assert_int_equal(pmem_add_bad(pm, 4096, UINT64_MAX), -EINVAL);
+	while (pmem_add_bad(pm, 16384 + added * 8192, 4096) == 0)
+		added++;
+	assert_int_equal(pmem_add_bad(pm, 16384 + added * 8192, 4096), -ENOSPC);
+	assert_true(added > 100 && pmem_is_bad(pm, 16384 + (added - 1) * 8192, 1));
+	pmem_memory_free(pm);
+}
+
 /* What is bad of the range, and nothing else; the data around it stays. */
 static void test_clear(void **state)
 {
@@ -135,6 +160,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_load, reset),
+		cmocka_unit_test_setup(test_add, reset),
 		cmocka_unit_test_setup(test_clear, reset),
 		cmocka_unit_test_setup(test_refused, reset),
 	};
