@@ -61,12 +61,15 @@ struct open_inode {
 	uint32_t cached, direct;    /* open files; past the cache only those that may be read */
 	uint32_t writers, droppers; /* of the cached */
 	uint32_t turns;             /* opens past the cache, while it is here */
+	uint32_t earlier;           /* of all: opened by earlier processes */
 	struct open_inode *next;
 };
 
 struct opens {
 	struct vfs_open_table *table;
 	bool own;                    /* the table is nobody's but ours */
+	bool missed;                 /* an earlier process has not recorded all */
+	uint64_t first_number;       /* of a handle of ours */
 	pthread_mutex_t places_lock; /* free_place, table->used */
 	uint32_t free_count;
 	uint32_t free_place[VFS_OPENS];
@@ -92,6 +95,8 @@ static uint32_t take_place(struct opens *o)
 		place = o->free_place[--o->free_count];
 	else if (o->table->used < VFS_OPENS)
 		place = atomic_fetch_add_explicit(&o->table->used, 1, memory_order_release) + 1;
+	else
+		atomic_store_explicit(&o->table->missed, 1, memory_order_relaxed);
 	unlock_mutex(LOCK_PLACES, &o->places_lock);
 	return place;
 }
@@ -108,6 +113,17 @@ static uint32_t place_of(uint64_t handle)
 	return handle >> PLACE_SHIFT & ((1u << (NUMBER_SHIFT - PLACE_SHIFT)) - 1);
 }
 
+static bool is_earlier(const struct opens *o, uint64_t handle)
+{
+	return handle >> NUMBER_SHIFT < o->first_number;
+}
+
+/* Whether they are of the same open file: it may have gone past the cache since. */
+static bool is_same(uint64_t a, uint64_t b)
+{
+	return (a | HANDLE_CACHED) == (b | HANDLE_CACHED);
+}
+
 /* Its record; NULL: it has none (any more). */
 static struct vfs_open_record *find_record(struct opens *o, uint64_t handle)
 {
@@ -117,8 +133,8 @@ static struct vfs_open_record *find_record(struct opens *o, uint64_t handle)
 	if (!place || place > VFS_OPENS)
 		return NULL;
 	record = &o->table->record[place - 1];
-	return atomic_load_explicit(&record->handle, memory_order_acquire) == handle ? record
-										     : NULL;
+	return is_same(atomic_load_explicit(&record->handle, memory_order_acquire), handle) ? record
+											    : NULL;
 }
 
 /* ---- inodes ------------------------------------------------------------------------------ */
@@ -310,6 +326,7 @@ static void leave_inode_locked(struct opens *o, struct open_inode *inode, uint64
 {
 	uint32_t place = place_of(handle);
 
+	inode->earlier -= is_earlier(o, handle);
 	if (!(handle & HANDLE_CACHED)) {
 		inode->direct--;
 	} else {
@@ -333,12 +350,38 @@ void open_leave(struct vfs *v, uint64_t handle)
 		return;
 	ino = record->ino;
 	lock_mutex(LOCK_OPENS, lock_of(o, ino));
-	atomic_store_explicit(&record->handle, 0, memory_order_release);
+	handle = atomic_exchange_explicit(&record->handle, 0, memory_order_acq_rel);
 	inode = find_inode_locked(o, ino);
-	if (inode)
+	if (inode && handle)
 		leave_inode_locked(o, inode, handle);
 	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
-	give_place(o, place_of(handle));
+	if (handle)
+		give_place(o, place_of(handle));
+}
+
+/* Order: the record, then the choice. They differ for a moment in what is_same() leaves out. */
+void vfs_open_past_cache(struct vfs *v, const struct vfs_request *request,
+			 struct vfs_opened *opened)
+{
+	struct opens *o = v->opens;
+	struct vfs_open_record *record = find_record(o, opened->handle);
+	uint64_t ino = opened->attr.ino, direct = opened->handle & ~(uint64_t)HANDLE_CACHED;
+	struct open_inode *inode;
+
+	if (!(opened->handle & HANDLE_CACHED) || !record)
+		return;
+	lock_mutex(LOCK_OPENS, lock_of(o, ino));
+	inode = find_inode_locked(o, ino);
+	o->turns[place_of(direct) - 1] = NEVER;
+	inode->direct++;
+	inode->turns++;
+	leave_inode_locked(o, inode, opened->handle);
+	distrust_locked(o, ino);
+	atomic_store_explicit(&record->handle, direct, memory_order_release);
+	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
+	answer_choose(request->answer, direct);
+	opened->handle = direct;
+	opened->direct = opened->keep_cache = true;
 }
 
 void vfs_opening_answered(const struct vfs_request *request)
@@ -358,6 +401,24 @@ void vfs_opening_lost(struct vfs *v, const struct vfs_answer *lost)
 {
 	if (!(answer_choice(lost) & CHOICE_ANSWERED))
 		open_leave(v, answer_choice(lost));
+}
+
+bool vfs_is_of_this_life(const struct vfs *v, uint64_t handle)
+{
+	return !is_earlier(v->opens, handle);
+}
+
+bool vfs_earlier_opens(struct vfs *v, uint64_t ino)
+{
+	struct opens *o = v->opens;
+	const struct open_inode *inode;
+	bool found;
+
+	lock_mutex(LOCK_OPENS, lock_of(o, ino));
+	inode = find_inode_locked(o, ino);
+	found = o->missed || (inode && inode->earlier);
+	unlock_mutex(LOCK_OPENS, lock_of(o, ino));
+	return found;
 }
 
 bool vfs_is_cached(uint64_t handle)
@@ -418,6 +479,7 @@ static errint_t take_over_records(struct opens *o)
 			return -ENOMEM;
 		/* it was before our time, and may do anything */
 		o->turns[place - 1] = NEVER;
+		inode->earlier++;
 		if (record->handle & HANDLE_CACHED)
 			count_cached_locked(o, inode, place, true, true);
 		else
@@ -438,7 +500,11 @@ errint_t opens_open(struct vfs *v)
 		pthread_mutex_init(&o->lock[i], NULL);
 	o->own = !v->config.opens;
 	o->table = o->own ? calloc(1, sizeof(*o->table)) : v->config.opens;
-	return o->table ? take_over_records(o) : -ENOMEM;
+	if (!o->table)
+		return -ENOMEM;
+	o->missed = o->table->missed;
+	o->first_number = vfs_new_handle(v);
+	return take_over_records(o);
 }
 
 void opens_close(struct vfs *v)

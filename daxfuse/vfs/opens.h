@@ -19,8 +19,8 @@ struct vfs_open_record {
 
 /* All zeroes: a new one. */
 struct vfs_open_table {
-	_Atomic uint32_t used; /* records above have never been used */
-	uint32_t reserved;
+	_Atomic uint32_t used;   /* records above have never been used */
+	_Atomic uint32_t missed; /* some open found no record */
 	struct vfs_open_record record[VFS_OPENS];
 };
 

@@ -139,6 +139,14 @@ void vfs_opening_answered(const struct vfs_request *request);
 void vfs_opening_lost(struct vfs *v, const struct vfs_answer *lost);
 /* The handle that an earlier process was about to answer with; 0: none. */
 uint64_t vfs_opening_choice(const struct vfs_answer *answer);
+/* Whether it was opened by this process, and not by an earlier one of this mount. */
+bool vfs_is_of_this_life(const struct vfs *v, uint64_t handle);
+/* Whether an open file of an earlier process may be left that can be read from. */
+bool vfs_earlier_opens(struct vfs *v, uint64_t ino);
+/* The transport maps the file past its cache, and so sends its reads and writes past it: nobody
+ * knows of the open file yet. */
+void vfs_open_past_cache(struct vfs *v, const struct vfs_request *request,
+			 struct vfs_opened *opened);
 /* Whether the transport caches what is read by this open file. */
 bool vfs_is_cached(uint64_t handle);
 /* It is read, or written to: so its open is over, and has dropped what it was to drop. */

@@ -75,6 +75,76 @@ static struct open_way enter(struct scene *scene, uint64_t ino, unsigned how)
 	return way;
 }
 
+static struct vfs_opened opened_of(uint64_t ino, const struct open_way *way)
+{
+	return (struct vfs_opened){
+		.attr = { .ino = ino },
+		.handle = way->handle,
+		.direct = way->direct,
+		.keep_cache = way->keep_cache,
+	};
+}
+
+/* An open that was to go through the cache, and does not: it is no reader of that, in any life. */
+static void goes_past_the_cache_after_all(void **state)
+{
+	struct scene *scene = *state;
+	const struct vfs_request request = { .answer = NULL };
+
+	for (int lives = 1; lives <= 2; lives++) {
+		struct open_way way = enter(scene, INO, OPEN_READS);
+		struct open_way other = enter(scene, INO, OPEN_READS | OPEN_DIRECT);
+		struct vfs_opened opened = opened_of(INO, &way);
+
+		assert_false(way.direct);
+		assert_int_equal(vfs_cached_readers(scene->v, INO), 1);
+		vfs_open_past_cache(scene->v, &request, &opened);
+		assert_true(opened.direct && opened.keep_cache && !vfs_is_cached(opened.handle));
+		assert_int_equal(vfs_cached_readers(scene->v, INO), 0);
+		if (lives == 2)
+			replace_process(scene);
+		assert_int_equal(vfs_cached_readers(scene->v, INO), 0);
+		/* it would be one that executes the open again: its first handle ends */
+		open_leave(scene->v, way.handle);
+		assert_false(vfs_is_recorded(scene->v, opened.handle));
+		open_leave(scene->v, other.handle);
+	}
+}
+
+static void knows_earlier_opens(void **state)
+{
+	struct scene *scene = *state;
+	struct open_way first = enter(scene, INO, OPEN_READS), second, third;
+
+	assert_true(vfs_is_of_this_life(scene->v, first.handle));
+	assert_false(vfs_earlier_opens(scene->v, INO));
+	replace_process(scene);
+	second = enter(scene, INO, OPEN_READS | OPEN_DIRECT);
+	third = enter(scene, OTHER, OPEN_READS);
+	assert_false(vfs_is_of_this_life(scene->v, first.handle));
+	assert_true(vfs_is_of_this_life(scene->v, second.handle));
+	assert_true(vfs_earlier_opens(scene->v, INO));
+	assert_false(vfs_earlier_opens(scene->v, OTHER));
+	open_leave(scene->v, second.handle);
+	assert_true(vfs_earlier_opens(scene->v, INO));
+	open_leave(scene->v, first.handle);
+	open_leave(scene->v, first.handle);
+	assert_false(vfs_earlier_opens(scene->v, INO));
+	open_leave(scene->v, third.handle);
+}
+
+/* What found no record may be open still in a later life: so any file may be. */
+static void knows_what_was_not_recorded(void **state)
+{
+	struct scene *scene = *state;
+
+	assert_false(vfs_earlier_opens(scene->v, INO));
+	scene->table->missed = 1;
+	assert_false(vfs_earlier_opens(scene->v, INO));
+	replace_process(scene);
+	assert_true(vfs_earlier_opens(scene->v, INO));
+}
+
 static void follows_while_one_is_direct(void **state)
 {
 	struct scene *scene = *state;
@@ -301,6 +371,9 @@ int main(void)
 		scene_test(no_writer_beside_opens_that_drop),
 		scene_test(writes_past_the_cache),
 		scene_test(an_open_that_is_made_again),
+		scene_test(goes_past_the_cache_after_all),
+		scene_test(knows_earlier_opens),
+		scene_test(knows_what_was_not_recorded),
 		scene_test(the_table_is_full),
 		scene_test(strange_handles),
 		scene_test(many_threads),
