@@ -24,7 +24,7 @@ BELOW = {
     "vfs": {"base", "pmem", "media", "core", "map"},
     "clients": {"base", "pmem", "media", "core", "map", "vfs"},
     "views": {"base", "pmem", "media", "core", "map", "vfs"},
-    "keeper": {"base", "pmem", "media", "core", "map", "vfs", "clients"},
+    "keeper": {"base", "pmem", "media", "core", "map", "vfs", "clients", "views"},
     "fuse": {"base", "pmem", "media", "core", "map", "vfs", "clients", "views", "keeper"},
     "vhost": {"base", "pmem", "media", "core", "map", "vfs"},
     "daemon": {"base", "pmem", "media", "core", "map", "vfs", "clients", "views", "keeper", "fuse", "vhost"},
@@ -38,7 +38,7 @@ WIRE = {
     "media": {"format.h"}, "core": {"format.h"}, "check": {"format.h"},
 }
 ALL_BUT_LIBRARY = {"format.h", "ioctl.h", "direct.h"}
-WIRE |= dict.fromkeys(("views", "fuse", "daemon"), ALL_BUT_LIBRARY | {"daxview.h"})
+WIRE |= dict.fromkeys(("views", "keeper", "fuse", "daemon"), ALL_BUT_LIBRARY | {"daxview.h"})
 
 
 def include_flags(room):

@@ -22,7 +22,7 @@ enum lock_rank {
 	LOCK_REMOUNT,   /* daemon/remount.c */
 	LOCK_EXPORTS,   /* vhost/export.c: the list of exports */
 	LOCK_ORPHANS,   /* vfs/open.c: making one without a name; freeing one */
-	LOCK_VIEWED,    /* views/views.c: which inodes of a bucket have a kernel view */
+	LOCK_VIEWED,    /* views/viewed.c: which inodes of a bucket have a kernel view */
 	LOCK_WINDOW,    /* vhost/window.c: a turn at a guest's window */
 	LOCK_GATE,      /* vfs/gate.c: whether an inode is mapped */
 	LOCK_GROW,      /* vfs: a mapped file's size */
@@ -46,7 +46,7 @@ enum lock_rank {
 	LOCK_VIEWS,    /* map/view.c: the list of a file's */
 	LOCK_HOLDER,   /* clients: its records */
 	LOCK_PINS,     /* clients/pins.c: free records */
-	LOCK_BUSY,     /* views/mapper.c: pieces that a device uses still */
+	LOCK_BUSY,     /* views/busy.c: pieces that a device uses still */
 	LOCK_GUEST,    /* vhost: nodes and open files of a guest */
 	LOCK_OPENS,    /* vfs/opens.c: open files of an inode */
 	LOCK_PLACES,   /* vfs/opens.c: free records */

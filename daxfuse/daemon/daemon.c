@@ -184,6 +184,8 @@ static errint_t mount_pool(struct daemon *d, const struct pmem *pm)
 	unsigned count = 0;
 	int err = d->pins ? pin_table_busy(d->pins, &busy, &count) : 0;
 
+	if (!err && d->view_table)
+		err = view_table_busy(d->view_table, &busy, &count);
 	if (err)
 		return err;
 	options = pool_options(d, busy, count);
@@ -224,11 +226,75 @@ static errint_t open_clients(struct daemon *d)
 	return clients_open(&config, &d->clients);
 }
 
+/* Why there can be no views, whatever the module says; NULL. */
+static const char *views_objection(const struct daemon *d)
+{
+	if (fs_is_read_only(d->fs))
+		return "the mount is read-only";
+	/* the kernel can be told only once */
+	if (d->adopts && d->kept->session.init_bytes && !d->view_table->agreed)
+		return "there were none when it was mounted";
+	return NULL;
+}
+
+static errint_t begin_views(struct daemon *d, int *ret_session)
+{
+	const char *objection;
+
+	if (!d->view_table)
+		d->view_table = calloc(1, sizeof(*d->view_table));
+	if (!d->view_table)
+		return -ENOMEM;
+	objection = views_objection(d);
+	if (!objection)
+		return views_open(d->dev, d->view_table, ret_session, d->no_views,
+				  sizeof(d->no_views));
+	snprintf(d->no_views, sizeof(d->no_views), "%s", objection);
+	return -EROFS;
+}
+
+/* A mount that is taken over goes on without, unless there may be views, which can't be left: there
+ * are none without the module, and none when it has become read-only. */
+static bool goes_without_views(const struct daemon *d, int err)
+{
+	if (d->adopts && d->view_table->agreed)
+		return err == -ENOENT || err == -ENODEV || err == -ENXIO || err == -EROFS;
+	return d->adopts || d->options->views == VIEWS_AUTO;
+}
+
+/* The kernel ends a mount of which a request waits longer. */
+static void warn_of_timeout(const struct daemon *d, const char *name)
+{
+	char path[64];
+	CLEANUP_FILE FILE *file = NULL;
+	unsigned seconds = 0;
+
+	snprintf(path, sizeof(path), "/proc/sys/fs/fuse/%s", name);
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%u", &seconds) != 1 || !seconds)
+		return;
+	log_error("daxfuse: %s: the kernel ends mounts whose daemon is away for %u seconds\n"
+		  "set it to 0: sysctl fs.fuse.%s=0\n",
+		  d->device, seconds, name);
+}
+
+/* Once for a mount. */
+static void say_views(const struct daemon *d)
+{
+	if (d->adopts || device_info(d->dev)->kind != DEVICE_DAX)
+		return;
+	if (d->views)
+		log_info("daxfuse: %s: files are mapped through kernel views\n", d->device);
+	else
+		log_info("daxfuse: %s: no kernel views: %s\n", d->device, d->no_views);
+	warn_of_timeout(d, "default_request_timeout");
+	warn_of_timeout(d, "max_request_timeout");
+}
+
 /* Without the module, or on another device: as the option says. */
 static errint_t open_views(struct daemon *d)
 {
-	const struct options *o = d->options;
-	struct views_config config = {
+	const struct views_config config = {
 		.vfs = d->vfs,
 		.dev = d->dev,
 		.transport = d->transport,
@@ -236,20 +302,20 @@ static errint_t open_views(struct daemon *d)
 	};
 	int session, err;
 
-	if (o->views == VIEWS_OFF)
+	if (d->options->views == VIEWS_OFF)
 		return 0;
-	if (d->kept || fs_is_read_only(d->fs)) {
-		err = -EOPNOTSUPP;
-		snprintf(d->no_views, sizeof(d->no_views), "%s",
-			 d->kept ? "the mount has a keeper" : "the mount is read-only");
-	} else {
-		err = views_open(d->dev, &session, d->no_views, sizeof(d->no_views));
-	}
+	err = begin_views(d, &session);
 	if (!err)
-		return views_start(&config, session, &d->views);
-	if (o->views == VIEWS_AUTO)
-		return 0;
-	complain(d->device, d->no_views, 0, "mount it with -o views=off, or modprobe daxview");
+		err = views_start(&config, d->view_table, session, &d->views);
+	else if (goes_without_views(d, err))
+		err = 0;
+	if (!err)
+		say_views(d);
+	else if (*d->no_views)
+		complain(d->device, d->no_views, 0,
+			 "mount it with -o views=off, or modprobe daxview");
+	else
+		complain(d->device, "its kernel views cannot be had", err, NULL);
 	return err;
 }
 
@@ -288,8 +354,8 @@ static errint_t open_transport(struct daemon *d)
 		.io_uring = o->io_uring,
 		.clone_fd = o->clone_fd,
 		.debug = o->debug,
-		.needs_no_fsync = strcmp(device_granularity(d->dev), "cache_line") ||
-				  (o->direct.who == CLIENTS_NOBODY && o->views == VIEWS_OFF),
+		.needs_fsync = !strcmp(device_granularity(d->dev), "cache_line"),
+		.maps = o->direct.who != CLIENTS_NOBODY,
 		.max_threads = o->max_threads,
 		.host = {
 			.arg = d,
@@ -432,6 +498,8 @@ static int serve_mount(struct daemon *d)
 	err = mount_transport(d);
 	if (!err)
 		err = clients_serve(d->clients, transport_place(d->transport)->number);
+	if (!err)
+		err = views_serve(d->views);
 	if (err)
 		return err;
 	err = -pthread_create(&signals, NULL, wait_for_signal, d);
@@ -476,7 +544,7 @@ static int live_as_server(struct daemon *d)
 		return EXIT_MOUNT; /* the next process goes on with them; nothing waits for us */
 	exports_close(d->exports);
 	transport_close(d->transport, !err);
-	views_stop(d->views);
+	views_stop(d->views, !err || !d->kept);
 	clients_close(d->clients);
 	vfs_close(d->vfs);
 	if (!err)
@@ -485,6 +553,8 @@ static int live_as_server(struct daemon *d)
 		fs_unmount(d->fs);
 	transport_free(d->transport);
 	device_close(d->dev);
+	if (!d->kept)
+		free(d->view_table);
 	if (!d->kept) /* a supervisor asks for the exit status */
 		tell_parent(err ? EXIT_MOUNT : 0);
 	return err ? EXIT_MOUNT : 0;
@@ -560,7 +630,8 @@ static int live_kept(struct daemon *d)
 	d->mountpoint = strdup(d->kept->mountpoint);
 	if (!d->device || !d->mountpoint)
 		return EXIT_MOUNT;
-	if (kept_map_pins(d->fds.memory, &d->pins) || kept_map_opens(d->fds.memory, &d->opens))
+	if (kept_map_pins(d->fds.memory, &d->pins) || kept_map_opens(d->fds.memory, &d->opens) ||
+	    kept_map_views(d->fds.memory, &d->view_table))
 		return EXIT_MOUNT;
 	answers_open(&answers, d->kept->answer, d->kept->starts, d->kept->crashed);
 	d->answers = &answers;

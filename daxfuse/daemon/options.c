@@ -18,14 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daxfuse/fuse/transport.h"
 #include "daxfuse/base/bits.h"
 #include "restart.h"
 #include "daxfuse/keeper/systemd.h"
-#include "daxfuse/daxview.h"
 
 #define THREADS_MAX 1024
 
@@ -93,8 +91,8 @@ static const struct option table[] = {
 	  "admin|owner: who may move files from one project to another, and so past its limits "
 	  "(admin: CAP_SYS_ADMIN)" },
 	{ "views=", VIEWS, FIELD(views), 0, OPTION_VIEWS,
-	  "off|auto|on: whether programs map files of a device-dax through kernel views, by the "
-	  "module daxview (off; auto: if it is loaded; without a keeper)" },
+	  "auto|off|on: whether programs map files of a device-dax through kernel views, by the "
+	  "module daxview (auto: if it is loaded; on: or do not mount)" },
 	{ "export=", EXPORT, 0, 0, 0,
 	  "SOCKET:TAG[:DIR[:ro]]: a directory for virtual machines, as of daxfuse export; more than "
 	  "one, if it is said again" },
@@ -387,6 +385,7 @@ static void set_defaults(struct options *options)
 	*options = (struct options){
 		.fs = { .dax = FS_DAX_AUTO, .atime = FS_ATIME_RELATIVE },
 		.allow_other = geteuid() == 0,
+		.views = VIEWS_AUTO,
 		.max_threads = (unsigned)MIN(MAX(4 * cpus, 8L), 48L),
 	};
 }
@@ -448,26 +447,13 @@ static int check_together(const struct options *options, char *ret_error, size_t
 	return 0;
 }
 
-/* As far as can be told before the device is open. */
-static bool may_have_views(const struct options *options)
-{
-	struct stat st;
-
-	return access(DAXVIEW_PATH, F_OK) == 0 && !options->fs.read_only && options->device &&
-	       stat(options->device, &st) == 0 && S_ISCHR(st.st_mode);
-}
-
 /* What does not survive its daemon; NULL: nothing. Rings and clones of /dev/fuse end with their
- * process, and which files have views is in its memory. */
+ * process. */
 static const char *ends_with_daemon(const struct options *options)
 {
 	if (options->io_uring)
 		return "io_uring";
-	if (options->clone_fd)
-		return "clone_fd";
-	if (options->views == VIEWS_ON)
-		return "views=on";
-	return options->views == VIEWS_AUTO && may_have_views(options) ? "views=auto" : NULL;
+	return options->clone_fd ? "clone_fd" : NULL;
 }
 
 static int choose_keeper(struct options *options, char *ret_error, size_t error_size)

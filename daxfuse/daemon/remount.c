@@ -115,7 +115,13 @@ static errint_t change_mode(struct daemon *d, struct dxf_ioc_remount *change, bo
 	if (wanted.read_only && !fs_is_read_only(d->fs) && exports_count(d->exports))
 		return refuse_change(change, -EBUSY,
 				     "it has exports, whose guests may write: remove them first");
+	if (wanted.read_only && views_pause(d->views))
+		return refuse_change(change, -EBUSY,
+				     "some of its files are open to be mapped through kernel "
+				     "views, or are mapped: end the programs");
 	err = replace ? change_by_next(d, &wanted, change) : change_here(d, &wanted, change);
+	if (err || !wanted.read_only)
+		views_resume(d->views);
 	*ret_replace = replace && !err;
 	return err;
 }

@@ -20,8 +20,9 @@ struct daemon {
 	/* where a keeper has what outlives us; NULL, and no answers, if there is none */
 	struct kept *kept;
 	struct kept_fds fds;
-	struct pin_table *pins;       /* of the keeper; NULL */
-	struct vfs_open_table *opens; /* likewise */
+	struct pin_table *pins;        /* of the keeper; NULL */
+	struct vfs_open_table *opens;  /* likewise */
+	struct view_table *view_table; /* likewise; ours without a keeper */
 	struct vfs_answers *answers;
 	bool adopts; /* the mount was there before us */
 	/* from the device to the kernel */

@@ -90,6 +90,7 @@ static struct json_object *space_object(const struct daemon *d)
 	add_number(o, "split_units", space.split_units);
 	add_number(o, "free_blocks_in_split_units", space.free_blocks);
 	add_number(o, "bad_blocks", space.bad_blocks);
+	add_number(o, "bad_ranges", fs_pmem(d->fs)->bad_count);
 	add_number(o, "free",
 		   space.free_units * DXF_UNIT_SIZE + space.free_blocks * DXF_BLOCK_SIZE);
 	add_number(o, "inodes", space.inodes);

@@ -14,15 +14,19 @@ static int register_backing(void *arg, int fd)
 
 /* With a view reads and writes come to us past the cache, as of any file that may be mapped, and
  * mappings go to the view. */
-static int use_view(const struct request *request, const struct vfs_opened *opened,
+static int use_view(const struct request *request, struct vfs_opened *opened,
 		    struct fuse_file_info *fi)
 {
 	struct transport *t = transport_of(request->req);
-	int backing = t->passthrough ? views_enter(t->views, opened, register_backing, request->req)
-				     : 0;
+	bool maps = view_of_handle(fi->fh) != VIEWS_OPEN_UNMAPPED;
+	int backing = t->passthrough
+			      ? views_enter(t->views, opened, maps, register_backing, request->req)
+			      : 0;
 
 	if (backing <= 0)
 		return backing;
+	vfs_open_past_cache(t->vfs, &request->vfs, opened);
+	fi->fh = handle_with_view(handle_of_file(opened, fi->flags));
 	fi->backing_id = backing;
 	fi->direct_io = 1;
 	fi->parallel_direct_writes = 1;
@@ -30,7 +34,7 @@ static int use_view(const struct request *request, const struct vfs_opened *open
 	return 0;
 }
 
-static int fill_open_reply(const struct request *request, const struct vfs_opened *opened,
+static int fill_open_reply(const struct request *request, struct vfs_opened *opened,
 			   struct fuse_file_info *fi)
 {
 	int err;
@@ -46,11 +50,11 @@ static int fill_open_reply(const struct request *request, const struct vfs_opene
 	return err;
 }
 
-static void cancel_open(struct transport *t, const struct vfs_opened *opened)
+static void cancel_open(struct transport *t, const struct vfs_opened *opened, uint64_t fh)
 {
 	vfs_cancel_open(t->vfs, opened);
 	if (t->passthrough)
-		views_leave(t->views, opened->attr.ino);
+		views_leave(t->views, opened->attr.ino, opened->handle, view_of_handle(fh));
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -70,10 +74,10 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	vfs_opening_answered(&request.vfs);
 	/* -ENOENT: the open was interrupted, so nobody will release it */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		cancel_open(transport_of(req), &opened);
+		cancel_open(transport_of(req), &opened, fi->fh);
 }
 
-static void reply_created(const struct request *request, int err, const struct vfs_opened *opened,
+static void reply_created(const struct request *request, int err, struct vfs_opened *opened,
 			  struct fuse_file_info *fi)
 {
 	fuse_req_t req = request->req;
@@ -89,7 +93,7 @@ static void reply_created(const struct request *request, int err, const struct v
 	attr_to_entry(&opened->attr, &entry);
 	vfs_opening_answered(&request->vfs);
 	if (fuse_reply_create(req, &entry, fi) == -ENOENT) {
-		cancel_open(t, opened);
+		cancel_open(t, opened, fi->fh);
 		deferred_forget(t->deferred, opened->attr.ino);
 	}
 }
@@ -118,10 +122,11 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fu
 static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct transport *t = transport_of(req);
+	uint64_t handle = file_of_handle(node, fi->fh).handle;
 
-	vfs_release(t->vfs, node_to_ino(node), file_of_handle(node, fi->fh).handle);
+	vfs_release(t->vfs, node_to_ino(node), handle);
 	if (t->passthrough)
-		views_leave(t->views, node_to_ino(node));
+		views_leave(t->views, node_to_ino(node), handle, view_of_handle(fi->fh));
 	deferred_forget(t->deferred, node_to_ino(node));
 	fuse_reply_err(req, 0);
 }
@@ -135,7 +140,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_
 {
 	struct transport *t = transport_of(req);
 
-	if (t->config.needs_no_fsync)
+	if (!t->config.needs_fsync || !(t->config.maps || t->passthrough))
 		fuse_reply_err(req, ENOSYS);
 	else
 		fuse_reply_err(req, -vfs_fsync(t->vfs, node_to_ino(node)));

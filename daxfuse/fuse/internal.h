@@ -59,6 +59,8 @@ struct request {
 struct request request_of(fuse_req_t req);
 /* The open file that a handle stands for. */
 uint64_t handle_of_file(const struct vfs_opened *opened, int flags);
+uint64_t handle_with_view(uint64_t fh);
+enum views_open view_of_handle(uint64_t fh);
 struct vfs_open_file file_of_handle(fuse_ino_t node, uint64_t fh);
 
 /* ---- the handlers, by theme ------------------------------------------------ */

@@ -112,6 +112,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		vfs_allow_auto(t->vfs);
 	t->kernel_checks_flags = conn->proto_minor >= FLAGS_CHECKED_SINCE;
 	t->config.host.greeted(t->config.host.arg);
+	views_begin(t->views);
 }
 
 static void fill_ops(struct fuse_lowlevel_ops *ops)

@@ -125,13 +125,27 @@ struct request request_of(fuse_req_t req)
 	};
 }
 
-/* The access mode is below, in two bits; at the top, whether the file was append-only. */
+/* The access mode is below, in two bits; at the top, whether the file was append-only, and whether
+ * it has a view. */
 #define HANDLE_APPENDS (UINT64_C(1) << 63)
+#define HANDLE_VIEWED (UINT64_C(1) << 62)
 
 uint64_t handle_of_file(const struct vfs_opened *opened, int flags)
 {
 	return opened->handle << 2 | (uint64_t)(flags & O_ACCMODE) |
 	       (opened->only_appends ? HANDLE_APPENDS : 0);
+}
+
+uint64_t handle_with_view(uint64_t fh)
+{
+	return fh | HANDLE_VIEWED;
+}
+
+enum views_open view_of_handle(uint64_t fh)
+{
+	if (fh & HANDLE_VIEWED)
+		return VIEWS_OPEN_VIEWED;
+	return (fh & O_ACCMODE) == O_WRONLY ? VIEWS_OPEN_UNMAPPED : VIEWS_OPEN_PLAIN;
 }
 
 struct vfs_open_file file_of_handle(fuse_ino_t node, uint64_t fh)
@@ -140,7 +154,7 @@ struct vfs_open_file file_of_handle(fuse_ino_t node, uint64_t fh)
 
 	return (struct vfs_open_file){
 		.ino = node_to_ino(node),
-		.handle = (fh & ~HANDLE_APPENDS) >> 2,
+		.handle = (fh & ~(HANDLE_APPENDS | HANDLE_VIEWED)) >> 2,
 		.may = (mode != O_WRONLY ? VFS_MAY_READ : 0) |
 		       (mode != O_RDONLY ? VFS_MAY_WRITE : 0) |
 		       (fh & HANDLE_APPENDS ? VFS_ONLY_APPENDS : 0),

@@ -106,7 +106,7 @@ void transport_view_ended(void *transport, uint64_t ino, int backing)
 	const struct transport *t = transport;
 	uint32_t number = (uint32_t)backing;
 
-	if (t->se)
+	if (t->se && backing)
 		ioctl(fuse_session_fd(t->se), LIBFUSE_BACKING_CLOSE, &number);
 	if (deferred_runs(t->deferred))
 		deferred_forget(t->deferred, ino);

@@ -42,9 +42,10 @@ struct transport_config {
 	struct vfs_answers *answers;
 	bool adopts; /* the mount was there before us */
 	bool io_uring;
-	bool clone_fd;       /* a descriptor of /dev/fuse for each thread */
-	bool debug;          /* libfuse prints each request */
-	bool needs_no_fsync; /* stores through mappings are as durable as they will be */
+	bool clone_fd;    /* a descriptor of /dev/fuse for each thread */
+	bool debug;       /* libfuse prints each request */
+	bool needs_fsync; /* else stores through mappings are as durable as they will be */
+	bool maps;        /* programs may map the device itself */
 	unsigned max_threads;
 	struct transport_host host;
 };

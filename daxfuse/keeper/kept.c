@@ -18,6 +18,7 @@
 #include "daxfuse/clients/pins.h"
 #include "daxfuse/core/fs.h"
 #include "daxfuse/vfs/opens.h"
+#include "daxfuse/views/table.h"
 #include "control.h"
 
 static const char variable[] = "DAXFUSE_KEPT";
@@ -43,10 +44,15 @@ static off_t opens_offset(void)
 	return pins_offset() + (off_t)round_up(sizeof(struct pin_table), 4096);
 }
 
+static off_t views_offset(void)
+{
+	return opens_offset() + (off_t)round_up(sizeof(struct vfs_open_table), 4096);
+}
+
 /* A page of it takes memory when it is used. */
 static off_t kept_bytes(void)
 {
-	return opens_offset() + (off_t)sizeof(struct vfs_open_table);
+	return views_offset() + (off_t)sizeof(struct view_table);
 }
 
 static errint_t map_table(int fd, off_t offset, size_t size, void **ret_table)
@@ -76,6 +82,16 @@ errint_t kept_map_opens(int fd, struct vfs_open_table **ret_opens)
 
 	if (!err)
 		*ret_opens = table;
+	return err;
+}
+
+errint_t kept_map_views(int fd, struct view_table **ret_views)
+{
+	void *table = NULL;
+	int err = map_table(fd, views_offset(), sizeof(struct view_table), &table);
+
+	if (!err)
+		*ret_views = table;
 	return err;
 }
 

@@ -4,8 +4,8 @@
  * stopped: descriptors, which a keeper holds open (our supervisor, or systemd's
  * fd store), and one page-aligned piece of memory, a memfd, which holds what the
  * kernel said when it greeted us, the requests that are in progress, and, behind
- * that, which pieces of the device programs have mapped (clients/pins.h) and which files are
- * open (vfs/opens.h).
+ * that, which pieces of the device programs have mapped (clients/pins.h), which files are
+ * open (vfs/opens.h), and which have kernel views (views/table.h).
  *
  * A memfd and not the pool: SIGKILL loses no store, and its contents mean nothing once the machine
  * or the mount is gone, as the kernel's side of it is gone, too. So it costs no flush and no fence.
@@ -25,7 +25,7 @@
 #define KEPT_MAGIC UINT32_C(0x4b465844)
 /* Grows when the next binary could misread what this one kept. (A test has a binary that does.) */
 #ifndef KEPT_VERSION
-#define KEPT_VERSION UINT32_C(6)
+#define KEPT_VERSION UINT32_C(7)
 #endif
 #define KEPT_INIT_MAX 4096
 /* Exit status of a serving process that wants to be replaced by a new one. */
@@ -89,6 +89,7 @@ struct kept_fds {
 
 struct pin_table;
 struct vfs_open_table;
+struct view_table;
 struct clients_policy;
 
 /* What a new mount is of. */
@@ -104,10 +105,11 @@ struct kept_config {
 int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct kept **ret_kept);
 /* Map the memory that an earlier process made. -EINVAL: not ours; -EOPNOTSUPP: another version. */
 errint_t kept_map(int fd, struct kept **ret_kept);
-/* What programs have mapped, and which files are open, of the same descriptor. 0 or negative
- * errno. */
+/* What programs have mapped, which files are open, and which have views, of the same descriptor. 0
+ * or negative errno. */
 errint_t kept_map_pins(int fd, struct pin_table **ret_pins);
 errint_t kept_map_opens(int fd, struct vfs_open_table **ret_opens);
+errint_t kept_map_views(int fd, struct view_table **ret_views);
 
 /* What a remount has made of the options: written down, and read by the next process. */
 struct fs_options;

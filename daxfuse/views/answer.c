@@ -3,11 +3,16 @@
  * The threads that answer the module: a question is a fault of the engine, whose pieces are set in
  * the view by mapper.c with the entry locked. That answers it; only an error is said.
  *
+ * A file that is asked about in order is answered for more than was asked: twice as much each time,
+ * up to AHEAD_UNITS. For stores that makes memory of holes that may stay as they are, and says that
+ * something was stored which was not; so it is only done in the file, and while nobody watches.
+ *
  * They may wait for locks of the engine and of core, whose owners wait for programs for a second at
  * most; and never for a program with a view.
  */
 #include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "daxfuse/base/errint.h"
@@ -19,6 +24,45 @@ enum { LOOK_AGAIN_MS = 100, PIECES = 16 };
 static bool touches_last_page(const struct fs_attr *attr, uint64_t end)
 {
 	return attr->size % MAP_PAGE_SIZE && end > round_down(attr->size, MAP_PAGE_SIZE);
+}
+
+/* How many units are answered beyond those that were asked about. */
+static unsigned count_ahead(struct view_order *order, uint64_t offset)
+{
+	bool in_order = offset > atomic_load(&order->last) && offset <= atomic_load(&order->end);
+	unsigned ahead = in_order ? MIN(2 * atomic_load(&order->ahead) + 1, (unsigned)AHEAD_UNITS)
+				  : 0;
+
+	atomic_store(&order->last, offset);
+	atomic_store(&order->ahead, ahead);
+	return ahead;
+}
+
+/* A load must not take from a unit what a store was granted. */
+static uint64_t end_of_loads(struct mapper *m, uint64_t at, uint64_t end)
+{
+	while (at < end && !map_view_pins(m->view, at, MIN(end - at, MAP_UNIT_SIZE)))
+		at += MIN(end - at, MAP_UNIT_SIZE);
+	return at;
+}
+
+/* Where the answer ends: behind the question, and not behind the file. */
+static uint64_t end_of_answer(struct mapper *m, const struct daxview_question *question,
+			      uint64_t size)
+{
+	bool loads = question->kind == DAXVIEW_ASK_READ;
+	struct view_order *order = loads ? &m->loads : &m->stores;
+	uint64_t file = round_up(size, MAP_PAGE_SIZE);
+	uint64_t asked = MIN(question->offset + question->length, file), end;
+	unsigned ahead = count_ahead(order, question->offset);
+
+	if (!loads && vfs_is_watched(m->views->config.vfs))
+		ahead = 0;
+	end = MIN(asked + ahead * MAP_UNIT_SIZE, file);
+	if (loads)
+		end = end_of_loads(m, asked, end);
+	atomic_store(&order->end, end);
+	return end;
 }
 
 /* Order: bytes behind the end of the file in its last page are zeroed before it is mapped. */
@@ -46,7 +90,7 @@ static int fault_locked(struct mapper *m, const struct daxview_question *questio
 		return -ENXIO;
 	if (request.access == MAP_WRITE && (attr.flags & DXF_FLAG_APPEND))
 		return -EACCES;
-	end = MIN(question->offset + question->length, round_up(attr.size, MAP_PAGE_SIZE));
+	end = end_of_answer(m, question, attr.size);
 	if (touches_last_page(&attr, end))
 		err = fs_map_zero(fs, m->ino, attr.size, MAP_PAGE_SIZE - attr.size % MAP_PAGE_SIZE);
 	return err ? err
@@ -89,37 +133,58 @@ static void answer(struct views *v, const struct daxview_question *question)
 	case DAXVIEW_CLOSED:
 		viewed_check(v, question->cookie);
 		break;
+	case DAXVIEW_POISON:
+		table_add_failed(v, question->offset, question->length);
+		break;
 	}
-	/* what we don't know, and memory that has failed: the module keeps programs from it */
 	session_answer(v->session, question->question,
 		       question->kind == DAXVIEW_ASK_EXTEND ? -EIO : 0);
 }
 
+/* One thread does, ten times a second at most, however many questions there are. */
 static void look_again(struct views *v)
 {
-	if (!LIST_EMPTY(&v->busy))
-		mapper_retry_busy(v);
+	int64_t now = views_now_ms(), last = atomic_load(&v->looked_ms);
+
+	if (now - last < LOOK_AGAIN_MS ||
+	    !atomic_compare_exchange_strong(&v->looked_ms, &last, now))
+		return;
+	if (atomic_load(&v->later))
+		busy_retry(v);
 	if (atomic_exchange(&v->look_again, false))
 		viewed_check_all(v);
+}
+
+static bool must_look_again(struct views *v)
+{
+	return atomic_load(&v->later) || atomic_load(&v->look_again);
 }
 
 static void *answer_questions(void *arg)
 {
 	struct views *v = arg;
-	struct pollfd wait[2] = { { v->session, POLLIN, 0 }, { v->stop, POLLIN, 0 } };
+	struct pollfd wait[] = {
+		{ v->session, POLLIN, 0 },
+		{ v->stop, POLLIN, 0 },
+		{ v->kick, POLLIN, 0 },
+	};
 	struct daxview_question question;
+	eventfd_t kicks;
 
+	while (sem_wait(&v->begin))
+		;
 	for (;;) {
-		bool later = atomic_load(&v->later) || atomic_load(&v->look_again);
-		int n = poll(wait, 2, later ? LOOK_AGAIN_MS : -1);
-
-		if (n > 0 && wait[1].revents)
+		poll(wait, ARRAY_SIZE(wait), must_look_again(v) ? LOOK_AGAIN_MS : -1);
+		if (wait[1].revents)
 			return NULL;
-		if (n == 0)
-			look_again(v);
+		if (wait[2].revents)
+			eventfd_read(v->kick, &kicks); /* so that none sleeps without an end */
 		/* another thread may have been faster */
-		while (read(v->session, &question, sizeof(question)) == sizeof(question))
+		while (read(v->session, &question, sizeof(question)) == sizeof(question)) {
 			answer(v, &question);
+			look_again(v);
+		}
+		look_again(v);
 	}
 }
 
@@ -137,10 +202,10 @@ errint_t answer_start(struct views *v)
 
 void answer_stop(struct views *v)
 {
-	const uint64_t one = 1;
-	ssize_t n = v->stop >= 0 ? write(v->stop, &one, sizeof(one)) : 0;
-
-	(void)n;
+	if (v->stop >= 0)
+		eventfd_write(v->stop, 1);
+	for (unsigned i = 0; i < v->threads; i++)
+		sem_post(&v->begin);
 	while (v->threads)
 		pthread_join(v->thread[--v->threads], NULL);
 }

@@ -12,27 +12,43 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/queue.h>
+#include <time.h>
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/daxview.h"
 #include "daxfuse/vfs/mapped.h"
+#include "table.h"
 #include "views.h"
 
-enum { VIEWED_BUCKETS = 256, VIEWS_THREADS = 2 };
+enum { VIEWED_BUCKETS = 256, VIEWS_THREADS = 2, SETTLE_MS = 3000, AHEAD_UNITS = 16 };
 
 /* What a view may cover: the size of files is core's matter. */
 #define VIEW_BYTES ((uint64_t)1 << 62)
+
+/* How a file is asked about, for loads or for stores: in order, so far, as long as there is
+ * anything ahead. Threads that answer at once may spoil it, and nothing else. */
+struct view_order {
+	atomic_ulong last; /* the offset of the last question, */
+	atomic_ulong end;  /* and where its answer ended */
+	atomic_uint ahead; /* units that went beyond it */
+};
 
 /* A view of an inode. */
 struct mapper {
 	struct views *views;
 	uint64_t ino;
 	uint64_t number;       /* the module's */
-	int backing;           /* the transport's */
+	int backing;           /* the transport's; 0: it is another one's by now */
+	uint32_t slot;         /* of its record */
+	bool adopted;          /* of an earlier process, */
+	bool over;             /* which was about to end it */
 	struct vfs_file *file; /* once it was asked about: referenced */
 	struct map_view *view;
+	struct view_order loads, stores;
 };
 
 /* An inode with open files, or with a view. */
@@ -49,33 +65,70 @@ struct viewed {
 struct busy_piece {
 	LIST_ENTRY(busy_piece) link;
 	uint64_t ino, number; /* of the view */
+	uint32_t slot;        /* of its record, or VIEW_NO_SLOT */
 	uint64_t device_offset, device_length;
 	uint64_t offset, length, grant; /* what is let go of then */
+};
+
+#define VIEW_NO_SLOT UINT32_MAX
+
+/* Free records of a part of the table; under the busy lock. */
+struct view_slots {
+	uint32_t *free;
+	uint32_t count;
+	uint32_t *used, max;
 };
 
 struct views {
 	struct views_config config;
 	int session;
-	int stop; /* an eventfd */
+	int stop, kick; /* eventfds */
+	sem_t begin;    /* posted for each thread */
 	pthread_t thread[VIEWS_THREADS];
 	unsigned threads;
+	struct view_table *table;
+	struct view_slots view_slots, busy_slots;
+	int64_t begun_ms;
+	atomic_bool paused; /* no view is made */
 	pthread_mutex_t lock[VIEWED_BUCKETS];
 	struct viewed *bucket[VIEWED_BUCKETS];
 	pthread_mutex_t busy_lock;
 	LIST_HEAD(, busy_piece) busy;
-	atomic_uint later;      /* busy pieces */
-	atomic_bool look_again; /* a view could not be ended, as a device uses its memory */
-	atomic_ulong made, count, asked, refused;
+	atomic_uint later; /* busy pieces */
+	/* a view could not be ended, for a reason of whose end nobody tells */
+	atomic_bool look_again;
+	_Atomic int64_t looked_ms;
+	atomic_ulong made, count, asked, refused, failed;
 };
+
+/* There is something to be looked at again, beside questions: `later`, `look_again`. */
+static inline void views_kick(struct views *v)
+{
+	eventfd_write(v->kick, 1);
+}
+
+static inline int64_t views_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 /* ---- session.c ------------------------------------------------------------------ */
 
-errint_t session_begin(const struct device *dev, int *ret_session, char *ret_reason, size_t size);
+/* Take over the session of the table's key, if there was one, or begin one. */
+errint_t session_begin(const struct device *dev, struct view_table *table, int *ret_session,
+		       char *ret_reason, size_t size);
 /* A view without contents. The descriptor is the caller's. */
 errint_t session_create(int session, uint64_t ino, uint64_t *ret_number, int *ret_fd);
-/* What lies in [offset, offset + length): the piece; NULL: not known. */
+/* What lies in [offset, offset + length): the piece; NULL: not known. -ESTALE: revoked. */
 errint_t session_set(int session, uint64_t number, uint64_t offset, uint64_t length,
 		     const struct map_piece *piece);
+/* Whose view it is. -ENOENT: it has ended. */
+errint_t session_ino(int session, uint64_t number, uint64_t *ret_ino);
+/* The session's next view of a larger number. -ENOENT */
+errint_t session_next(int session, uint64_t *number, uint64_t *ret_ino);
 /* Files that have it open or mapped. */
 errint_t session_files(int session, uint64_t number, uint64_t *ret_files);
 /* Whether a piece of the device is in use other than by mappings. */
@@ -83,22 +136,59 @@ bool session_is_busy(int session, uint64_t device_offset, uint64_t length);
 void session_revoke(int session, uint64_t number);
 void session_answer(int session, uint64_t question, int err);
 
+/* ---- table.c -------------------------------------------------------------------- */
+
+errint_t table_open(struct views *v, struct view_table *table);
+/* Also after a failure. */
+void table_close(struct views *v);
+/* -EUSERS: it is full. */
+errint_t table_add_view(struct views *v, struct mapper *m);
+void table_erase_view(struct views *v, uint32_t slot);
+/* VIEW_NO_SLOT: it is full; the piece is safe as long as we live. */
+uint32_t table_add_busy(struct views *v, uint64_t ino, uint64_t offset, uint64_t device_offset,
+			uint64_t length);
+void table_erase_busy(struct views *v, uint32_t slot);
+/* The pool knows of it, too, from now on. */
+void table_add_failed(struct views *v, uint64_t device_offset, uint64_t length);
+
 /* ---- mapper.c ------------------------------------------------------------------- */
 
-extern const struct mapper_ops view_ops;
-/* Whether a device uses any of the file's memory. */
-bool mapper_is_busy(struct mapper *m);
+/* Its view in the engine, from now on. Called by one thread at a time. */
+errint_t mapper_attach(struct mapper *m);
+
+/* ---- busy.c --------------------------------------------------------------------- */
+
+typedef bool extent_fn(struct mapper *m, const struct fs_iomap *extent, void *arg);
+/* Call fn for what the file has of the device in a range, until it returns true. */
+bool extent_any(struct mapper *m, uint64_t offset, uint64_t end, extent_fn *fn, void *arg);
+/* An extent_fn: whether a device uses any of it. */
+bool extent_is_busy(struct mapper *m, const struct fs_iomap *extent, void *arg);
+/* The extent is taken from the view, and in use: remember it until it is not. */
+void busy_note(struct mapper *m, const struct fs_iomap *extent, uint64_t grant);
+/* Whether a device uses any of the file's memory, or of what was taken from it. */
+bool busy_any(struct mapper *m);
 /* Let go of pieces that are used no more. */
-void mapper_retry_busy(struct views *v);
+void busy_retry(struct views *v);
 /* All views have ended. */
-void mapper_drop_busy(struct views *v);
+void busy_drop(struct views *v);
+/* What an earlier process has noted; and of the memory of a file what is in use now. Before the
+ * first fault. */
+errint_t busy_restore_records(struct views *v);
+errint_t busy_restore_extents(struct mapper *m);
+
+/* ---- adopt.c -------------------------------------------------------------------- */
+
+/* The views of an earlier process become ours; those that belong to nobody are revoked. Before
+ * there are threads. */
+errint_t adopt_views(struct views *v);
 
 /* ---- answer.c ------------------------------------------------------------------- */
 
+/* They begin when `begin` is posted. */
 errint_t answer_start(struct views *v);
 void answer_stop(struct views *v);
 
-/* ---- views.c -------------------------------------------------------------------- */
+/* ---- viewed.c ------------------------------------------------------------------- */
 
 /* The view of an inode for a question, attached to the engine; NULL: it has none of that number. */
 struct mapper *viewed_use(struct views *v, uint64_t ino, uint64_t number);
@@ -106,5 +196,12 @@ void viewed_unuse(struct views *v, uint64_t ino);
 /* End the view if nobody uses it any more. */
 void viewed_check(struct views *v, uint64_t ino);
 void viewed_check_all(struct views *v);
+/* The transport knows the kernel. */
+void viewed_begin(struct views *v);
+/* Before there are threads. -EEXIST: the inode has one. */
+errint_t viewed_adopt(struct views *v, struct mapper *m);
+struct mapper *viewed_mapper(struct views *v, uint64_t ino);
+/* Not unmounted: the next process goes on with them. */
+void viewed_end_all(struct views *v, bool unmounted);
 
 #endif

@@ -4,10 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daxfuse/base/errint.h"
 #include "internal.h"
+
+enum { BUSY_TRIES = 100, BUSY_PAUSE_NS = 20000000 };
 
 static const char *reason_of(const struct daxview_session *wish, int err)
 {
@@ -23,28 +27,78 @@ static const char *reason_of(const struct daxview_session *wish, int err)
 	return err == -EBUSY ? "another process has views of this device" : strerror(-err);
 }
 
-errint_t session_begin(const struct device *dev, int *ret_session, char *ret_reason, size_t size)
+static errint_t open_module(int *ret_fd, char *ret_reason, size_t size)
+{
+	int fd = open(DAXVIEW_PATH, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	int err = fd < 0 ? -errno : 0;
+
+	if (err == -ENOENT || err == -ENODEV || err == -ENXIO)
+		snprintf(ret_reason, size, "the module daxview is not loaded");
+	else if (err)
+		snprintf(ret_reason, size, "%s: %s", DAXVIEW_PATH, strerror(-err));
+	if (!err)
+		*ret_fd = fd;
+	return err;
+}
+
+/* A child that the last process has just forked may have its session for a moment. */
+static errint_t call_session(int fd, struct daxview_session *wish)
+{
+	const struct timespec pause = { .tv_nsec = BUSY_PAUSE_NS };
+	int err;
+
+	for (unsigned i = 0; i < BUSY_TRIES; i++) {
+		err = ioctl(fd, DAXVIEW_IOC_SESSION, wish) ? -errno : 0;
+		if (err != -EBUSY)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return err;
+}
+
+/* One without views has ended with its process. */
+static errint_t adopt_or_begin(int fd, const struct device *dev, struct view_table *table,
+			       struct daxview_session *ret_wish)
 {
 	struct daxview_session wish = {
 		.size = sizeof(wish),
-		.flags = DAXVIEW_REVOKE,
+		.flags = DAXVIEW_ADOPT,
 		.device = device_fd(dev),
 	};
-	int session = open(DAXVIEW_PATH, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	int err = session < 0 ? -errno : 0;
+	int err = -ENOENT;
 
-	if (err == -ENOENT || err == -ENODEV || err == -ENXIO) {
-		snprintf(ret_reason, size, "the module daxview is not loaded");
-	} else if (err) {
-		snprintf(ret_reason, size, "%s: %s", DAXVIEW_PATH, strerror(-err));
-	} else if (ioctl(session, DAXVIEW_IOC_SESSION, &wish)) {
-		err = -errno;
-		snprintf(ret_reason, size, "%s", reason_of(&wish, err));
-		close(session);
-	} else {
-		*ret_session = session;
+	if (table->agreed) {
+		memcpy(wish.key, table->key, sizeof(wish.key));
+		err = call_session(fd, &wish);
+	} else if (getrandom(table->key, sizeof(table->key), 0) != sizeof(table->key)) {
+		err = -EIO;
 	}
+	if (err == -ENOENT) {
+		wish.flags = DAXVIEW_REVOKE;
+		memcpy(wish.key, table->key, sizeof(wish.key));
+		err = call_session(fd, &wish);
+	}
+	*ret_wish = wish;
 	return err;
+}
+
+errint_t session_begin(const struct device *dev, struct view_table *table, int *ret_session,
+		       char *ret_reason, size_t size)
+{
+	struct daxview_session wish;
+	int fd, err = open_module(&fd, ret_reason, size);
+
+	if (err)
+		return err;
+	err = adopt_or_begin(fd, dev, table, &wish);
+	if (err) {
+		snprintf(ret_reason, size, "%s", reason_of(&wish, err));
+		close(fd);
+		return err;
+	}
+	table->agreed = true;
+	*ret_session = fd;
+	return 0;
 }
 
 errint_t session_create(int session, uint64_t ino, uint64_t *ret_number, int *ret_fd)
@@ -80,6 +134,31 @@ errint_t session_set(int session, uint64_t number, uint64_t offset, uint64_t len
 		wanted.flags = piece->zero || piece->writable ? 0 : DAXVIEW_PIECE_READ;
 	}
 	return ioctl(session, DAXVIEW_IOC_SET, &set) ? -errno : 0;
+}
+
+errint_t session_ino(int session, uint64_t number, uint64_t *ret_ino)
+{
+	struct daxview_stat stat = { .size = sizeof(stat), .view = number };
+
+	if (ioctl(session, DAXVIEW_IOC_STAT, &stat))
+		return -errno;
+	*ret_ino = stat.cookie;
+	return 0;
+}
+
+errint_t session_next(int session, uint64_t *number, uint64_t *ret_ino)
+{
+	struct daxview_stat stat = {
+		.size = sizeof(stat),
+		.flags = DAXVIEW_STAT_NEXT,
+		.view = *number,
+	};
+
+	if (ioctl(session, DAXVIEW_IOC_STAT, &stat))
+		return -errno;
+	*number = stat.view;
+	*ret_ino = stat.cookie;
+	return 0;
 }
 
 errint_t session_files(int session, uint64_t number, uint64_t *ret_files)

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -34,16 +35,21 @@
 	} while (0)
 
 static sigjmp_buf jump;
+static int bus_code;
 
-static void on_bus(int number)
+static void on_bus(int number, siginfo_t *info, void *context)
 {
 	(void)number;
+	(void)context;
+	bus_code = info->si_code;
 	siglongjmp(jump, 1);
 }
 
 static bool load_fails(volatile char *address)
 {
-	signal(SIGBUS, on_bus);
+	struct sigaction action = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	CHECK(!sigaction(SIGBUS, &action, NULL));
 	if (sigsetjmp(jump, 1))
 		return true;
 	(void)*address;
@@ -107,6 +113,32 @@ static void counts(void)
 	CHECK(faults() - before == 8);
 	CHECK(pread(fd, word, 2, 5 * UNIT) == 2 && !strcmp(word, "ba"));
 	CHECK(pwrite(fd, "zz", 2, 3 * UNIT + 1) == 2 && !memcmp(memory + 3 * UNIT, "bzza", 4));
+}
+
+/* A byte of each page in order, to be counted by the test: loads, or stores to holes. */
+static void in_order(bool stores)
+{
+	int fd = open("file", O_RDWR | O_CREAT, 0600);
+	char *memory;
+
+	CHECK(fd >= 0 && !ftruncate(fd, 4 * SIZE));
+	memory = map(fd, 4 * SIZE);
+	for (size_t at = 0; at < 4 * SIZE; at += PAGE) {
+		if (stores)
+			memory[at] = 'o';
+		else
+			CHECK(memory[at] == 'o');
+	}
+}
+
+static void stores_in_order(void)
+{
+	in_order(true);
+}
+
+static void loads_in_order(void)
+{
+	in_order(false);
 }
 
 /* The mapping is all that is left of the file; its memory is nobody else's. */
@@ -314,6 +346,176 @@ static void runs(void)
 	CHECK(run(program) == 2);
 }
 
+/* A page of memory fails: that page is lost to whoever has that file, and nothing else. */
+static void fails(void)
+{
+	int fd = make_file("file", 'f', SIZE), beside = make_file("beside", 'b', SIZE);
+	char *memory = map(fd, SIZE), *other = map(beside, SIZE), *page = memory + UNIT + 3 * PAGE;
+
+	CHECK(touch(memory, SIZE) == SIZE / PAGE * 'f' && touch(other, SIZE) == SIZE / PAGE * 'b');
+	*page = 'g';
+	CHECK(!madvise(page, PAGE, MADV_HWPOISON));
+	CHECK(load_fails(page) && bus_code == BUS_MCEERR_AR);
+	CHECK(load_fails(page + PAGE - 1) && !load_fails(page - 1) && !load_fails(page + PAGE));
+	for (size_t at = 0; at < SIZE; at += PAGE) {
+		other[at] = 'c';
+		if (memory + at != page)
+			memory[at] = 'h';
+	}
+	CHECK(page[PAGE] == 'h' && page[-1] == 'f' && load_fails(page));
+	CHECK(!msync(other, SIZE, MS_SYNC));
+}
+
+/* ---- while the daemon dies ------------------------------------------------------------------ */
+
+static unsigned int number(unsigned int *state)
+{
+	*state = *state * 1103515245 + 12345;
+	return *state >> 8;
+}
+
+/* Stores to holes through a mapping, all pages of a file, in any order: each was zero before, and
+ * is seen afterwards. */
+static void fill_holes(unsigned int *state)
+{
+	int fd = open("holes", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	unsigned long pages = SIZE / PAGE, step = number(state) % (pages / 2) * 2 + 1, value;
+	char *memory;
+
+	CHECK(fd >= 0 && !ftruncate(fd, SIZE));
+	memory = map(fd, SIZE);
+	for (unsigned long i = 0; i < pages; i++) {
+		unsigned long *word = (unsigned long *)(memory + i * step % pages * PAGE);
+
+		CHECK(word[0] == 0 && word[511] == 0);
+		word[0] = word[511] = i + 1;
+	}
+	for (unsigned long i = 0; i < pages; i++) {
+		unsigned long at = i * step % pages * PAGE;
+
+		CHECK(*(unsigned long *)(memory + at) == i + 1);
+		CHECK(pread(fd, &value, 8, at + PAGE - 8) == 8 && value == i + 1);
+	}
+	CHECK(!msync(memory, SIZE, MS_SYNC) && !munmap(memory, SIZE) && !close(fd));
+}
+
+/* Files that are made, mapped, and lose their names and open files before their mapping ends. */
+static void outlive_names(unsigned int *state)
+{
+	char name[32], byte = 'a' + number(state) % 26;
+	int fd;
+	char *memory;
+
+	sprintf(name, "short-lived-%u", number(state));
+	fd = make_file(name, byte, UNIT + PAGE);
+	memory = map(fd, UNIT + PAGE);
+	memory[PAGE] = 'A';
+	CHECK(!unlink(name) && !close(fd));
+	CHECK(is_all(memory, byte, PAGE) && memory[PAGE] == 'A');
+	CHECK(is_all(memory + PAGE + 1, byte, UNIT - 1));
+	memory[UNIT] = 'B';
+	CHECK(memory[UNIT] == 'B' && !munmap(memory, UNIT + PAGE));
+}
+
+#define AREA (2 * UNIT)
+
+/* One change of a file of which `flat` is a copy; its size. */
+static size_t change(int fd, char *memory, char *flat, size_t size, unsigned int *state)
+{
+	size_t at = number(state) % AREA, length = 1 + number(state) % (AREA / 8);
+
+	length = at + length > AREA ? AREA - at : length;
+	switch (number(state) % 4) {
+	case 0: /* a store, inside the file */
+		length = at >= size ? 0 : at + length > size ? size - at : length;
+		memset(memory + at, (int)at, length);
+		memset(flat + at, (int)at, length);
+		break;
+	case 1:
+		memset(flat + at, (int)length, length);
+		CHECK(pwrite(fd, flat + at, length, at) == (ssize_t)length);
+		size = at + length > size ? at + length : size;
+		break;
+	case 2:
+		CHECK(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, length));
+		memset(flat + at, 0, at >= size ? 0 : at + length > size ? size - at : length);
+		break;
+	case 3:
+		CHECK(!ftruncate(fd, at));
+		if (at < size)
+			memset(flat + at, 0, size - at);
+		size = at;
+		break;
+	}
+	return size;
+}
+
+static void change_all(unsigned int *state)
+{
+	int fd = open("changing", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	char *flat = calloc(1, AREA), *bytes = malloc(AREA), *memory;
+	size_t size = 0;
+
+	CHECK(fd >= 0 && flat && bytes);
+	memory = map(fd, AREA);
+	for (int i = 0; i < 40; i++) {
+		size = change(fd, memory, flat, size, state);
+		CHECK(!memcmp(memory, flat, size));
+		CHECK(pread(fd, bytes, AREA, 0) == (ssize_t)size && !memcmp(bytes, flat, size));
+	}
+	CHECK(!munmap(memory, AREA) && !close(fd));
+	free(flat);
+	free(bytes);
+}
+
+/* A page is in a pipe, while its file is cut and its space is asked for. */
+static void keep_in_use(unsigned int *state)
+{
+	int fd = make_file("piped", 'u', AREA), pipes[2];
+	char *memory = map(fd, AREA), bytes[PAGE];
+	struct iovec piece = { memory + number(state) % 512 * PAGE, PAGE };
+
+	CHECK(!pipe(pipes) && memory[UNIT] == 'u' && *(char *)piece.iov_base == 'u');
+	CHECK(vmsplice(pipes[1], &piece, 1, 0) == (ssize_t)PAGE);
+	CHECK(!ftruncate(fd, 0));
+	close(make_file("piped-other", 'o', 2 * AREA));
+	usleep(100000);
+	CHECK(read(pipes[0], bytes, PAGE) == (ssize_t)PAGE && is_all(bytes, 'u', PAGE));
+	CHECK(!close(pipes[0]) && !close(pipes[1]) && !munmap(memory, AREA) && !close(fd));
+	CHECK(!unlink("piped-other"));
+}
+
+static void (*const lasting[])(unsigned int *state) = {
+	fill_holes,
+	outlive_names,
+	change_all,
+	keep_in_use,
+};
+enum { LASTING = sizeof(lasting) / sizeof(*lasting) };
+
+/* Rounds of all of them, each told on stdout by its number, until there is a file "stop". */
+static void lasts(void)
+{
+	int status;
+
+	for (int i = 0; i < LASTING; i++) {
+		unsigned int state = 77 + (unsigned int)i;
+		char line[3] = { '0' + (char)i, '\n' };
+		pid_t child;
+
+		child = fork();
+		CHECK(child >= 0 && (child || !prctl(PR_SET_PDEATHSIG, SIGKILL)));
+		while (!child) {
+			lasting[i](&state);
+			CHECK(write(STDOUT_FILENO, line, 2) == 2);
+			if (!access("stop", F_OK))
+				_exit(0);
+		}
+	}
+	for (int i = 0; i < LASTING; i++)
+		CHECK(wait(&status) > 0 && status == 0);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -330,9 +532,26 @@ static const struct {
 	{ "runs", runs },
 };
 
+/* Of which the test wants to see more than that they end. */
+static const struct {
+	const char *its_name;
+	void (*run)(void);
+} others[] = {
+	{ .its_name = "lasts", .run = lasts },
+	{ .its_name = "fails", .run = fails },
+	{ .its_name = "stores_in_order", .run = stores_in_order },
+	{ .its_name = "loads_in_order", .run = loads_in_order },
+};
+
 int main(int argc, char **argv)
 {
 	CHECK(argc == 3 && !chdir(argv[2]));
+	for (unsigned int i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		if (!strcmp(argv[1], others[i].its_name)) {
+			others[i].run();
+			return 0;
+		}
+	}
 	for (unsigned int i = 0; i < sizeof(scenarios) / sizeof(*scenarios); i++) {
 		if (strcmp(argv[1], scenarios[i].name))
 			continue;
