@@ -88,7 +88,7 @@ struct views {
 	unsigned threads;
 	struct view_table *table;
 	struct view_slots view_slots, busy_slots;
-	int64_t begun_ms;
+	int64_t begun_ms, settle_ms;
 	atomic_bool paused; /* no view is made */
 	pthread_mutex_t lock[VIEWED_BUCKETS];
 	struct viewed *bucket[VIEWED_BUCKETS];
@@ -131,7 +131,7 @@ errint_t session_ino(int session, uint64_t number, uint64_t *ret_ino);
 errint_t session_next(int session, uint64_t *number, uint64_t *ret_ino);
 /* Files that have it open or mapped. */
 errint_t session_files(int session, uint64_t number, uint64_t *ret_files);
-/* Whether a piece of the device is in use other than by mappings. */
+/* Whether a piece of the device is in use other than by mappings, or may be. */
 bool session_is_busy(int session, uint64_t device_offset, uint64_t length);
 void session_revoke(int session, uint64_t number);
 void session_answer(int session, uint64_t question, int err);

@@ -179,7 +179,7 @@ bool session_is_busy(int session, uint64_t device_offset, uint64_t length)
 		.length = length,
 	};
 
-	return ioctl(session, DAXVIEW_IOC_BUSY, &busy) && errno == EBUSY;
+	return ioctl(session, DAXVIEW_IOC_BUSY, &busy);
 }
 
 void session_revoke(int session, uint64_t number)

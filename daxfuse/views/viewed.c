@@ -146,17 +146,18 @@ static void end_mapper(struct views *v, struct mapper *m)
 
 static bool is_settling(struct views *v, const struct mapper *m)
 {
-	return m->adopted && views_now_ms() < v->begun_ms + SETTLE_MS;
+	return m->adopted && views_now_ms() < v->begun_ms + v->settle_ms;
 }
 
 /* Whether somebody may use it still; who does not tell when that ends is looked at again. */
 static bool is_used(struct views *v, struct mapper *m)
 {
-	uint64_t files;
+	uint64_t files = 0;
+	int err = session_files(v->session, m->number, &files);
 
-	if (session_files(v->session, m->number, &files) == 0 && files > 1)
+	if (!err && files > 1)
 		return true; /* the module will tell */
-	if (!is_settling(v, m) && !(m->view && busy_any(m)))
+	if ((!err || err == -ENOENT) && !is_settling(v, m) && !(m->view && busy_any(m)))
 		return false;
 	if (!atomic_exchange(&v->look_again, true))
 		views_kick(v);

@@ -41,6 +41,7 @@ errint_t views_start(const struct views_config *config, struct view_table *table
 	}
 	v->config = *config;
 	v->session = session;
+	v->settle_ms = SETTLE_MS;
 	for (unsigned i = 0; i < VIEWED_BUCKETS; i++)
 		pthread_mutex_init(&v->lock[i], NULL);
 	pthread_mutex_init(&v->busy_lock, NULL);

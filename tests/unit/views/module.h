@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A module daxview of our own, in this process: open(), ioctl() and read() are wrapped when a test is
+ * linked. It does what include/daxfuse/daxview.h says, for one session and small views; programs
+ * are calls of the test: ask(), which waits as a thread in a fault does. Any of its calls fails when
+ * the test says so.
+ */
+#ifndef DAXFUSE_TESTS_UNIT_VIEWS_MODULE_H
+#define DAXFUSE_TESTS_UNIT_VIEWS_MODULE_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "daxfuse/daxview.h"
+
+enum { FAKE_VIEWS = 64, FAKE_PAGES = 4 * 512, FAKE_QUESTIONS = 256, FAKE_PAGE = 4096 };
+
+/* What a page of a view is. */
+#define FAKE_UNKNOWN UINT64_C(0)
+#define FAKE_HOLE UINT64_C(1)
+#define FAKE_PIECE UINT64_C(2) /* and the device's offset; */
+#define FAKE_WRITES UINT64_C(4)
+
+struct fake_view {
+	uint64_t number, ino; /* number 0: there is none */
+	int fd;               /* that it was made with */
+	unsigned files;
+	bool revoked;
+	uint64_t page[FAKE_PAGES];
+};
+
+struct fake_question {
+	struct daxview_question said; /* kind 0: there is none */
+	bool delivered, ended;
+	int error;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	_Atomic int fd; /* the session's: its count is that of questions which were not read */
+	bool exists, owned;
+	uint8_t key[16];
+	uint64_t last_view, last_question;
+	struct fake_view view[FAKE_VIEWS];
+	struct fake_question question[FAKE_QUESTIONS];
+	uint64_t busy, busy_end; /* of the device: in use */
+	unsigned fail_at, calls; /* the call of this number fails, counted from 1 */
+	int fail_error;
+} fake = { .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER, .fd = -1 };
+
+/* ---- parts -------------------------------------------------------------------------------- */
+
+static struct fake_view *fake_find_locked(uint64_t number)
+{
+	for (unsigned i = 0; i < FAKE_VIEWS; i++)
+		if (fake.view[i].number == number && number)
+			return &fake.view[i];
+	return NULL;
+}
+
+static void fake_tell_reader(void)
+{
+	eventfd_write(fake.fd, 1);
+}
+
+static void fake_end_locked(struct fake_question *question, int error)
+{
+	if (!question->delivered) {
+		eventfd_t one;
+
+		eventfd_read(fake.fd, &one);
+	}
+	question->ended = true;
+	question->error = error;
+	pthread_cond_broadcast(&fake.ended);
+}
+
+static void fake_end_view_locked(struct fake_view *view)
+{
+	memset(view, 0, sizeof(*view));
+}
+
+static struct fake_question *fake_put_locked(uint32_t kind, const struct fake_view *view,
+					     uint64_t offset, uint64_t length)
+{
+	struct fake_question *question = fake.question;
+
+	while (question->said.kind)
+		question++;
+	*question = (struct fake_question){ .said = {
+						    .question = ++fake.last_question,
+						    .view = view ? view->number : 0,
+						    .cookie = view ? view->ino : 0,
+						    .offset = offset,
+						    .length = length,
+						    .kind = kind,
+					    } };
+	fake_tell_reader();
+	return question;
+}
+
+/* Of the last but one file the daemon hears. */
+static void fake_close_locked(struct fake_view *view)
+{
+	if (--view->files == 0)
+		fake_end_view_locked(view);
+	else if (view->files == 1)
+		fake_put_locked(DAXVIEW_CLOSED, view, 0, 0);
+}
+
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+static int fake_session_locked(struct daxview_session *wish)
+{
+	bool adopt = wish->flags & DAXVIEW_ADOPT;
+
+	if (fake.owned)
+		return -EBUSY;
+	if (adopt && (!fake.exists || memcmp(fake.key, wish->key, sizeof(fake.key))))
+		return -ENOENT;
+	for (unsigned i = 0; !adopt && i < FAKE_VIEWS; i++)
+		fake.view[i].revoked = true;
+	memcpy(fake.key, wish->key, sizeof(fake.key));
+	fake.owned = fake.exists = true;
+	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
+		struct fake_question *question = &fake.question[i];
+
+		if (question->said.kind && !question->ended) {
+			question->delivered = false;
+			fake_tell_reader();
+		}
+	}
+	return 0;
+}
+
+static int fake_create_locked(struct daxview_create *create)
+{
+	struct fake_view *view = fake.view;
+
+	while (view < fake.view + FAKE_VIEWS && view->number)
+		view++;
+	if (view == fake.view + FAKE_VIEWS)
+		return -ENOMEM;
+	view->fd = create->fd = memfd_create("view", MFD_CLOEXEC);
+	view->revoked = false;
+	view->number = create->view = ++fake.last_view;
+	view->ino = create->cookie;
+	view->files = 1; /* of the descriptor, which the registration takes over or ends */
+	return 0;
+}
+
+static int fake_set_locked(const struct daxview_set *set)
+{
+	struct fake_view *view = fake_find_locked(set->view);
+	const struct daxview_piece *piece = (const void *)(uintptr_t)set->pieces;
+	uint64_t end = set->offset + set->length;
+
+	if (!view || view->revoked)
+		return view ? -ESTALE : -ENOENT;
+	for (uint64_t i = set->offset / FAKE_PAGE; i < FAKE_PAGES && i * FAKE_PAGE < end; i++) {
+		uint64_t at = i * FAKE_PAGE;
+
+		view->page[i] = FAKE_UNKNOWN;
+		if (set->count && piece->device == DAXVIEW_HOLE)
+			view->page[i] = FAKE_HOLE;
+		else if (set->count)
+			view->page[i] = (piece->device + at - piece->offset) | FAKE_PIECE |
+					(piece->flags & DAXVIEW_PIECE_READ ? 0 : FAKE_WRITES);
+	}
+	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
+		struct fake_question *question = &fake.question[i];
+
+		if (question->said.view == view->number && !question->ended &&
+		    question->said.kind < DAXVIEW_POISON && question->said.offset < end &&
+		    set->offset < question->said.offset + question->said.length)
+			fake_end_locked(question, 0);
+	}
+	return 0;
+}
+
+static int fake_revoke_locked(const struct daxview_revoke *revoke)
+{
+	struct fake_view *view = fake_find_locked(revoke->view);
+
+	if (!view)
+		return -ENOENT;
+	view->revoked = true;
+	memset(view->page, 0, sizeof(view->page));
+	for (unsigned i = 0; i < FAKE_QUESTIONS; i++)
+		if (fake.question[i].said.view == view->number && !fake.question[i].ended &&
+		    fake.question[i].said.kind < DAXVIEW_POISON)
+			fake_end_locked(&fake.question[i], -EIO);
+	return 0;
+}
+
+static int fake_answer_locked(const struct daxview_answer *answer)
+{
+	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
+		struct fake_question *question = &fake.question[i];
+
+		if (!question->said.kind || question->said.question != answer->question ||
+		    question->ended)
+			continue;
+		fake_end_locked(question, -(int)answer->error);
+		if (question->said.kind >= DAXVIEW_POISON) /* nobody waits */
+			question->said.kind = 0;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int fake_stat_locked(struct daxview_stat *stat)
+{
+	struct fake_view *found = NULL;
+
+	if (!(stat->flags & DAXVIEW_STAT_NEXT))
+		found = fake_find_locked(stat->view);
+	for (unsigned i = 0; (stat->flags & DAXVIEW_STAT_NEXT) && i < FAKE_VIEWS; i++)
+		if (fake.view[i].number > stat->view &&
+		    (!found || fake.view[i].number < found->number))
+			found = &fake.view[i];
+	if (!found)
+		return -ENOENT;
+	stat->view = found->number;
+	stat->cookie = found->ino;
+	stat->files = found->files;
+	return 0;
+}
+
+static int fake_call_locked(unsigned long command, void *argument)
+{
+	const struct daxview_busy *busy = argument;
+
+	if (fake.fail_at && ++fake.calls == fake.fail_at)
+		return -fake.fail_error;
+	switch (command) {
+	case DAXVIEW_IOC_SESSION:
+		return fake_session_locked(argument);
+	case DAXVIEW_IOC_CREATE:
+		return fake_create_locked(argument);
+	case DAXVIEW_IOC_SET:
+		return fake_set_locked(argument);
+	case DAXVIEW_IOC_REVOKE:
+		return fake_revoke_locked(argument);
+	case DAXVIEW_IOC_ANSWER:
+		return fake_answer_locked(argument);
+	case DAXVIEW_IOC_STAT:
+		return fake_stat_locked(argument);
+	case DAXVIEW_IOC_BUSY:
+		return busy->device < fake.busy_end && fake.busy < busy->device + busy->length
+			       ? -EBUSY
+			       : 0;
+	}
+	return -ENOTTY;
+}
+
+/* ---- the kernel's functions ------------------------------------------------------------------ */
+
+int __real_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...)
+{
+	va_list args;
+	mode_t mode;
+
+	if (!strcmp(path, DAXVIEW_PATH)) {
+		fake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+		return fake.fd;
+	}
+	va_start(args, flags);
+	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
+	va_end(args);
+	return __real_open64(path, flags, mode);
+}
+
+int __real_ioctl(int fd, unsigned long command, void *argument);
+int __wrap_ioctl(int fd, unsigned long command, void *argument);
+int __wrap_ioctl(int fd, unsigned long command, void *argument)
+{
+	int err;
+
+	if (fd != fake.fd)
+		return __real_ioctl(fd, command, argument);
+	pthread_mutex_lock(&fake.lock);
+	err = fake_call_locked(command, argument);
+	pthread_mutex_unlock(&fake.lock);
+	errno = -err;
+	return err ? -1 : 0;
+}
+
+ssize_t __real_read(int fd, void *buffer, size_t size);
+ssize_t __wrap_read(int fd, void *buffer, size_t size);
+ssize_t __wrap_read(int fd, void *buffer, size_t size)
+{
+	eventfd_t one;
+
+	if (fd != fake.fd)
+		return __real_read(fd, buffer, size);
+	pthread_mutex_lock(&fake.lock);
+	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
+		struct fake_question *question = &fake.question[i];
+
+		if (!question->said.kind || question->delivered || question->ended)
+			continue;
+		question->delivered = true;
+		eventfd_read(fake.fd, &one);
+		memcpy(buffer, &question->said, sizeof(question->said));
+		pthread_mutex_unlock(&fake.lock);
+		return sizeof(question->said);
+	}
+	pthread_mutex_unlock(&fake.lock);
+	errno = EAGAIN;
+	return -1;
+}
+
+/* ---- programs and deaths --------------------------------------------------------------------- */
+
+/* 0: what was asked about is known; or what the daemon said. The view may be gone meanwhile. */
+static inline int ask(uint64_t number, uint32_t kind, uint64_t offset, uint64_t length)
+{
+	struct fake_question *question;
+	struct fake_view *view;
+	int err;
+
+	pthread_mutex_lock(&fake.lock);
+	view = fake_find_locked(number);
+	if (!view || view->revoked) {
+		pthread_mutex_unlock(&fake.lock);
+		return -EIO;
+	}
+	question = fake_put_locked(kind, view, offset, length);
+	while (!question->ended)
+		pthread_cond_wait(&fake.ended, &fake.lock);
+	err = question->error;
+	question->said.kind = 0;
+	pthread_mutex_unlock(&fake.lock);
+	return err;
+}
+
+/* What is registered by this descriptor; its files are one less if that fails. */
+static inline uint64_t fake_register(int fd, bool fails)
+{
+	uint64_t number = 0;
+
+	pthread_mutex_lock(&fake.lock);
+	for (unsigned i = 0; i < FAKE_VIEWS; i++) {
+		struct fake_view *view = &fake.view[i];
+
+		if (!view->number || view->fd != fd)
+			continue;
+		number = view->number;
+		view->fd = -1;
+		if (fails)
+			fake_close_locked(view);
+	}
+	pthread_mutex_unlock(&fake.lock);
+	return number;
+}
+
+/* A file has it open, or not any more: as the kernel does at open and release. */
+static inline void fake_use(uint64_t number, bool use)
+{
+	struct fake_view *view;
+
+	pthread_mutex_lock(&fake.lock);
+	view = fake_find_locked(number);
+	if (view && use)
+		view->files++;
+	else if (view)
+		fake_close_locked(view);
+	pthread_mutex_unlock(&fake.lock);
+}
+
+static inline uint64_t fake_page(uint64_t number, uint64_t offset)
+{
+	uint64_t page;
+
+	pthread_mutex_lock(&fake.lock);
+	page = fake_find_locked(number) ? fake_find_locked(number)->page[offset / FAKE_PAGE] : 0;
+	pthread_mutex_unlock(&fake.lock);
+	return page;
+}
+
+static inline void fake_busy(uint64_t from, uint64_t end)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.busy = from;
+	fake.busy_end = end;
+	pthread_mutex_unlock(&fake.lock);
+}
+
+/* The descriptor is closed. */
+static inline void fake_process_ends(void)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.owned = false;
+	fake.fd = -1;
+	for (unsigned i = 0; i < FAKE_VIEWS; i++)
+		fake.exists |= fake.view[i].number != 0;
+	pthread_mutex_unlock(&fake.lock);
+}
+
+static inline unsigned fake_views(void)
+{
+	unsigned count = 0;
+
+	pthread_mutex_lock(&fake.lock);
+	for (unsigned i = 0; i < FAKE_VIEWS; i++)
+		count += fake.view[i].number != 0;
+	pthread_mutex_unlock(&fake.lock);
+	return count;
+}
+
+static inline void fake_fail(unsigned at, int error)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.fail_at = at;
+	fake.fail_error = error;
+	fake.calls = 0;
+	pthread_mutex_unlock(&fake.lock);
+}
+
+#endif

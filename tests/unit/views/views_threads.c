@@ -1,0 +1,740 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The room views over a module of our own (module.h): a file is mapped, changed and closed, with each
+ * call of the module failing once; a process dies and the next one goes on, failing likewise; many
+ * threads ask while their file is cut and devices use its memory.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daxfuse/base/errint.h"
+#include "daxfuse/views/internal.h"
+#include "module.h"
+
+enum { UNIT = 2 << 20, PAGE = 4096, FILE_UNITS = 3, BACKINGS = 4096 };
+
+/* ---- a daemon ---------------------------------------------------------------------------------- */
+
+/* What outlives a process. */
+struct scene {
+	char path[32];
+	struct view_table *table;
+	struct vfs_open_table *opens;
+	_Atomic uint64_t next_handle;
+	uint64_t ino;
+	/* the kernel's registrations: view numbers; 0: free */
+	pthread_mutex_t lock;
+	uint64_t backing[BACKINGS];
+	unsigned backings;
+	bool fails; /* the next registration */
+	/* a process */
+	struct device *dev;
+	struct fs *fs;
+	struct vfs *vfs;
+	struct views *views;
+};
+
+static const struct vfs_request no_request;
+
+static void ignore_forget(void *arg, uint64_t ino, bool data)
+{
+}
+
+static bool reclaim_nothing(void *arg)
+{
+	return false;
+}
+
+static int register_backing(void *arg, int fd)
+{
+	struct scene *s = arg;
+	uint64_t number = fake_register(fd, s->fails);
+	int backing = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->fails) {
+		assert_true(number && s->backings < BACKINGS - 1);
+		backing = (int)++s->backings;
+		s->backing[backing] = number;
+	}
+	s->fails = false;
+	pthread_mutex_unlock(&s->lock);
+	return backing;
+}
+
+static void ended(void *arg, uint64_t ino, int backing)
+{
+	struct scene *s = arg;
+	uint64_t number;
+
+	pthread_mutex_lock(&s->lock);
+	number = s->backing[backing];
+	s->backing[backing] = 0;
+	pthread_mutex_unlock(&s->lock);
+	assert_true(number);
+	fake_use(number, false);
+}
+
+static unsigned registrations(struct scene *s)
+{
+	unsigned count = 0;
+
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i <= s->backings; i++)
+		count += s->backing[i] != 0;
+	pthread_mutex_unlock(&s->lock);
+	return count;
+}
+
+static void open_pool(struct scene *s, bool format)
+{
+	const struct fs_format how = { .hash_seed = 7, .dax = true };
+	struct fs_options options = { .keep_orphans = !format };
+	struct vfs_config vfs = {
+		.life = 1,
+		.forget = ignore_forget,
+		.reclaim = reclaim_nothing,
+		.next_handle = &s->next_handle,
+		.opens = s->opens,
+	};
+	struct fs_busy *busy = NULL;
+	unsigned count = 0;
+	struct device_error error;
+	struct pmem *pm;
+
+	assert_int_equal(device_open(s->path, DEVICE_WRITE, &s->dev, &error), 0);
+	assert_int_equal(device_map(s->dev, &pm, &error), 0);
+	if (format)
+		assert_int_equal(fs_mkfs(pm, &how), 0);
+	assert_int_equal(view_table_busy(s->table, &busy, &count), 0);
+	options.busy = busy;
+	options.busy_count = count;
+	assert_int_equal(fs_mount(pm, &options, &s->fs, NULL), 0);
+	free(busy);
+	vfs.fs = s->fs;
+	assert_int_equal(vfs_open(&vfs, &s->vfs), 0);
+	vfs_allow_auto(s->vfs);
+}
+
+/* As far as it comes. */
+static errint_t begin_views(struct scene *s)
+{
+	const struct views_config config = { s->vfs, s->dev, s, ended };
+	char reason[160];
+	int session, err;
+
+	err = session_begin(s->dev, s->table, &session, reason, sizeof(reason));
+	if (!err)
+		err = views_start(&config, s->table, session, &s->views);
+	if (err)
+		return err;
+	s->views->settle_ms = 20;
+	assert_int_equal(views_serve(s->views), 0);
+	views_begin(s->views);
+	return 0;
+}
+
+static void close_pool(struct scene *s)
+{
+	vfs_close(s->vfs);
+	fs_unmount(s->fs);
+	device_close(s->dev);
+}
+
+static void end_process(struct scene *s, bool unmounted)
+{
+	views_stop(s->views, unmounted);
+	s->views = NULL;
+	fake_process_ends();
+	close_pool(s);
+}
+
+/* Dies, and the next one takes over. */
+static void replace_process(struct scene *s)
+{
+	end_process(s, false);
+	open_pool(s, false);
+	assert_int_equal(begin_views(s), 0);
+}
+
+static uint64_t make_file(struct scene *s, const char *name)
+{
+	static const struct fs_request root = { .uid = 0 };
+	char *bytes = malloc(FILE_UNITS * UNIT);
+	struct fs_attr attr;
+
+	memset(bytes, 'x', FILE_UNITS * UNIT);
+	assert_int_equal(fs_mknod(s->fs, &root, DXF_ROOT_INO, name, 0100644, 0, &attr), 0);
+	assert_int_equal(fs_write(s->fs, NULL, attr.ino, bytes, FILE_UNITS * UNIT, 0, 0),
+			 FILE_UNITS * UNIT);
+	free(bytes);
+	return attr.ino;
+}
+
+static int scene_setup(void **state)
+{
+	struct scene *s = calloc(1, sizeof(*s));
+	int fd;
+
+	strcpy(s->path, "/dev/shm/daxfuse-unit-XXXXXX");
+	fd = mkstemp(s->path);
+	assert_true(fd >= 0 && !ftruncate(fd, INT64_C(64) << 20));
+	close(fd);
+	s->table = calloc(1, sizeof(*s->table));
+	s->opens = calloc(1, sizeof(*s->opens));
+	pthread_mutex_init(&s->lock, NULL);
+	open_pool(s, true);
+	assert_int_equal(begin_views(s), 0);
+	s->ino = make_file(s, "file");
+	*state = s;
+	return 0;
+}
+
+static unsigned records(const struct scene *s)
+{
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < VIEW_RECORDS; i++)
+		count += s->table->record[i].ino != 0;
+	for (uint32_t i = 0; i < VIEW_BUSY_RECORDS; i++)
+		count += s->table->busy[i].length != 0;
+	return count;
+}
+
+/* Of all that there was nothing is left. */
+static int scene_teardown(void **state)
+{
+	struct scene *s = *state;
+
+	fake_fail(0, 0);
+	fake_busy(0, 0);
+	end_process(s, true);
+	assert_int_equal(registrations(s), 0);
+	assert_int_equal(fake_views(), 0);
+	unlink(s->path);
+	free(s->table);
+	free(s->opens);
+	free(s);
+	fake.exists = false;
+	memset(fake.question, 0, sizeof(fake.question));
+	return 0;
+}
+
+/* ---- programs ----------------------------------------------------------------------------------- */
+
+struct program {
+	struct vfs_opened opened;
+	uint64_t view; /* 0: it has none */
+	enum views_open how;
+};
+
+static struct program program_open(struct scene *s)
+{
+	struct program p = { .how = VIEWS_OPEN_PLAIN };
+	int backing;
+
+	assert_int_equal(vfs_open_inode(s->vfs, &no_request, s->ino, O_RDWR, false, &p.opened), 0);
+	backing = views_enter(s->views, &p.opened, true, register_backing, s);
+	assert_true(backing >= 0);
+	if (backing) {
+		pthread_mutex_lock(&s->lock);
+		p.view = s->backing[backing];
+		pthread_mutex_unlock(&s->lock);
+		p.how = VIEWS_OPEN_VIEWED;
+		fake_use(p.view, true);
+	}
+	return p;
+}
+
+static void program_close(struct scene *s, const struct program *p)
+{
+	if (p->view)
+		fake_use(p->view, false);
+	vfs_release(s->vfs, s->ino, p->opened.handle);
+	views_leave(s->views, s->ino, p->opened.handle, p->how);
+}
+
+static bool has_ended(struct scene *s)
+{
+	return atomic_load(&s->views->count) == 0;
+}
+
+/* States that other threads bring about; a test that waits for ever is ended from outside. */
+#define WAIT_FOR(condition)           \
+	do {                          \
+		while (!(condition))  \
+			usleep(1000); \
+	} while (0)
+
+static errint_t cut(struct scene *s, uint64_t size)
+{
+	const struct fs_setattr set = { .valid = FS_SET_SIZE, .size = size };
+	struct fs_attr attr;
+
+	return vfs_setattr(s->vfs, &no_request, s->ino, &set, &attr);
+}
+
+static uint64_t device_of(struct scene *s, uint64_t offset)
+{
+	struct fs_iomap extent;
+
+	assert_int_equal(fs_iomap(s->fs, s->ino, offset, PAGE, &extent), 0);
+	return extent.kind == FS_IOMAP_HOLE ? 0 : extent.device_offset;
+}
+
+/* ---- tests -------------------------------------------------------------------------------------- */
+
+static void a_file_is_mapped(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+
+	assert_true(p.view != 0);
+	assert_int_equal(records(s), 1);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, 0, UNIT), 0);
+	assert_int_equal(fake_page(p.view, PAGE), device_of(s, PAGE) | FAKE_PIECE);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
+	assert_int_equal(fake_page(p.view, PAGE), device_of(s, PAGE) | FAKE_PIECE | FAKE_WRITES);
+	assert_int_equal(vfs_fsync(s->vfs, s->ino), 0);
+	assert_int_equal(fake_page(p.view, PAGE), FAKE_UNKNOWN);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	assert_int_equal(cut(s, PAGE), 0);
+	assert_int_equal(fake_page(p.view, UNIT), FAKE_UNKNOWN);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), -ENXIO);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_EXTEND, UNIT, UNIT), -EIO);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+	assert_int_equal(records(s), 0);
+}
+
+/* All that a mount does with a view. Errors are what programs get; nothing may be left. */
+static void do_all(struct scene *s)
+{
+	struct program p = program_open(s), again = program_open(s);
+
+	assert_int_equal(p.view, again.view);
+	if (p.view) {
+		ask(p.view, DAXVIEW_ASK_READ, 0, UNIT);
+		ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT);
+	}
+	vfs_fsync(s->vfs, s->ino);
+	if (p.view)
+		ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT);
+	assert_int_equal(cut(s, PAGE), 0);
+	assert_int_equal(cut(s, FILE_UNITS * UNIT), 0);
+	if (p.view)
+		ask(p.view, DAXVIEW_ASK_WRITE, 2 * UNIT, UNIT);
+	program_close(s, &p);
+	program_close(s, &again);
+}
+
+/* An answer that fails would leave its asker waiting, which no daemon can help. */
+static bool all_calls_were_made(unsigned at)
+{
+	bool made;
+
+	pthread_mutex_lock(&fake.lock);
+	made = fake.calls < at;
+	pthread_mutex_unlock(&fake.lock);
+	return made;
+}
+
+static void each_call_fails(void **state)
+{
+	static const int errors[] = { ENOMEM, EIO };
+	struct scene *s = *state;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(errors); i++) {
+		for (unsigned at = 1;; at++) {
+			bool all;
+
+			fake_fail(at, errors[i]);
+			do_all(s);
+			all = all_calls_were_made(at);
+			fake_fail(0, 0);
+			viewed_check_all(s->views);
+			WAIT_FOR(has_ended(s));
+			assert_int_equal(registrations(s), 0);
+			assert_int_equal(records(s), 0);
+			if (all)
+				break;
+		}
+	}
+	do_all(s);
+	WAIT_FOR(has_ended(s));
+}
+
+static void a_registration_fails(void **state)
+{
+	struct scene *s = *state;
+	struct program p, later;
+
+	s->fails = true;
+	p = program_open(s);
+	assert_int_equal(p.view, 0);
+	assert_int_equal(fake_views(), 0);
+	later = program_open(s);
+	assert_int_equal(later.view, 0); /* beside one without */
+	program_close(s, &p);
+	program_close(s, &later);
+	p = program_open(s);
+	assert_true(p.view != 0);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* Full, with records of other inodes. */
+static void the_table_is_full(void **state)
+{
+	struct scene *s = *state;
+	struct view_slots saved = s->views->view_slots;
+	uint32_t used = s->table->used;
+	struct program p;
+
+	s->views->view_slots.count = 0;
+	s->table->used = VIEW_RECORDS;
+	p = program_open(s);
+	assert_int_equal(p.view, 0);
+	assert_int_equal(registrations(s), 0);
+	program_close(s, &p);
+	s->table->used = used;
+	s->views->view_slots = saved;
+}
+
+/* Its mapping is all that is left of the file that it has had open. */
+static void a_view_outlives_the_process(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s), other;
+	uint64_t view = p.view;
+
+	assert_int_equal(ask(view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
+	replace_process(s);
+	assert_int_equal(fake_page(view, 0), FAKE_UNKNOWN);
+	assert_int_equal(ask(view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
+	assert_int_equal(fake_page(view, 0), device_of(s, 0) | FAKE_PIECE | FAKE_WRITES);
+	other = program_open(s);
+	assert_int_equal(other.view, view);
+	/* of an earlier life: not counted, and so not counted down */
+	program_close(s, &p);
+	replace_process(s);
+	assert_int_equal(atomic_load(&s->views->count), 1);
+	assert_int_equal(ask(view, DAXVIEW_ASK_READ, 0, UNIT), 0);
+	program_close(s, &other);
+	WAIT_FOR(has_ended(s));
+	assert_int_equal(records(s), 0);
+}
+
+/* The kernel has it open without a view, though this process does not know by whom. */
+static void an_open_without_a_view_outlives_the_process(void **state)
+{
+	struct scene *s = *state;
+	struct program p, other;
+
+	s->fails = true;
+	p = program_open(s);
+	replace_process(s);
+	other = program_open(s);
+	assert_int_equal(other.view, 0);
+	program_close(s, &p);
+	program_close(s, &other);
+	other = program_open(s);
+	assert_true(other.view != 0);
+	program_close(s, &other);
+	WAIT_FOR(has_ended(s));
+}
+
+/* Each call that the next process makes fails; it ends, and the one after it goes on. */
+static void the_next_process_fails(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	bool all = false;
+
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
+	fake_busy(device_of(s, 0), device_of(s, 0) + PAGE);
+	for (unsigned at = 1; !all; at++) {
+		end_process(s, false);
+		open_pool(s, false);
+		fake_fail(at, ENOMEM);
+		if (begin_views(s)) {
+			fake_fail(0, 0);
+			fake_process_ends();
+			close_pool(s);
+			open_pool(s, false);
+			assert_int_equal(begin_views(s), 0);
+		}
+		all = all_calls_were_made(at);
+		fake_fail(0, 0);
+		assert_int_equal(registrations(s), 1);
+	}
+	fake_busy(0, 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* What is left between two stores of one that is killed. */
+static void records_are_compared(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	struct view_record *record = s->table->record;
+	uint32_t backing = record[0].backing;
+	struct daxview_create nobodys = { .cookie = 99 };
+
+	record[1] = (struct view_record){ 77, 12345, 9 };                /* its view has ended */
+	record[2] = (struct view_record){ 78, (uint32_t)p.view, 9 };     /* it is another inode's */
+	record[3] = (struct view_record){ s->ino, (uint32_t)p.view, 9 }; /* that has one */
+	record[4] = (struct view_record){ 79, (uint32_t)p.view, 0 };
+	record[5] = (struct view_record){ 79, (uint32_t)p.view, UINT32_MAX };
+	s->table->used = UINT32_MAX;
+	s->table->busy[0] = (struct view_busy_record){ 3, 1, 5, 7 };
+	s->table->busy_used = UINT32_MAX;
+	end_process(s, false);
+	s->table->busy[0].length = 0; /* core would not mount it */
+	assert_int_equal(fake_create_locked(&nobodys), 0);
+	close(nobodys.fd);
+	open_pool(s, false);
+	assert_int_equal(begin_views(s), 0);
+	assert_int_equal(records(s), 1);
+	assert_int_equal(record[0].backing, backing);
+	assert_int_equal(atomic_load(&s->views->count), 1);
+	assert_true(fake_find_locked(nobodys.view)->revoked);
+	fake_use(nobodys.view, false);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+	assert_int_equal(records(s), 0);
+}
+
+/* The last process had revoked it, and was about to end its registration. */
+static void an_end_is_completed(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	const struct daxview_revoke revoke = { .view = p.view };
+
+	fake_use(p.view, false);
+	pthread_mutex_lock(&fake.lock);
+	assert_int_equal(fake_revoke_locked(&revoke), 0);
+	pthread_mutex_unlock(&fake.lock);
+	replace_process(s);
+	assert_true(has_ended(s));
+	assert_int_equal(registrations(s), 0);
+	assert_int_equal(records(s), 0);
+	vfs_release(s->vfs, s->ino, p.opened.handle);
+	p = program_open(s);
+	assert_true(p.view != 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, 0, UNIT), 0);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+static uint64_t busy_blocks(struct scene *s)
+{
+	struct fs_space space;
+
+	fs_get_space(s->fs, &space);
+	return space.busy_blocks;
+}
+
+/* Memory that a device uses when its file is cut is nobody's until it has been let go of, in
+ * whatever life. */
+static void memory_in_use_is_held(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	uint64_t device = device_of(s, UNIT);
+
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	fake_busy(device, device + PAGE);
+	assert_int_equal(cut(s, PAGE), 0);
+	assert_int_equal(records(s), 2);
+	assert_true(busy_blocks(s) > 0);
+	replace_process(s);
+	assert_int_equal(records(s), 2);
+	assert_true(busy_blocks(s) > 0);
+	fake_busy(0, 0);
+	WAIT_FOR(busy_blocks(s) == 0 && records(s) == 1);
+	replace_process(s);
+	assert_int_equal(busy_blocks(s), 0);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* It is cut in the next life only. */
+static void memory_in_use_is_pinned_again(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	uint64_t device = device_of(s, UNIT);
+
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	fake_busy(device, device + PAGE);
+	replace_process(s);
+	assert_int_equal(records(s), 1);
+	assert_int_equal(cut(s, PAGE), 0);
+	assert_true(busy_blocks(s) > 0);
+	assert_int_equal(records(s), 2);
+	fake_busy(0, 0);
+	WAIT_FOR(busy_blocks(s) == 0 && records(s) == 1);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+static void failed_memory_is_known(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	uint64_t bad = device_of(s, UNIT) + 3 * PAGE;
+
+	pthread_mutex_lock(&fake.lock);
+	fake_put_locked(DAXVIEW_POISON, NULL, bad, PAGE);
+	pthread_mutex_unlock(&fake.lock);
+	WAIT_FOR(pmem_is_bad(fs_pmem(s->fs), bad, 1));
+	WAIT_FOR(atomic_load(&s->views->failed) == 1);
+	replace_process(s);
+	assert_true(pmem_is_bad(fs_pmem(s->fs), bad, 1));
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, UNIT + 3 * PAGE, PAGE), -EIO);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, UNIT, PAGE), 0);
+	s->table->failed_count = UINT32_MAX;
+	replace_process(s);
+	assert_int_equal(fs_pmem(s->fs)->bad_count, 1);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* A question that nobody has answered is answered by the next process. */
+static void *ask_for_unit(void *arg)
+{
+	struct program *p = arg;
+
+	return (void *)(intptr_t)ask(p->view, DAXVIEW_ASK_WRITE, 2 * UNIT, UNIT);
+}
+
+static void questions_wait_for_the_next(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	pthread_t thread;
+	void *err;
+
+	end_process(s, false);
+	assert_int_equal(pthread_create(&thread, NULL, ask_for_unit, &p), 0);
+	usleep(10000);
+	open_pool(s, false);
+	assert_int_equal(begin_views(s), 0);
+	pthread_join(thread, &err);
+	assert_null(err);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* In order: what is ahead is answered, too, but not over what stores were granted. */
+static void answers_ahead(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, 0, UNIT), 0);
+	assert_int_equal(fake_page(p.view, UNIT), FAKE_UNKNOWN);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 2 * UNIT, UNIT), 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, UNIT, UNIT), 0);
+	WAIT_FOR(fake_page(p.view, UNIT) == (device_of(s, UNIT) | FAKE_PIECE));
+	assert_true(fake_page(p.view, 2 * UNIT) & FAKE_WRITES);
+	assert_int_equal(vfs_fsync(s->vfs, s->ino), 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	WAIT_FOR(fake_page(p.view, 2 * UNIT) & FAKE_WRITES);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* ---- many at once -------------------------------------------------------------------------------- */
+
+struct crowd {
+	struct scene *s;
+	atomic_bool stop;
+};
+
+static void *open_and_ask(void *arg)
+{
+	struct crowd *crowd = arg;
+	unsigned seed = 1;
+
+	while (!atomic_load(&crowd->stop)) {
+		struct program p = program_open(crowd->s);
+
+		for (unsigned i = 0; i < 20; i++)
+			ask(p.view, i % 3 ? DAXVIEW_ASK_WRITE : DAXVIEW_ASK_READ,
+			    (uint64_t)(rand_r(&seed) % FILE_UNITS) * UNIT, UNIT);
+		program_close(crowd->s, &p);
+	}
+	return NULL;
+}
+
+static void *use_and_change(void *arg)
+{
+	struct crowd *crowd = arg;
+	unsigned seed = 2;
+
+	while (!atomic_load(&crowd->stop)) {
+		uint64_t device = device_of(crowd->s, 0);
+
+		fake_busy(device, device + (rand_r(&seed) % 2) * UNIT);
+		cut(crowd->s, (uint64_t)(rand_r(&seed) % (FILE_UNITS * UNIT)));
+		cut(crowd->s, FILE_UNITS * UNIT);
+		vfs_fsync(crowd->s->vfs, crowd->s->ino);
+		fake_busy(0, 0);
+	}
+	return NULL;
+}
+
+static void many_threads(void **state)
+{
+	struct crowd crowd = { .s = *state };
+	pthread_t thread[4];
+
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, i ? open_and_ask : use_and_change,
+						&crowd),
+				 0);
+	usleep(1500000);
+	atomic_store(&crowd.stop, true);
+	for (int i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	WAIT_FOR(has_ended(crowd.s) && busy_blocks(crowd.s) == 0);
+	assert_int_equal(records(crowd.s), 0);
+}
+
+#define scene_test(test) cmocka_unit_test_setup_teardown(test, scene_setup, scene_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		scene_test(a_file_is_mapped),
+		scene_test(each_call_fails),
+		scene_test(a_registration_fails),
+		scene_test(the_table_is_full),
+		scene_test(a_view_outlives_the_process),
+		scene_test(an_open_without_a_view_outlives_the_process),
+		scene_test(the_next_process_fails),
+		scene_test(records_are_compared),
+		scene_test(an_end_is_completed),
+		scene_test(memory_in_use_is_held),
+		scene_test(memory_in_use_is_pinned_again),
+		scene_test(failed_memory_is_known),
+		scene_test(questions_wait_for_the_next),
+		scene_test(answers_ahead),
+		scene_test(many_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
