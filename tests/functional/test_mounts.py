@@ -12,7 +12,7 @@ import pytest
 
 from support.pool import MIB, is_mounted
 from support.process import USER, Child, eventually, fails, run_as
-from support.syscalls import XFLAG_DAX, get_xflags, set_flags
+from support.syscalls import XFLAG_DAX, get_xflags, idmapped, set_flags
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -334,6 +334,23 @@ def test_signals_end_what_another_namespace_has(make_pool, keeper):
         pool.daemon = None
     finally:
         elsewhere.communicate()
+
+
+@needs_root
+def test_idmapped_mounts_are_refused(make_pool):
+    """docs/design/volumes.md says why; tmpfs shows that the kernel has them."""
+    mnt = make_pool().mount()
+    process = subprocess.Popen(["unshare", "--user", "--map-root-user", "sh", "-c", "echo; exec cat"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    namespace = os.open(f"/proc/{process.pid}/ns/user", os.O_RDONLY)
+    try:
+        os.close(idmapped("/dev/shm", namespace))
+        with fails("EINVAL"):
+            idmapped(mnt, namespace)
+    finally:
+        os.close(namespace)
+        process.communicate()
 
 
 def test_busy_umount(make_pool):

@@ -35,6 +35,20 @@ def renameat2(old, new, flags=0):
     _check(libc.renameat2(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), flags), str(old))
 
 
+def idmapped(path, namespace):
+    """A descriptor of a nameless mount of `path` whose owners are translated as that user namespace (a
+    descriptor) does it."""
+    open_tree, mount_setattr, clone, cloexec, idmap = 428, 442, 1, os.O_CLOEXEC, 0x100000
+    tree = _check(libc.syscall(open_tree, AT_FDCWD, os.fsencode(path), clone | cloexec), str(path))
+    attributes = struct.pack("<4Q", idmap, 0, 0, namespace)
+    try:
+        _check(libc.syscall(mount_setattr, tree, b"", AT_EMPTY_PATH, attributes, len(attributes)), str(path))
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
 def link_fd(fd, new):
     """Give a name to an open file without one."""
     _check(libc.linkat(AT_FDCWD, f"/proc/self/fd/{fd}".encode(), AT_FDCWD, os.fsencode(new),
