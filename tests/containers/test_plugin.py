@@ -22,11 +22,14 @@ PODMAN_ID = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2"
 def plugin(pool, bin_dir, tmp_path):
     plugin = Plugin(bin_dir, pool.point, tmp_path).start()
     yield plugin
-    if plugin.process.poll() is None:
+    if plugin.process.poll() is not None:
+        return
+    try:
         for volume in plugin.ask("List")["Volumes"]:
             plugin.ask("Remove", Name=volume["Name"])
         wait_until(lambda: not os.path.exists(pool.point / "volumes/.removed")
                    or not os.listdir(pool.point / "volumes/.removed"))
+    finally:
         plugin.stop()
 
 
@@ -218,7 +221,7 @@ def test_a_pool_that_hangs(plugin, pool):
         with ThreadPoolExecutor(8) as threads:
             def ask(i):
                 with pytest.raises(PluginError, match="does not answer"):
-                    plugin.ask(("List", "Mount", "Create")[i % 3], Name="db", ID=f"{i}")
+                    plugin.ask(("List", "Mount", "Create")[i % 3], patient=False, Name="db", ID=f"{i}")
             list(threads.map(ask, range(8)))
         check_unsure(plugin, "does not answer")
         plugin.ask("Unmount", Name="db", ID="1")

@@ -19,7 +19,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BOOT_LIMIT = 180
-RUN_LIMIT = 120
+RUN_LIMIT = 240
+HANG = 240
 PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None)
@@ -40,13 +41,13 @@ def call(*words, **kwargs):
 
 
 def until(ask, seconds=60, what="it"):
-    """ask()'s first answer that is true."""
-    end = time.monotonic() + seconds
+    """ask()'s first answer that is true. A limit is for what hangs: the machine may be a busy one."""
+    end = time.monotonic() + max(seconds, HANG)
     while True:
         answer = ask()
         if answer:
             return answer
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        assert time.monotonic() < end, f"{what}: not within {max(seconds, HANG)} s"
         time.sleep(0.02)
 
 

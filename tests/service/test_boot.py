@@ -92,7 +92,7 @@ def test_power_off_with_open_files(booted):
     """It is over soon, nothing is lost, and the next boot has all again."""
     with Writer(booted, "/mnt/unit/file"), Writer(booted, "/mnt/plain/file"):
         booted.run("echo acknowledged > /mnt/unit/seen; echo acknowledged > /mnt/plain/seen")
-        assert booted.power_off() < 60
+        assert booted.power_off() < 200
     assert "Failed unmounting" not in re.sub(r"\x1b\[[0-9;]*m", "", booted.console())
     booted.boot()
     until(lambda: booted.unit.state() == "active", 60, "the unit")
@@ -104,6 +104,6 @@ def test_power_off_with_open_files(booted):
 def test_power_off_beside_a_container(booted):
     """One that no unit ends, and that has a folder of the pool in a mount namespace of its own."""
     booted.run(f"mkdir -p /mnt/unit/volume; {HOLDER.format('/mnt/unit/volume')}")
-    assert booted.power_off() < 100
+    assert booted.power_off() < 200
     booted.boot()
     until(lambda: booted.unit.state() == "active", 60, "the unit")

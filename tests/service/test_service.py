@@ -48,7 +48,7 @@ def test_killed_under_load(pool, machine):
     mount = pool.status()["mount"]
     assert 2 <= mount["starts"] <= 13  # one that was killed before it began is not counted
     assert mount["deaths"] == mount["starts"] - 1
-    assert longest < 30
+    assert longest < 120
     assert pool.state() == "active" and pool.get("NFileDescriptorStore") == "9"
 
 

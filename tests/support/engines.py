@@ -12,13 +12,12 @@ import subprocess
 import time
 from pathlib import Path
 
+from support.plugin import SLOW
 from support.pool import HANG
 
 IMAGE = "empty:1"
 # The host's programs and libraries stand in for an image's.
 USR = ("-v", "/usr:/usr:ro")
-
-SLOW = "the pool does not answer"
 
 
 class EngineError(Exception):

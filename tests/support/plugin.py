@@ -9,6 +9,7 @@ import time
 
 from support.pool import HANG
 
+SLOW = "the pool does not answer"
 DOCKER = "application/vnd.docker.plugins.v1.2+json"
 
 
@@ -80,8 +81,13 @@ class Plugin:
         head, _, rest = answer.partition(b"\r\n\r\n")
         return int(head.split()[1]), json.loads(rest)
 
-    def ask(self, what, **fields):
+    def ask(self, what, patient=True, **fields):
+        """A request gets less than a second, which may be too little on a busy machine: like engines, we
+        ask again."""
+        end = time.monotonic() + HANG
         status, answer = self.post(f"/VolumeDriver.{what}", fields)
+        while patient and SLOW in answer.get("Err", "") and time.monotonic() < end:
+            status, answer = self.post(f"/VolumeDriver.{what}", fields)
         if status != 200 or answer["Err"]:
             assert status == 500 and set(answer) == {"Err"}, (status, answer)
             raise PluginError(answer["Err"])
