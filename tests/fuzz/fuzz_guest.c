@@ -339,7 +339,7 @@ static void must_be_clean(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct fs_options options = { 0 };
+	const struct fs_options options = { .dax = FS_DAX_ALWAYS };
 	struct vfs_config config = { .life = 1, .forget = forget, .reclaim = reclaim };
 	struct exports_host host = { .changed = changed, .let_go = let_go };
 	struct guest_config guest = {

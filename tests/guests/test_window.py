@@ -888,7 +888,7 @@ def test_everything_at_once(attach, dialect, mnt):
     threads = [run(of_guest(guests[0], 3)), run(of_guest(guests[1], 5)), run(of_host)]
     for thread in threads:
         thread.start()
-    time.sleep(3)
+    time.sleep(1.5)
     stop.set()
     for thread in threads:
         thread.join()

@@ -62,6 +62,11 @@ def kernel_version():
     return (cache_folder() / "kernel/version").read_text().strip()
 
 
+def qemu_with_windows():
+    """The words of its command; unpacked if it is not there."""
+    return subprocess.run([HERE / "qemu"], check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()
+
+
 def make_nvdimm(path, mib):
     """A sparse file of the shape that gives an aligned region: N x 16 MiB + 2 MiB."""
     if mib % 16:
@@ -95,13 +100,14 @@ def make_payload(path, programs, folders=()):
 class Guest:
     """One boot of the guest. Use as a context manager; leaving it kills QEMU."""
 
-    def __init__(self, folder, nvdimm, payload, exports=None, root=None, boot=""):
-        """exports: {tag: socket} of directories that the guest is to mount as virtiofs. root: another
-        disk than build's; boot: words for its kernel and its init."""
+    def __init__(self, folder, nvdimm, payload, exports=None, root=None, boot="", windows=False):
+        """exports: {tag: socket} of directories that the guest is to mount as virtiofs; with DAX windows,
+        by another QEMU. root: another disk than build's; boot: words for its kernel and its init."""
         self.folder = pathlib.Path(folder)
         self.console = self.folder / "console.log"
         self.acks = self.folder / "acks.log"
         cache = cache_folder()
+        self._windows = windows
         self._control = self._buffer = None
         self._socket = self.folder / "control.sock"
         self._monitor = self.folder / "qmp.sock"
@@ -133,10 +139,11 @@ class Guest:
         size = os.stat(nvdimm).st_size
         devices = []
         for tag, path in exports.items():
-            devices += ["-chardev", f"socket,id={tag},path={path}",
-                        "-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
+            device = (f"vhost-user-test-device-pci,chardev={tag},virtio-id=26,num_vqs=2,vq_size=1024,config_size=40"
+                      if self._windows else f"vhost-user-fs-pci,chardev={tag},tag={tag}")
+            devices += ["-chardev", f"socket,id={tag},path={path}", "-device", device]
         return [
-            "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+            *(qemu_with_windows() if self._windows else ["qemu-system-x86_64"]), "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
             "-machine", "q35,nvdimm=on,memory-backend=memory",
             # shared, for those who serve it
             "-object", f"memory-backend-memfd,id=memory,size=1536M,share={'on' if exports else 'off'}",
@@ -191,6 +198,11 @@ class Guest:
         said = [path.read_text(errors="replace")[-4000:]
                 for path in (self.console, self.folder / "qemu.log") if path.exists()]
         return "\n".join(said)
+
+    @property
+    def pid(self):
+        """QEMU's."""
+        return self._qemu.pid
 
     def try_run(self, script, limit=RUN_LIMIT):
         """Run a bash script as root in the guest, whatever comes of it."""
