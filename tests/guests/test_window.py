@@ -700,6 +700,43 @@ def test_a_host_that_reads_through_its_cache(guest, mnt):
         assert os.pread(file.fileno(), 5, 0) == b"BYTES"
 
 
+def test_buffers_in_the_window(attach, report, pool, mnt):
+    """QEMU tells of pieces as memory: what is read from one file lands in another one that is mapped
+    (O_DIRECT); and not where there is nothing any more, whoever has that space by then."""
+    guest = attach(QEMU)
+    (mnt / "from").write_bytes(pattern(8192))
+    source, _ = guest.lookup(ROOT, "from")
+    fh = guest.open(source)
+    (mnt / "to").write_bytes(bytes(UNIT))
+    node, _ = guest.lookup(ROOT, "to")
+    guest.setup(node, 0, UNIT, writes=True)
+    body = guest.header(vhost.READ, source, 40) + struct.pack("QQIIQII", fh, 0, 8192, 0, 0, 0, 0)
+    queue = guest.queue
+
+    def read_into(address):
+        head = vhost.GUEST_BASE + guest.front.place(bytes(16))
+        for i, desc in enumerate(((vhost.GUEST_BASE + guest.front.place(body), len(body), vhost.NEXT, 1),
+                                  (head, 16, vhost.WRITE | vhost.NEXT, 2), (address, 8192, vhost.WRITE, 0))):
+            queue.put_desc(i, *desc)
+        queue.offer(0)
+        return queue.wait()[1]
+
+    place = vhost.WINDOW_BASE + UNIT + 4096
+    assert read_into(place) == 16 + 8192
+    assert (mnt / "to").read_bytes()[4096:4096 + 8192] == pattern(8192)
+    bad = report(guest.path)["bad_chains"]
+    for address in (vhost.WINDOW_BASE, place + UNIT - 4096 - 8000):
+        assert read_into(address) == 0
+    guest.remove(UNIT)
+    guest.unlink(ROOT, "to")
+    guest.forget(node)
+    (mnt / "other").write_bytes(b"o" * (4 * UNIT))
+    assert read_into(place) == 0
+    assert report(guest.path)["bad_chains"] == bad + 3
+    assert set((mnt / "other").read_bytes()) == {ord("o")}
+    guest.release(source, fh)
+
+
 # ---- without a window ---------------------------------------------------------------------------------
 
 
