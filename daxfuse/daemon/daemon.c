@@ -529,6 +529,13 @@ static void raise_descriptor_limit(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* The next process goes on with them: nothing of theirs is ended here, nor waited for. */
+_Noreturn static void leave_exports(struct daemon *d)
+{
+	fflush(NULL);
+	_exit(d->options->keeper == KEEPER_SYSTEMD ? service_end(d, EXIT_MOUNT) : EXIT_MOUNT);
+}
+
 /* The whole life of the serving process; its exit status. */
 static int live_as_server(struct daemon *d)
 {
@@ -540,8 +547,8 @@ static int live_as_server(struct daemon *d)
 		restart_describe(d);
 	if (!err)
 		err = serve_mount(d);
-	if (err && d->adopts && d->exports && exports_count(d->exports))
-		return EXIT_MOUNT; /* the next process goes on with them; nothing waits for us */
+	if (err && d->kept && d->exports && exports_count(d->exports) && attach_is_mounted(&d->fds))
+		leave_exports(d);
 	exports_close(d->exports);
 	transport_close(d->transport, !err);
 	views_stop(d->views, !err || !d->kept);

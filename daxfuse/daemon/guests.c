@@ -80,13 +80,20 @@ static errint_t add_option(struct daemon *d, const char *text)
 
 	if (!err)
 		err = exports_add(d->exports, &options);
-	if (err == -EEXIST && d->kept && d->kept->starts > 1)
+	if (err == -EALREADY && d->kept && d->kept->starts > 1)
 		return 0;
 	if (err)
 		log_error("daxfuse: %s: export=%s: %s\n"
 			  "see daxfuse export --help; an export may be added later, too\n",
 			  d->device, text, strerror(-err));
 	return err;
+}
+
+/* The next program must know it. */
+static void note_layout(const struct daemon *d)
+{
+	if (d->kept)
+		d->kept->export_layout = exports_count(d->exports) ? exports_layout() : 0;
 }
 
 errint_t guests_open(struct daemon *d)
@@ -108,6 +115,8 @@ errint_t guests_open(struct daemon *d)
 			  d->device, lost);
 	for (unsigned i = 0; !err && !d->adopts && i < d->options->export_count; i++)
 		err = add_option(d, d->options->export[i]);
+	if (!err)
+		note_layout(d);
 	return err;
 }
 
@@ -153,11 +162,12 @@ errint_t guests_export(void *daemon, uint64_t ino, const struct dxf_ioc_export *
 {
 	struct daemon *d = daemon;
 
-	switch (call->what) {
-	case DXF_EXPORT_ADD:
-		return add_export(d, ino, call);
-	case DXF_EXPORT_REMOVE:
-		return exports_remove(d->exports, call->socket);
-	}
-	return -EINVAL;
+	int err = -EINVAL;
+
+	if (call->what == DXF_EXPORT_ADD)
+		err = add_export(d, ino, call);
+	else if (call->what == DXF_EXPORT_REMOVE)
+		err = exports_remove(d->exports, call->socket);
+	note_layout(d);
+	return err;
 }

@@ -92,6 +92,8 @@ static const char *objection(const struct options *options, const struct kept *k
 		return "does not know the format of this pool";
 	if (kept->session.capabilities & ~transport_capabilities())
 		return "does not know what was agreed with the kernel at mount";
+	if (kept->export_layout && kept->export_layout != exports_layout())
+		return "keeps exports in another way: remove them first";
 	return NULL;
 }
 
@@ -237,5 +239,6 @@ void restart_now(void *daemon)
 	struct daemon *d = daemon;
 
 	atomic_store_explicit(&d->replace, true, memory_order_relaxed);
+	exports_pause(d->exports);
 	transport_stop(d->transport, true);
 }

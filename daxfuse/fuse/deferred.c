@@ -192,6 +192,13 @@ static bool opens_file(const struct vfs_answer *request)
 	       request->opcode == FUSE_TMPFILE;
 }
 
+/* Of the kernel's own request it is a node, of another transport's an inode. */
+static void forget_lost(struct deferred *d, uint64_t node)
+{
+	if (node)
+		notifier_invalidate(work_notifier(d), ino_to_node(node_to_ino(node)), 0, 0);
+}
+
 /* The kernel was not told, so it may believe in names that are gone, or not know new
  * ones; of directories and files it has the old lists, data and times. */
 static void forget_effect(void *arg, const struct vfs_answer *lost)
@@ -204,9 +211,9 @@ static void forget_effect(void *arg, const struct vfs_answer *lost)
 		return;
 	if (!changes_file(lost))
 		notifier_forget_names(work_notifier(d));
-	notifier_invalidate(work_notifier(d), lost->node, 0, 0);
-	if (lost->other_node)
-		notifier_invalidate(work_notifier(d), lost->other_node, 0, 0);
+	forget_lost(d, lost->node);
+	forget_lost(d, lost->other_node);
+	forget_lost(d, lost->unnamed);
 	if (changes_file(lost))
 		renew_size(d->transport,
 			   node_to_ino(lost->other_node ? lost->other_node : lost->node), 0);

@@ -332,6 +332,14 @@ static void remount(const struct call *c)
 		host->restart_now(host->arg);
 }
 
+/* An earlier process may have done it, and died before it could answer. */
+static errint_t export_once(const struct dxf_ioc_export *in, int err)
+{
+	if (in->what == DXF_EXPORT_ADD && err == -EALREADY)
+		return requests_is_repeated() ? 0 : -EEXIST;
+	return in->what == DXF_EXPORT_REMOVE && err == -ENOENT && requests_is_repeated() ? 0 : err;
+}
+
 static void export(const struct call *c)
 {
 	const struct transport_host *host = &c->transport->config.host;
@@ -341,7 +349,7 @@ static void export(const struct call *c)
 	if (!memchr(in.socket, '\0', sizeof(in.socket)) || !memchr(in.tag, '\0', sizeof(in.tag)))
 		reply(c, -EINVAL, NULL, 0);
 	else
-		reply(c, host->export(host->arg, c->ino, &in), NULL, 0);
+		reply(c, export_once(&in, host->export(host->arg, c->ino, &in)), NULL, 0);
 }
 
 /* ---- direct mappings ---------------------------------------------------------- */

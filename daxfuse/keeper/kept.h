@@ -64,7 +64,8 @@ struct kept {
 	struct lives lives;
 	uint32_t end; /* of the last process, or what it will be: ends.h */
 	uint32_t word_count;
-	char words[4096]; /* the command line, each word with its end; none: it is too long */
+	uint64_t export_layout; /* exports_layout(), if there are exports; else 0 */
+	char words[4096];       /* the command line, each word with its end; none: it is too long */
 	struct kept_session session;
 	_Alignas(64) struct vfs_answer answer[VFS_ANSWERS];
 };

@@ -27,9 +27,10 @@ static const struct {
 	{ "mount-peer", offsetof(struct kept_fds, mount_peer) },
 	{ "control", offsetof(struct kept_fds, control) },
 	{ "program", offsetof(struct kept_fds, program) },
+	{ "memory",
+	  offsetof(struct kept_fds, memory) }, /* with it all is there that a mount needs */
 	{ "shelf", offsetof(struct kept_fds, shelf_in) },
 	{ "shelf-out", offsetof(struct kept_fds, shelf_out) },
-	{ "memory", offsetof(struct kept_fds, memory) }, /* last: with it all is there */
 };
 
 static int *field_of(struct kept_fds *fds, size_t i)
@@ -157,6 +158,8 @@ static struct kept_fds find_stored(void)
 				*field_of(&fds, i) = fd;
 		}
 	}
+	if (fds.shelf_in < 0 || fds.shelf_out < 0)
+		kept_clear_shelf(&fds); /* the unit lets too few be stored */
 	return fds;
 }
 

@@ -64,6 +64,7 @@ void answers_begin(const struct vfs_answers *a, struct vfs_answer *slot,
 	atomic_store_explicit(&slot->unique, 0, memory_order_release);
 	slot->node = request->node;
 	slot->other_node = request->other_node;
+	slot->unnamed = 0;
 	slot->opcode = request->opcode;
 	slot->result = 0;
 	atomic_store_explicit(&slot->choice, 0, memory_order_relaxed);

@@ -36,7 +36,7 @@ struct vfs_answer {
 	_Atomic uint32_t executed; /* its transaction has been committed */
 	uint32_t crashes;          /* serving processes that crashed while they had it */
 	_Atomic uint64_t choice;   /* answer_choose(); 0: none */
-	uint64_t reserved;
+	uint64_t unnamed;          /* an inode that has lost a name by it; 0: none, or not said */
 };
 
 /* This process's view of the slots. */

@@ -263,6 +263,7 @@ static void decide_locked(struct vfs *v, struct vfs_answer *answer, uint64_t ino
 			  (counted ? place << PLACE_SHIFT : 0);
 	renew_trust_locked(o, ino, how, direct);
 	if (!counted) {
+		answer_choose(answer, ret_way->handle); /* it has no record to end */
 		if (inode)
 			put_inode_locked(o, inode);
 		return;

@@ -487,7 +487,7 @@ static void begin_record(struct backend_record *record)
 	record->features = record->protocol = 0;
 	record->region_count = 0;
 	for (unsigned i = 0; i < BACKEND_QUEUES; i++)
-		record->ring[i] = (struct ring_record){ .turns = record->ring[i].turns };
+		record->ring[i] = (struct ring_record){ .turns = record->ring[i].turns + 1 };
 }
 
 /* ---- the connection ------------------------------------------------------------------------ */
@@ -526,9 +526,9 @@ static void serve_messages(struct backend *b)
 	int err = 0;
 
 	while (!err && wait_for_message(b)) {
-		atomic_store_explicit(&b->record->reading, true, memory_order_release);
+		b->config->message(b->config->arg, true);
 		err = serve_message(b);
-		atomic_store_explicit(&b->record->reading, false, memory_order_release);
+		b->config->message(b->config->arg, false);
 	}
 }
 

@@ -42,6 +42,8 @@ struct backend_config {
 	/* These are to be kept from now on, and stay ours. For the first time when all runs that
 	 * can. */
 	void (*keep)(void *arg, const struct backend_fds *fds);
+	/* A message is there, and is read when this returns; it has been carried out. */
+	void (*message)(void *arg, bool begins);
 	void *arg;
 };
 

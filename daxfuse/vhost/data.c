@@ -52,7 +52,12 @@ ssize_t do_read(struct request *r)
  * its answer. */
 static void tell_of_write(struct request *r, uint64_t end, uint64_t old_size)
 {
-	request_changed(r, r->ino, NULL, vfs_wrote_past_cache(vfs_of(r), r->ino), end > old_size);
+	struct fs_attr now;
+	/* a write that is made once more has changed it before; others may have cut it meanwhile */
+	bool size = end > old_size || r->vfs.repeated || vfs_getattr(vfs_of(r), r->ino, &now) ||
+		    now.size != old_size;
+
+	request_changed(r, r->ino, NULL, vfs_wrote_past_cache(vfs_of(r), r->ino), size);
 }
 
 ssize_t do_write(struct request *r)

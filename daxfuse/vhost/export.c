@@ -31,7 +31,7 @@
 #include "export.h"
 #include "window.h"
 
-enum { PAUSE_NS = 100000000 };
+enum { PAUSE_NS = 100000000, PAUSE_SECONDS = 2 };
 
 /* ---- the socket ----------------------------------------------------------------------------- */
 
@@ -106,6 +106,20 @@ static void keep_connection(void *arg, const struct backend_fds *fds)
 	unlock_mutex(LOCK_EXPORTS, &x->all->lock);
 }
 
+/* Not while we are about to be replaced: it would be cut short. */
+static void note_message(void *arg, bool begins)
+{
+	struct export *x = arg;
+	struct exports *e = x->all;
+
+	lock_mutex(LOCK_EXPORTS, &e->lock);
+	while (begins && e->paused)
+		pthread_cond_wait(&e->ended, &e->lock);
+	atomic_store_explicit(&x->record->backend.reading, begins, memory_order_release);
+	pthread_cond_broadcast(&e->ended);
+	unlock_mutex(LOCK_EXPORTS, &e->lock);
+}
+
 /* Order: the next process doesn't find it before we end it. */
 static void end_connection(struct export *x, int fd)
 {
@@ -115,6 +129,7 @@ static void end_connection(struct export *x, int fd)
 	x->began = true;
 	pthread_cond_broadcast(&x->all->ended);
 	unlock_mutex(LOCK_EXPORTS, &x->all->lock);
+	shutdown(fd, SHUT_RDWR); /* it may lie on the shelf still */
 	close(fd);
 }
 
@@ -134,6 +149,7 @@ static void serve_connection(struct export *x, int fd, const struct backend_fds 
 		.record = &x->record->backend,
 		.adopted = adopted,
 		.keep = keep_connection,
+		.message = note_message,
 		.arg = x,
 	};
 
@@ -252,6 +268,12 @@ static errint_t check_options(const struct exports *e, const struct export_optio
 	return dialect_check(dialect_of(options->vmm), options->window, options->read_only);
 }
 
+static bool is_same_directory(const struct export_record *a, const struct export_record *b)
+{
+	return a->root == b->root && a->cache == b->cache && a->read_only == b->read_only &&
+	       a->window == b->window && a->vmm == b->vmm;
+}
+
 /* Where nobody else is; it has a number then. */
 static errint_t enter_list(struct exports *e, struct export *x)
 {
@@ -260,8 +282,12 @@ static errint_t enter_list(struct exports *e, struct export *x)
 
 	lock_mutex(LOCK_EXPORTS, &e->lock);
 	LIST_FOREACH(other, &e->list, link) {
-		if (!strcmp(other->record->socket, x->record->socket) ||
-		    !strcmp(other->record->tag, x->record->tag))
+		bool socket = !strcmp(other->record->socket, x->record->socket);
+		bool tag = !strcmp(other->record->tag, x->record->tag);
+
+		if (socket && tag && is_same_directory(other->record, x->record))
+			err = -EALREADY;
+		else if (socket || tag)
 			err = -EEXIST;
 	}
 	while (x->number < EXPORTS_MAX && e->number[x->number])
@@ -305,6 +331,9 @@ static errint_t open_guest(struct export *x)
 
 	if (!err && !S_ISDIR(attr.mode))
 		err = -ENOTDIR;
+	if (!err && x->record->generation && x->record->generation != attr.generation)
+		err = -ESTALE;
+	x->record->generation = attr.generation;
 	return err ? err : guest_new(&config, &x->guest);
 }
 
@@ -417,7 +446,7 @@ errint_t exports_add(struct exports *e, const struct export_options *options)
 static void remove_export_locked(struct export *x)
 {
 	leave_list_locked(x);
-	x->removed = true;
+	x->removed = x->record->removed = true;
 	shelf_remove(&x->all->shelf, x->number);
 	/* nothing more is taken from the front end; its window is emptied before it is left */
 	if (x->connection >= 0)
@@ -482,6 +511,31 @@ errint_t exports_start(struct exports *e)
 	}
 	unlock_mutex(LOCK_EXPORTS, &e->lock);
 	return err;
+}
+
+static bool is_message_under_way_locked(const struct exports *e)
+{
+	const struct export *x;
+
+	LIST_FOREACH(x, &e->list, link) {
+		if (x->record->backend.reading)
+			return true;
+	}
+	return false;
+}
+
+void exports_pause(struct exports *e)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PAUSE_SECONDS;
+	lock_mutex(LOCK_EXPORTS, &e->lock);
+	e->paused = true;
+	while (is_message_under_way_locked(e) &&
+	       pthread_cond_timedwait(&e->ended, &e->lock, &until) != ETIMEDOUT)
+		;
+	unlock_mutex(LOCK_EXPORTS, &e->lock);
 }
 
 bool exports_are_kept(struct exports *e)

@@ -10,15 +10,20 @@
 #include "daxfuse/base/shelf.h"
 #include "exports.h"
 
-/* In a memory of its own (memfd), which lies on the shelf with the descriptors. KEPT_VERSION
- * (keeper/kept.h) grows when its meaning changes, or that of a part of it. */
+/* In a memory of its own (memfd), which lies on the shelf with the descriptors. EXPORTS_LAYOUT
+ * grows when the meaning of it changes, or of a part of it, and its size does not. */
+#define EXPORTS_LAYOUT 1
 struct export_record {
+	uint64_t layout; /* first: exports_layout() of the process that has made it */
 	char socket[EXPORTS_SOCKET_MAX + 1];
 	char tag[EXPORTS_TAG_MAX + 1];
 	uint64_t root;
-	uint64_t window; /* bytes; 0: none */
+	uint64_t window;     /* bytes; 0: none */
+	uint64_t generation; /* of the root */
 	uint32_t cache, vmm;
 	bool read_only;
+	bool removed;           /* whatever lies on the shelf */
+	_Atomic uint64_t keeps; /* the newest lot of it says so, or is not up to date */
 	_Atomic uint64_t connections, bad_chains;
 	struct backend_record backend;
 	/* and behind it, each at the next page, struct guest_record and struct window_record */
@@ -54,6 +59,7 @@ struct exports {
 	unsigned count;           /* in the list */
 	bool number[EXPORTS_MAX]; /* in use */
 	bool started;
+	bool paused;      /* no message is taken any more */
 	unsigned threads; /* also of those that are removed */
 };
 

@@ -75,17 +75,22 @@ errint_t exports_open(const struct exports_config *config, struct exports **ret_
 errint_t exports_start(struct exports *e);
 /* End all, and wait for their threads. NULL is fine. */
 void exports_close(struct exports *e);
+/* Another process is about to go on with them: VMMs are not listened to any more, and what one has
+ * just said is carried out when this returns, unless that takes seconds. */
+void exports_pause(struct exports *e);
 /* Whether all of them go on in the next process. */
 bool exports_are_kept(struct exports *e);
 
 /* VMMs may connect, and are served once exports_start() was called. -EEXIST: an export has the
- * socket or the tag already; -EADDRINUSE: something else lies there; -ENOTDIR; -EINVAL: a path or
- * tag that is none; -EMFILE: too many; what bind(2) says. Of a window: -EINVAL: no whole units;
- * -ERANGE: no size for this VMM; -EROFS: this VMM maps all writable, or the mount can't be written
- * to. */
+ * socket or the tag already; -EALREADY: and is equal; -EADDRINUSE: something else lies there;
+ * -ENOTDIR; -EINVAL: a path or tag that is none; -EMFILE: too many; what bind(2) says. Of a window:
+ * -EINVAL: no whole units; -ERANGE: no size for this VMM; -EROFS: this VMM maps all writable, or
+ * the mount can't be written to. */
 errint_t exports_add(struct exports *e, const struct export_options *options);
 /* Its guest gets no answers any more. Returns before all that it held is let go of. -ENOENT */
 errint_t exports_remove(struct exports *e, const char *socket);
+/* Of what is kept of exports: another number is another way to keep it. */
+uint64_t exports_layout(void);
 unsigned exports_count(struct exports *e);
 /* An array, an object for each. */
 struct json_object *exports_report(struct exports *e);

@@ -153,10 +153,11 @@ ssize_t do_release(struct request *r)
 		return request_malformed(r);
 	if (request_is_done(r))
 		return 0;
-	err = handles_take(&r->guest->handles, in->fh, r->ino, &file);
+	/* if we die between the two, the handle is there until the guest is reset */
+	err = handles_find(&r->guest->handles, in->fh, r->ino, &file);
 	if (!err)
 		vfs_release(vfs_of(r), file.ino, file.handle);
-	return err;
+	return err ? err : handles_take(&r->guest->handles, in->fh, r->ino, &file);
 }
 
 /* A guest's own writes were durable when they were answered; stores of the host's programs through

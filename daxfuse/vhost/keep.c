@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,11 +20,14 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/lockrank.h"
 #include "export.h"
+#include "handles.h"
+#include "nodes.h"
 #include "window.h"
 
 enum { PAGE = 4096 };
 
 struct note {
+	uint64_t keeps; /* as in the record, or it is older */
 	uint32_t regions;
 	uint32_t kicks, calls; /* a bit for each queue */
 	bool connected, channel;
@@ -53,6 +57,19 @@ static size_t record_bytes(uint64_t window)
 struct guest_record *record_guest(struct export_record *record)
 {
 	return (struct guest_record *)(void *)((char *)record + guest_offset());
+}
+
+uint64_t exports_layout(void)
+{
+	const uint64_t sizes[] = { sizeof(struct export_record),    sizeof(struct backend_record),
+				   sizeof(struct ring_record),      sizeof(struct node_record),
+				   sizeof(struct handle),           guest_record_bytes(),
+				   window_record_bytes(WINDOW_UNIT) };
+	uint64_t layout = EXPORTS_LAYOUT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		layout = layout * 1000003 + sizes[i];
+	return layout;
 }
 
 struct window_record *record_window(struct export_record *record)
@@ -89,6 +106,7 @@ errint_t record_make(uint64_t window, int *ret_memory, struct export_record **re
 	/* keys of requests are not those of an export that was removed */
 	for (unsigned i = 0; i < BACKEND_QUEUES; i++)
 		(*ret_record)->backend.ring[i].turns = turns;
+	(*ret_record)->layout = exports_layout();
 	*ret_memory = TAKE_FD(memory);
 	return 0;
 }
@@ -144,6 +162,7 @@ void export_keep(struct export *x, const struct backend_fds *fds)
 	lock_mutex(LOCK_EXPORTS, &x->all->lock);
 	if (fds)
 		add_connection(&lot, x, fds, &note);
+	note.keeps = ++x->record->keeps;
 	memcpy(lot.note, &note, sizeof(note));
 	lot.number = x->number;
 	x->kept = !x->removed && !shelf_put(&x->all->shelf, &lot);
@@ -175,12 +194,22 @@ static void take_present(struct pile *pile, uint32_t present, int ret_fd[BACKEND
 		ret_fd[i] = present & 1u << i ? take_descriptor(pile) : -1;
 }
 
-/* One whose message was under way is closed: neither side knows what the other has heard. */
+/* One whose message was under way is closed: neither side knows what the other has heard. So is
+ * one of which not all could be kept. */
 static void adopt_connection(struct export *x, struct pile *pile, const struct note *note)
 {
-	if (!note->connected || note->regions > MEMORY_FILES || x->record->backend.reading)
+	int fd;
+
+	if (!note->connected)
 		return;
-	x->connection = take_descriptor(pile);
+	fd = take_descriptor(pile);
+	if (note->keeps != x->record->keeps || note->regions > MEMORY_FILES ||
+	    x->record->backend.reading) {
+		shutdown(fd, SHUT_RDWR);
+		close(fd);
+		return;
+	}
+	x->connection = fd;
 	for (uint32_t i = 0; i < note->regions; i++)
 		x->fds.region[i] = take_descriptor(pile);
 	x->fds.region_count = note->regions;
@@ -206,7 +235,12 @@ static errint_t adopt_export(struct exports *e, struct pile *pile, const struct 
 	err = map_record(memory, window, &record);
 	if (err)
 		return err;
-	err = export_new(e, memory, record, &x);
+	if (record->layout != exports_layout())
+		err = -EOPNOTSUPP;
+	else if (record->removed)
+		err = -ENOENT;
+	if (!err)
+		err = export_new(e, memory, record, &x);
 	if (err) {
 		munmap(record, record_bytes(window));
 		return err;
@@ -243,10 +277,9 @@ static void adopt_lot(void *arg, const struct shelf_lot *lot)
 		err = adopt_export(a->exports, &pile, &note);
 	}
 	drop_rest(&pile);
-	if (!err)
-		return;
-	shelf_remove(&a->exports->shelf, lot->number);
-	a->lost++;
+	if (err)
+		shelf_remove(&a->exports->shelf, lot->number);
+	a->lost += err && err != -ENOENT;
 }
 
 unsigned exports_adopt(struct exports *e)

@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <sys/stat.h>
 
+#include "daxfuse/vfs/answers.h"
 #include "request.h"
 
 static struct vfs *vfs_of(const struct request *r)
@@ -125,6 +126,20 @@ static uint64_t ino_of_name(struct request *r, uint64_t parent, const char *name
 	return vfs_lookup(vfs_of(r), parent, name, &attr) ? 0 : attr.ino;
 }
 
+/* What loses that name: of a request that is made once more, what it was the first time. */
+static uint64_t unnamed_ino(struct request *r, uint64_t parent, const char *name)
+{
+	struct vfs_answer *slot = r->vfs.answer;
+	uint64_t ino;
+
+	if (r->vfs.repeated && slot->unnamed)
+		return slot->unnamed;
+	ino = ino_of_name(r, parent, name);
+	if (slot)
+		slot->unnamed = ino;
+	return ino;
+}
+
 static ssize_t remove_name(struct request *r,
 			   errint_t (*remove)(struct vfs *v, const struct vfs_request *request,
 					      uint64_t parent, const char *name))
@@ -135,7 +150,7 @@ static ssize_t remove_name(struct request *r,
 
 	if (!name)
 		return request_malformed(r);
-	ino = ino_of_name(r, r->ino, name);
+	ino = unnamed_ino(r, r->ino, name);
 	err = remove(vfs_of(r), &r->vfs, r->ino, name);
 	if (err)
 		return err;
@@ -170,13 +185,13 @@ static ssize_t rename_node(struct request *r, uint64_t new_number, unsigned flag
 	if (err)
 		return err;
 	moved = ino_of_name(r, r->ino, name);
-	replaced = ino_of_name(r, new_parent, new_name);
+	replaced = unnamed_ino(r, new_parent, new_name);
 	err = vfs_rename(vfs_of(r), &r->vfs, r->ino, name, new_parent, new_name, flags);
 	if (err)
 		return err;
 	name_changed(r, r->ino, name);
 	name_changed(r, new_parent, new_name);
-	links_changed(r, moved);
+	links_changed(r, moved ? moved : ino_of_name(r, new_parent, new_name));
 	links_changed(r, replaced);
 	r->guest->config.host->let_go(r->guest->config.host->arg, replaced);
 	return 0;

@@ -280,7 +280,7 @@ static errint_t adopt_records(struct nodes *n)
 	for (uint32_t i = 0; !err && i < n->table->used; i++) {
 		struct node_record *record = &n->table->record[i];
 
-		if (!record->ino || record->ino == n->root)
+		if (!record->ino || !record->lookups || record->ino == n->root)
 			give_record_locked(n, record);
 		else
 			err = adopt_record(n, record);

@@ -10,8 +10,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
@@ -124,6 +126,41 @@ static int serve_all(struct ring *ring)
 	return MIN(more, 0);
 }
 
+/*
+ * A kick or call may block, though it was made not to: the VMM has the same open file. So a thread
+ * that is to end is sent a signal until it has.
+ */
+enum { WAKE = SIGUSR2, WAKE_MS = 10 };
+
+static void do_nothing(int number)
+{
+	(void)number;
+}
+
+static void hear_signal(void)
+{
+	const struct sigaction action = { .sa_handler = do_nothing };
+	sigset_t set;
+
+	sigaction(WAKE, &action, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, WAKE);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void join_thread(pthread_t thread)
+{
+	struct timespec until;
+
+	do {
+		pthread_kill(thread, WAKE);
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += WAKE_MS * 1000000L;
+		until.tv_sec += until.tv_nsec / 1000000000L;
+		until.tv_nsec %= 1000000000L;
+	} while (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
+}
+
 static void *run_ring(void *arg)
 {
 	struct ring *ring = arg;
@@ -133,6 +170,10 @@ static void *run_ring(void *arg)
 	};
 	int err = 0;
 
+	hear_signal();
+	if (ring->adopted && ring->call >= 0)
+		eventfd_write(ring->call,
+			      1); /* what was given back last may not have been heard of */
 	while (!err && !is_stopping(ring)) {
 		eventfd_t kicks;
 
@@ -214,11 +255,9 @@ static void find_position(struct ring *ring)
 	struct ring_record *r = ring->record;
 	struct queue *q = &ring->queue;
 
+	ring->adopted = r->runs;
 	if (r->runs) {
-		/* the driver may not have heard of what was given back last */
 		q->next_avail = (uint16_t)(q->next_used + r->ahead);
-		if (ring->call >= 0)
-			eventfd_write(ring->call, 1);
 		return;
 	}
 	q->next_avail = r->next_avail;
@@ -258,7 +297,7 @@ void ring_stop(struct ring *ring)
 		return;
 	atomic_store_explicit(&ring->stopping, true, memory_order_release);
 	eventfd_write(ring->stop, 1);
-	pthread_join(ring->thread, NULL);
+	join_thread(ring->thread);
 	eventfd_read(ring->stop, &ignored);
 	ring->record->next_avail = ring->queue.next_avail;
 	atomic_store_explicit(&ring->record->runs, false, memory_order_release);

@@ -39,6 +39,7 @@ struct ring {
 	int kick, call; /* eventfds; -1: none */
 	int stop;       /* ours: the thread is to end */
 	bool running;
+	bool adopted; /* it was running when an earlier process died */
 	atomic_bool stopping;
 	struct guest_once once; /* of the request that the thread has, or takes next */
 	pthread_t thread;

@@ -19,11 +19,12 @@ from guests.conftest import socket_dir  # noqa: F401 (a fixture)
 from support.pool import MIB
 from support.process import eventually, fails
 from support.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
-from support.vhost import GET_FEATURES, ROOT, SET_MEM_TABLE, VERSION, Gone, Guest
+from support.vhost import GET_FEATURES, ROOT, SET_MEM_TABLE, SET_VRING_CALL, VERSION, Gone, Guest
 
 from restart.kill import Killer
 from restart.mount import RestartPool
-from restart.task import children, kill_quietly
+from restart.task import children
+from restart.test_answers import Held as HeldAnswers
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="traces and kills the daemon")
 
@@ -170,6 +171,53 @@ def test_given_up(pool, export):
     pool.daemon = None
 
 
+@pytest.mark.parametrize("which", ["call", "kick"])
+def test_notifications_that_block(pool, export, which):
+    """A VMM has the same open files: nobody waits for one that it has made block."""
+    with Guest(export) as guest, pool.limit(60):
+        fd = getattr(guest.queue, which)
+        os.set_blocking(fd, True)
+        if which == "call":
+            os.write(fd, struct.pack("Q", (1 << 64) - 2))
+        pool.kill_serving()
+        assert os.listdir(pool.point) == []
+        pool.run("daxfuse", "restart", pool.point)
+        assert os.listdir(pool.point) == []
+        pool.umount()
+
+
+def test_restarts_while_a_guest_is_set_up(pool, export):
+    """A message is carried out before the process is replaced, or taken by the next one."""
+    with Guest(export) as guest:
+        stop = threading.Event()
+
+        def talk():
+            while not stop.is_set():
+                guest.front.must(SET_VRING_CALL, struct.pack("Q", 1), [guest.queue.call])
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        for _ in range(10):
+            pool.run("daxfuse", "restart", pool.point)
+        stop.set()
+        thread.join()
+        assert guest.getattr(ROOT) and report(pool, export)["connections"] == 1
+
+
+def test_an_export_is_added_once(pool, socket_dir):
+    path = socket_dir / "new"
+    words = ["--socket", path, "--tag", "new", pool.point]
+    for command, is_done in ((words, path.exists), (["--remove", *words[:2], pool.point], lambda: not path.exists())):
+        held = HeldAnswers(pool)
+        process = subprocess.Popen([pool.bin_dir / "daxfuse", "export", *command], stderr=subprocess.PIPE)
+        assert eventually(is_done, True)
+        time.sleep(0.1)
+        held.kill()
+        assert process.wait(30) == 0, process.stderr.read()
+        process.stderr.close()
+    assert json.loads(pool.run("daxfuse", "status", pool.point))["exports"] == []
+
+
 def test_read_only_remount_is_refused(pool, export):
     done = subprocess.run([pool.bin_dir / "daxfuse", "-o", "remount,ro", pool.image, pool.point],
                           capture_output=True, text=True)
@@ -247,10 +295,11 @@ def test_a_name_is_made_once(pool, export, other):
         assert attr["ino"] == os.stat(pool.point / "made").st_ino == node
 
 
-def test_a_file_is_created_once(pool, export, other):
+@pytest.mark.parametrize("access", [os.O_RDWR, os.O_WRONLY])
+def test_a_file_is_created_once(pool, export, other, access):
     """And is open once."""
     with Guest(export) as guest:
-        node, _, fh = ask_held(pool, lambda: guest.create(ROOT, "made", flags=os.O_RDWR | os.O_EXCL),
+        node, _, fh = ask_held(pool, lambda: guest.create(ROOT, "made", flags=access | os.O_EXCL),
                                lambda: sees(other, "made") is not None)
         guest.write(node, fh, b"x")
         assert report(pool, export)["files"] == 1
@@ -265,6 +314,30 @@ def test_a_name_is_removed_once(pool, export, other):
     with Guest(export) as guest:
         guest.lookup(ROOT, "f")
         ask_held(pool, lambda: guest.unlink(ROOT, "f"), lambda: sees(other, "f") is None)
+
+
+def test_the_host_hears_of_other_names(pool, export, other):
+    """Of a file that has lost one of two names: also if that was before the process died."""
+    (pool.point / "f").touch()
+    os.link(pool.point / "f", pool.point / "second")
+    assert os.stat(pool.point / "second").st_nlink == 2
+    with Guest(export) as guest:
+        ask_held(pool, lambda: guest.unlink(ROOT, "f"), lambda: sees(other, "f") is None)
+        assert os.stat(pool.point / "second").st_nlink == 1
+
+
+def test_the_host_appends_behind_it(pool, export, other):
+    """A write that was made, and is repeated, has made the file longer all the same."""
+    fd = os.open(pool.point / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(fd, b"host,")
+    with Guest(export) as guest:
+        node, _ = guest.lookup(ROOT, "log")
+        theirs, _ = other.lookup(ROOT, "log")
+        fh = guest.open(node)
+        ask_held(pool, lambda: guest.write(node, fh, b"guest,", 5), lambda: other.getattr(theirs)["size"] == 11)
+        os.write(fd, b"host")
+    os.close(fd)
+    assert (pool.point / "log").read_bytes() == b"host,guest,host"
 
 
 def test_names_are_exchanged_once(pool, export, other):
