@@ -338,7 +338,7 @@ def clear_away(pool):
         if pool.daemon is not None:
             pool.daemon.poll()
         time.sleep(0.01)
-    assert pool.ours() == []
+    assert eventually(pool.ours, []) == []
     pool.daemon.wait(10)
     pool.daemon = None
 
@@ -391,7 +391,7 @@ def test_crashes_again_and_again(make_pool):
         subprocess.run(["umount", pool.point], check=True, timeout=60)
         pool.daemon.wait(30)
         pool.daemon = None
-        assert pool.ours() == []
+        assert eventually(pool.ours, []) == []
     pool.log.write_text("")
     pool.fsck()
     pool.serve()
@@ -507,7 +507,7 @@ def test_service_ends_and_starts(make_pool):
             os.kill(pool.daemon.pid, signal.SIGTERM)
             pool.daemon.wait(30)
             pool.daemon = None
-        assert not is_mounted(pool.point) and pool.ours() == []
+        assert not is_mounted(pool.point) and eventually(pool.ours, []) == []
         pool.fsck()
 
 
