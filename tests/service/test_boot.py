@@ -102,8 +102,9 @@ def test_power_off_with_open_files(booted):
 
 
 def test_power_off_beside_a_container(booted):
-    """One that no unit ends, and that has a folder of the pool in a mount namespace of its own."""
-    booted.run(f"mkdir -p /mnt/unit/volume; {HOLDER.format('/mnt/unit/volume')}")
+    """One that no unit ends, and that has a folder of each pool in a mount namespace of its own."""
+    for point in ("/mnt/unit", "/mnt/plain"):
+        booted.run(f"mkdir -p {point}/volume; {HOLDER.format(point + '/volume')}")
     assert booted.power_off() < 200
     booted.boot()
     until(lambda: booted.unit.state() == "active", 60, "the unit")
