@@ -55,7 +55,7 @@ struct dv_session {
 	struct dv_device *device;
 	bool owned; /* it has an open file */
 	u8 key[16];
-	spinlock_t lock;
+	spinlock_t lock; /* questions */
 	struct list_head questions;
 	u64 last_question;
 	wait_queue_head_t readers;

@@ -4,9 +4,9 @@
  *
  * A maple tree has an entry for each range of pages: its distance to the pages
  * of the device, which stays right for what is left of an entry when its middle
- * is overwritten, and whether stores ask; or DV_IS_HOLE. No entry: unknown. view->lock protects it, so
- * a thread that holds it shared sees the map and the page tables agree: they are
- * changed together, below the exclusive lock.
+ * is overwritten, and whether stores ask; or DV_IS_HOLE. No entry: unknown.
+ * view->lock protects it, so a thread that holds it shared sees the map and the page
+ * tables agree: they are changed together, below the exclusive lock.
  */
 #include <linux/mm.h>
 

@@ -16,7 +16,7 @@
 #include "compat.h"
 #include "daxview.h"
 
-DEFINE_MUTEX(dv_lock);
+DEFINE_MUTEX(dv_lock);         /* sessions and devices: who owns what */
 static LIST_HEAD(dv_sessions); /* dv_lock */
 
 static void dv_session_free(struct kref *kref)
@@ -136,6 +136,7 @@ static long dv_call_session(struct file *file, void *argument)
 	mutex_lock(&dv_lock);
 	session = file->private_data ? ERR_PTR(-EISCONN) : dv_session_get_locked(device, wish);
 	if (!IS_ERR(session))
+		/* All of it, before dv_session_of() sees it. */
 		smp_store_release(&file->private_data, session);
 	else
 		dv_device_put_locked(device);
@@ -152,6 +153,7 @@ static long dv_call_session(struct file *file, void *argument)
 
 static struct dv_session *dv_session_of(struct file *file)
 {
+	/* Of dv_call_session(), in another thread. */
 	return smp_load_acquire(&file->private_data);
 }
 
