@@ -574,8 +574,6 @@ void backend_serve(const struct backend_config *config)
 	if (!err)
 		serve_messages(b);
 	close_rings(b);
-	if (config->window)
-		window_disconnect(config->window);
 	memory_clear(&b->memory);
 	guest_reset(config->rings.guest);
 }

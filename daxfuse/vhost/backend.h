@@ -48,7 +48,7 @@ struct backend_config {
 };
 
 /* Serve one front end until it goes, or the socket is shut down. All of its memory is let go of,
- * and no request is under way any more, when this returns. */
+ * and no request is under way any more, when this returns; its window is the caller's to empty. */
 void backend_serve(const struct backend_config *config);
 
 #endif

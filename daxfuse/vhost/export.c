@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -120,6 +121,59 @@ static void note_message(void *arg, bool begins)
 	unlock_mutex(LOCK_EXPORTS, &e->lock);
 }
 
+/*
+ * A VMM that has lost its connection goes on with what it has mapped, and so does its guest: what
+ * could not be taken from it stays the files' until it ends, or connects again. (When the mount
+ * ends, it keeps the device locked.)
+ */
+static void leave_window(struct export *x)
+{
+	pid_t pid = x->record->vmm_pid;
+
+	if (!x->window)
+		return;
+	window_disconnect(x->window);
+	if (x->process >= 0)
+		close(x->process);
+	x->process = -1;
+	if (!window_is_in_use(x->window))
+		return;
+	x->process = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (x->process < 0)
+		window_abandon(x->window);
+}
+
+static void forget_vmm(struct export *x)
+{
+	if (x->process < 0)
+		return;
+	close(x->process);
+	x->process = -1;
+	if (x->window)
+		window_abandon(x->window);
+}
+
+/* Of an export that was removed. */
+static void await_vmm(struct export *x)
+{
+	struct pollfd fds[] = {
+		{ .fd = x->process, .events = POLLIN },
+		{ .fd = x->all->ending, .events = POLLIN },
+	};
+
+	while (x->process >= 0 && !fds[0].revents && !fds[1].revents)
+		poll(fds, ARRAY_SIZE(fds), -1);
+	forget_vmm(x);
+}
+
+static pid_t peer_of(int fd)
+{
+	struct ucred peer = { 0 };
+	socklen_t size = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) ? 0 : peer.pid;
+}
+
 /* Order: the next process doesn't find it before we end it. */
 static void end_connection(struct export *x, int fd)
 {
@@ -153,7 +207,9 @@ static void serve_connection(struct export *x, int fd, const struct backend_fds 
 		.arg = x,
 	};
 
+	x->record->vmm_pid = peer_of(fd);
 	backend_serve(&config);
+	leave_window(x);
 	end_connection(x, fd);
 }
 
@@ -173,17 +229,24 @@ static void accept_connections(struct export *x)
 	struct pollfd fds[] = {
 		{ .fd = x->listener, .events = POLLIN },
 		{ .fd = x->stop, .events = POLLIN },
+		{ .events = POLLIN },
 	};
 
 	while (!is_removed(x)) {
 		int fd;
 
+		fds[2].fd = x->process;
+		fds[2].revents = 0;
 		poll(fds, ARRAY_SIZE(fds), -1);
-		if (fds[1].revents)
+		if (fds[2].revents)
+			forget_vmm(x);
+		if (fds[1].revents || !fds[0].revents)
 			continue;
 		fd = accept4(x->listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0) {
 			nanosleep(&pause, NULL); /* no descriptor is left */
+		} else if (x->process >= 0 && peer_of(fd) != x->record->vmm_pid) {
+			close(fd); /* another one has the window still */
 		} else if (take_connection(x, fd)) {
 			x->record->connections++;
 			serve_connection(x, fd, NULL);
@@ -226,7 +289,7 @@ static void forget_guest(struct export *x)
 {
 	if (x->window) {
 		window_connect(x->window, x->fds.channel);
-		window_disconnect(x->window);
+		leave_window(x);
 	}
 	guest_reset(x->guest);
 }
@@ -243,6 +306,7 @@ static void *run_export(void *arg)
 	else
 		forget_guest(x);
 	accept_connections(x);
+	await_vmm(x);
 	export_free(x);
 	lock_mutex(LOCK_EXPORTS, &e->lock);
 	e->number[number] = false;
@@ -350,7 +414,7 @@ errint_t export_new(struct exports *e, int memory, struct export_record *record,
 		return -errno;
 	x->all = e;
 	x->record = record;
-	x->listener = x->connection = x->fds.channel = -1;
+	x->listener = x->connection = x->fds.channel = x->process = -1;
 	err = open_window(x);
 	if (!err)
 		err = open_guest(x);
@@ -482,6 +546,11 @@ errint_t exports_open(const struct exports_config *config, struct exports **ret_
 
 	if (!e)
 		return -ENOMEM;
+	e->ending = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (e->ending < 0) {
+		free(e);
+		return -EMFILE;
+	}
 	e->config = *config;
 	LIST_INIT(&e->list);
 	pthread_mutex_init(&e->lock, NULL);
@@ -554,6 +623,7 @@ void exports_close(struct exports *e)
 {
 	if (!e)
 		return;
+	eventfd_write(e->ending, 1);
 	lock_mutex(LOCK_EXPORTS, &e->lock);
 	while (!LIST_EMPTY(&e->list)) {
 		struct export *x = LIST_FIRST(&e->list);
@@ -569,6 +639,7 @@ void exports_close(struct exports *e)
 	shelf_close(&e->shelf);
 	pthread_cond_destroy(&e->ended);
 	pthread_mutex_destroy(&e->lock);
+	close(e->ending);
 	free(e);
 }
 
@@ -609,6 +680,11 @@ static struct json_object *report_window(const struct export *x)
 	add_number(o, "upgraded", counts.upgraded);
 	add_number(o, "refused", counts.refused);
 	add_number(o, "lost", counts.lost);
+	/* QEMU says no more than that */
+	if (counts.refused && x->record->vmm == EXPORTS_QEMU)
+		json_object_object_add(o, "advice",
+				       json_object_new_string("QEMU does not map units: preload "
+							      "contrib/qemu/align.c"));
 	return o;
 }
 

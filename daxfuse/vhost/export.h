@@ -24,6 +24,7 @@ struct export_record {
 	bool read_only;
 	bool removed;           /* whatever lies on the shelf */
 	_Atomic uint64_t keeps; /* the newest lot of it says so, or is not up to date */
+	int32_t vmm_pid;        /* of the last connection; 0: not known */
 	_Atomic uint64_t connections, bad_chains;
 	struct backend_record backend;
 	/* and behind it, each at the next page, struct guest_record and struct window_record */
@@ -39,6 +40,7 @@ struct export
 	int memory;            /* the record's */
 	struct export_record *record;
 	int listener, stop;
+	int process; /* a VMM that is not connected any more, but has units in its window; -1: none */
 	/* of a connection that an earlier process has served; once */
 	bool adopted;
 	struct backend_fds fds;
@@ -60,6 +62,7 @@ struct exports {
 	bool number[EXPORTS_MAX]; /* in use */
 	bool started;
 	bool paused;      /* no message is taken any more */
+	int ending;       /* an eventfd: the mount ends */
 	unsigned threads; /* also of those that are removed */
 };
 

@@ -762,6 +762,27 @@ void window_disconnect(struct window *w)
 		return;
 	shmem_close(&w->shmem);
 	atomic_store_explicit(&w->connected, false, memory_order_relaxed);
+	/* of what was under way nothing is known */
+	for (uint64_t i = 0; i < w->count; i++) {
+		if (unit_at(w, i)->state == UNIT_ASKED)
+			unit_at(w, i)->state = UNIT_LEAVING;
+		w->doubtful |= unit_at(w, i)->state == UNIT_LEAVING;
+	}
+	w->record->owed = 0;
+	give_turn(w);
+}
+
+bool window_is_in_use(const struct window *w)
+{
+	return atomic_load_explicit(&w->unit_count, memory_order_relaxed);
+}
+
+void window_abandon(struct window *w)
+{
+	const struct shmem_patience none = { .stop = -1 };
+
+	if (take_turn(w, &none))
+		return;
 	for (uint64_t i = 0; i < w->count; i++) {
 		if (unit_at(w, i)->state != UNIT_FREE)
 			release_unit(w, i);

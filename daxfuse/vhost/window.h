@@ -50,9 +50,12 @@ const struct dialect *window_dialect(const struct window *w);
 void window_connect(struct window *w, int channel);
 int window_channel(const struct window *w);
 bool window_is_connected(const struct window *w);
-/* The front end is going: what it has not gone with is taken from it, if it answers in a second.
- * No queue runs, nor will. */
+/* The front end is going: what it has is taken from it, as far as it answers in a second. No queue
+ * runs, nor will. What is left it may be using still: it stays the files'. */
 void window_disconnect(struct window *w);
+bool window_is_in_use(const struct window *w);
+/* It is gone, and so is all that it had. */
+void window_abandon(struct window *w);
 
 /* Whether a file with such attributes is to be used through the window, if the guest asks. */
 bool window_wants(const struct window *w, const struct fs_attr *attr);

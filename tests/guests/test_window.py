@@ -212,6 +212,7 @@ def test_trap_1_a_vmm_that_cannot_map(guest, report, units, dialect, pool):
     assert error_of(guest.setup, node) == errno.EIO
     path = guest.path
     assert report(path)["window"]["refused"] == 1 and report(path)["window"]["units"] == 0
+    assert ("contrib/qemu" in report(path)["window"].get("advice", "")) == (dialect is QEMU)
     guest.window.refuse.clear()
     guest.setup(node)
     assert guest.load(0, 5) == b"bytes"
@@ -819,6 +820,74 @@ def test_a_vmm_that_is_killed(window_export, attach, report, pool, dialect):
     guest.write(node, fh, b"bytes")
     guest.setup(node)
     assert guest.load(0, 5) == b"bytes"
+
+
+HANGS_UP = """
+import sys
+sys.path.insert(0, {tests!r})
+from support.vhost import *
+guest = WindowGuest({path!r}, {dialect}, {size})
+node, _, fh = guest.create(ROOT, "f")
+guest.write(node, fh, b"mine" * 1000)
+guest.setup(node, 0, 0, writes=True)
+guest.unlink(ROOT, "f")
+guest.window.channel.shutdown(socket.SHUT_RDWR)
+guest.front.disconnect()
+print("ready", flush=True)
+for line in sys.stdin:
+    print(guest.load(0, 4).decode(), flush=True)
+    guest.store(0, b"mine" * (UNIT // 4))
+"""
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["", "removed"])
+def test_a_vmm_that_only_hangs_up(make_pool, socket_dir, dialect, removed):
+    """It lives, and its guest uses what is mapped: that is nobody else's before it ends. Then the next one is served."""
+    pool = make_pool(size=64 * MIB)
+    pool.mount()
+    path = socket_dir / "hangs"
+    pool.run("daxfuse", "export", "--socket", path, "--tag", "t", "--window", UNITS * UNIT, "--vmm", dialect.name,
+             pool.point)
+    free = pool.free()
+
+    def window():
+        return json.loads(pool.run("daxfuse", "status", pool.point))["exports"][0]
+
+    code = HANGS_UP.format(tests=str(__file__).rsplit("/", 2)[0], path=str(path), dialect=dialect.name.upper(),
+                           size=UNITS * UNIT)
+    vmm = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert vmm.stdout.readline() == "ready\n"
+        until(lambda: not window()["connected"])
+        assert window()["window"]["units"] == 1
+        if removed:
+            pool.run("daxfuse", "export", "--remove", "--socket", path, pool.point)
+        else:
+            with pytest.raises((vhost.Gone, OSError, AssertionError)):
+                WindowGuest(path, dialect, UNITS * UNIT)
+        with open(pool.point / "other", "wb") as other:
+            with pytest.raises(OSError):
+                while True:
+                    other.write(b"o" * MIB)
+                    other.flush()
+        for _ in range(2):
+            vmm.stdin.write("\n")
+            vmm.stdin.flush()
+            assert vmm.stdout.readline() == "mine\n"
+        assert set((pool.point / "other").read_bytes()) == {ord("o")}
+        os.unlink(pool.point / "other")
+    finally:
+        vmm.kill()
+        vmm.wait()
+        vmm.stdin.close()
+        vmm.stdout.close()
+    until(lambda: pool.free() == free)
+    if not removed:
+        assert window()["window"]["units"] == 0
+        guest = WindowGuest(path, dialect, UNITS * UNIT)
+        guest.close()
+    pool.umount()
+    pool.fsck()
 
 
 def test_an_export_that_is_removed(window_export, dialect, pool, report):

@@ -144,6 +144,32 @@ def test_killed_while_the_vmm_is_asked(pool, guest, what):
     assert guest.load(0, 5) == b"bytes"
 
 
+def test_a_connection_that_ends_with_it(pool, guest, dialect):
+    """A message is under way, so nobody knows what the VMM has heard: the next process empties the window, as far
+    as that VMM can without a connection (QEMU can't), and serves it anew."""
+    node, _, fh = guest.create(ROOT, "f")
+    guest.write(node, fh, b"bytes")
+    for i in range(2):
+        guest.setattr(node, SIZE, size=2 * UNIT)
+        guest.setup(node, i * UNIT, i * UNIT, writes=True)
+    guest.front.socket.sendall(b"\1")
+    time.sleep(0.1)
+    pool.kill_serving()
+    if dialect is QEMU:
+        until(lambda: not window_of(pool)["usable"])
+        assert window_of(pool)["units"]
+    else:
+        until(lambda: window_of(pool)["units"] == 0 and not guest.window.pieces)
+    guest.close()
+    with_another = WindowGuest(guest.path, dialect, UNITS * UNIT)
+    node, _ = with_another.lookup(ROOT, "f")
+    with_another.setup(node)
+    assert with_another.load(0, 5) == b"bytes"
+    with_another.close()
+    pool.umount()
+    pool.fsck()
+
+
 def test_a_vmm_that_died_meanwhile(pool, guest):
     """Its units are let go of when the next process finds that nobody is there."""
     before = pool.free() if hasattr(pool, "free") else None

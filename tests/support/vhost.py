@@ -618,7 +618,7 @@ class Window:
         return bytes(8) + struct.pack("4Q", WINDOW_BASE + offset, length, WINDOW_USER_BASE + offset, fd_offset)
 
     def unmap(self, offset, length):
-        if self.dialect.tells:
+        if self.dialect.tells and self.front.socket.fileno() >= 0:
             self.front.must(REM_MEM_REG, self.places.pop(offset))
         libc.mmap(self.at + offset, length, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
 
@@ -655,8 +655,11 @@ class Window:
         ctypes.memmove(self.at + offset, data, len(data))
 
     def close(self):
-        self.channel.shutdown(socket.SHUT_RDWR) if self.channel.fileno() >= 0 else None
+        """When the back end is done, which has a moment for what is mapped still."""
         self.hold.set()
+        self.thread.join(5)
+        if self.channel.fileno() >= 0:
+            self.channel.shutdown(socket.SHUT_RDWR)
         self.thread.join()
         self.channel.close()
         if self.base:
