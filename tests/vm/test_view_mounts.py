@@ -303,6 +303,38 @@ def test_daemon_is_replaced(viewing):
     check_log(viewing)
 
 
+# systemd's part in the guest (tests/restart/keeper.py).
+MANAGER = """
+import sys
+sys.path.insert(0, "/daxfuse/tests")
+from restart.keeper import Manager
+class Ready:
+    def set(self):
+        open("/run/ready", "w").close()
+Manager(["/daxfuse/bin/daxfuse", "/dev/dax0.0", "/mnt", "-o", "keeper=systemd"], "/run", Ready()).run()
+"""
+
+
+def test_systemd_is_the_keeper(viewing):
+    """Its process is killed, and executes another one in its own place."""
+    viewing.run(f"mkfs.daxfuse -q -f {DEVICE}; dmesg -C; rm -f /run/ready /run/log\n"
+                f"cat > /run/manager.py <<'END'\n{MANAGER}END\n"
+                "python3 /run/manager.py > /run/managed 2>&1 & manager=$!\n"
+                "until test -e /run/ready; do kill -0 $manager; sleep 0.1; done\n" + HELD + """
+        for i in 1 2; do
+            kill -9 $(pgrep -x daxfuse); stat /mnt/never-looked-up-$i 2> /dev/null || true
+            daxfuse restart /mnt
+        done
+        echo >&3; wait $program; exec 3>&-; rm /run/go
+        head -c 1 /mnt/file | grep -q n
+        daxfuse status /mnt > /run/status
+        kill $manager; wait $manager || { cat /run/managed /run/log; exit 1; }""")
+    mount = json.loads(viewing.run("cat /run/status"))["mount"]
+    assert mount["keeper"] == "systemd" and mount["starts"] == 5 and mount["views"] is True
+    assert json.loads(viewing.run(f"fsck.daxfuse -n {DEVICE}"))["clean"]
+    check_log(viewing)
+
+
 def test_mount_ends_with_its_daemon(viewing):
     """Without a keeper. A mapping that is left keeps the device from other daemons."""
     viewing.run(f"mkfs.daxfuse -q -f {DEVICE}; daxfuse {DEVICE} /mnt -o keeper=none; dmesg -C")

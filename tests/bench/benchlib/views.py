@@ -81,8 +81,9 @@ def _turn(guest, way, scale):
     guest.run(MOUNT[way] + f"""
         dd if=/dev/zero of=/mnt/file bs=2M count={scale.mib // 2} status=none; sync""")
     rows = {name: _row(guest, way, name, scale) for name in ROWS}
-    for row in rows.values():  # of opening, mapping and asking for the counts
-        row["requests"] = max(row["requests"] - rows["nothing"]["requests"], 0)
+    opening = rows["nothing"]["requests"]  # and mapping, and asking for the counts
+    for row in rows.values():
+        row["requests"] = max(row["requests"] - opening, 0)
     guest.run("rm /mnt/file; " + UNMOUNT[way])
     return rows
 
