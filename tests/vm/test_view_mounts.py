@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -349,8 +350,13 @@ def test_mount_ends_with_its_daemon(viewing):
     check_log(viewing)
 
 
-def bad_ranges(guest):
-    return status_of(guest)["space"]["bad_ranges"]
+def wait_for(guest, part, key, value):
+    """A number of the status: what brings it about goes on by itself."""
+    for _ in range(600):
+        if status_of(guest)[part][key] == value:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{key} is not {value}: {status_of(guest)[part]}")
 
 
 def test_memory_fails(viewing):
@@ -358,19 +364,18 @@ def test_memory_fails(viewing):
     process, too; the space is not given out any more."""
     viewing.run(f"mkfs.daxfuse -q -f {DEVICE}; daxfuse {DEVICE} /mnt; dmesg -C")
     viewing.run("viewed fails /mnt")
-    assert bad_ranges(viewing) == 1 and status_of(viewing)["views"]["failed"] == 1
+    wait_for(viewing, "views", "failed", 1)
+    wait_for(viewing, "space", "bad_ranges", 1)
     viewing.run("kill -9 $(pgrep -P $(pgrep -xo daxfuse))")
-    assert bad_ranges(viewing) == 1 and status_of(viewing)["mount"]["starts"] == 2
+    status = status_of(viewing)
+    assert status["mount"]["starts"] == 2 and status["space"]["bad_ranges"] == 1
     viewing.run("""python3 -c 'import mmap
 with open("/mnt/file", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
     assert mapped[0:1] == b"h" and mapped[-4096:-4095] == b"h"'""")
     wait_for_no_views(viewing)
     before = status_of(viewing)["space"]["bad_blocks"]
     viewing.run("rm /mnt/file")
-    for _ in range(100):
-        if status_of(viewing)["space"]["bad_blocks"] == before + 512:
-            break
-    assert status_of(viewing)["space"]["bad_blocks"] == before + 512
+    wait_for(viewing, "space", "bad_blocks", before + 512)
     viewing.run("daxfuse umount --wait /mnt")
     assert json.loads(viewing.run(f"fsck.daxfuse -n {DEVICE}"))["clean"]
     check_log(viewing, "Injecting memory failure|Memory failure: .* Recovered|MCE: Killing")
