@@ -13,11 +13,12 @@
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/clients/pins.h"
 #include "daxfuse/vfs/opens.h"
+#include "daxfuse/views/table.h"
 #include "daxfuse/keeper/kept.h"
 
 enum {
 	ENOUGH = sizeof(struct kept) + sizeof(struct pin_table) + sizeof(struct vfs_open_table) +
-		 2 * 4096
+		 sizeof(struct view_table) + 3 * 4096
 };
 
 static int map_kept(uint32_t magic, uint32_t version, uint32_t bytes, off_t size)
