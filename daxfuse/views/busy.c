@@ -104,9 +104,45 @@ static bool has_piece(struct mapper *m, const struct fs_iomap *extent)
 	return found;
 }
 
+static bool overlaps_file(const struct busy_piece *piece, uint64_t offset, uint64_t length)
+{
+	return piece->offset < offset + length && offset < piece->offset + piece->length;
+}
+
+bool busy_overlaps(struct mapper *m, uint64_t offset, uint64_t length)
+{
+	struct views *v = m->views;
+	const struct busy_piece *piece;
+	bool found = false;
+
+	lock_mutex(LOCK_BUSY, &v->busy_lock);
+	LIST_FOREACH(piece, &v->busy, link)
+		found |= piece->number == m->number && overlaps_file(piece, offset, length);
+	unlock_mutex(LOCK_BUSY, &v->busy_lock);
+	return found;
+}
+
 bool busy_any(struct mapper *m)
 {
 	return has_piece(m, NULL) || extent_any(m, 0, VIEW_BYTES, extent_is_busy, NULL);
+}
+
+/*
+ * The engine is told of a range of the file, whatever has lain there: so a piece is let go of when
+ * nothing is used that was taken from that range before it, or since.
+ */
+static bool is_idle_locked(struct views *v, const struct busy_piece *piece)
+{
+	const struct busy_piece *other;
+
+	lock_assert(LOCK_BUSY);
+	LIST_FOREACH(other, &v->busy, link) {
+		if (other->ino == piece->ino && other->number == piece->number &&
+		    overlaps_file(other, piece->offset, piece->length) &&
+		    session_is_busy(v->session, other->device_offset, other->device_length))
+			return false;
+	}
+	return true;
 }
 
 /* One that is used no more, out of the list; NULL: there is none. */
@@ -116,7 +152,7 @@ static struct busy_piece *idle_piece(struct views *v)
 
 	lock_mutex(LOCK_BUSY, &v->busy_lock);
 	LIST_FOREACH(piece, &v->busy, link)
-		if (!session_is_busy(v->session, piece->device_offset, piece->device_length))
+		if (is_idle_locked(v, piece))
 			break;
 	if (piece) {
 		LIST_REMOVE(piece, link);

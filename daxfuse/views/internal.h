@@ -165,6 +165,8 @@ bool extent_any(struct mapper *m, uint64_t offset, uint64_t end, extent_fn *fn, 
 bool extent_is_busy(struct mapper *m, const struct fs_iomap *extent, void *arg);
 /* The extent is taken from the view, and in use: remember it until it is not. */
 void busy_note(struct mapper *m, const struct fs_iomap *extent, uint64_t grant);
+/* Whether a device may use memory that was taken from that range of the file. */
+bool busy_overlaps(struct mapper *m, uint64_t offset, uint64_t length);
 /* Whether a device uses any of the file's memory, or of what was taken from it. */
 bool busy_any(struct mapper *m);
 /* Let go of pieces that are used no more. */

@@ -50,7 +50,8 @@ static bool take_extent(struct mapper *m, const struct fs_iomap *extent, void *a
 {
 	struct taking *taking = arg;
 
-	if (extent_is_busy(m, extent, NULL)) {
+	if (extent_is_busy(m, extent, NULL) ||
+	    busy_overlaps(m, extent->file_offset, extent->length)) {
 		taking->failed = true;
 		busy_note(m, extent, taking->grant);
 	} else {
@@ -67,8 +68,9 @@ static uint64_t end_of_range(uint64_t offset, uint64_t length)
 static errint_t unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	struct mapper *m = mapper;
-	struct taking taking = { grant, false };
 	uint64_t end = end_of_range(offset, length);
+	/* of what was taken before, and is nobody's but the device's */
+	struct taking taking = { grant, busy_overlaps(m, offset, end - offset) };
 
 	forget(m, offset, end);
 	extent_any(m, offset, end, take_extent, &taking);

@@ -218,10 +218,10 @@ def test_functional(viewing, module):
 # everybody goes on for a while, and is told to stop.
 KILL = """
 goes_on() { kill -0 $program || { cat /run/wrong; exit 1; }; }
-rounds() { for i in 0 1 2; do grep -c "^$i" /run/said || true; done; }
+rounds() { for i in 0 1 2 3; do grep -c "^$i" /run/said || true; done; }
 all_begin_again() {
-    before=($(rounds)); after=(0 0 0)
-    while ! (for i in 0 1 2; do test ${after[$i]} -gt ${before[$i]} || exit 1; done); do
+    before=($(rounds)); after=(0 0 0 0)
+    while ! (for i in 0 1 2 3; do test ${after[$i]} -gt ${before[$i]} || exit 1; done); do
         goes_on; sleep 0.1; after=($(rounds))
     done
 }

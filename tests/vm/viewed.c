@@ -468,10 +468,28 @@ static void change_all(unsigned int *state)
 	free(bytes);
 }
 
+/* A page is in a pipe, while its file is cut and its space is asked for. */
+static void keep_in_use(unsigned int *state)
+{
+	int fd = make_file("piped", 'u', AREA), pipes[2];
+	char *memory = map(fd, AREA), bytes[PAGE];
+	struct iovec piece = { memory + number(state) % 512 * PAGE, PAGE };
+
+	CHECK(!pipe(pipes) && memory[UNIT] == 'u' && *(char *)piece.iov_base == 'u');
+	CHECK(vmsplice(pipes[1], &piece, 1, 0) == (ssize_t)PAGE);
+	CHECK(!ftruncate(fd, 0));
+	close(make_file("piped-other", 'o', 2 * AREA));
+	usleep(100000);
+	CHECK(read(pipes[0], bytes, PAGE) == (ssize_t)PAGE && is_all(bytes, 'u', PAGE));
+	CHECK(!close(pipes[0]) && !close(pipes[1]) && !munmap(memory, AREA) && !close(fd));
+	CHECK(!unlink("piped-other"));
+}
+
 static void (*const lasting[])(unsigned int *state) = {
 	fill_holes,
 	outlive_names,
 	change_all,
+	keep_in_use,
 };
 enum { LASTING = sizeof(lasting) / sizeof(*lasting) };
 

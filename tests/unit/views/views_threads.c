@@ -569,6 +569,42 @@ static void memory_in_use_is_held(void **state)
 	WAIT_FOR(has_ended(s));
 }
 
+/* What lies at its place in the file by then is another matter: cut, too, it goes alone. */
+static void cut_once_more(struct scene *s, const struct program *p, uint64_t held)
+{
+	assert_int_equal(cut(s, 4 * UNIT), 0);
+	assert_int_equal(ask(p->view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	assert_int_equal(cut(s, PAGE), 0);
+	usleep(20000);
+	assert_true(busy_blocks(s) >= held);
+	assert_int_equal(cut(s, PAGE), 0);
+	assert_true(busy_blocks(s) >= held);
+}
+
+static void memory_in_use_is_held_beside_others(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	uint64_t device = device_of(s, UNIT), held;
+
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	fake_busy(device, device + PAGE);
+	assert_int_equal(cut(s, PAGE), 0);
+	held = busy_blocks(s);
+	assert_true(held > 0);
+	cut_once_more(s, &p, held);
+	replace_process(s);
+	held = busy_blocks(s);
+	assert_true(held > 0);
+	cut_once_more(s, &p, held);
+	replace_process(s);
+	assert_true(busy_blocks(s) >= held);
+	fake_busy(0, 0);
+	WAIT_FOR(busy_blocks(s) == 0 && records(s) == 1);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
 /* It is cut in the next life only. */
 static void memory_in_use_is_pinned_again(void **state)
 {
@@ -729,6 +765,7 @@ int main(void)
 		scene_test(records_are_compared),
 		scene_test(an_end_is_completed),
 		scene_test(memory_in_use_is_held),
+		scene_test(memory_in_use_is_held_beside_others),
 		scene_test(memory_in_use_is_pinned_again),
 		scene_test(failed_memory_is_known),
 		scene_test(questions_wait_for_the_next),
