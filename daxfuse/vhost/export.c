@@ -32,7 +32,7 @@
 #include "export.h"
 #include "window.h"
 
-enum { PAUSE_NS = 100000000, PAUSE_SECONDS = 2 };
+enum { PAUSE_NS = 100000000, PAUSE_SECONDS = 2, ANSWER_SECONDS = 5 };
 
 /* ---- the socket ----------------------------------------------------------------------------- */
 
@@ -166,6 +166,14 @@ static void await_vmm(struct export *x)
 	forget_vmm(x);
 }
 
+/* A front end that does not read is given up after a while: an answer must not wait for ever. */
+static void limit_answers(int fd)
+{
+	const struct timeval limit = { .tv_sec = ANSWER_SECONDS };
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
 static pid_t peer_of(int fd)
 {
 	struct ucred peer = { 0 };
@@ -207,6 +215,7 @@ static void serve_connection(struct export *x, int fd, const struct backend_fds 
 		.arg = x,
 	};
 
+	limit_answers(fd);
 	x->record->vmm_pid = peer_of(fd);
 	backend_serve(&config);
 	leave_window(x);

@@ -4,12 +4,14 @@ Guests and VMMs that do what they must not: each check of queues, descriptors, r
 Afterwards the same guest, or the next one, is served; and nothing of the pool was reached.
 """
 
+import contextlib
 import errno
 import os
 import select
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -524,3 +526,20 @@ def test_descriptors_are_not_kept(export, pool):
             front.ask(vhost.GET_FEATURES)
     while len(os.listdir(folder)) > before:
         pass
+
+
+def test_a_vmm_that_reads_no_answers(make_pool, socket_dir):
+    """Nobody waits for it: neither the removal of its export, nor the unmount."""
+    pool = make_pool()
+    pool.mount()
+    path = socket_dir / "s"
+    pool.run("daxfuse", "export", "--socket", path, "--tag", "t", pool.point)
+    front = FrontEnd(path, start=False)
+    front.socket.setblocking(False)
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        with contextlib.suppress(BlockingIOError):
+            front.socket.send(struct.pack("III", vhost.GET_FEATURES, vhost.VERSION, 0))
+    pool.run("daxfuse", "export", "--remove", "--socket", path, pool.point)
+    pool.umount()
+    front.close()
