@@ -16,6 +16,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/lockrank.h"
+#include "daxfuse/base/rights.h"
 
 #define MARK UINT32_MAX /* the number of a message that is no lot */
 
@@ -32,11 +33,6 @@ struct message {
 	struct label label;
 	int fd[SHELF_FDS];
 	unsigned fd_count;
-};
-
-union control {
-	char room[CMSG_SPACE(SHELF_FDS * sizeof(int))];
-	struct cmsghdr align;
 };
 
 errint_t shelf_make(int *ret_in, int *ret_out)
@@ -60,20 +56,11 @@ static void close_all(const int *fd, unsigned count)
 
 static errint_t put_message(const struct shelf *s, const struct message *m)
 {
-	union control control = { .room = { 0 } };
+	union rights rights;
 	struct iovec iov = { (void *)&m->label, sizeof(m->label) };
 	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	if (m->fd_count) {
-		control.align = (struct cmsghdr){
-			.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(m->fd_count * sizeof(int)),
-		};
-		memcpy(CMSG_DATA(&control.align), m->fd, m->fd_count * sizeof(int));
-		header.msg_control = &control;
-		header.msg_controllen = CMSG_SPACE(m->fd_count * sizeof(int));
-	}
+	rights_put(&header, &rights, m->fd, m->fd_count);
 	return sendmsg(s->in, &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
@@ -86,25 +73,17 @@ static void look_from(const struct shelf *s, int from)
 /* The next one, which stays where it is; its descriptors are the caller's. -EAGAIN: the end */
 static errint_t look_at(const struct shelf *s, struct message *m)
 {
-	union control control;
+	union rights rights;
 	struct iovec iov = { &m->label, sizeof(m->label) };
-	struct msghdr header = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	ssize_t n = recvmsg(s->out, &header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	const struct cmsghdr *c;
+	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
 
+	rights_expect(&header, &rights);
+	n = recvmsg(s->out, &header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	m->fd_count = 0;
 	if (n < 0)
 		return -errno;
-	c = CMSG_FIRSTHDR(&header);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-		m->fd_count = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(m->fd, CMSG_DATA(c), m->fd_count * sizeof(int));
-	}
+	m->fd_count = rights_take(&header, m->fd, SHELF_FDS);
 	if (!(header.msg_flags & MSG_CTRUNC))
 		return n == sizeof(m->label) ? 0 : -EPROTO;
 	close_all(m->fd, m->fd_count); /* too many are open, so some are missing */

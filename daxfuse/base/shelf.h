@@ -15,10 +15,11 @@
 #include <stdint.h>
 
 #include "daxfuse/base/errint.h"
+#include "daxfuse/base/rights.h"
 
-#define SHELF_FDS 128u  /* in a lot */
-#define SHELF_NOTE 64u  /* bytes */
-#define SHELF_LOTS 256u /* numbers: 0 and up */
+#define SHELF_FDS RIGHTS_MAX /* in a lot */
+#define SHELF_NOTE 64u       /* bytes */
+#define SHELF_LOTS 256u      /* numbers: 0 and up */
 
 struct shelf {
 	int in, out; /* -1: there is none, and nothing is kept */

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/rights.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
@@ -131,17 +132,9 @@ static errint_t send_welcome(const struct clients *c, const struct connection *c
 		.flags = welcome_flags(c),
 		.cookie = c->mount,
 	};
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control = { .room = { 0 } };
+	union rights rights;
 	struct iovec iov = { &message, sizeof(message) };
-	struct msghdr header = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
+	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
 	bool reads = vfs_is_read_only(c->config.vfs);
 	CLEANUP_FD int own = -1;
 	int err = reads ? reopen_to_read(c, &own) : 0;
@@ -149,12 +142,7 @@ static errint_t send_welcome(const struct clients *c, const struct connection *c
 
 	if (err)
 		return err;
-	control.header = (struct cmsghdr){
-		.cmsg_level = SOL_SOCKET,
-		.cmsg_type = SCM_RIGHTS,
-		.cmsg_len = CMSG_LEN(sizeof(fd)),
-	};
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	rights_put(&header, &rights, &fd, 1);
 	return sendmsg(conn->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 

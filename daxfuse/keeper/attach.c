@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/rights.h"
 #include "daxfuse/base/cleanup.h"
 
 enum { LATE_MS = 1000 };
@@ -48,29 +49,17 @@ enum attach_state attach_look(int fd)
  * the socket, which the keeper has open. */
 int attach_find(const struct kept_fds *fds)
 {
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control;
+	union rights rights;
 	char byte;
 	struct iovec iov = { &byte, 1 };
-	struct msghdr message = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg;
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
 	int fd;
 
+	rights_expect(&message, &rights);
 	if (fds->mount < 0 ||
 	    recvmsg(fds->mount, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
 		return -1;
-	cmsg = CMSG_FIRSTHDR(&message);
-	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-		return -1;
-	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
-	return fd;
+	return rights_take(&message, &fd, 1) ? fd : -1;
 }
 
 /* As mount(8) does, options of SELinux are left out where there is none. */

@@ -14,6 +14,7 @@
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/errint.h"
+#include "daxfuse/base/rights.h"
 
 enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
 
@@ -50,10 +51,7 @@ static errint_t notify_manager(const char *text, int fd)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control = { .room = { 0 } };
+	union rights rights;
 	struct iovec iov = { (void *)text, strlen(text) };
 	struct msghdr message = { .msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1 };
 	CLEANUP_FD int out = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -66,16 +64,7 @@ static errint_t notify_manager(const char *text, int fd)
 	if (*path == '@') /* an abstract name */
 		address.sun_path[0] = '\0';
 	message.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-	if (fd >= 0) {
-		control.header = (struct cmsghdr){
-			.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(sizeof(fd)),
-		};
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control);
-	}
+	rights_put(&message, &rights, &fd, fd >= 0);
 	return sendmsg(out, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 

@@ -8,27 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daxfuse/base/rights.h"
+
 enum { WIRE_HEADER = 3 * sizeof(uint32_t) };
-
-static void take_descriptors(struct msghdr *header, struct message *message)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
-		size_t count;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			if (message->fd_count < MESSAGE_FDS)
-				message->fd[message->fd_count++] = fd;
-			else
-				close(fd);
-		}
-	}
-}
 
 /* 1; 0: the end; -EPROTO: the end in its middle. */
 static int read_all(int socket, void *buf, size_t size)
@@ -40,26 +22,19 @@ static int read_all(int socket, void *buf, size_t size)
 
 int message_read(int socket, struct message *ret_message)
 {
-	union {
-		char room[CMSG_SPACE(MESSAGE_FDS * sizeof(int))];
-		struct cmsghdr align;
-	} control;
+	union rights rights;
 	struct iovec iov = { ret_message, WIRE_HEADER };
-	struct msghdr header = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
+	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
+	rights_expect(&header, &rights);
 	memset(ret_message, 0, sizeof(*ret_message));
 	do {
 		n = recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_WAITALL);
 	} while (n < 0 && errno == EINTR);
 	if (n <= 0)
 		return 0;
-	take_descriptors(&header, ret_message);
+	ret_message->fd_count = rights_take(&header, ret_message->fd, MESSAGE_FDS);
 	if (n != WIRE_HEADER || (ret_message->flags & MESSAGE_VERSION_MASK) != MESSAGE_VERSION ||
 	    (ret_message->flags & MESSAGE_REPLY) ||
 	    ret_message->size > sizeof(ret_message->payload))

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/rights.h"
 #include "message.h"
 
 /* SHMEM_MAP and SHMEM_UNMAP. */
@@ -106,24 +107,12 @@ errint_t shmem_settle(struct shmem *s, const struct shmem_patience *patience)
 
 static errint_t send_request(const struct shmem *s, const struct wire_request *request, int fd)
 {
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control = { .room = { 0 } };
+	union rights rights;
 	struct iovec iov = { (void *)request,
 			     offsetof(struct wire_request, payload) + request->size };
 	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	if (fd >= 0) {
-		control.header = (struct cmsghdr){
-			.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(sizeof(fd)),
-		};
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control);
-	}
+	rights_put(&message, &rights, &fd, fd >= 0);
 	/* there is room: nothing is asked before the last answer has come */
 	return sendmsg(s->channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)iov.iov_len
 		       ? 0
