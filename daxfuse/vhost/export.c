@@ -123,8 +123,9 @@ static void note_message(void *arg, bool begins)
 
 /*
  * A VMM that has lost its connection goes on with what it has mapped, and so does its guest: what
- * could not be taken from it stays the files' until it ends, or connects again. (When the mount
- * ends, it keeps the device locked.)
+ * could not be taken from it stays the files' until it ends, or connects again; as long as the
+ * mount if it has no number here, as it is in another container. (When the mount ends, it keeps the
+ * device locked.)
  */
 static void leave_window(struct export *x)
 {
@@ -136,21 +137,26 @@ static void leave_window(struct export *x)
 	if (x->process >= 0)
 		close(x->process);
 	x->process = -1;
-	if (!window_is_in_use(x->window))
+	if (!window_is_in_use(x->window) || pid <= 0)
 		return;
-	x->process = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-	if (x->process < 0)
+	x->process = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (x->process < 0 && errno == ESRCH)
 		window_abandon(x->window);
 }
 
 static void forget_vmm(struct export *x)
 {
-	if (x->process < 0)
-		return;
-	close(x->process);
+	if (x->process >= 0)
+		close(x->process);
 	x->process = -1;
 	if (x->window)
 		window_abandon(x->window);
+}
+
+/* Whether a VMM that has gone has the window still, or another one than this. */
+static bool is_held(const struct export *x, pid_t pid)
+{
+	return x->window && window_is_in_use(x->window) && (pid <= 0 || pid != x->record->vmm_pid);
 }
 
 /* Of an export that was removed. */
@@ -161,7 +167,7 @@ static void await_vmm(struct export *x)
 		{ .fd = x->all->ending, .events = POLLIN },
 	};
 
-	while (x->process >= 0 && !fds[0].revents && !fds[1].revents)
+	while (x->window && window_is_in_use(x->window) && !fds[0].revents && !fds[1].revents)
 		poll(fds, ARRAY_SIZE(fds), -1);
 	forget_vmm(x);
 }
@@ -254,8 +260,8 @@ static void accept_connections(struct export *x)
 		fd = accept4(x->listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0) {
 			nanosleep(&pause, NULL); /* no descriptor is left */
-		} else if (x->process >= 0 && peer_of(fd) != x->record->vmm_pid) {
-			close(fd); /* another one has the window still */
+		} else if (is_held(x, peer_of(fd))) {
+			close(fd);
 		} else if (take_connection(x, fd)) {
 			x->record->connections++;
 			serve_connection(x, fd, NULL);

@@ -17,6 +17,7 @@ import time
 import pytest
 
 from functional.conftest import make_pool  # noqa: F401 (fixture)
+from restart.task import children
 from support import vhost
 from support.pool import MIB
 from support.vhost import (ALIOTH, ATTR_DAX, BARRIER, CROSVM, QEMU, ROOT, SHMEM_MAP, SHMEM_UNMAP, SIZE, UNIT,
@@ -840,6 +841,55 @@ for line in sys.stdin:
 """
 
 
+def start_hanging_up(path, dialect):
+    """A VMM that maps a unit and closes its connection: a process that goes on with it."""
+    code = HANGS_UP.format(tests=str(__file__).rsplit("/", 2)[0], path=str(path), dialect=dialect.name.upper(),
+                           size=UNITS * UNIT)
+    vmm = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert vmm.stdout.readline() == "ready\n"
+    return vmm
+
+
+def end_vmm(vmm):
+    vmm.kill()
+    vmm.wait()
+    vmm.stdin.close()
+    vmm.stdout.close()
+
+
+def test_a_vmm_that_cannot_be_seen(make_pool, socket_dir):
+    """The daemon is in a container, in which the VMM has no number: nobody knows when it ends, so what it has mapped
+    stays the files' as long as the mount."""
+    pool = make_pool(size=64 * MIB)
+    path = socket_dir / "unseen"
+    wrapper = subprocess.Popen(["unshare", "--fork", "--pid", "--mount-proc", "--kill-child",
+                                pool.bin_dir / "daxfuse", pool.image, pool.point, "-f"])
+    until(lambda: children(wrapper.pid))
+    enter = ["nsenter", "--pid", "--mount", "--target", str(children(wrapper.pid)[0])]
+    until(lambda: subprocess.run([*enter, "mountpoint", "-q", pool.point]).returncode == 0)
+
+    def run(*words):
+        return subprocess.run([*enter, pool.bin_dir / "daxfuse", *map(str, words)], check=True, capture_output=True,
+                              text=True).stdout
+
+    run("export", "--socket", path, "--tag", "t", "--window", UNITS * UNIT, "--vmm", "qemu", pool.point)
+    vmm = start_hanging_up(path, QEMU)
+
+    def window():
+        return json.loads(run("status", pool.point))["exports"][0]
+
+    until(lambda: not window()["connected"])
+    end_vmm(vmm)
+    time.sleep(0.2)
+    with pytest.raises((vhost.Gone, OSError, AssertionError)):
+        WindowGuest(path, QEMU, UNITS * UNIT)
+    assert window()["window"]["units"] == 1
+    run("export", "--remove", "--socket", path, pool.point)
+    subprocess.run([*enter, "umount", pool.point], check=True)
+    assert wrapper.wait(60) == 0
+    pool.fsck()
+
+
 @pytest.mark.parametrize("removed", [False, True], ids=["", "removed"])
 def test_a_vmm_that_only_hangs_up(make_pool, socket_dir, dialect, removed):
     """It lives, and its guest uses what is mapped: that is nobody else's before it ends. Then the next one is served."""
@@ -853,11 +903,8 @@ def test_a_vmm_that_only_hangs_up(make_pool, socket_dir, dialect, removed):
     def window():
         return json.loads(pool.run("daxfuse", "status", pool.point))["exports"][0]
 
-    code = HANGS_UP.format(tests=str(__file__).rsplit("/", 2)[0], path=str(path), dialect=dialect.name.upper(),
-                           size=UNITS * UNIT)
-    vmm = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    vmm = start_hanging_up(path, dialect)
     try:
-        assert vmm.stdout.readline() == "ready\n"
         until(lambda: not window()["connected"])
         assert window()["window"]["units"] == 1
         if removed:
@@ -877,10 +924,7 @@ def test_a_vmm_that_only_hangs_up(make_pool, socket_dir, dialect, removed):
         assert set((pool.point / "other").read_bytes()) == {ord("o")}
         os.unlink(pool.point / "other")
     finally:
-        vmm.kill()
-        vmm.wait()
-        vmm.stdin.close()
-        vmm.stdout.close()
+        end_vmm(vmm)
     until(lambda: pool.free() == free)
     if not removed:
         assert window()["window"]["units"] == 0
