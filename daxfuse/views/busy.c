@@ -43,14 +43,17 @@ bool extent_is_busy(struct mapper *m, const struct fs_iomap *extent, void *arg)
 
 /* ---- pieces --------------------------------------------------------------------------------- */
 
-/* Without memory for it the pin stays until the view ends, which waits for the device, too. */
+/* Without memory for it the view lets go of nothing any more, and stays: the next process, which has
+ * the record, looks after it. */
 static void insert_piece(struct mapper *m, const struct busy_piece *piece)
 {
 	struct views *v = m->views;
 	struct busy_piece *copy = malloc(sizeof(*copy));
 
-	if (!copy)
+	if (!copy) {
+		atomic_store(&m->unlisted, true);
 		return;
+	}
 	*copy = *piece;
 	lock_mutex(LOCK_BUSY, &v->busy_lock);
 	LIST_INSERT_HEAD(&v->busy, copy, link);
@@ -113,7 +116,7 @@ bool busy_overlaps(struct mapper *m, uint64_t offset, uint64_t length)
 {
 	struct views *v = m->views;
 	const struct busy_piece *piece;
-	bool found = false;
+	bool found = atomic_load(&m->unlisted);
 
 	lock_mutex(LOCK_BUSY, &v->busy_lock);
 	LIST_FOREACH(piece, &v->busy, link)
@@ -124,7 +127,8 @@ bool busy_overlaps(struct mapper *m, uint64_t offset, uint64_t length)
 
 bool busy_any(struct mapper *m)
 {
-	return has_piece(m, NULL) || extent_any(m, 0, VIEW_BYTES, extent_is_busy, NULL);
+	return atomic_load(&m->unlisted) || has_piece(m, NULL) ||
+	       extent_any(m, 0, VIEW_BYTES, extent_is_busy, NULL);
 }
 
 /*

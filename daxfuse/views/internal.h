@@ -41,11 +41,13 @@ struct view_order {
 struct mapper {
 	struct views *views;
 	uint64_t ino;
-	uint64_t number;       /* the module's */
-	int backing;           /* the transport's; 0: it is another one's by now */
-	uint32_t slot;         /* of its record */
-	bool adopted;          /* of an earlier process, */
-	bool over;             /* which was about to end it */
+	uint64_t number; /* the module's */
+	int backing;     /* the transport's; 0: it is another one's by now */
+	uint32_t slot;   /* of its record */
+	bool adopted;    /* of an earlier process, */
+	bool over;       /* which was about to end it */
+	atomic_bool
+		unlisted; /* a device uses memory that was taken from it, and none knows which */
 	struct vfs_file *file; /* once it was asked about: referenced */
 	struct map_view *view;
 	struct view_order loads, stores;

@@ -605,6 +605,41 @@ static void memory_in_use_is_held_beside_others(void **state)
 	WAIT_FOR(has_ended(s));
 }
 
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+/* So many bytes are not to be had; 0: all are. */
+static _Atomic size_t missing;
+
+void *__wrap_malloc(size_t size)
+{
+	return size && size == atomic_load(&missing) ? NULL : __real_malloc(size);
+}
+
+/* Nobody remembers what is in use: nothing of the file is let go of in this life, and the next
+ * process, which has the record, looks after it. */
+static void memory_in_use_is_held_without_memory(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	uint64_t device = device_of(s, UNIT), held;
+
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	fake_busy(device, device + PAGE);
+	atomic_store(&missing, sizeof(struct busy_piece));
+	assert_int_equal(cut(s, PAGE), 0);
+	atomic_store(&missing, 0);
+	held = busy_blocks(s);
+	assert_true(held > 0);
+	cut_once_more(s, &p, held);
+	replace_process(s);
+	assert_true(busy_blocks(s) > 0);
+	fake_busy(0, 0);
+	WAIT_FOR(busy_blocks(s) == 0 && records(s) == 1);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
 /* It is cut in the next life only. */
 static void memory_in_use_is_pinned_again(void **state)
 {
@@ -766,6 +801,7 @@ int main(void)
 		scene_test(an_end_is_completed),
 		scene_test(memory_in_use_is_held),
 		scene_test(memory_in_use_is_held_beside_others),
+		scene_test(memory_in_use_is_held_without_memory),
 		scene_test(memory_in_use_is_pinned_again),
 		scene_test(failed_memory_is_known),
 		scene_test(questions_wait_for_the_next),
