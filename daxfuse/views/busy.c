@@ -43,8 +43,8 @@ bool extent_is_busy(struct mapper *m, const struct fs_iomap *extent, void *arg)
 
 /* ---- pieces --------------------------------------------------------------------------------- */
 
-/* Without memory for it the view lets go of nothing any more, and stays: the next process, which has
- * the record, looks after it. */
+/* Without memory for it the view lets go of nothing any more, and stays: the next process, which
+ * has the record, looks after it. */
 static void insert_piece(struct mapper *m, const struct busy_piece *piece)
 {
 	struct views *v = m->views;
