@@ -22,7 +22,7 @@ struct export_record {
 	uint64_t generation; /* of the root */
 	uint32_t cache, vmm;
 	bool read_only;
-	bool removed;           /* whatever lies on the shelf */
+	bool removed;           /* under the list's lock; whatever lies on the shelf */
 	_Atomic uint64_t keeps; /* the newest lot of it says so, or is not up to date */
 	int32_t vmm_pid;        /* of the last connection; 0: not known */
 	_Atomic uint64_t connections, bad_chains;
@@ -46,7 +46,6 @@ struct export
 	struct backend_fds fds;
 	/* under the list's lock */
 	bool ready; /* its thread runs */
-	bool removed;
 	bool kept;
 	bool began;     /* its first connection has all queues running that were */
 	int connection; /* -1: nobody is there */
@@ -75,6 +74,11 @@ errint_t export_new(struct exports *e, int memory, struct export_record *record,
 void export_free(struct export *x);
 /* Its number is free. */
 void exports_insert_locked(struct export *x);
+
+/* ---- serve.c ------------------------------------------------------------------------- */
+
+/* An export's thread. */
+void *export_run(void *x);
 
 /* ---- keep.c ---------------------------------------------------------------------------- */
 

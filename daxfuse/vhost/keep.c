@@ -165,7 +165,7 @@ void export_keep(struct export *x, const struct backend_fds *fds)
 	note.keeps = ++x->record->keeps;
 	memcpy(lot.note, &note, sizeof(note));
 	lot.number = x->number;
-	x->kept = !x->removed && !shelf_put(&x->all->shelf, &lot);
+	x->kept = !x->record->removed && !shelf_put(&x->all->shelf, &lot);
 	unlock_mutex(LOCK_EXPORTS, &x->all->lock);
 }
 
