@@ -2,6 +2,8 @@
 """contrib/replicate: whatever programs do to a pool, and whoever dies, its replica is equal."""
 
 import contextlib
+import importlib.machinery
+import importlib.util
 import json
 import mmap
 import os
@@ -391,6 +393,23 @@ def test_begins_in_the_middle(bin_dir, points):
 
     work_on(bin_dir, points[0], act)
     scripts[0].finish()
+
+
+def load_script():
+    loader = importlib.machinery.SourceFileLoader("replicate", str(ROOT / "contrib" / "replicate"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("replicate", loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_attribute_goes_after_it_was_listed(points, monkeypatch):
+    """Not an error: the program that removes it runs when it likes."""
+    path = points[0] / "file"
+    path.touch()
+    os.setxattr(path, "user.stays", b"1")
+    listed = os.listxattr(path) + ["user.gone"]
+    monkeypatch.setattr(os, "listxattr", lambda *args, **options: listed)
+    assert load_script().xattrs(path) == {"user.stays": b"1"}
 
 
 def test_file_of_many_holes(points, replicate):
