@@ -32,6 +32,34 @@ static void let_go(void *daemon, uint64_t ino)
 	transport_let_go(d->transport, ino);
 }
 
+static errint_t add_export(struct daemon *d, uint64_t ino, const struct dxf_ioc_export *call)
+{
+	static const enum exports_cache caches[] = {
+		[DXF_EXPORT_CACHE_AUTO] = EXPORTS_CACHE_AUTO,
+		[DXF_EXPORT_CACHE_NONE] = EXPORTS_CACHE_NONE,
+		[DXF_EXPORT_CACHE_ALWAYS] = EXPORTS_CACHE_ALWAYS,
+	};
+
+	static const enum exports_vmm vmms[] = {
+		[DXF_EXPORT_QEMU] = EXPORTS_QEMU,
+		[DXF_EXPORT_CROSVM] = EXPORTS_CROSVM,
+		[DXF_EXPORT_ALIOTH] = EXPORTS_ALIOTH,
+	};
+
+	if (call->cache >= ARRAY_SIZE(caches) || call->read_only > 1 ||
+	    call->vmm >= ARRAY_SIZE(vmms))
+		return -EINVAL;
+	return exports_add(d->exports, &(struct export_options){
+					       .socket = call->socket,
+					       .tag = call->tag,
+					       .root = ino,
+					       .read_only = call->read_only,
+					       .cache = caches[call->cache],
+					       .vmm = vmms[call->vmm],
+					       .window = call->window,
+				       });
+}
+
 /* ---- of the mount's options ---------------------------------------------------------------- */
 
 /* From the root, through directories only. */
@@ -51,41 +79,20 @@ static errint_t find_directory(const struct daemon *d, char *path, uint64_t *ret
 	return err;
 }
 
-/* SOCKET:TAG[:DIR[:ro]] */
-static errint_t parse_export(const struct daemon *d, char *text, struct export_options *ret_options)
-{
-	char *word[4] = { 0 };
-	unsigned count = 0;
-
-	while (text && count < ARRAY_SIZE(word))
-		word[count++] = strsep(&text, ":");
-	if (text || count < 2 || (word[3] && strcmp(word[3], "ro")))
-		return -EINVAL;
-	*ret_options = (struct export_options){
-		.socket = word[0],
-		.tag = word[1],
-		.root = DXF_ROOT_INO,
-		.read_only = word[3],
-		.cache = EXPORTS_CACHE_AUTO,
-	};
-	return word[2] ? find_directory(d, word[2], &ret_options->root) : 0;
-}
-
 /* One that is there already is left of a process that died before it could mount. */
-static errint_t add_option(struct daemon *d, const char *text)
+static errint_t add_option(struct daemon *d, const struct export_words *words)
 {
-	CLEANUP_FREE char *copy = strdup(text);
-	struct export_options options;
-	int err = copy ? parse_export(d, copy, &options) : -ENOMEM;
+	CLEANUP_FREE char *path = strdup(words->directory);
+	uint64_t ino = 0;
+	int err = path ? find_directory(d, path, &ino) : -ENOMEM;
 
 	if (!err)
-		err = exports_add(d->exports, &options);
+		err = add_export(d, ino, &words->call);
 	if (err == -EALREADY && d->kept && d->kept->starts > 1)
 		return 0;
 	if (err)
-		log_error("daxfuse: %s: export=%s: %s\n"
-			  "see daxfuse export --help; an export may be added later, too\n",
-			  d->device, text, strerror(-err));
+		log_error("daxfuse: %s: export=%s:%s: %s\n%s\n", d->device, words->call.socket,
+			  words->call.tag, strerror(-err), export_words_advice(&words->call, err));
 	return err;
 }
 
@@ -114,7 +121,7 @@ errint_t guests_open(struct daemon *d)
 			  "answers\nstop these guests, and add the exports anew\n",
 			  d->device, lost);
 	for (unsigned i = 0; !err && !d->adopts && i < d->options->export_count; i++)
-		err = add_option(d, d->options->export[i]);
+		err = add_option(d, &d->options->export[i]);
 	if (!err)
 		note_layout(d);
 	return err;
@@ -128,34 +135,6 @@ void guests_begin(void *daemon)
 		log_error("daxfuse: %s: no threads: guests of exports wait\n"
 			  "have it restarted: daxfuse restart %s\n",
 			  d->device, d->mountpoint);
-}
-
-static errint_t add_export(struct daemon *d, uint64_t ino, const struct dxf_ioc_export *call)
-{
-	static const enum exports_cache caches[] = {
-		[DXF_EXPORT_CACHE_AUTO] = EXPORTS_CACHE_AUTO,
-		[DXF_EXPORT_CACHE_NONE] = EXPORTS_CACHE_NONE,
-		[DXF_EXPORT_CACHE_ALWAYS] = EXPORTS_CACHE_ALWAYS,
-	};
-
-	static const enum exports_vmm vmms[] = {
-		[DXF_EXPORT_QEMU] = EXPORTS_QEMU,
-		[DXF_EXPORT_CROSVM] = EXPORTS_CROSVM,
-		[DXF_EXPORT_ALIOTH] = EXPORTS_ALIOTH,
-	};
-
-	if (call->cache >= ARRAY_SIZE(caches) || call->read_only > 1 ||
-	    call->vmm >= ARRAY_SIZE(vmms))
-		return -EINVAL;
-	return exports_add(d->exports, &(struct export_options){
-					       .socket = call->socket,
-					       .tag = call->tag,
-					       .root = ino,
-					       .read_only = call->read_only,
-					       .cache = caches[call->cache],
-					       .vmm = vmms[call->vmm],
-					       .window = call->window,
-				       });
 }
 
 errint_t guests_export(void *daemon, uint64_t ino, const struct dxf_ioc_export *call)

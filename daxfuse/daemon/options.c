@@ -94,8 +94,8 @@ static const struct option table[] = {
 	  "auto|off|on: whether programs map files of a device-dax through kernel views, by the "
 	  "module daxview (auto: if it is loaded; on: or do not mount)" },
 	{ "export=", EXPORT, 0, 0, 0,
-	  "SOCKET:TAG[:DIR[:ro]]: a directory for virtual machines, as of daxfuse export; more than "
-	  "one, if it is said again" },
+	  "SOCKET:TAG[:DIR[:ro][:cache=WHEN][:window=SIZE][:vmm=NAME]]: a directory for virtual "
+	  "machines, as of daxfuse export; more than one, if it is said again" },
 	{ "max_threads=", NUMBER, FIELD(max_threads), 0, OPTION_DAEMON,
 	  "how many requests are served at once, 1 MiB each (default: 4 for each CPU, 8 to 48)" },
 	{ "nosuid", SET, FIELD(no_suid), true, OPTION_SUID, "ignore suid and sgid bits" },
@@ -308,12 +308,7 @@ static errint_t apply(struct options *options, const struct option *option, cons
 			return -EINVAL;
 		options->kernel[options->kernel_count++] = word;
 		return 0;
-	case EXPORT:
-		if (options->export_count == OPTIONS_EXPORTS_MAX || argument[0] != '/' ||
-		    !strchr(argument, ':'))
-			return -EINVAL;
-		options->export[options->export_count++] = argument;
-		return 0;
+	case EXPORT: /* add_export() */
 	case IMPLIED:
 		imply(options, option->value);
 		return 0;
@@ -334,12 +329,36 @@ static const struct option *find_option(const char *word, const char **ret_argum
 	return NULL;
 }
 
+/* NULL, or what is wrong with it. It stays: its directory is a part of it. */
+static const char *add_export(struct options *options, const char *argument)
+{
+	char *text = strdup(argument);
+	const char *wrong = "no memory";
+
+	if (text && options->export_count == OPTIONS_EXPORTS_MAX)
+		wrong = "too many: daxfuse export adds more";
+	else if (text)
+		wrong = export_words_parse(text, &options->export[options->export_count]);
+	if (wrong)
+		free(text);
+	else
+		options->export_count++;
+	return wrong;
+}
+
 static errint_t parse_word(struct options *options, const char *word, char *ret_error,
 			   size_t error_size)
 {
 	const char *argument;
 	const struct option *found = find_option(word, &argument);
 
+	if (found && found->kind == EXPORT) {
+		const char *wrong = add_export(options, argument);
+
+		if (wrong)
+			snprintf(ret_error, error_size, "wrong argument: -o %s: %s", word, wrong);
+		return wrong ? -EINVAL : 0;
+	}
 	if (found && found->kind == SHOWN && !options->shown)
 		options->shown = word;
 	if (!found || apply(options, found, word, argument)) {

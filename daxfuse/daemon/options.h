@@ -7,6 +7,7 @@
 
 #include "daxfuse/core/fs.h"
 #include "daxfuse/clients/clients.h"
+#include "export_words.h"
 
 #define OPTIONS_KERNEL_MAX 12
 #define OPTIONS_EXPORTS_MAX 16
@@ -51,7 +52,7 @@ struct options {
 	bool no_dir_atime;
 	const char *kernel[OPTIONS_KERNEL_MAX]; /* name=value, handed on; a value may be quoted */
 	unsigned kernel_count;
-	const char *export[OPTIONS_EXPORTS_MAX]; /* each for guests.h to parse */
+	struct export_words export[OPTIONS_EXPORTS_MAX];
 	unsigned export_count;
 	bool no_fail; /* a device that is not there is no failure */
 	bool remount;

@@ -10,10 +10,9 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/errint.h"
-#include "daxfuse/base/size.h"
+#include "daxfuse/daemon/export_words.h"
 #include "daxfuse/ioctl.h"
 #include "command.h"
 #include "mounts.h"
@@ -56,51 +55,26 @@ struct words {
 	bool read_only, remove;
 };
 
-static void fill_window(const struct words *words, struct dxf_ioc_export *call)
+static void set_word(struct export_words *said, const char *name, const char *value)
 {
-	static const char *const vmms[] = {
-		[DXF_EXPORT_QEMU] = "qemu",
-		[DXF_EXPORT_CROSVM] = "crosvm",
-		[DXF_EXPORT_ALIOTH] = "alioth",
-	};
-	uint64_t bytes = 0;
+	const char *wrong = value ? export_words_set(said, name, value) : NULL;
 
-	while (words->vmm && call->vmm < ARRAY_SIZE(vmms) &&
-	       strcmp(words->vmm, vmms[call->vmm]) != 0)
-		call->vmm++;
-	if (call->vmm == ARRAY_SIZE(vmms))
-		command_misused(&command, "--vmm is qemu, crosvm or alioth");
-	if (words->window && (parse_size(words->window, &bytes) || !bytes))
-		command_misused(&command, "--window is a size, as 512M");
-	call->window = bytes;
+	if (wrong)
+		command_misused(&command, "--%s %s: %s", name, value, wrong);
 }
 
-static void fill_call(const struct words *words, struct dxf_ioc_export *ret_call)
+static void fill_call(const struct words *words, struct export_words *ret_said)
 {
-	static const struct {
-		const char *name;
-		unsigned code;
-	} caches[] = {
-		{ "auto", DXF_EXPORT_CACHE_AUTO },
-		{ "none", DXF_EXPORT_CACHE_NONE },
-		{ "always", DXF_EXPORT_CACHE_ALWAYS },
+	*ret_said = (struct export_words){
+		.call.what = words->remove ? DXF_EXPORT_REMOVE : DXF_EXPORT_ADD,
+		.call.read_only = words->read_only,
+		.directory = ".",
 	};
-	size_t i = 0;
-
-	*ret_call = (struct dxf_ioc_export){
-		.what = words->remove ? DXF_EXPORT_REMOVE : DXF_EXPORT_ADD,
-		.read_only = words->read_only,
-	};
-	while (words->cache && i < ARRAY_SIZE(caches) && strcmp(words->cache, caches[i].name) != 0)
-		i++;
-	if (i == ARRAY_SIZE(caches))
-		command_misused(&command, "--cache is none, auto or always");
-	ret_call->cache = caches[i].code;
-	if (words->tag && strlen(words->tag) > 36)
-		command_misused(&command, "the tag is longer than 36 bytes");
-	if (words->tag)
-		strcpy(ret_call->tag, words->tag);
-	fill_window(words, ret_call);
+	set_word(ret_said, "tag", words->tag);
+	set_word(ret_said, "subdir", words->subdir);
+	set_word(ret_said, "cache", words->cache);
+	set_word(ret_said, "window", words->window);
+	set_word(ret_said, "vmm", words->vmm);
 }
 
 /* From the root, as the daemon stands elsewhere; the socket itself need not be there. */
@@ -126,42 +100,11 @@ static errint_t resolve_socket(const char *path, const struct stat *mount, char 
 	return !*name || length > 107 ? -ENAMETOOLONG : 0;
 }
 
-static const char *advice_of(int err)
-{
-	switch (err) {
-	case -EPERM:
-	case -EACCES:
-		return "run as root of the host, or as the mount's owner";
-	case -EEXIST:
-		return "an export has this socket or tag already: see daxfuse status";
-	case -EADDRINUSE:
-		return "something lies at the socket's path, or listens there";
-	case -ELOOP:
-		return "the socket must not lie on the mount itself: try /run";
-	case -ENAMETOOLONG:
-		return "a socket's path has 107 bytes at most";
-	case -ENOENT:
-		return "see daxfuse status for what is exported";
-	case -ERANGE:
-		return "a window of QEMU or crosvm is a power of two; QEMU takes 512M at most";
-	case -EROFS:
-		return "QEMU maps all of a window for writing, so neither mount nor export may be "
-		       "read-only";
-	case -EINVAL:
-		return "a window has a multiple of 2M; paths and tags have no control characters";
-	case -ENOTTY:
-		return "the running daemon is of an older release: daxfuse restart";
-	}
-	return "";
-}
-
-static errint_t export(const char *mountpoint, const struct words *words,
-		       struct dxf_ioc_export *call)
+static errint_t export(const char *mountpoint, const char *socket, struct export_words *said)
 {
 	CLEANUP_FD int mount = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP_FD int fd = mount < 0 ? -1
-				      : openat(mount, words->subdir ? words->subdir : ".",
-					       O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int fd =
+		mount < 0 ? -1 : openat(mount, said->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st, of_directory;
 	int err;
 
@@ -169,8 +112,8 @@ static errint_t export(const char *mountpoint, const struct words *words,
 		return -errno;
 	if (st.st_dev != of_directory.st_dev)
 		return -EXDEV;
-	err = resolve_socket(words->socket, &st, call->socket, sizeof(call->socket));
-	if (!err && ioctl(fd, DXF_IOC_EXPORT, call) < 0)
+	err = resolve_socket(socket, &st, said->call.socket, sizeof(said->call.socket));
+	if (!err && ioctl(fd, DXF_IOC_EXPORT, &said->call) < 0)
 		err = -errno;
 	return err;
 }
@@ -216,21 +159,21 @@ static void read_words(int argc, char **argv, struct words *words)
 int export_main(int argc, char **argv)
 {
 	struct words words = { 0 };
-	struct dxf_ioc_export call;
+	struct export_words said;
 	char device[4096];
 	int err;
 
 	read_words(argc, argv, &words);
-	fill_call(&words, &call);
+	fill_call(&words, &said);
 	if (mounts_find_mountpoint(argv[optind], device, sizeof(device))) {
 		report_failure("daxfuse", argv[optind], 0, "is not a mount of daxfuse",
 			       "findmnt -t fuse.daxfuse shows the mounts");
 		return 1;
 	}
-	err = export(argv[optind], &words, &call);
+	err = export(argv[optind], words.socket, &said);
 	if (err)
 		report_failure("daxfuse", argv[optind], err,
 			       words.remove ? "the export cannot be removed" : "cannot be exported",
-			       advice_of(err));
+			       export_words_advice(&said.call, err));
 	return err ? 1 : 0;
 }

@@ -70,7 +70,7 @@ def test_what_cannot_be_exported(export, pool, mnt, socket_dir):
             (["--socket", other, "--tag", "x", "--subdir", "missing"], "No such file"),
             (["--socket", other, "--tag", "x", "--subdir", (mnt / "f").relative_to(pool.point)], "Not a directory"),
             (["--socket", other, "--tag", "x", "--subdir", "/proc"], "Invalid cross-device"),
-            (["--socket", other, "--tag", "a\nb"], "Invalid argument")):
+            (["--socket", other, "--tag", "a\nb"], "control characters")):
         code, said = command(pool, *words, pool.point)
         assert code == 1 and text in said, (words, said)
     for words in (["--tag", "x"], ["--socket", other], ["--socket", other, "--tag", "x" * 37],
@@ -280,10 +280,35 @@ def test_as_options_of_the_mount(make_pool, socket_dir):
     assert list(socket_dir.iterdir()) == []
 
 
+def test_all_of_an_export_as_an_option(make_pool, socket_dir):
+    """What daxfuse export can say, the option can."""
+    pool = make_pool()
+    pool.mount()
+    (pool.point / "a").mkdir()
+    ino = os.stat(pool.point / "a").st_ino
+    one, two, three = (socket_dir / name for name in ("one", "two", "three"))
+    pool.remount(f"export={one}:one:a:cache=none:window=16M:vmm=crosvm:ro", f"export={two}:two::cache=always",
+                 f"export={three}:three::window=64M")
+    found = {each["tag"]: each for each in json.loads(pool.run("daxfuse", "status", pool.point))["exports"]}
+    words = {tag: (each["root"] == ino, each["read_only"], each["cache"],
+                   each.get("window") and (each["window"]["vmm"], each["window"]["bytes"]))
+             for tag, each in found.items()}
+    assert words == {"one": (True, True, "none", ("crosvm", 16 << 20)), "two": (False, False, "always", None),
+                     "three": (False, False, "auto", ("qemu", 64 << 20))}
+    with Guest(two) as guest:
+        assert guest.lookup(ROOT, "a")[1]["ino"] == ino
+    pool.umount()
+
+
 @pytest.mark.parametrize("option, word", [
-    ("/s", "wrong argument"), ("s:t", "wrong argument"), ("/s:t:missing", "No such file"),
-    ("/s:t:file", "Not a directory"), ("/s:t:.:rw", "Invalid"), ("/s:t:..", "Invalid"),
-    ("/missing/s:t", "No such file"), ("/s:" + 37 * "t", "Invalid")])
+    ("/s", "TAG is missing"), ("s:t", "a path from the root"), ("/s:t:missing", "No such file"),
+    ("/s:t:file", "Not a directory"), ("/s:t:.:rw", "followed by ro,"), ("/s:t:..", "Invalid"),
+    ("/missing/s:t", "No such file"), ("/s:" + 37 * "t", "1 to 36 bytes"), ("/s:", "1 to 36 bytes"),
+    ("/" + 100 * "s" + ":t", "107 bytes"), ("/s:t::cache=much", "none, auto or always"),
+    ("/s:t::cache", "take a value"), ("/s:t::ro=1", "takes no value"), ("/s:t::vmm=xen", "qemu, crosvm or alioth"),
+    ("/s:t::window=3M", "multiple of 2M"), ("/s:t::window=0", "multiple of 2M"), ("/s:t::window=x", "multiple of 2M"),
+    ("/s:t::window=1G", "512M at most"), ("/s:t::window=6M:vmm=crosvm", "power of two"),
+    ("/s:t::ro:window=2M", "read-only"), ("/s:t::tag=u", "followed by ro,"), ("/s:t::", "followed by ro,")])
 def test_options_that_are_wrong(make_pool, socket_dir, option, word):
     """The mount fails, and leaves nothing."""
     pool = make_pool()
