@@ -37,6 +37,7 @@
 #include "daxfuse/keeper/outside.h"
 #include "daxfuse/keeper/places.h"
 #include "daxfuse/keeper/supervisor.h"
+#include "admin_serve.h"
 #include "again.h"
 #include "guests.h"
 #include "open.h"
@@ -90,7 +91,8 @@ static void be_ready(void)
 
 static void say_ready(const struct daemon *d)
 {
-	(void)d;
+	if (d->kept)
+		d->kept->served = true;
 	be_ready();
 }
 
@@ -112,14 +114,16 @@ static void *wait_for_signal(void *arg)
 	sigset_t set;
 	int number;
 
-	outside_look(transport_place(d->transport), TRANSPORT_IO_MAX);
+	if (!d->options->no_mount)
+		outside_look(transport_place(d->transport), TRANSPORT_IO_MAX);
 	d->ready(d); /* not before: a user that unmounts at once must not find us looking */
 	stop_signals(&set);
 	do {
 		if (sigwait(&set, &number) || number == SIGUSR1)
 			return NULL;
-	} while (!outside_unmount(transport_place(d->transport)));
-	outside_detach(transport_place(d->transport));
+	} while (!d->options->no_mount && !outside_unmount(transport_place(d->transport)));
+	if (!d->options->no_mount)
+		outside_detach(transport_place(d->transport));
 	transport_stop(d->transport, false);
 	return NULL;
 }
@@ -178,6 +182,8 @@ static int serve_mount(struct daemon *d)
 		err = clients_serve(d->clients, transport_place(d->transport)->number);
 	if (!err)
 		err = views_serve(d->views);
+	if (!err)
+		err = admin_serve(d->admin);
 	if (err)
 		return err;
 	err = -pthread_create(&signals, NULL, wait_for_signal, d);
@@ -225,8 +231,10 @@ static int live_as_server(struct daemon *d)
 		restart_describe(d);
 	if (!err)
 		err = serve_mount(d);
-	if (err && d->kept && d->exports && exports_count(d->exports) && attach_is_mounted(&d->fds))
+	if (err && d->kept && d->exports && exports_count(d->exports) &&
+	    attach_is_mounted(d->kept, &d->fds))
 		leave_exports(d);
+	admin_close(d->admin);
 	exports_close(d->exports);
 	transport_close(d->transport, !err);
 	views_stop(d->views, !err || !d->kept);
@@ -290,7 +298,10 @@ static int find_paths(const struct options *options, struct daemon *d)
 			 "see what there is: daxfuse list");
 		return EXIT_MOUNT;
 	}
-	return find_mountpoint(options, d);
+	if (!options->no_mount)
+		return find_mountpoint(options, d);
+	d->mountpoint = strdup(KEPT_NO_MOUNT);
+	return d->mountpoint ? 0 : EXIT_MOUNT;
 }
 
 static void free_paths(struct daemon *d)
@@ -320,7 +331,7 @@ static int live_kept(struct daemon *d)
 		return EXIT_MOUNT;
 	answers_open(&answers, d->kept->answer, d->kept->starts, d->kept->crashed);
 	d->answers = &answers;
-	d->adopts = attach_is_mounted(&d->fds);
+	d->adopts = attach_is_mounted(d->kept, &d->fds);
 	status = live_as_server(d);
 	answers_close(&answers);
 	return status;
@@ -351,6 +362,7 @@ static struct kept_config kept_config_of(const struct daemon *d)
 	return (struct kept_config){
 		.device = d->device,
 		.mountpoint = d->mountpoint,
+		.no_mount = d->options->no_mount,
 		.read_only = d->options->fs.read_only,
 		.policy = &d->options->direct,
 	};
@@ -372,7 +384,7 @@ static int begin_service(struct daemon *d)
 
 	if (status || !d->device)
 		return status;
-	if (!restart_is_safe(reason, sizeof(reason)))
+	if (!d->options->no_mount && !restart_is_safe(reason, sizeof(reason)))
 		return live_as_server(d);
 	err = open_kept(d);
 	free_paths(d);
@@ -449,7 +461,7 @@ static int start_daemon(struct daemon *d)
 
 	if (status || !d->device)
 		return status;
-	status = again_mount(d->options, d->device, d->mountpoint);
+	status = d->options->no_mount ? -1 : again_mount(d->options, d->device, d->mountpoint);
 	if (status >= 0)
 		return status;
 	if (d->options->fake)

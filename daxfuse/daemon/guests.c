@@ -63,13 +63,14 @@ static errint_t add_export(struct daemon *d, uint64_t ino, const struct dxf_ioc_
 /* ---- of the mount's options ---------------------------------------------------------------- */
 
 /* From the root, through directories only. */
-static errint_t find_directory(const struct daemon *d, char *path, uint64_t *ret_ino)
+static errint_t find_directory(const struct daemon *d, const char *path, uint64_t *ret_ino)
 {
 	struct fs_attr attr = { .ino = DXF_ROOT_INO };
+	CLEANUP_FREE char *copy = strdup(path);
 	char *save = NULL;
-	int err = 0;
+	int err = copy ? 0 : -ENOMEM;
 
-	for (char *name = strtok_r(path, "/", &save); !err && name;
+	for (char *name = copy ? strtok_r(copy, "/", &save) : NULL; !err && name;
 	     name = strtok_r(NULL, "/", &save)) {
 		if (!strcmp(name, "."))
 			continue;
@@ -82,9 +83,8 @@ static errint_t find_directory(const struct daemon *d, char *path, uint64_t *ret
 /* One that is there already is left of a process that died before it could mount. */
 static errint_t add_option(struct daemon *d, const struct export_words *words)
 {
-	CLEANUP_FREE char *path = strdup(words->directory);
 	uint64_t ino = 0;
-	int err = path ? find_directory(d, path, &ino) : -ENOMEM;
+	int err = find_directory(d, words->directory, &ino);
 
 	if (!err)
 		err = add_export(d, ino, &words->call);
@@ -149,4 +149,15 @@ errint_t guests_export(void *daemon, uint64_t ino, const struct dxf_ioc_export *
 		err = exports_remove(d->exports, call->socket);
 	note_layout(d);
 	return err;
+}
+
+errint_t guests_export_below(struct daemon *d, const char *directory,
+			     const struct dxf_ioc_export *call)
+{
+	uint64_t ino = DXF_ROOT_INO;
+	int err = call->what == DXF_EXPORT_ADD ? find_directory(d, directory, &ino) : 0;
+
+	if (!err)
+		err = guests_export(d, ino, call);
+	return err == -EALREADY ? -EEXIST : err;
 }

@@ -12,5 +12,8 @@ errint_t guests_open(struct daemon *d);
 void guests_begin(void *daemon);
 /* DXF_IOC_EXPORT; daemon: struct daemon. */
 errint_t guests_export(void *daemon, uint64_t ino, const struct dxf_ioc_export *call);
+/* Of a directory below the root, by its path ("": the root). -EINVAL: a path with .. in it */
+errint_t guests_export_below(struct daemon *d, const char *directory,
+			     const struct dxf_ioc_export *call);
 
 #endif

@@ -20,6 +20,7 @@
 #include "daxfuse/keeper/control.h"
 #include "daxfuse/keeper/log.h"
 #include "daxfuse/media/geometry.h"
+#include "admin_serve.h"
 #include "guests.h"
 #include "remount.h"
 #include "restart.h"
@@ -103,20 +104,28 @@ static errint_t open_vfs(struct daemon *d)
 	return vfs_open(&config, &d->vfs);
 }
 
+/* Without a mount no program has a file to map. */
+static struct clients_policy direct_policy(const struct daemon *d)
+{
+	const struct clients_policy nobody = { CLIENTS_NOBODY, 0 };
+
+	return d->options->no_mount ? nobody : d->options->direct;
+}
+
 /* Where programs connect: the keeper's socket, or our own. */
 static errint_t open_clients(struct daemon *d)
 {
 	struct clients_config config = {
 		.vfs = d->vfs,
 		.dev = d->dev,
-		.policy = d->options->direct,
+		.policy = direct_policy(d),
 		.kept = d->pins,
 	};
 
 	if (d->kept)
 		memcpy(d->socket, d->kept->socket, sizeof(d->socket));
 	else
-		d->fds.control = control_open(&d->options->direct, d->socket, sizeof(d->socket));
+		d->fds.control = control_open(&config.policy, d->socket, sizeof(d->socket));
 	config.socket = d->socket;
 	config.listener = d->fds.control;
 	return clients_open(&config, &d->clients);
@@ -198,7 +207,7 @@ static errint_t open_views(struct daemon *d)
 	};
 	int session, err;
 
-	if (d->options->views == VIEWS_OFF)
+	if (d->options->views == VIEWS_OFF || d->options->no_mount)
 		return 0;
 	err = begin_views(d, &session);
 	if (!err)
@@ -247,6 +256,7 @@ static errint_t open_transport(struct daemon *d)
 		.fds = d->fds,
 		.answers = d->answers,
 		.adopts = d->adopts,
+		.no_mount = o->no_mount,
 		.io_uring = o->io_uring,
 		.clone_fd = o->clone_fd,
 		.debug = o->debug,
@@ -320,6 +330,16 @@ static errint_t open_and_mount(struct daemon *d, struct device_error *ret_error)
 	return err ? err : mount_pool(d, pm);
 }
 
+static errint_t open_admin(struct daemon *d)
+{
+	int err = admin_open(d, &d->admin);
+
+	if (err)
+		complain(d->device, "nobody could control it: no socket", err,
+			 "it lies in /run/daxfuse, of a user in XDG_RUNTIME_DIR or /tmp");
+	return err;
+}
+
 errint_t open_pool(struct daemon *d)
 {
 	struct device_error error = { 0 };
@@ -341,5 +361,7 @@ errint_t open_pool(struct daemon *d)
 		err = open_views(d);
 	if (!err)
 		err = guests_open(d);
+	if (!err && d->options->no_mount)
+		err = open_admin(d);
 	return err;
 }

@@ -23,6 +23,7 @@
 #include "daxfuse/fuse/transport.h"
 #include "daxfuse/base/bits.h"
 #include "restart.h"
+#include "daxfuse/keeper/kept.h"
 #include "daxfuse/keeper/systemd.h"
 
 #define THREADS_MAX 1024
@@ -452,6 +453,37 @@ static int parse_dashed(struct options *options, int argc, char **argv, int *at,
 	return 0;
 }
 
+/* What is about programs of this host. */
+static int check_no_mount(const struct options *options, char *ret_error, size_t error_size)
+{
+	static const struct {
+		unsigned about;
+		const char *word;
+	} of_mounts[] = {
+		{ OPTION_ALLOW_OTHER, "allow_other" },
+		{ OPTION_DIRECT, "direct" },
+		{ OPTION_VIEWS, "views" },
+		{ OPTION_KERNEL, "context" },
+		{ OPTION_SUID, "suid, nosuid" },
+		{ OPTION_DEV, "dev, nodev" },
+		{ OPTION_EXEC, "exec, noexec" },
+		{ OPTION_SYMFOLLOW, "symfollow" },
+		{ OPTION_DIR_ATIME, "diratime" },
+	};
+	const char *wrong = options->remount    ? "remount"
+			    : options->io_uring ? "io_uring"
+			    : options->clone_fd ? "clone_fd"
+						: NULL;
+
+	for (size_t i = 0; !wrong && i < ARRAY_SIZE(of_mounts); i++)
+		wrong = options->given & of_mounts[i].about ? of_mounts[i].word : NULL;
+	if (!wrong)
+		return 0;
+	snprintf(ret_error, error_size,
+		 "-o %s needs a mount point (a folder of the name: ./" KEPT_NO_MOUNT ")", wrong);
+	return -EINVAL;
+}
+
 /* Mistakes that can't be seen in a single word. */
 static int check_together(const struct options *options, char *ret_error, size_t error_size)
 {
@@ -463,7 +495,7 @@ static int check_together(const struct options *options, char *ret_error, size_t
 		snprintf(ret_error, error_size, "this libfuse has no io_uring (3.18 has)");
 		return -EINVAL;
 	}
-	return 0;
+	return options->no_mount ? check_no_mount(options, ret_error, error_size) : 0;
 }
 
 /* What does not survive its daemon; NULL: nothing. Rings and clones of /dev/fuse end with their
@@ -494,7 +526,8 @@ static int choose_keeper(struct options *options, char *ret_error, size_t error_
 		}
 		options->foreground = true;
 	}
-	if (mortal || (!options->keeper_chosen && !restart_is_safe(reason, sizeof(reason))))
+	if (mortal || (!options->keeper_chosen && !options->no_mount &&
+		       !restart_is_safe(reason, sizeof(reason))))
 		options->keeper = KEEPER_NONE;
 	return 0;
 }
@@ -523,6 +556,7 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *ret_
 			return -EINVAL;
 		}
 	}
+	options.no_mount = options.mountpoint && !strcmp(options.mountpoint, KEPT_NO_MOUNT);
 	if (check_together(&options, ret_error, error_size) ||
 	    choose_keeper(&options, ret_error, error_size))
 		return -EINVAL;
@@ -538,7 +572,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, char *ret_
 void options_print_help(void)
 {
 	printf("usage: daxfuse DEVICE MOUNTPOINT [-f] [-d] [-r] [-o OPTION[,OPTION...]]\n"
-	       "Mount the pool on DEVICE (a device-dax or an image file).\n\n"
+	       "Mount the pool on DEVICE (a device-dax or an image file). With \"none\" for\n"
+	       "MOUNTPOINT it is served to virtual machines only (-o export=, daxfuse export).\n\n"
 	       "  -f, --foreground     stay in the foreground, log to stderr\n"
 	       "  -d, --debug          the same, and print each request\n"
 	       "  -r                   as -o ro\n"

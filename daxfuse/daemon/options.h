@@ -29,6 +29,7 @@ enum views_mode {
 struct options {
 	const char *device;     /* as given */
 	const char *mountpoint; /* as given */
+	bool no_mount;          /* it is KEPT_NO_MOUNT: for guests only */
 	struct fs_options fs;
 	bool foreground;
 	bool debug; /* foreground, and libfuse prints each request */

@@ -176,7 +176,9 @@ void service_ready(const struct daemon *d)
 
 	if (d->kept) {
 		d->kept->lives.serves = true;
-		snprintf(text, sizeof(text), "serves %.200s", d->kept->mountpoint);
+		d->kept->served = true;
+		snprintf(text, sizeof(text), "serves %.200s",
+			 d->kept->no_mount ? "guests" : d->kept->mountpoint);
 	}
 	systemd_ready(text);
 }
@@ -203,6 +205,12 @@ int service_give_up(struct daemon *d)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signals = signalfd(-1, &set, SFD_CLOEXEC);
 	d->kept->end = END_GIVEN_UP;
+	if (d->kept->no_mount)
+		log_error("daxfuse: %s: no process can serve, the last one: %s; its guests get no "
+			  "answers any more\n"
+			  "nothing that was acknowledged is lost; see the log and the cores, and "
+			  "check the pool (fsck.daxfuse -n %s)\n",
+			  d->kept->device, d->kept->last_reason, d->kept->device);
 	if (fuse >= 0 && signals >= 0) {
 		say_given_up(d->kept);
 		systemd_replace(SYSTEMD_DEVICE, -1); /* so that it can be checked */
@@ -221,7 +229,7 @@ int service_give_up(struct daemon *d)
 
 int service_end(struct daemon *d, int status)
 {
-	bool mounted = attach_is_mounted(&d->fds);
+	bool mounted = attach_is_mounted(d->kept, &d->fds);
 
 	if (status && mounted) {
 		d->kept->end = END_STATUS | (uint32_t)status;

@@ -14,9 +14,9 @@
 
 struct daemon {
 	const struct options *options;
-	char **argv;      /* as we were started, for a check of the next binary */
-	char *device;     /* canonical */
-	char *mountpoint; /* canonical; it may have been unmounted, and others be left */
+	char **argv;  /* as we were started, for a check of the next binary */
+	char *device; /* canonical */
+	char *mountpoint; /* canonical, or KEPT_NO_MOUNT; it may have been unmounted, and others be left */
 	/* where a keeper has what outlives us; NULL, and no answers, if there is none */
 	struct kept *kept;
 	struct kept_fds fds;
@@ -36,6 +36,7 @@ struct daemon {
 	char no_views[160];  /* why not, if they were asked for */
 	struct transport *transport;
 	struct exports *exports;               /* to guests */
+	struct admin *admin;                   /* without a mount; else NULL */
 	void (*ready)(const struct daemon *d); /* once, when the mount answers */
 	atomic_bool replace;                   /* end with KEPT_EXIT_RESTART */
 };

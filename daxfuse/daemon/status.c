@@ -184,9 +184,10 @@ static struct json_object *mount_object(const struct daemon *d)
 	add_string(o, "atime", atime[fs_atime(d->fs)]);
 	add_bool(o, "read_only", fs_is_read_only(d->fs));
 	add_string(o, "transport",
-		   transport_uses_io_uring(d->transport) ? "io_uring"
-		   : d->options->clone_fd                ? "clone_fd"
-							 : "fuse");
+		   d->options->no_mount                    ? "vhost-user"
+		   : transport_uses_io_uring(d->transport) ? "io_uring"
+		   : d->options->clone_fd                  ? "clone_fd"
+							   : "fuse");
 	add_number(o, "max_threads", d->options->max_threads);
 	add_views(o, d);
 	add_restart(o, d);

@@ -78,12 +78,13 @@ struct deferred {
 	bool told;             /* it was */
 	bool replaced;         /* the mount goes on without us */
 	bool stopping;         /* the loop has ended */
-	atomic_bool unmounted; /* and so has the mount */
+	bool no_kernel;        /* there never was a mount */
+	atomic_bool unmounted; /* it has ended, too */
 };
 
 static bool is_unmounted(const struct deferred *d)
 {
-	return atomic_load_explicit(&d->unmounted, memory_order_relaxed);
+	return d->no_kernel || atomic_load_explicit(&d->unmounted, memory_order_relaxed);
 }
 
 static struct notifier *work_notifier(const struct deferred *d)
@@ -207,7 +208,7 @@ static void forget_effect(void *arg, const struct vfs_answer *lost)
 
 	if (opens_file(lost))
 		vfs_opening_lost(d->transport->vfs, lost);
-	if (!lost->executed && !changes_file(lost))
+	if (is_unmounted(d) || (!lost->executed && !changes_file(lost)))
 		return;
 	if (!changes_file(lost))
 		notifier_forget_names(work_notifier(d));
@@ -232,7 +233,7 @@ static void settle(struct deferred *d)
 {
 	struct job *job = calloc(1, sizeof(*job));
 
-	if (!is_unmounted(d))
+	if (!is_unmounted(d) || d->no_kernel)
 		answers_settle(d->transport->config.answers, forget_effect, d);
 	if (!job)
 		return; /* they wait for the next mount */
@@ -285,8 +286,9 @@ static void do_job(struct deferred *d, const struct job *job)
 static bool is_left(const struct deferred *d, const struct job *job)
 {
 	return d->stopping &&
-	       (!is_unmounted(d) || job->kind == JOB_RANGE || job->kind == JOB_WRITTEN ||
-		job->kind == JOB_PAGES || job->kind == JOB_ATTRIBUTES || job->kind == JOB_CHANGED);
+	       (!atomic_load_explicit(&d->unmounted, memory_order_relaxed) ||
+		job->kind == JOB_RANGE || job->kind == JOB_WRITTEN || job->kind == JOB_PAGES ||
+		job->kind == JOB_ATTRIBUTES || job->kind == JOB_CHANGED);
 }
 
 static bool is_time(const struct timespec *at)
@@ -528,7 +530,7 @@ static errint_t open_lane(struct deferred *d, struct lane *lane, int fuse_fd)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&lane->wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	return notifier_start(fuse_fd, &lane->notifier);
+	return fuse_fd < 0 ? 0 : notifier_start(fuse_fd, &lane->notifier);
 }
 
 static void close_lane(struct lane *lane)
@@ -580,6 +582,7 @@ errint_t deferred_start(struct transport *t, int fuse_fd, void (*end)(struct tra
 		return -ENOMEM;
 	d->transport = t;
 	d->end = end;
+	d->no_kernel = fuse_fd < 0;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->told_kernel, NULL);
 	for (unsigned i = 0; i < LANES; i++) {

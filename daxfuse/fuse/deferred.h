@@ -14,7 +14,8 @@
 #include "internal.h"
 #include "daxfuse/base/errint.h"
 
-/* Before there are other threads. fuse_fd: the mounted /dev/fuse. end: lets the loop of requests
+/* Before there are other threads. fuse_fd: the mounted /dev/fuse; -1: there is no kernel that could
+ * know anything. end: lets the loop of requests
  * end; called by one of our threads, once (deferred_end()). */
 errint_t deferred_start(struct transport *t, int fuse_fd, void (*end)(struct transport *t),
 			struct deferred **ret_deferred);

@@ -10,6 +10,7 @@
 #ifndef DAXFUSE_FUSE_INTERNAL_H
 #define DAXFUSE_FUSE_INTERNAL_H
 
+#include <semaphore.h>
 #include <sys/stat.h>
 
 #include "daxfuse/clients/clients.h"
@@ -31,6 +32,7 @@ struct transport {
 	struct fuse_session *se;
 	struct deferred *deferred;
 	struct place place;
+	sem_t stop; /* without a mount: posted when serving is to end */
 	bool io_uring;
 	bool passthrough;         /* agreed on with the kernel: else no file gets a view */
 	bool kernel_checks_flags; /* who may set them: ioctl.c */

@@ -41,6 +41,7 @@ errint_t transport_new(const struct transport_config *config, struct transport *
 		return -ENOMEM;
 	t->config = *config;
 	t->place.path = config->attach.mountpoint;
+	sem_init(&t->stop, 0, 0);
 	*ret_transport = t;
 	return 0;
 }
@@ -51,6 +52,7 @@ void transport_free(struct transport *t)
 		return;
 	deferred_free(t->deferred);
 	session_free(t);
+	sem_destroy(&t->stop);
 	free(t);
 }
 
@@ -61,7 +63,7 @@ static void forget_cached(void *transport, uint64_t ino, bool data)
 {
 	struct transport *t = transport;
 
-	if (!deferred_runs(t->deferred))
+	if (t->config.no_mount || !deferred_runs(t->deferred))
 		return;
 	if (data)
 		deferred_forget_pages(t->deferred, ino);
@@ -87,7 +89,7 @@ void transport_trimmed(void *transport, uint64_t ino)
 {
 	struct transport *t = transport;
 
-	if (t->deferred)
+	if (t->deferred && !t->config.no_mount)
 		deferred_forget_attributes(t->deferred, ino);
 }
 
@@ -96,8 +98,9 @@ void transport_vfs(struct transport *t, struct vfs_config *ret_config)
 	ret_config->transport = t;
 	ret_config->forget = forget_cached;
 	ret_config->reclaim = reclaim_space;
-	ret_config->waiting = t->config.kept ? wait_for_program
-					     : NULL; /* else libfuse sees to it */
+	/* else libfuse sees to it, or another transport has threads enough */
+	if (t->config.kept && !t->config.no_mount)
+		ret_config->waiting = wait_for_program;
 }
 
 /* The kernel may have forgotten it with the mount. */
@@ -116,7 +119,8 @@ void transport_view_ended(void *transport, uint64_t ino, int backing)
 
 void transport_changed(struct transport *t, const struct transport_change *change)
 {
-	deferred_changed(t->deferred, change);
+	if (!t->config.no_mount)
+		deferred_changed(t->deferred, change);
 }
 
 void transport_let_go(struct transport *t, uint64_t ino)
@@ -127,6 +131,11 @@ void transport_let_go(struct transport *t, uint64_t ino)
 
 /* ---- serving ---------------------------------------------------------------------------- */
 
+static void stop_waiting(struct transport *t)
+{
+	sem_post(&t->stop);
+}
+
 int transport_mount(struct transport *t, struct vfs *vfs, struct clients *clients,
 		    struct views *views)
 {
@@ -135,15 +144,31 @@ int transport_mount(struct transport *t, struct vfs *vfs, struct clients *client
 	t->vfs = vfs;
 	t->clients = clients;
 	t->views = views;
+	if (t->config.no_mount)
+		return deferred_start(t, -1, stop_waiting, &t->deferred);
 	err = session_open(t);
 	if (!err)
 		err = deferred_start(t, fuse_session_fd(t->se), session_stop, &t->deferred);
 	return err;
 }
 
+/* Of the last process nobody sends anything again: guests' queues are gone on with. */
+static void wait_for_stop(struct transport *t)
+{
+	vfs_allow_auto(t->vfs);
+	t->config.host.greeted(t->config.host.arg);
+	if (t->config.adopts)
+		deferred_settle(t->deferred);
+	while (sem_wait(&t->stop))
+		;
+}
+
 int transport_serve(struct transport *t)
 {
-	return session_serve(t);
+	if (!t->config.no_mount)
+		return session_serve(t);
+	wait_for_stop(t);
+	return 0;
 }
 
 void transport_stop(struct transport *t, bool replaced)

@@ -40,7 +40,8 @@ struct transport_config {
 	struct kept *kept; /* of a keeper; NULL, and no answers, if there is none */
 	struct kept_fds fds;
 	struct vfs_answers *answers;
-	bool adopts; /* the mount was there before us */
+	bool adopts;   /* the mount was there before us */
+	bool no_mount; /* others come by another transport: nothing is mounted, there is no kernel */
 	bool io_uring;
 	bool clone_fd;    /* a descriptor of /dev/fuse for each thread */
 	bool debug;       /* libfuse prints each request */

@@ -114,10 +114,12 @@ int attach_mounted(const struct kept_fds *fds)
 	return fd;
 }
 
-bool attach_is_mounted(const struct kept_fds *fds)
+bool attach_is_mounted(const struct kept *kept, const struct kept_fds *fds)
 {
-	int fd = attach_mounted(fds);
+	int fd = kept->no_mount ? -1 : attach_mounted(fds);
 
+	if (kept->no_mount)
+		return kept->served;
 	if (fd >= 0 && fd != fds->fuse)
 		close(fd);
 	return fd >= 0;

@@ -33,8 +33,8 @@ struct attach {
 	struct kept *kept; /* NULL: nobody keeps it */
 };
 
-/* Whether what a keeper holds is mounted already. */
-bool attach_is_mounted(const struct kept_fds *fds);
+/* Whether what a keeper holds is mounted already, or was served without a mount. */
+bool attach_is_mounted(const struct kept *kept, const struct kept_fds *fds);
 /* Its descriptor of /dev/fuse, if it was mounted; else -1. If it is not fds->fuse it is new. */
 int attach_mounted(const struct kept_fds *fds);
 /*

@@ -29,18 +29,28 @@
 
 enum { BACKLOG = 128 };
 
-/* A folder that nobody else can write to. */
-static errint_t make_folder(char *ret_path, size_t size)
+errint_t control_folder(char *ret_path, size_t size)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	struct stat st;
+
+	int length;
 
 	if (geteuid() == 0)
-		snprintf(ret_path, size, "/run/daxfuse");
+		length = snprintf(ret_path, size, "/run/daxfuse");
 	else if (runtime && *runtime == '/')
-		snprintf(ret_path, size, "%s/daxfuse", runtime);
+		length = snprintf(ret_path, size, "%s/daxfuse", runtime);
 	else
-		snprintf(ret_path, size, "/tmp/daxfuse-%u", (unsigned)geteuid());
+		length = snprintf(ret_path, size, "/tmp/daxfuse-%u", (unsigned)geteuid());
+	return length >= (int)size ? -ENAMETOOLONG : 0;
+}
+
+errint_t control_make_folder(char *ret_path, size_t size)
+{
+	int err = control_folder(ret_path, size);
+	struct stat st;
+
+	if (err)
+		return err;
 	if (mkdir(ret_path, 0755) == 0) {
 		if (chmod(ret_path,
 			  0755)) /* whatever the umask is: the socket has a mode of its own */
@@ -67,7 +77,7 @@ static errint_t restrict_to(const struct clients_policy *policy, const char *pat
 	return chmod(path, 0600) ? -errno : 0;
 }
 
-static int listen_at(const struct clients_policy *policy, const char *path)
+static errint_t listen_at(const struct clients_policy *policy, const char *path, int *ret_fd)
 {
 	CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -85,7 +95,9 @@ static int listen_at(const struct clients_policy *policy, const char *path)
 		err = -errno;
 	if (err)
 		unlink(path);
-	return err ? err : TAKE_FD(fd);
+	else
+		*ret_fd = TAKE_FD(fd);
+	return err;
 }
 
 static bool is_dead(const char *path)
@@ -105,7 +117,7 @@ static void remove_dead(const char *folder)
 	char pattern[300];
 	glob_t found;
 
-	snprintf(pattern, sizeof(pattern), "%s/*" SUFFIX, folder);
+	snprintf(pattern, sizeof(pattern), "%s/%s", folder, "*" SUFFIX);
 	if (glob(pattern, GLOB_NOSORT, NULL, &found))
 		return;
 	for (size_t i = 0; i < found.gl_pathc; i++) {
@@ -115,10 +127,27 @@ static void remove_dead(const char *folder)
 	globfree(&found);
 }
 
-static int listen_in(const struct clients_policy *policy, const char *folder, char *ret_path,
-		     size_t size)
+/* Until it listens it has another name. */
+static errint_t listen_as(const struct clients_policy *policy, const char *hidden, const char *path,
+			  int *ret_fd)
 {
 	CLEANUP_FD int fd = -1;
+	int err = listen_at(policy, hidden, &fd);
+
+	if (err)
+		return err;
+	if (rename(hidden, path)) {
+		err = -errno;
+		unlink(hidden);
+		return err;
+	}
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static errint_t listen_in(const struct clients_policy *policy, const char *folder, char *ret_path,
+			  size_t size, int *ret_fd)
+{
 	char hidden[300];
 	uint64_t number;
 
@@ -127,34 +156,25 @@ static int listen_in(const struct clients_policy *policy, const char *folder, ch
 	snprintf(hidden, sizeof(hidden), "%s/.%016" PRIx64, folder, number);
 	if (snprintf(ret_path, size, "%s/%016" PRIx64 SUFFIX, folder, number) >= (int)size)
 		return -ENAMETOOLONG;
-	fd = listen_at(policy, hidden);
-	if (fd < 0)
-		return fd;
-	if (rename(hidden, ret_path)) {
-		int err = -errno;
-
-		unlink(hidden);
-		return err;
-	}
-	return TAKE_FD(fd);
+	return listen_as(policy, hidden, ret_path, ret_fd);
 }
 
 int control_open(const struct clients_policy *policy, char *ret_path, size_t size)
 {
 	char folder[256], path[300] = "";
-	int fd;
+	int fd = -1, err;
 
 	*ret_path = '\0';
 	if (policy->who == CLIENTS_NOBODY)
 		return -1;
-	fd = make_folder(folder, sizeof(folder));
-	if (!fd) {
+	err = control_make_folder(folder, sizeof(folder));
+	if (!err) {
 		remove_dead(folder);
-		fd = listen_in(policy, folder, path, MIN(size, sizeof(path)));
+		err = listen_in(policy, folder, path, MIN(size, sizeof(path)), &fd);
 	}
-	if (fd < 0) {
+	if (err) {
 		log_error("daxfuse: %s: no direct mappings, programs map through the kernel: %s\n",
-			  *path ? path : folder, strerror(-fd));
+			  *path ? path : folder, strerror(-err));
 		return -1;
 	}
 	strcpy(ret_path, path);
@@ -165,4 +185,17 @@ void control_remove(const char *path)
 {
 	if (*path)
 		unlink(path);
+}
+
+errint_t control_listen(const char *path, int *ret_fd)
+{
+	static const struct clients_policy policy = { CLIENTS_OWNER, 0 };
+	const char *slash = strrchr(path, '/');
+	char hidden[300];
+
+	if (snprintf(hidden, sizeof(hidden), "%.*s/.%s", (int)(slash - path), path, slash + 1) >=
+	    (int)sizeof(hidden))
+		return -ENAMETOOLONG;
+	unlink(hidden); /* of a process that was killed in between */
+	return listen_as(&policy, hidden, path, ret_fd);
 }

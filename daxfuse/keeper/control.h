@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 
+#include "daxfuse/base/errint.h"
+
 struct clients_policy;
 
 /*
@@ -14,5 +16,13 @@ struct clients_policy;
  */
 int control_open(const struct clients_policy *policy, char *ret_path, size_t size);
 void control_remove(const char *path);
+
+/* Where such sockets of this user lie. -ENAMETOOLONG */
+errint_t control_folder(char *ret_path, size_t size);
+/* And make it, if it is not there. -EPERM: there is one that others can write to. */
+errint_t control_make_folder(char *ret_path, size_t size);
+/* A listening socket (close-on-exec) at this path in that folder, of this user alone, in place of
+ * one of that name at the same instant. -errno */
+errint_t control_listen(const char *path, int *ret_fd);
 
 #endif

@@ -124,10 +124,25 @@ static errint_t fill_in(struct kept *kept, const char *device, const char *mount
 	return readlink("/proc/self/exe", kept->binary, sizeof(kept->binary) - 1) < 0 ? -errno : 0;
 }
 
+static errint_t open_for_mount(const struct kept_config *config, struct kept_fds *fds,
+			       struct kept *kept)
+{
+	int pair[2];
+
+	if (geteuid() == 0)
+		fds->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	fds->mount = pair[0];
+	fds->mount_peer = pair[1];
+	fds->control = control_open(config->policy, kept->socket, sizeof(kept->socket));
+	return 0;
+}
+
 int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct kept **ret_kept)
 {
 	const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-	int pair[2], err;
+	int err;
 
 	ret_fds->memory = create_memory(ret_kept);
 	if (ret_fds->memory < 0)
@@ -135,23 +150,16 @@ int kept_open(const struct kept_config *config, struct kept_fds *ret_fds, struct
 	err = fill_in(*ret_kept, config->device, config->mountpoint);
 	if (err)
 		return err;
+	(*ret_kept)->no_mount = config->no_mount;
 	/* for writing, if allowed: it may be remounted so. A serving process maps no more than it
 	 * needs. */
 	ret_fds->device = open(config->device, O_RDWR | flags);
 	if (ret_fds->device < 0 && config->read_only)
 		ret_fds->device = open(config->device, O_RDONLY | flags);
-	if (geteuid() == 0)
-		ret_fds->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	ret_fds->mount = pair[0];
-	ret_fds->mount_peer = pair[1];
 	err = shelf_make(&ret_fds->shelf_in, &ret_fds->shelf_out);
-	if (err)
+	if (err || config->no_mount)
 		return err;
-	ret_fds->control = control_open(config->policy, (*ret_kept)->socket,
-					sizeof((*ret_kept)->socket));
-	return 0;
+	return open_for_mount(config, ret_fds, *ret_kept);
 }
 
 /* Before the rest, which has another size in another version. */

@@ -25,9 +25,11 @@
 #define KEPT_MAGIC UINT32_C(0x4b465844)
 /* Grows when the next binary could misread what this one kept. (A test has a binary that does.) */
 #ifndef KEPT_VERSION
-#define KEPT_VERSION UINT32_C(7)
+#define KEPT_VERSION UINT32_C(8)
 #endif
 #define KEPT_INIT_MAX 4096
+/* In place of a mount point, as in fstab(5). */
+#define KEPT_NO_MOUNT "none"
 /* Exit status of a serving process that wants to be replaced by a new one. */
 #define KEPT_EXIT_RESTART 76
 
@@ -50,7 +52,9 @@ struct kept {
 	char last_reason[128];
 	char binary[4096];     /* what the keeper starts next */
 	char device[4096];     /* canonical: a process that takes over must not look at a path */
-	char mountpoint[4096]; /* that leads through the mount itself */
+	char mountpoint[4096]; /* that leads through the mount itself; or KEPT_NO_MOUNT */
+	uint32_t no_mount;     /* guests are served, and nothing is mounted */
+	uint32_t served;       /* without a mount: a process has, so this one takes over */
 	char socket[108];      /* where programs ask for the device; "": nowhere */
 	uint32_t number;       /* of the mount, see places.h; 0: not mounted yet */
 	/* the pool's feature words, for the next binary to look at */
@@ -96,7 +100,8 @@ struct clients_policy;
 /* What a new mount is of. */
 struct kept_config {
 	const char *device;     /* canonical */
-	const char *mountpoint; /* canonical */
+	const char *mountpoint; /* canonical; or KEPT_NO_MOUNT */
+	bool no_mount;
 	bool read_only;
 	const struct clients_policy *policy; /* who may come near the socket */
 };

@@ -234,10 +234,24 @@ static struct place place_of(const struct watch *k)
 	return (struct place){ k->what->config.mountpoint, k->kept->number };
 }
 
+/* Nothing is left that could answer, or be unmounted. */
+static int give_up_guests(struct watch *k)
+{
+	log_error("daxfuse: %s: no process can serve, the last one: %s; its guests get no answers "
+		  "any more\n"
+		  "nothing that was acknowledged is lost; stop these guests, see the log and the "
+		  "cores, check the pool (fsck.daxfuse -n %s), and start it again\n",
+		  k->what->config.device, k->kept->last_reason, k->what->config.device);
+	kept_clear_shelf(&k->fds);
+	return EXIT_MOUNT;
+}
+
 static int give_up(struct watch *k)
 {
 	int fd = mounted_fd(k);
 
+	if (k->kept->no_mount)
+		return give_up_guests(k);
 	if (fd < 0)
 		return EXIT_MOUNT;
 	log_error(
@@ -288,7 +302,7 @@ static int keep_serving(struct watch *k)
 		}
 		if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || !k->usable))
 			return refuse_mount(k, WEXITSTATUS(status));
-		if (k->usable && !is_mounted(k))
+		if (k->usable && !k->kept->no_mount && !is_mounted(k))
 			return 0;
 		note_death(k, status);
 		if (lives_are_hopeless(&k->lives))

@@ -12,6 +12,7 @@
 
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/errint.h"
+#include "daxfuse/daemon/admin.h"
 #include "daxfuse/daemon/export_words.h"
 #include "daxfuse/ioctl.h"
 #include "command.h"
@@ -32,8 +33,10 @@ static const struct command_option options[] = {
 
 static const struct command command = {
 	.name = "daxfuse export",
-	.usage = "MOUNTPOINT",
-	.summary = "A directory of a mount as a virtiofs device of virtual machines.",
+	.usage = "MOUNTPOINT|DEVICE",
+	.summary =
+		"A directory of a mount as a virtiofs device of virtual machines; of a DEVICE that is served without a "
+		"mount, too.",
 	.options = options,
 	.details =
 		"With QEMU, whose memory must be shared:\n\n"
@@ -94,7 +97,7 @@ static errint_t resolve_socket(const char *path, const struct stat *mount, char 
 	if (!folder || stat(folder, &st))
 		return -errno;
 	/* its daemon would wait for itself */
-	if (st.st_dev == mount->st_dev)
+	if (mount && st.st_dev == mount->st_dev)
 		return -ELOOP;
 	length = snprintf(ret_path, size, "%s/%s", strcmp(folder, "/") ? folder : "", name);
 	return !*name || length > 107 ? -ENAMETOOLONG : 0;
@@ -116,6 +119,15 @@ static errint_t export(const char *mountpoint, const char *socket, struct export
 	if (!err && ioctl(fd, DXF_IOC_EXPORT, &said->call) < 0)
 		err = -errno;
 	return err;
+}
+
+/* The daemon of this device has no mount. */
+static errint_t export_without_mount(const char *device, const char *socket,
+				     struct export_words *said)
+{
+	int err = resolve_socket(socket, NULL, said->call.socket, sizeof(said->call.socket));
+
+	return err ? err : admin_call(device, DXF_IOC_EXPORT, said->directory, &said->call);
 }
 
 static void read_words(int argc, char **argv, struct words *words)
@@ -161,16 +173,20 @@ int export_main(int argc, char **argv)
 	struct words words = { 0 };
 	struct export_words said;
 	char device[4096];
+	bool mounted;
 	int err;
 
 	read_words(argc, argv, &words);
 	fill_call(&words, &said);
-	if (mounts_find_mountpoint(argv[optind], device, sizeof(device))) {
-		report_failure("daxfuse", argv[optind], 0, "is not a mount of daxfuse",
-			       "findmnt -t fuse.daxfuse shows the mounts");
+	mounted = !mounts_find_mountpoint(argv[optind], device, sizeof(device));
+	if (!mounted && !admin_is_there(argv[optind])) {
+		report_failure("daxfuse", argv[optind], 0,
+			       "is not a mount of daxfuse, nor a device that it serves without",
+			       "daxfuse status shows all");
 		return 1;
 	}
-	err = export(argv[optind], words.socket, &said);
+	err = mounted ? export(argv[optind], words.socket, &said)
+		      : export_without_mount(argv[optind], words.socket, &said);
 	if (err)
 		report_failure("daxfuse", argv[optind], err,
 			       words.remove ? "the export cannot be removed" : "cannot be exported",

@@ -16,6 +16,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/errint.h"
+#include "daxfuse/daemon/admin.h"
 #include "daxfuse/ioctl.h"
 #include "ask.h"
 #include "command.h"
@@ -32,8 +33,10 @@ static const struct command_option options[] = {
 
 static const struct command command = {
 	.name = "daxfuse status",
-	.usage = "[PATH]",
-	.summary = "Show the state of the mount that PATH lies on; without PATH, of all (JSON).",
+	.usage = "[PATH|DEVICE]",
+	.summary =
+		"Show the state of the mount that PATH lies on, or of a DEVICE that is served without "
+		"one; without either, of all (JSON).",
 	.options = options,
 	.usage_status = 1,
 };
@@ -46,29 +49,37 @@ static errint_t fetch(const char *path, char *text, size_t size)
 	CLEANUP_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	CLEANUP_FREE struct dxf_ioc_status *status = calloc(1, sizeof(*status));
 
+	int err = fd < 0 || !status ? -errno : 0;
+
 	static_assert(sizeof(status->json) <= ASK_MAX, "an answer");
-	if (fd < 0 || !status)
-		return -errno;
-	if (ioctl(fd, DXF_IOC_STATUS, status) < 0)
-		return -errno;
+	if (!err && ioctl(fd, DXF_IOC_STATUS, status) < 0)
+		err = -errno;
+	/* a device, or an image */
+	if (err && status && admin_is_there(path))
+		err = admin_call(path, DXF_IOC_STATUS, "", status);
+	if (err)
+		return err;
 	snprintf(text, size, "%.*s", (int)sizeof(status->json), status->json);
 	return 0;
 }
 
-static errint_t read_status(const char *path, unsigned limit_ms, struct json_object **ret_object)
+static errint_t parse_status(const char *text, struct json_object **ret_object)
 {
-	struct json_object *object;
-	char text[ASK_MAX];
-	int err = ask(fetch, path, limit_ms, text);
+	struct json_object *object = json_tokener_parse(text);
 
-	if (err)
-		return err;
-	object = json_tokener_parse(text);
 	if (!object)
 		return -EPROTO;
 	json_object_object_add(object, "responding", json_object_new_boolean(true));
 	*ret_object = object;
 	return 0;
+}
+
+static errint_t read_status(const char *path, unsigned limit_ms, struct json_object **ret_object)
+{
+	char text[ASK_MAX];
+	int err = ask(fetch, path, limit_ms, text);
+
+	return err ? err : parse_status(text, ret_object);
 }
 
 /* What is known of a mount that gives no answer. */
@@ -236,6 +247,16 @@ static int add_mount(const char *device, const char *mountpoint, void *arg)
 	return 0;
 }
 
+/* Of a daemon without a mount. */
+static int add_served(const char *json, void *arg)
+{
+	struct json_object *object, *list = arg;
+
+	if (!parse_status(json, &object))
+		json_object_array_add(list, object);
+	return 0;
+}
+
 static void print_all(struct json_object *list)
 {
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
@@ -292,6 +313,7 @@ static int show_all(enum form form, const char *output)
 	CLEANUP_JSON struct json_object *list = json_object_new_array();
 
 	mounts_each(add_mount, list);
+	admin_each(add_served, list);
 	if (form == FOR_PROMETHEUS)
 		return show_metrics(list, output);
 	if (form == FOR_PEOPLE)

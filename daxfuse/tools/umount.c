@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "daxfuse/daemon/admin.h"
 #include "command.h"
 #include "mounts.h"
 #include "report.h"
@@ -27,8 +28,8 @@ enum { BUSY_TRIES = 50 };
 
 static const struct command command = {
 	.name = "daxfuse umount",
-	.usage = "MOUNTPOINT",
-	.summary = "Unmount.",
+	.usage = "MOUNTPOINT|DEVICE",
+	.summary = "Unmount, or end what serves DEVICE without a mount.",
 	.options = options,
 	.details = "Nothing is lost without --wait: all data is durable before umount begins.\n"
 		   "It is for scripts that use the device again at once.",
@@ -98,6 +99,16 @@ static int wait_for_device(const char *path)
 	return 0;
 }
 
+static int stop(const char *device, bool wait)
+{
+	int err = admin_call(device, ADMIN_STOP, "", NULL);
+
+	if (!err)
+		return wait ? wait_for_device(device) : 0;
+	report_failure("daxfuse", device, err, "cannot be ended", "");
+	return 1;
+}
+
 int umount_main(int argc, char **argv)
 {
 	bool wait = false, lazy = false;
@@ -110,9 +121,12 @@ int umount_main(int argc, char **argv)
 	}
 	command_operands(&command, argc, 1, 1);
 	err = mounts_find_mountpoint(argv[optind], device, sizeof(device));
+	if (err && admin_is_there(argv[optind]))
+		return stop(argv[optind], wait);
 	if (err) {
-		report_failure("daxfuse", argv[optind], 0, "is not a mount of daxfuse",
-			       "findmnt -t fuse.daxfuse shows the mounts");
+		report_failure("daxfuse", argv[optind], 0,
+			       "is not a mount of daxfuse, nor a device that it serves without",
+			       "daxfuse status shows all");
 		return 1;
 	}
 	err = unmount_soon(argv[optind], lazy);
