@@ -294,19 +294,14 @@ static int fault_once(struct fault *f)
 }
 
 /* Whether the unit is refused for want of a whole aligned extent, which gathering it would make. A
- * hole is none: a store there makes it a unit. */
+ * hole is none: a store there makes it a unit. Nor is one with a page that has failed: that can't
+ * be copied, and its mappers would be asked to let go for nothing. */
 static bool is_scattered(struct fault *f, int reason)
 {
-	if (reason == MAP_FALLBACK_PTES && look_up_extent(f))
-		return false;
-	switch (reason) {
-	case MAP_FALLBACK_PTES:
-		return refuse_extent(f) > 0 && f->extent.kind != MAP_HOLE;
-	case MAP_FALLBACK_SHORT:
-	case MAP_FALLBACK_ALIGN:
-		return f->extent.kind != MAP_HOLE;
-	}
-	return false;
+	if (reason == MAP_FALLBACK_PTES)
+		reason = look_up_extent(f) ? 0 : refuse_extent(f);
+	return (reason == MAP_FALLBACK_SHORT || reason == MAP_FALLBACK_ALIGN) &&
+	       f->extent.kind != MAP_HOLE;
 }
 
 static errint_t promote(struct fault *f)

@@ -65,11 +65,26 @@ static uint64_t end_of_answer(struct mapper *m, const struct daxview_question *q
 	return end;
 }
 
+/* A page that has failed is left out: the asker may want another one of what it asks about, up to
+ * `asked`; if not, it asks again, about that page alone. */
+static int fault_range(struct mapper *m, struct map_request *request, uint64_t asked, uint64_t end)
+{
+	struct map_piece pieces[PIECES];
+	unsigned count;
+	int err;
+
+	do {
+		err = map_fault_run(m->view, request, end - request->offset, pieces, PIECES,
+				    &count);
+		request->offset += MAP_PAGE_SIZE;
+	} while (err == -EIO && request->offset < asked);
+	return err;
+}
+
 /* Order: bytes behind the end of the file in its last page are zeroed before it is mapped. */
 static int fault_locked(struct mapper *m, const struct daxview_question *question)
 {
 	struct fs *fs = vfs_fs(m->views->config.vfs);
-	struct map_piece pieces[PIECES];
 	struct map_request request = {
 		.offset = question->offset,
 		.access = question->kind == DAXVIEW_ASK_READ ? MAP_READ : MAP_WRITE,
@@ -78,7 +93,6 @@ static int fault_locked(struct mapper *m, const struct daxview_question *questio
 		.gather = true,
 	};
 	struct fs_attr attr;
-	unsigned count;
 	uint64_t end;
 	int err;
 
@@ -94,8 +108,7 @@ static int fault_locked(struct mapper *m, const struct daxview_question *questio
 	if (touches_last_page(&attr, end))
 		err = fs_map_zero(fs, m->ino, attr.size, MAP_PAGE_SIZE - attr.size % MAP_PAGE_SIZE);
 	return err ? err
-		   : map_fault_run(m->view, &request, end - question->offset, pieces, PIECES,
-				   &count);
+		   : fault_range(m, &request, MIN(question->offset + question->length, end), end);
 }
 
 /* The file's size is held still: what is behind its end must not be mapped. */

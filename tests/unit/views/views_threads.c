@@ -682,6 +682,25 @@ static void failed_memory_is_known(void **state)
 	WAIT_FOR(has_ended(s));
 }
 
+/* The others of its unit are reached, also by a thread that asks about all of it. */
+static void a_failed_page_is_one_page(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	uint64_t device = device_of(s, UNIT);
+
+	assert_int_equal(pmem_add_bad(fs_pmem(s->fs), device, PAGE), 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, UNIT, UNIT), 0);
+	assert_int_equal(fake_page(p.view, UNIT), FAKE_UNKNOWN);
+	WAIT_FOR(fake_page(p.view, 2 * UNIT - PAGE) == ((device + UNIT - PAGE) | FAKE_PIECE));
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, UNIT, PAGE), -EIO);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, PAGE), -EIO);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, 0, UNIT), 0);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
 /* A question that nobody has answered is answered by the next process. */
 static void *ask_for_unit(void *arg)
 {
@@ -804,6 +823,7 @@ int main(void)
 		scene_test(memory_in_use_is_held_without_memory),
 		scene_test(memory_in_use_is_pinned_again),
 		scene_test(failed_memory_is_known),
+		scene_test(a_failed_page_is_one_page),
 		scene_test(questions_wait_for_the_next),
 		scene_test(answers_ahead),
 		scene_test(many_threads),
