@@ -73,8 +73,8 @@ struct dv_view {
 	struct xarray tags; /* unit -> struct dv_tags */
 	struct mutex sync;
 	wait_queue_head_t askers;
-	u64 stored;
-	atomic_t files; /* open, or of mappings */
+	u64 stored, read; /* when */
+	atomic_t files;   /* open, or of mappings */
 	atomic64_t huge, small, hole, asked, reads, writes, flushed;
 };
 
@@ -124,7 +124,8 @@ void dv_tell_sessions(struct dv_device *device, u64 page, u64 pages);
 
 /* question.c */
 int dv_ask(struct dv_view *view, const struct dv_want *want);
-void dv_answer_range(struct dv_view *view, u64 offset, u64 length, bool size);
+void dv_answer_range(struct dv_view *view, u64 offset, u64 length);
+void dv_answer_size(struct dv_view *view, u64 size);
 void dv_answer_view(struct dv_view *view, int error);
 int dv_answer(struct dv_session *session, u64 number, int error);
 void dv_tell_poison(struct dv_session *session, u64 page, u64 pages);

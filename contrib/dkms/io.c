@@ -83,6 +83,25 @@ static enum dv_next dv_want_place(struct dv_copy *copy, u32 kind, const struct d
 	return dv_want_bytes(copy, kind, first, end - first);
 }
 
+/*
+ * A read asks about whole units, as a load does: a program that reads a little everywhere, or a
+ * little after the other, asks once for each.
+ */
+static enum dv_next dv_want_units(struct dv_copy *copy, const struct dv_place *place, size_t bytes)
+{
+	struct dv_view *view = copy->view;
+	pgoff_t page = copy->pos >> PAGE_SHIFT, unit = round_down(page, DV_UNIT_PAGES);
+	u64 first = round_down(copy->pos, PAGE_SIZE);
+	u64 size = round_up(i_size_read(&view->inode), PAGE_SIZE);
+	u64 end = min3(round_up(copy->pos + bytes, PMD_SIZE), dv_place_end(place), size);
+	struct dv_place before;
+
+	dv_look(view, unit, &before);
+	if (before.kind == DV_UNKNOWN && before.last >= page)
+		first = (u64)unit << PAGE_SHIFT;
+	return dv_want_bytes(copy, DAXVIEW_ASK_READ, first, end - first);
+}
+
 /* How many of these bytes lie in this place. */
 static size_t dv_in_place(const struct dv_place *place, u64 pos, size_t bytes)
 {
@@ -102,7 +121,7 @@ static enum dv_next dv_read_locked(struct dv_copy *copy, int *err)
 	bytes = min(bytes, size - copy->pos);
 	dv_look(view, copy->pos >> PAGE_SHIFT, &place);
 	if (place.kind == DV_UNKNOWN)
-		return dv_want_place(copy, DAXVIEW_ASK_READ, &place, bytes);
+		return dv_want_units(copy, &place, bytes);
 	bytes = dv_in_place(&place, copy->pos, bytes);
 	pagefault_disable();
 	if (place.kind == DV_HOLE) {
@@ -236,6 +255,9 @@ ssize_t dv_read_iter(struct kiocb *iocb, struct iov_iter *to)
 	ssize_t ret;
 
 	atomic64_inc(&view->reads);
+	/* before the bytes: a reader that has them may ask for the time at once */
+	if (!(iocb->ki_filp->f_flags & O_NOATIME))
+		WRITE_ONCE(view->read, ktime_get_real_ns());
 	ret = dv_copy(&copy, false);
 	iocb->ki_pos = copy.pos;
 	return ret;

@@ -179,7 +179,9 @@ int dv_set(struct dv_view *view, const struct daxview_set *set, const struct dax
 	WRITE_ONCE(view->generation, view->generation + 1);
 	up_write(&view->lock);
 	if (!err)
-		dv_answer_range(view, set->offset, set->length, set->flags & DAXVIEW_SET_SIZE);
+		dv_answer_range(view, set->offset, set->length);
+	if (!err && (set->flags & DAXVIEW_SET_SIZE))
+		dv_answer_size(view, set->file_size);
 	return err;
 }
 

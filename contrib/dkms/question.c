@@ -123,7 +123,7 @@ int dv_ask(struct dv_view *view, const struct dv_want *want)
 }
 
 /* Something was set: threads that have asked about any of it look again. */
-void dv_answer_range(struct dv_view *view, u64 offset, u64 length, bool size)
+void dv_answer_range(struct dv_view *view, u64 offset, u64 length)
 {
 	struct dv_session *session = view->session;
 	struct dv_question *question, *next;
@@ -132,11 +132,25 @@ void dv_answer_range(struct dv_view *view, u64 offset, u64 length, bool size)
 	list_for_each_entry_safe(question, next, &session->questions, list) {
 		const struct daxview_question *said = &question->said;
 
-		if (question->view != view)
-			continue;
-		if (said->kind == DAXVIEW_ASK_EXTEND ? size
-						     : said->offset < offset + length &&
-							       offset < said->offset + said->length)
+		if (question->view == view && said->kind != DAXVIEW_ASK_EXTEND &&
+		    said->offset < offset + length && offset < said->offset + said->length)
+			dv_end_locked(question, 0);
+	}
+	spin_unlock(&session->lock);
+}
+
+/* The size was set: threads that want another one, or have asked about what is behind it. */
+void dv_answer_size(struct dv_view *view, u64 size)
+{
+	struct dv_session *session = view->session;
+	struct dv_question *question, *next;
+
+	spin_lock(&session->lock);
+	list_for_each_entry_safe(question, next, &session->questions, list) {
+		const struct daxview_question *said = &question->said;
+
+		if (question->view == view &&
+		    (said->kind == DAXVIEW_ASK_EXTEND || said->offset + said->length > size))
 			dv_end_locked(question, 0);
 	}
 	spin_unlock(&session->lock);

@@ -342,6 +342,7 @@ static long dv_call_stat(struct file *file, void *argument)
 	stat->writes = atomic64_read(&view->writes);
 	stat->flushed = atomic64_read(&view->flushed);
 	stat->files = atomic_read(&view->files);
+	stat->read = READ_ONCE(view->read);
 	iput(&view->inode);
 	return 0;
 }
@@ -363,7 +364,8 @@ static const struct dv_call dv_calls[] = {
 	DV_CALL(DAXVIEW_IOC_BUSY, struct daxview_busy, dv_call_busy),
 	DV_CALL(DAXVIEW_IOC_REVOKE, struct daxview_revoke, dv_call_revoke),
 	DV_CALL(DAXVIEW_IOC_ANSWER, struct daxview_answer, dv_call_answer),
-	DV_CALL(DAXVIEW_IOC_STAT, struct daxview_stat, dv_call_stat),
+	[_IOC_NR(DAXVIEW_IOC_STAT)] = { sizeof(struct daxview_stat),
+					offsetofend(struct daxview_stat, files), dv_call_stat },
 };
 
 union dv_argument {

@@ -45,6 +45,7 @@ static struct inode *dv_alloc_inode(struct super_block *sb)
 	view->generation = 0;
 	view->revoked = false;
 	view->stored = 0;
+	view->read = 0;
 	init_rwsem(&view->lock);
 	mt_init(&view->map);
 	xa_init(&view->tags);

@@ -28,6 +28,7 @@ enum lock_rank {
 	LOCK_GROW,      /* vfs: a mapped file's size */
 	LOCK_FILE,      /* map/file.c: shared for faults, exclusive when extents go away */
 	LOCK_ENTRY,     /* map/entry.c: ascending, of one file */
+	LOCK_SIZES,     /* views/sizes.c: what views say of sizes */
 	LOCK_RENAME,    /* core/rename.c: between directories */
 	LOCK_INODE,     /* core/icache.c: directories from above, then others by number */
 	LOCK_ICACHE,    /* core/icache.c: a shard */

@@ -206,18 +206,17 @@ void fs_forget(struct fs *fs, uint64_t ino)
 
 /* ---- read ----------------------------------------------------------------- */
 
-static void update_atime(struct fs *fs, struct inode *inode)
+/* One word, atomic: readers need not exclude each other for it. */
+static void update_atime(struct fs *fs, struct inode *inode, int64_t now)
 {
-	int64_t now, atime = (int64_t)pmem_read_once64(&inode->media->atime);
+	int64_t atime = (int64_t)pmem_read_once64(&inode->media->atime);
 
 	if (fs_is_read_only(fs) || fs_atime(fs) == FS_ATIME_NEVER ||
 	    (inode->media->flags & DXF_FLAG_NOATIME))
 		return;
-	now = fs_clock();
 	if (fs_atime(fs) == FS_ATIME_RELATIVE && atime > inode->media->mtime &&
 	    atime > inode->media->ctime && now - atime < DAY_SECONDS * INT64_C(1000000000))
 		return;
-	/* one word, atomic: readers need not exclude each other for it */
 	pmem_store64(fs->pm, &inode->media->atime, (uint64_t)now);
 	pmem_flush(fs->pm, &inode->media->atime, 8);
 	pmem_fence(fs->pm);
@@ -310,7 +309,7 @@ static ssize_t read_pieces(struct fs *fs, uint64_t ino, uint64_t offset, size_t 
 	if (!n) {
 		/* before emit: a reader that has the bytes may ask for the time at once */
 		if (touch)
-			update_atime(fs, inode);
+			update_atime(fs, inode, fs_clock());
 		n = emit(pieces.iov, pieces.count, pieces.bytes, arg);
 	}
 	inode_unlock(fs, inode);
@@ -321,6 +320,17 @@ ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_
 		void *arg)
 {
 	return read_pieces(fs, ino, offset, length, true, emit, arg);
+}
+
+void fs_was_read(struct fs *fs, uint64_t ino, int64_t when)
+{
+	struct inode *inode;
+
+	if (inode_lock(fs, ino, false, &inode))
+		return;
+	if (when > (int64_t)pmem_read_once64(&inode->media->atime) && !read_check(inode->media))
+		update_atime(fs, inode, when);
+	inode_unlock(fs, inode);
 }
 
 ssize_t fs_read_noatime(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit,

@@ -257,6 +257,8 @@ ssize_t fs_read(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_
 /* The same, but as of a reader with O_NOATIME. */
 ssize_t fs_read_noatime(struct fs *fs, uint64_t ino, uint64_t offset, size_t length, fs_emit emit,
 			void *arg);
+/* Somebody has read it past us, at that time: what fs_read() makes of that. */
+void fs_was_read(struct fs *fs, uint64_t ino, int64_t when);
 /* fs_read() into a buffer. */
 ssize_t fs_pread(struct fs *fs, uint64_t ino, void *buf, size_t length, uint64_t offset);
 

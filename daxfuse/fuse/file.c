@@ -12,8 +12,9 @@ static int register_backing(void *arg, int fd)
 	return fuse_passthrough_open(arg, fd);
 }
 
-/* With a view reads and writes come to us past the cache, as of any file that may be mapped, and
- * mappings go to the view. */
+/* With a view mappings go there, and so do reads if nothing can be written by the same open file:
+ * the kernel passes both to it or none. Else they come to us past the cache, as of any file that
+ * may be mapped. */
 static int use_view(const struct request *request, struct vfs_opened *opened,
 		    struct fuse_file_info *fi)
 {
@@ -28,8 +29,8 @@ static int use_view(const struct request *request, struct vfs_opened *opened,
 	vfs_open_past_cache(t->vfs, &request->vfs, opened);
 	fi->fh = handle_with_view(handle_of_file(opened, fi->flags));
 	fi->backing_id = backing;
-	fi->direct_io = 1;
-	fi->parallel_direct_writes = 1;
+	fi->direct_io = (fi->flags & O_ACCMODE) != O_RDONLY || !views_pass_reads(t->views, opened);
+	fi->parallel_direct_writes = fi->direct_io;
 	fi->keep_cache = 0;
 	return 0;
 }

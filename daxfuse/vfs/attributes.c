@@ -9,8 +9,32 @@
 #include "internal.h"
 #include "daxfuse/base/errint.h"
 
+void vfs_set_sharer(struct vfs *v, const struct vfs_sharer *sharer)
+{
+	v->sharer = sharer ? *sharer : (struct vfs_sharer){ .arg = NULL };
+}
+
+void share_cut(struct vfs *v, uint64_t ino, uint64_t size)
+{
+	if (v->sharer.arg)
+		v->sharer.cut(v->sharer.arg, ino, size);
+}
+
+void share_change(struct vfs *v, uint64_t ino, uint64_t end)
+{
+	if (v->sharer.arg)
+		v->sharer.changed(v->sharer.arg, ino, end);
+}
+
+void share_times(struct vfs *v, uint64_t ino)
+{
+	if (v->sharer.arg)
+		v->sharer.asked(v->sharer.arg, ino);
+}
+
 errint_t vfs_getattr(struct vfs *v, uint64_t ino, struct fs_attr *ret_attr)
 {
+	share_times(v, ino);
 	return fs_getattr(v->config.fs, ino, ret_attr);
 }
 

@@ -28,6 +28,7 @@ struct vfs {
 	_Atomic uint64_t flushed[FLUSHED_SLOTS]; /* inodes: flush_once() in modify.c */
 	void (*released)(void *arg, uint64_t handle);
 	void *released_arg;
+	struct vfs_sharer sharer; /* arg NULL: none */
 	atomic_uint watchers;
 	struct opens *opens;        /* opens.c */
 	bool may_cache;             /* vfs_allow_auto() */
@@ -51,6 +52,13 @@ bool answer_of_made(struct vfs *v, const struct vfs_request *request, int *ret_e
 
 /* Core, as the engine wants it: `file` is a struct vfs_file, `pool` a struct vfs. */
 extern const struct map_backend vfs_backend;
+
+/* ---- attributes.c ------------------------------------------------------------ */
+
+/* As of struct vfs_sharer. */
+void share_cut(struct vfs *v, uint64_t ino, uint64_t size);
+void share_change(struct vfs *v, uint64_t ino, uint64_t end);
+void share_times(struct vfs *v, uint64_t ino);
 
 /* ---- gate.c ----------------------------------------------------------------- */
 

@@ -24,6 +24,21 @@ struct vfs_file {
 	pthread_mutex_t grow;  /* over every change of the size, and what belongs to it */
 };
 
+/* Somebody beside the engine who says of a file what core does; called with locks held. */
+struct vfs_sharer {
+	void *arg;
+	/* The file is about to be cut to that size, and nobody has it mapped behind that any more:
+	 * it is not to be longer, until changed() is called with UINT64_MAX. */
+	void (*cut)(void *arg, uint64_t ino, uint64_t size);
+	/* Its size may have changed; `end`: it has grown up to there, at most. Before anybody is
+	 * answered. */
+	void (*changed)(void *arg, uint64_t ino, uint64_t end);
+	/* Its times are about to be said, or set. */
+	void (*asked)(void *arg, uint64_t ino);
+};
+/* NULL: nobody any more. Not while in use. */
+void vfs_set_sharer(struct vfs *v, const struct vfs_sharer *sharer);
+
 /* The file of an inode, referenced, made if need be: it is mapped from now on. -ENODEV: no regular
  * file; -ENOMEM */
 errint_t vfs_file_get(struct vfs *v, uint64_t ino, struct vfs_file **ret_file);

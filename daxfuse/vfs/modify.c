@@ -9,7 +9,7 @@
  * Order, where extents go away:
  *   1. map_change_begin(): all mappers that can let go have, nobody faults any more
  *   2. hold pieces that are pinned all the same: they may be freed, but not given out
- *   3. the operation
+ *   3. the operation; who knows the size is told before a truncation, too (share_cut())
  *   4. pieces that a mapper keeps as part of the file, where they have stayed (fs_stay()), are
  *      zeroed in place
  *   5. map_change_end(): the held pieces belong to their pins now, and are free with the
@@ -21,6 +21,7 @@
  *   1. map_grow(): bytes that mappers have stored behind the end are zeroed
  *   2. the operation
  *   3. fs_map_grown(): the part of a mapped unit that is in the file now counts as written
+ * and when nobody has zeroes mapped any more, where bytes were written: who knows the size is told.
  */
 #include <linux/falloc.h>
 #include <stdatomic.h>
@@ -146,6 +147,7 @@ static errint_t shrink_file(struct vfs_file *file, const struct fs_setattr *set,
 		err = begin_change(file, MAP_CHANGE_TRUNCATE, set->size, MAP_TO_END, &change);
 	if (err)
 		return err;
+	share_cut(file->vfs, file->ino, set->size);
 	return end_change(file, &change,
 			  fs_setattr(file->vfs->config.fs, file->ino, set, ret_attr));
 }
@@ -179,6 +181,7 @@ static errint_t set_file_size(struct vfs_file *file, const struct fs_setattr *se
 		if (!err)
 			err = grow_file(file, set, attr.size, ret_attr);
 	}
+	share_change(file->vfs, file->ino, UINT64_MAX);
 	unlock_mutex(LOCK_GROW, &file->grow);
 	if (!err)
 		gather_grown(file, attr.size, set->size);
@@ -196,6 +199,8 @@ static errint_t try_setattr(struct vfs *v, uint64_t ino, const struct fs_setattr
 	file = vfs_file_enter(v, ino);
 	err = file ? set_file_size(file, set, ret_attr)
 		   : fs_setattr(v->config.fs, ino, set, ret_attr);
+	if (!file)
+		share_change(v, ino, UINT64_MAX);
 	vfs_file_leave(v, ino, file);
 	return err;
 }
@@ -219,6 +224,7 @@ errint_t vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t 
 	int err;
 
 	all.valid |= kills_sgid(v, request, ino, set->valid);
+	share_times(v, ino);
 	do {
 		err = try_setattr(v, ino, &all, ret_attr);
 	} while (vfs_reclaims(v, err));
@@ -298,6 +304,7 @@ static ssize_t try_write(struct vfs *v, const struct fs_request *request, uint64
 		n = fs_write(v->config.fs, request, ino, buf, length, offset, flags);
 		if (file)
 			n = end_write(file, &growth, offset, length, n);
+		share_change(v, ino, end_of(offset, length));
 	}
 	vfs_file_leave(v, ino, file);
 	return n;
@@ -368,6 +375,7 @@ static ssize_t try_copy_range(struct vfs *v, const struct fs_request *request, u
 		n = fs_copy_range(v->config.fs, request, in, in_offset, out, out_offset, length);
 		if (file)
 			n = end_write(file, &growth, out_offset, length, n);
+		share_change(v, out, end_of(out_offset, length));
 	}
 	vfs_file_leave(v, out, file);
 	return n;
@@ -425,6 +433,7 @@ static errint_t shift_file(struct vfs_file *file, const struct fs_request *reque
 		err = end_change(file, &change,
 				 fs_fallocate(file->vfs->config.fs, request, file->ino, mode,
 					      offset, length));
+	share_change(file->vfs, file->ino, UINT64_MAX);
 	unlock_mutex(LOCK_GROW, &file->grow);
 	return err;
 }
@@ -439,6 +448,7 @@ static errint_t reserve_range(struct vfs_file *file, const struct fs_request *re
 	if (err)
 		return err;
 	err = fs_fallocate(file->vfs->config.fs, request, file->ino, mode, offset, length);
+	share_change(file->vfs, file->ino, grown);
 	failed = end_growth(file, &growth);
 	if (!err && growth.grows)
 		gather_grown(file, growth.old_size, grown);
@@ -461,6 +471,8 @@ static errint_t try_fallocate(struct vfs *v, const struct fs_request *request, u
 		err = punch_file(file, request, mode, offset, length);
 	else if (!err)
 		err = reserve_range(file, request, mode, offset, length);
+	if (!file)
+		share_change(v, ino, UINT64_MAX);
 	vfs_file_leave(v, ino, file);
 	return err;
 }

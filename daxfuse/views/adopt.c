@@ -2,11 +2,12 @@
 /*
  * What the last process has left: views with programs that have gone on, and records of them.
  *
- * Each view forgets what lies where. So programs ask again, and what they ask becomes pins of this
- * process's engine, as if they had begun now; and what they have stored is durable, as nobody knows
- * any more what was dirty. That comes before the first request is served: until then no extent is
- * freed or moved. (Recovery frees what a transaction of the last process has freed, and before that
- * the view was told to let go.) What a device uses can't be taken away: that is pinned again.
+ * Each view forgets what lies where, and gets the size of its file. So programs ask again, and what
+ * they ask becomes pins of this process's engine, as if they had begun now; and what they have
+ * stored is durable, as nobody knows any more what was dirty. That comes before the first request
+ * is served: until then no extent is freed or moved. (Recovery frees what a transaction of the last
+ * process has freed, and before that the view was told to let go.) What a device uses can't be
+ * taken away: that is pinned again.
  *
  * A record is believed as far as the module confirms it. One without a view: the process died when
  * it had ended the view. A view that is revoked: it was about to. A view without a record: it was
@@ -40,6 +41,8 @@ static errint_t forget_all(struct mapper *m)
 {
 	int err = session_set(m->views->session, m->number, 0, VIEW_BYTES, NULL);
 
+	if (!err)
+		err = sizes_adopt(m);
 	if (err != -ESTALE)
 		return err;
 	m->over = true;
@@ -62,6 +65,7 @@ static errint_t adopt_view(struct views *v, uint32_t slot)
 	m->backing = (int)record->backing;
 	m->slot = slot;
 	m->adopted = true;
+	atomic_init(&m->passes, true); /* for all that is known */
 	err = viewed_adopt(v, m);
 	if (!err)
 		return forget_all(m);

@@ -100,8 +100,10 @@ static int fault_locked(struct mapper *m, const struct daxview_question *questio
 	err = fs_getattr(fs, m->ino, &attr);
 	if (err)
 		return err;
-	if (question->offset >= attr.size)
+	if (question->offset >= attr.size) {
+		sizes_correct(m);
 		return -ENXIO;
+	}
 	if (request.access == MAP_WRITE && (attr.flags & DXF_FLAG_APPEND))
 		return -EACCES;
 	end = end_of_answer(m, question, attr.size);

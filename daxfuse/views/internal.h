@@ -4,8 +4,8 @@
  *
  * Locks: LOCK_VIEWED, of a bucket of inodes, over making and ending a view and its attachment to
  * the engine; the engine and core are below. The engine calls mapper.c with its locks held: those
- * functions make calls of the module, which waits for nobody, and ask core. LOCK_BUSY is a
- * leaf.
+ * functions make calls of the module, which waits for nobody, and ask core; and so does the vfs
+ * with sizes.c, whose LOCK_SIZES is above core's. LOCK_BUSY is a leaf.
  */
 #ifndef DAXFUSE_VIEWS_INTERNAL_H
 #define DAXFUSE_VIEWS_INTERNAL_H
@@ -51,6 +51,11 @@ struct mapper {
 	struct vfs_file *file; /* once it was asked about: referenced */
 	struct map_view *view;
 	struct view_order loads, stores;
+	/* sizes.c; under its lock: */
+	struct mapper *next_sized;
+	uint64_t size, at_most; /* of the view; which is being cut */
+	uint64_t read;          /* the last read that core was told of */
+	atomic_bool passes;     /* some file's reads go to it */
 };
 
 /* An inode with open files, or with a view. */
@@ -100,6 +105,9 @@ struct views {
 	/* a view could not be ended, for a reason of whose end nobody tells */
 	atomic_bool look_again;
 	_Atomic int64_t looked_ms;
+	pthread_mutex_t sizes_lock[VIEWED_BUCKETS];
+	struct mapper *sized[VIEWED_BUCKETS];
+	atomic_uint with_size; /* views in these lists */
 	atomic_ulong made, count, asked, refused, failed;
 };
 
@@ -123,7 +131,12 @@ static inline int64_t views_now_ms(void)
 errint_t session_begin(const struct device *dev, struct view_table *table, int *ret_session,
 		       char *ret_reason, size_t size);
 /* A view without contents. The descriptor is the caller's. */
-errint_t session_create(int session, uint64_t ino, uint64_t *ret_number, int *ret_fd);
+errint_t session_create(int session, uint64_t ino, uint64_t size, uint64_t *ret_number,
+			int *ret_fd);
+/* No read gives a byte behind it any more. */
+errint_t session_set_size(int session, uint64_t number, uint64_t size);
+/* When it was read last, in ns since the epoch; 0: never. */
+errint_t session_read_time(int session, uint64_t number, uint64_t *ret_when);
 /* What lies in [offset, offset + length): the piece; NULL: not known. -ESTALE: revoked. */
 errint_t session_set(int session, uint64_t number, uint64_t offset, uint64_t length,
 		     const struct map_piece *piece);
@@ -191,6 +204,21 @@ errint_t adopt_views(struct views *v);
 /* They begin when `begin` is posted. */
 errint_t answer_start(struct views *v);
 void answer_stop(struct views *v);
+
+/* ---- sizes.c -------------------------------------------------------------------- */
+
+/* session_create(), with the size that the file has. */
+errint_t sizes_create(struct mapper *m, int *ret_fd);
+/* The view of an earlier process gets that size. Before somebody is served. */
+errint_t sizes_adopt(struct mapper *m);
+void sizes_remove(struct mapper *m);
+/* Somebody asks about what is not in the file. */
+void sizes_correct(struct mapper *m);
+/* Core is told when it was read last. */
+void sizes_note_read(struct mapper *m);
+/* The vfs tells of sizes, until sizes_end(). */
+void sizes_begin(struct views *v);
+void sizes_end(struct views *v);
 
 /* ---- viewed.c ------------------------------------------------------------------- */
 

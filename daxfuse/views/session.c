@@ -24,6 +24,8 @@ static const char *reason_of(const struct daxview_session *wish, int err)
 
 	if (err == -EOPNOTSUPP && wish->reason < ARRAY_SIZE(reasons) && reasons[wish->reason])
 		return reasons[wish->reason];
+	if (err == -EPROTO)
+		return "the module daxview is of an older version";
 	return err == -EBUSY ? "another process has views of this device" : strerror(-err);
 }
 
@@ -79,7 +81,7 @@ static errint_t adopt_or_begin(int fd, const struct device *dev, struct view_tab
 		err = call_session(fd, &wish);
 	}
 	*ret_wish = wish;
-	return err;
+	return !err && wish.version < DAXVIEW_VERSION ? -EPROTO : err;
 }
 
 errint_t session_begin(const struct device *dev, struct view_table *table, int *ret_session,
@@ -101,12 +103,12 @@ errint_t session_begin(const struct device *dev, struct view_table *table, int *
 	return 0;
 }
 
-errint_t session_create(int session, uint64_t ino, uint64_t *ret_number, int *ret_fd)
+errint_t session_create(int session, uint64_t ino, uint64_t size, uint64_t *ret_number, int *ret_fd)
 {
 	struct daxview_create create = {
 		.size = sizeof(create),
 		.cookie = ino,
-		.file_size = VIEW_BYTES,
+		.file_size = size,
 	};
 
 	if (ioctl(session, DAXVIEW_IOC_CREATE, &create))
@@ -134,6 +136,28 @@ errint_t session_set(int session, uint64_t number, uint64_t offset, uint64_t len
 		wanted.flags = piece->zero || piece->writable ? 0 : DAXVIEW_PIECE_READ;
 	}
 	return ioctl(session, DAXVIEW_IOC_SET, &set) ? -errno : 0;
+}
+
+errint_t session_set_size(int session, uint64_t number, uint64_t size)
+{
+	struct daxview_set set = {
+		.size = sizeof(set),
+		.flags = DAXVIEW_SET_SIZE,
+		.view = number,
+		.file_size = size,
+	};
+
+	return ioctl(session, DAXVIEW_IOC_SET, &set) ? -errno : 0;
+}
+
+errint_t session_read_time(int session, uint64_t number, uint64_t *ret_when)
+{
+	struct daxview_stat stat = { .size = sizeof(stat), .view = number };
+
+	if (ioctl(session, DAXVIEW_IOC_STAT, &stat))
+		return -errno;
+	*ret_when = stat.read;
+	return 0;
 }
 
 errint_t session_ino(int session, uint64_t number, uint64_t *ret_ino)

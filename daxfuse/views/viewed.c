@@ -97,14 +97,17 @@ static struct mapper *make_mapper(struct views *v, uint64_t ino,
 	struct mapper *m = calloc(1, sizeof(*m));
 	int fd;
 
-	if (!m || session_create(v->session, ino, &m->number, &fd)) {
+	if (m) {
+		m->views = v;
+		m->ino = ino;
+	}
+	if (!m || sizes_create(m, &fd)) {
 		free(m);
 		atomic_fetch_add(&v->refused, 1);
 		return NULL;
 	}
-	m->views = v;
-	m->ino = ino;
 	if (register_mapper(m, fd, register_backing, arg)) {
+		sizes_remove(m);
 		close(fd);
 		free(m);
 		atomic_fetch_add(&v->refused, 1);
@@ -121,6 +124,7 @@ static void free_mapper(struct mapper *m)
 {
 	struct vfs_file *file = m->file;
 
+	sizes_remove(m);
 	if (m->view)
 		map_view_close(m->view); /* m is freed when nobody uses it any more */
 	else
@@ -318,6 +322,17 @@ int views_enter(struct views *v, const struct vfs_opened *opened, bool maps,
 	return viewed ? backing : -ENOMEM;
 }
 
+/* A file of less than a page may lie in its inode, and would get a block by being read. */
+bool views_pass_reads(struct views *v, const struct vfs_opened *opened)
+{
+	struct mapper *m = opened->attr.size < MAP_PAGE_SIZE ? NULL
+							     : viewed_mapper(v, opened->attr.ino);
+
+	if (m)
+		atomic_store(&m->passes, true);
+	return m;
+}
+
 /* Those of earlier processes are not counted. */
 void views_leave(struct views *v, uint64_t ino, uint64_t handle, enum views_open how)
 {
@@ -328,6 +343,8 @@ void views_leave(struct views *v, uint64_t ino, uint64_t handle, enum views_open
 	lock_mutex(LOCK_VIEWED, lock);
 	viewed = find_locked(v, ino);
 	if (viewed) {
+		if (viewed->mapper)
+			sizes_note_read(viewed->mapper);
 		if (counted && how == VIEWS_OPEN_VIEWED && viewed->opens)
 			viewed->opens--;
 		else if (counted && how == VIEWS_OPEN_PLAIN && viewed->plain)

@@ -42,8 +42,11 @@ errint_t views_start(const struct views_config *config, struct view_table *table
 	v->config = *config;
 	v->session = session;
 	v->settle_ms = SETTLE_MS;
-	for (unsigned i = 0; i < VIEWED_BUCKETS; i++)
+	for (unsigned i = 0; i < VIEWED_BUCKETS; i++) {
 		pthread_mutex_init(&v->lock[i], NULL);
+		pthread_mutex_init(&v->sizes_lock[i], NULL);
+	}
+	sizes_begin(v);
 	pthread_mutex_init(&v->busy_lock, NULL);
 	sem_init(&v->begin, 0, 0);
 	LIST_INIT(&v->busy);
@@ -76,6 +79,7 @@ void views_stop(struct views *v, bool unmounted)
 	if (!v)
 		return;
 	answer_stop(v);
+	sizes_end(v);
 	viewed_end_all(v, unmounted);
 	busy_drop(v);
 	table_close(v);
@@ -85,8 +89,10 @@ void views_stop(struct views *v, bool unmounted)
 	if (v->kick >= 0)
 		close(v->kick);
 	sem_destroy(&v->begin);
-	for (unsigned i = 0; i < VIEWED_BUCKETS; i++)
+	for (unsigned i = 0; i < VIEWED_BUCKETS; i++) {
 		pthread_mutex_destroy(&v->lock[i]);
+		pthread_mutex_destroy(&v->sizes_lock[i]);
+	}
 	pthread_mutex_destroy(&v->busy_lock);
 	free(v);
 }

@@ -2,7 +2,8 @@
 /*
  * Kernel views of files: what the module daxview makes of a device-dax, as mappers of the engine. A
  * file that is opened to be mapped gets a view, which the transport registers as what its mappings
- * go to; reads and writes come to the daemon as ever. docs/design/views.md.
+ * go to, and reads of files that are open for reading only; all else comes to the daemon as ever.
+ * docs/design/views.md.
  */
 #ifndef DAXFUSE_VIEWS_VIEWS_H
 #define DAXFUSE_VIEWS_VIEWS_H
@@ -55,6 +56,9 @@ enum views_open {
  */
 int views_enter(struct views *v, const struct vfs_opened *opened, bool maps,
 		int (*register_backing)(void *arg, int fd), void *arg);
+/* Its reads go to the view, too, from now on: it was opened with one, for reading only. False: not
+ * they; they come to us. */
+bool views_pass_reads(struct views *v, const struct vfs_opened *opened);
 /* Its handle is of any process. */
 void views_leave(struct views *v, uint64_t ino, uint64_t handle, enum views_open how);
 /* Whether it has a view: its memory may be in use, though the kernel does not know it any more. */

@@ -24,7 +24,7 @@
 #include <linux/types.h>
 
 #define DAXVIEW_PATH "/dev/daxview"
-#define DAXVIEW_VERSION 1
+#define DAXVIEW_VERSION 2
 
 /* The first call on a descriptor: which device, and whose session. */
 struct daxview_session {
@@ -80,6 +80,10 @@ struct daxview_piece {
  * What lies in a range from now on; what no piece covers is unknown. Mappings of what has changed
  * are gone when the call returns, and stores to it are durable; the rest is not touched. ESTALE:
  * revoked. After ENOMEM any part of the range may be set: set it again, or revoke the view.
+ *
+ * A size is set alone with a length of 0, or after the range. When the call returns no read gives,
+ * and no mapping has, a byte behind it, and threads that have asked about what lies there look
+ * again.
  */
 struct daxview_set {
 	__u32 size;
@@ -152,6 +156,8 @@ struct daxview_stat {
 	__u64 writes;
 	__u64 flushed; /* pages of 4 KiB */
 	__u64 files;   /* open files and mappings of it, a FUSE backing's one included */
+	/* version 2 */
+	__u64 read; /* as stored, of the last read(2) by a file without O_NOATIME; or 0 */
 };
 
 #define DAXVIEW_STAT_NEXT (1u << 0)

@@ -182,6 +182,26 @@ def test_questions_in_order(mounted):
     pytest.fail(str(found))
 
 
+def reads_of(guest):
+    """How many READ requests the daemon has served."""
+    said = guest.run("daxfuse status --prometheus /mnt")
+    return sum(int(line.split()[-1]) for line in said.splitlines()
+               if re.match(r'daxfuse_\w*duration_seconds_count{.*"read"', line))
+
+
+def test_reads_make_no_request(mounted):
+    """Of a file that is open for reading only: not one for 8,192 reads of 4 KiB, and few
+    questions. A file that is open for writing, too, is read through the daemon."""
+    mounted.run("python3 -c 'open(\"/mnt/file\", \"wb\").write(b\"r\" * (16 << 20))'")
+    before = reads_of(mounted), status_of(mounted)["views"]["questions"]
+    mounted.run("viewed reads_all /mnt")
+    assert reads_of(mounted) == before[0]
+    assert status_of(mounted)["views"]["questions"] <= before[1] + 8
+    mounted.run("dd if=/mnt/file of=/mnt/file bs=4096 count=5 conv=notrunc status=none; "
+                "python3 -c 'open(\"/mnt/file\", \"r+b\", buffering=0).read(100)'")
+    assert reads_of(mounted) == before[0] + 1
+
+
 def test_programs_of_the_library(mounted):
     """What tests/daxmap runs with the library, without it; all maps 2 MiB where it can."""
     for name in PROGRAM:
@@ -218,10 +238,10 @@ def test_functional(viewing, module):
 # everybody goes on for a while, and is told to stop.
 KILL = """
 goes_on() { kill -0 $program || { cat /run/wrong; exit 1; }; }
-rounds() { for i in 0 1 2 3; do grep -c "^$i" /run/said || true; done; }
+rounds() { for i in 0 1 2 3 4; do grep -c "^$i" /run/said || true; done; }
 all_begin_again() {
-    before=($(rounds)); after=(0 0 0 0)
-    while ! (for i in 0 1 2 3; do test ${after[$i]} -gt ${before[$i]} || exit 1; done); do
+    before=($(rounds)); after=(0 0 0 0 0)
+    while ! (for i in 0 1 2 3 4; do test ${after[$i]} -gt ${before[$i]} || exit 1; done); do
         goes_on; sleep 0.1; after=($(rounds))
     done
 }
@@ -372,7 +392,16 @@ def test_memory_fails(viewing):
     assert status["mount"]["starts"] == 2 and status["space"]["bad_ranges"] == 1
     viewing.run("""python3 -c 'import mmap
 with open("/mnt/file", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
-    assert mapped[0:1] == b"h" and mapped[-4096:-4095] == b"h"'""")
+    assert mapped[0:1] == b"h" and mapped[-4096:-4095] == b"h"'
+python3 -c 'import errno, os
+file = os.open("/mnt/file", os.O_RDONLY)
+try:
+    os.pread(file, 4096, (2 << 20) + 3 * 4096)
+    assert False
+except OSError as error:
+    assert error.errno == errno.EIO, error
+assert os.pread(file, 8192, (2 << 20) + 2 * 4096) == b"h" + bytes([102] * 4095)
+assert os.pread(file, 1, (2 << 20) + 4 * 4096) == b"h"'""")
     wait_for_no_views(viewing)
     before = status_of(viewing)["space"]["bad_blocks"]
     viewing.run("rm /mnt/file")

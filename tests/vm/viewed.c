@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -318,6 +320,76 @@ static void beside_cache(void)
 	CHECK(cached[2] == 'f' && memory[0] == 'd');
 }
 
+/* Each page of "file" by itself, twice; to be counted by the test. */
+static void reads_all(void)
+{
+	int fd = open("file", O_RDONLY);
+	char bytes[PAGE];
+
+	CHECK(fd >= 0);
+	for (size_t at = 0; at < 2 * SIZE; at += PAGE) {
+		CHECK(pread(fd, bytes, PAGE, (off_t)(at % SIZE)) == (ssize_t)PAGE);
+		CHECK(is_all(bytes, 'r', PAGE));
+	}
+}
+
+/* All ways to read a file that is open for reading only; of a hole nothing becomes memory. */
+static void reads(void)
+{
+	int fd = make_file("file", 'r', SIZE), reader = open("file", O_RDONLY), pipes[2];
+	int direct = open("file", O_RDONLY | O_DIRECT), copy = make_file("copy", 'c', 1);
+	static char bytes[2 * UNIT], aligned[PAGE] __attribute__((aligned(4096)));
+	struct iovec pieces[2] = { { bytes, 3 }, { bytes + UNIT, UNIT } };
+	struct stat before, after;
+	off_t at = UNIT - 1;
+	loff_t from = UNIT + 3;
+
+	CHECK(reader >= 0 && direct >= 0 && !pipe(pipes));
+	CHECK(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2 * UNIT, 2 * UNIT));
+	CHECK(!fstat(fd, &before));
+	CHECK(preadv(reader, pieces, 2, 2 * UNIT - 4) == (ssize_t)UNIT + 3);
+	CHECK(is_all(bytes, 'r', 3) && bytes[UNIT] == 'r' && is_all(bytes + UNIT + 1, 0, UNIT - 1));
+	CHECK(pread(reader, bytes, 2 * UNIT, 2 * UNIT) == (ssize_t)(2 * UNIT));
+	CHECK(is_all(bytes, 0, 2 * UNIT));
+	CHECK(pread(direct, aligned, PAGE, 5 * UNIT) == (ssize_t)PAGE &&
+	      is_all(aligned, 'r', PAGE));
+	CHECK(lseek(reader, 0, SEEK_HOLE) == 2 * (off_t)UNIT);
+	CHECK(lseek(reader, 2 * UNIT, SEEK_DATA) == 4 * (off_t)UNIT);
+	CHECK(lseek(reader, 0, SEEK_END) == (off_t)SIZE && read(reader, bytes, 1) == 0);
+	CHECK(!fstat(fd, &after) && after.st_blocks == before.st_blocks);
+	CHECK(sendfile(pipes[1], reader, &at, 9) == 9 && read(pipes[0], bytes, 9) == 9);
+	CHECK(is_all(bytes, 'r', 9) && at == (off_t)UNIT + 8);
+	CHECK(splice(reader, &from, pipes[1], NULL, 9, 0) == 9 && read(pipes[0], bytes, 9) == 9);
+	CHECK(is_all(bytes, 'r', 9) && from == (loff_t)UNIT + 12);
+	CHECK(copy_file_range(reader, &from, copy, NULL, 100, 0) == 100);
+	CHECK(pwrite(fd, "end", 3, SIZE) == 3 && pread(reader, bytes, 9, SIZE) == 3);
+	CHECK(!memcmp(bytes, "end", 3) && pread(reader, bytes, 9, SIZE + 3) == 0);
+	CHECK(!ftruncate(fd, UNIT + 5) && pread(reader, bytes, UNIT, UNIT) == 5);
+	CHECK(pread(reader, bytes, UNIT, 2 * UNIT) == 0);
+	CHECK(pwrite(reader, bytes, 1, 0) == -1 && errno == EBADF);
+}
+
+/* Reads move the time of access as relatime says. */
+static void ages_by_reads(void)
+{
+	int fd = make_file("file", 'a', SIZE), reader = open("file", O_RDONLY);
+	int quiet = open("file", O_RDONLY | O_NOATIME);
+	struct timespec times[2] = { { 1000, 0 }, { 0, UTIME_OMIT } };
+	struct stat stat;
+	char byte;
+
+	CHECK(reader >= 0 && quiet >= 0 && pread(quiet, &byte, 1, 0) == 1);
+	CHECK(!fstat(fd, &stat) && stat.st_atim.tv_sec <= stat.st_mtim.tv_sec);
+	CHECK(!futimens(fd, times) && !fstat(fd, &stat) && stat.st_atim.tv_sec == 1000);
+	CHECK(pread(quiet, &byte, 1, 0) == 1 && !fstat(fd, &stat) && stat.st_atim.tv_sec == 1000);
+	CHECK(pread(reader, &byte, 1, 0) == 1 && !fstat(fd, &stat));
+	CHECK(stat.st_atim.tv_sec >= stat.st_mtim.tv_sec);
+	CHECK(pread(reader, &byte, 1, 0) == 1 && !futimens(fd, times));
+	CHECK(!fstat(fd, &stat) && stat.st_atim.tv_sec == 1000);
+	CHECK(pread(reader, &byte, 1, 0) == 1 && !close(reader) && !fstat(fd, &stat));
+	CHECK(stat.st_atim.tv_sec >= stat.st_mtim.tv_sec);
+}
+
 static int run(char **argv)
 {
 	int status;
@@ -428,11 +500,11 @@ static size_t change(int fd, char *memory, char *flat, size_t size, unsigned int
 	switch (number(state) % 4) {
 	case 0: /* a store, inside the file */
 		length = at >= size ? 0 : at + length > size ? size - at : length;
-		memset(memory + at, (int)at, length);
-		memset(flat + at, (int)at, length);
+		memset(memory + at, (int)at & 127, length);
+		memset(flat + at, (int)at & 127, length);
 		break;
 	case 1:
-		memset(flat + at, (int)length, length);
+		memset(flat + at, (int)length & 127, length);
 		CHECK(pwrite(fd, flat + at, length, at) == (ssize_t)length);
 		size = at + length > size ? at + length : size;
 		break;
@@ -468,6 +540,103 @@ static void change_all(unsigned int *state)
 	free(bytes);
 }
 
+/* What readers know of a file that somebody changes. */
+struct beside {
+	atomic_uint turn; /* odd: it is being changed; 0: it is not there yet */
+	atomic_bool ends;
+	atomic_ulong size;
+	char flat[AREA];
+};
+
+/* A read is compared if the file was not changed meanwhile; in any case it has bytes of no other
+ * file. */
+static void read_beside(struct beside *beside, unsigned int *state)
+{
+	int fd = open("beside", O_RDONLY);
+	char *bytes = malloc(AREA);
+	unsigned long compared = 0;
+
+	CHECK(fd >= 0 && bytes);
+	do {
+		unsigned int turn = atomic_load(&beside->turn);
+		size_t at = number(state) % AREA, most = 1 + number(state) % (AREA / 8);
+		ssize_t n = pread(fd, bytes, most, (off_t)at);
+		size_t size = atomic_load(&beside->size), left = at < size ? size - at : 0;
+		bool same = n == (ssize_t)(left < most ? left : most) &&
+			    !memcmp(bytes, beside->flat + at, (size_t)n);
+
+		CHECK(n >= 0);
+		for (ssize_t i = 0; i < n; i++)
+			CHECK(!(bytes[i] & 128));
+		if (turn % 2 || atomic_load(&beside->turn) != turn)
+			continue;
+		CHECK(same);
+		compared++;
+	} while (!atomic_load(&beside->ends) || !compared);
+	_exit(0);
+}
+
+/* What is freed is another file's at once. */
+static void take_space(int other, unsigned int *state)
+{
+	static char bytes[UNIT];
+
+	memset(bytes, 0xee, UNIT);
+	CHECK(!ftruncate(other, 0));
+	CHECK(pwrite(other, bytes, UNIT, number(state) % 2 * UNIT) == (ssize_t)UNIT);
+}
+
+static void change_beside(struct beside *beside, int fd, unsigned int *state)
+{
+	int other = open("beside-other", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	char *memory = map(fd, AREA);
+
+	CHECK(other >= 0);
+	for (int i = 0; i < 40; i++) {
+		atomic_fetch_add(&beside->turn, 1);
+		atomic_store(&beside->size,
+			     change(fd, memory, beside->flat, atomic_load(&beside->size), state));
+		atomic_fetch_add(&beside->turn, 1);
+		if (i % 2)
+			take_space(other, state);
+	}
+	CHECK(!munmap(memory, AREA) && !close(other));
+}
+
+/* Two programs read a file that a third one writes to, cuts, punches and stores to. */
+static void readers_beside(unsigned int *state)
+{
+	struct beside *beside = mmap(NULL, sizeof(*beside), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = make_file("beside", 'b', AREA), status;
+	pid_t reader[2];
+
+	CHECK(beside != MAP_FAILED);
+	memset(beside->flat, 'b', AREA);
+	atomic_store(&beside->size, AREA);
+	for (int i = 0; i < 2; i++) {
+		reader[i] = fork();
+		CHECK(reader[i] >= 0 && (reader[i] || !prctl(PR_SET_PDEATHSIG, SIGKILL)));
+		if (!reader[i]) {
+			*state += (unsigned int)i + 1;
+			read_beside(beside, state);
+		}
+	}
+	change_beside(beside, fd, state);
+	atomic_store(&beside->ends, true);
+	for (int i = 0; i < 2; i++)
+		CHECK(waitpid(reader[i], &status, 0) == reader[i] && status == 0);
+	CHECK(!close(fd) && !munmap(beside, sizeof(*beside)));
+}
+
+static void reads_beside_writer(void)
+{
+	unsigned int state = 5;
+
+	for (int i = 0; i < 10; i++)
+		readers_beside(&state);
+}
+
 /* A page is in a pipe, while its file is cut and its space is asked for. */
 static void keep_in_use(unsigned int *state)
 {
@@ -486,10 +655,7 @@ static void keep_in_use(unsigned int *state)
 }
 
 static void (*const lasting[])(unsigned int *state) = {
-	fill_holes,
-	outlive_names,
-	change_all,
-	keep_in_use,
+	fill_holes, outlive_names, change_all, keep_in_use, readers_beside,
 };
 enum { LASTING = sizeof(lasting) / sizeof(*lasting) };
 
@@ -530,6 +696,9 @@ static const struct {
 	{ "in_use_alone", in_use_alone },
 	{ "beside_cache", beside_cache },
 	{ "runs", runs },
+	{ "reads", reads },
+	{ "ages_by_reads", ages_by_reads },
+	{ "reads_beside_writer", reads_beside_writer },
 };
 
 /* Of which the test wants to see more than that they end. */
@@ -538,6 +707,7 @@ static const struct {
 	void (*run)(void);
 } others[] = {
 	{ .its_name = "lasts", .run = lasts },
+	{ .its_name = "reads_all", .run = reads_all },
 	{ .its_name = "fails", .run = fails },
 	{ .its_name = "stores_in_order", .run = stores_in_order },
 	{ .its_name = "loads_in_order", .run = loads_in_order },

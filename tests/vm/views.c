@@ -13,6 +13,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -856,6 +857,90 @@ static pid_t killed_owner(struct view *view, bool kill_now)
 	return child;
 }
 
+struct reading {
+	const struct view *view;
+	off_t at;
+	ssize_t count;
+	char byte;
+};
+
+static void *read_one(void *argument)
+{
+	struct reading *reading = argument;
+
+	reading->count = pread(reading->view->fd, &reading->byte, 1, reading->at);
+	return NULL;
+}
+
+/* A read that has to wait, and what it asks about. */
+static pthread_t begin_to_read(struct reading *reading, struct daxview_question *question)
+{
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, read_one, reading));
+	CHECK(read(reading->view->session, question, sizeof(*question)) == sizeof(*question));
+	CHECK(question->kind == DAXVIEW_ASK_READ);
+	return thread;
+}
+
+/* A read ends where the file does at that moment, also one that waits; it asks about whole units. */
+static void sizes(void)
+{
+	unsigned long end = 3 * UNIT + 5;
+	struct view view = create(open_session(), end);
+	struct reading reading = { .view = &view, .at = UNIT + 7 * PAGE };
+	char *mapped = map(&view, 4 * UNIT, SHARED),
+	     *copy = map(&view, 4 * UNIT, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	struct daxview_question question;
+	char bytes[32];
+	pthread_t thread;
+
+	thread = begin_to_read(&reading, &question);
+	CHECK(question.offset == UNIT && question.length == UNIT);
+	place(&view, 0, 2 * UNIT, 0);
+	CHECK(!pthread_join(thread, NULL) && reading.count == 1);
+	reading.at = 3 * UNIT + 4;
+	thread = begin_to_read(&reading, &question);
+	CHECK(question.offset == 3 * UNIT && question.length == PAGE);
+	resize(&view, 2 * UNIT); /* nobody answers */
+	CHECK(!pthread_join(thread, NULL) && reading.count == 0);
+	FAILS(ENOENT, answer(view.session, question.question, ENXIO));
+	copy[UNIT + 3 * PAGE] = 'c';
+	memset(memory + UNIT, 'm', UNIT);
+	CHECK(mapped[2 * UNIT - 1] == 'm');
+	resize(&view, UNIT + PAGE + 9);
+	CHECK(pread(view.fd, bytes, 32, UNIT + PAGE) == 9 && bytes[8] == 'm');
+	CHECK(pread(view.fd, bytes, 32, UNIT + 2 * PAGE) == 0);
+	CHECK(load_fails(mapped + UNIT + 2 * PAGE) && load_fails(mapped + 2 * UNIT - 1));
+	CHECK(load_fails(copy + UNIT + 3 * PAGE) && !load_fails(mapped + UNIT + PAGE));
+	resize(&view, 2 * UNIT);
+	CHECK(pread(view.fd, bytes, 32, 2 * UNIT - 9) == 9 && copy[UNIT + 3 * PAGE] == 'm');
+	resize(&view, 0);
+	CHECK(pread(view.fd, bytes, 32, 0) == 0 && load_fails(mapped));
+}
+
+/* When it was read last, but for programs that do not want that to be seen. */
+static void read_times(void)
+{
+	struct view view = create(open_session(), UNIT);
+	struct daxview_stat old = { .size = offsetof(struct daxview_stat, read),
+				    .view = view.number };
+	char path[32], byte;
+	__u64 before;
+	int quiet;
+
+	CHECK(!ioctl(view.session, DAXVIEW_IOC_STAT, &old) && old.file_size == UNIT);
+	place(&view, 0, UNIT, 0);
+	sprintf(path, "/proc/self/fd/%d", view.fd);
+	quiet = open(path, O_RDONLY | O_NOATIME);
+	CHECK(quiet >= 0 && pread(quiet, &byte, 1, 0) == 1 && stat_of(&view).read == 0);
+	CHECK(pread(view.fd, &byte, 1, 0) == 1);
+	before = stat_of(&view).read;
+	CHECK(before && pread(view.fd, &byte, 1, 9) == 1 && stat_of(&view).read > before);
+	before = stat_of(&view).read;
+	CHECK(pread(quiet, &byte, 1, 9) == 1 && stat_of(&view).read == before);
+}
+
 static void *store_one(void *argument)
 {
 	*(volatile char *)argument = 's';
@@ -1291,6 +1376,8 @@ static const struct {
 	{ "private", private },
 	{ "reads", reads },
 	{ "holes", holes },
+	{ "sizes", sizes },
+	{ "read_times", read_times },
 	{ "crossed", crossed },
 	{ "relocates", relocates },
 	{ "in_place", in_place },

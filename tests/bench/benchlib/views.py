@@ -181,7 +181,8 @@ Every 4 KiB page of a mapping that is new, in order: a byte is loaded, or stored
 ## Requests to the daemon for each operation
 
 {_requests_each(figures)}
-Reads and writes still go to the daemon ([why](../design/views.md#why-reads-and-writes-still-come-to-the-daemon)).
+Reads are of a file that is open for reading only, and go to the view
+([what that means](../design/views.md#reads-without-a-request)). Writes go to the daemon ([why](../design/views.md#why-writes-still-come-to-the-daemon)).
 
 ## Speed
 

@@ -23,7 +23,7 @@
 enum { PAGE = 4096, MIB = 1 << 20, THREADS_MAX = 4 };
 
 struct work {
-	int fd;
+	int fd, reader; /* one that nothing can be written by */
 	char *memory;
 	size_t size;
 	unsigned long rounds;
@@ -81,7 +81,7 @@ static unsigned long mapped_randrw(struct work *w)
 static unsigned long read_4k(struct work *w)
 {
 	for (unsigned long i = 0; i < w->rounds; i++)
-		CHECK(pread(w->fd, w->buffer, PAGE, (off_t)any_page(w)) == PAGE);
+		CHECK(pread(w->reader, w->buffer, PAGE, (off_t)any_page(w)) == PAGE);
 	return w->rounds;
 }
 
@@ -95,7 +95,7 @@ static unsigned long write_4k(struct work *w)
 static unsigned long read_1m(struct work *w)
 {
 	for (size_t at = 0; at < w->size; at += MIB)
-		CHECK(pread(w->fd, w->buffer, MIB, (off_t)at) == MIB);
+		CHECK(pread(w->reader, w->buffer, MIB, (off_t)at) == MIB);
 	return w->size / MIB;
 }
 
@@ -204,10 +204,11 @@ int main(int argc, char **argv)
 		row++;
 	CHECK(row < sizeof(rows) / sizeof(*rows));
 	w.fd = open(argv[2], O_RDWR);
+	w.reader = open(argv[2], O_RDONLY);
 	w.size = strtoul(argv[3], NULL, 10) * MIB;
 	w.rounds = strtoul(argv[4], NULL, 10);
 	w.buffer = malloc(MIB);
-	CHECK(w.fd >= 0 && w.buffer && memset(w.buffer, 'b', MIB));
+	CHECK(w.fd >= 0 && w.reader >= 0 && w.buffer && memset(w.buffer, 'b', MIB));
 	w.memory = mmap(NULL, w.size, PROT_READ | PROT_WRITE, MAP_SHARED, w.fd, 0);
 	CHECK(w.memory != MAP_FAILED);
 	if (rows[row].mapped)

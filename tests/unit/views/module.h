@@ -36,6 +36,8 @@ struct fake_view {
 	int fd;               /* that it was made with */
 	unsigned files;
 	bool revoked;
+	uint64_t size;
+	uint64_t read; /* when */
 	uint64_t page[FAKE_PAGES];
 };
 
@@ -57,6 +59,7 @@ static struct {
 	uint64_t busy, busy_end; /* of the device: in use */
 	unsigned fail_at, calls; /* the call of this number fails, counted from 1 */
 	int fail_error;
+	void (*resized)(const struct fake_view *view); /* a view has another size from now on */
 } fake = { .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER, .fd = -1 };
 
 /* ---- parts -------------------------------------------------------------------------------- */
@@ -131,6 +134,7 @@ static int fake_session_locked(struct daxview_session *wish)
 		return -ENOENT;
 	for (unsigned i = 0; !adopt && i < FAKE_VIEWS; i++)
 		fake.view[i].revoked = true;
+	wish->version = DAXVIEW_VERSION;
 	memcpy(fake.key, wish->key, sizeof(fake.key));
 	fake.owned = fake.exists = true;
 	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
@@ -156,8 +160,24 @@ static int fake_create_locked(struct daxview_create *create)
 	view->revoked = false;
 	view->number = create->view = ++fake.last_view;
 	view->ino = create->cookie;
+	view->size = create->file_size;
 	view->files = 1; /* of the descriptor, which the registration takes over or ends */
 	return 0;
+}
+
+static void fake_resize_locked(struct fake_view *view, uint64_t size)
+{
+	view->size = size;
+	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
+		struct fake_question *question = &fake.question[i];
+
+		if (question->said.view == view->number && !question->ended &&
+		    question->said.kind < DAXVIEW_POISON &&
+		    question->said.offset + question->said.length > size)
+			fake_end_locked(question, 0);
+	}
+	if (fake.resized)
+		fake.resized(view);
 }
 
 static int fake_set_locked(const struct daxview_set *set)
@@ -186,6 +206,8 @@ static int fake_set_locked(const struct daxview_set *set)
 		    set->offset < question->said.offset + question->said.length)
 			fake_end_locked(question, 0);
 	}
+	if (set->flags & DAXVIEW_SET_SIZE)
+		fake_resize_locked(view, set->file_size);
 	return 0;
 }
 
@@ -235,6 +257,7 @@ static int fake_stat_locked(struct daxview_stat *stat)
 	stat->view = found->number;
 	stat->cookie = found->ino;
 	stat->files = found->files;
+	stat->read = found->read;
 	return 0;
 }
 
@@ -390,6 +413,24 @@ static inline uint64_t fake_page(uint64_t number, uint64_t offset)
 	page = fake_find_locked(number) ? fake_find_locked(number)->page[offset / FAKE_PAGE] : 0;
 	pthread_mutex_unlock(&fake.lock);
 	return page;
+}
+
+static inline uint64_t fake_size(uint64_t number)
+{
+	uint64_t size;
+
+	pthread_mutex_lock(&fake.lock);
+	size = fake_find_locked(number) ? fake_find_locked(number)->size : 0;
+	pthread_mutex_unlock(&fake.lock);
+	return size;
+}
+
+/* Somebody reads it. */
+static inline void fake_read(uint64_t number, uint64_t when)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake_find_locked(number)->read = when;
+	pthread_mutex_unlock(&fake.lock);
 }
 
 static inline void fake_busy(uint64_t from, uint64_t end)
