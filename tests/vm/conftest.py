@@ -20,18 +20,25 @@ NVDIMM_MIB = 512
 def payload(bin_dir, tmp_path_factory):
     """What is put into each guest: the programs, and the tests."""
     path = tmp_path_factory.mktemp("payload") / "payload.tar"
-    mapper, registered = path.parent / "daxmap-program", path.parent / "registered"
+    mapper, registered, sides = (path.parent / name for name in ("daxmap-program", "registered", "sides"))
     libraries = bin_dir.parent / "lib"
     subprocess.run(["cc", "-O1", "-pthread", "-o", mapper, TESTS / "daxmap/program.c"], check=True)
     subprocess.run(["cc", "-O1", "-I", TESTS.parent / "include", "-o", registered,
                     TESTS / "vm/registered.c", libraries / "libdaxmap.so",
                     "-Wl,-rpath,$ORIGIN/../lib"], check=True)
+    subprocess.run(["cc", "-O2", "-o", sides, TESTS / "vm/sides.c"], check=True)
     folders = [(TESTS, "/daxfuse/tests"),
                (TESTS.parent / "contrib/touch-pages", "/daxfuse/bin/touch-pages"),
                *((libraries / name, f"/daxfuse/lib/{name}")
                  for name in ("libdaxmap.so.0", "libdaxmap-preload.so"))]
-    vm.make_payload(path, [*(bin_dir / program for program in PROGRAMS), mapper, registered], folders)
+    vm.make_payload(path, [*(bin_dir / program for program in PROGRAMS), mapper, registered, sides], folders)
     return path
+
+
+@pytest.fixture(scope="session")
+def sides(payload):
+    """The program sides.c, for the host."""
+    return payload.parent / "sides"
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 UNIT = 2 << 20
-BOOT_LIMIT = 600
+LIMIT = 600
 BOOTS = 10
-RUN_LIMIT = 600
 MAKE_NAMESPACE = "ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M"
 
 
@@ -100,13 +99,19 @@ def make_payload(path, programs, folders=()):
 class Guest:
     """One boot of the guest. Use as a context manager; leaving it kills QEMU."""
 
-    def __init__(self, folder, nvdimm, payload, exports=None, root=None, boot="", windows=False):
+    def __init__(self, folder, nvdimm, payload, exports=None, root=None, boot="", windows=False, disks=(),
+                 memory=1536, cpus=2, cache=None, emulator=None,
+                 limit=LIMIT):
         """exports: {tag: socket} of directories that the guest is to mount as virtiofs; with DAX windows,
-        by another QEMU. root: another disk than build's; boot: words for its kernel and its init."""
+        by another QEMU. root: another disk than build's; boot: words for its kernel and its init; disks:
+        more of them, which it has as vdc and so on; memory: MiB. cache and emulator: where this machine
+        is a guest itself, and can make neither."""
         self.folder = pathlib.Path(folder)
         self.console = self.folder / "console.log"
         self.acks = self.folder / "acks.log"
-        cache = cache_folder()
+        cache = cache or cache_folder()
+        self._emulator = emulator or (qemu_with_windows() if windows else ["qemu-system-x86_64"])
+        self._memory, self._cpus, self._limit = memory, cpus, limit
         self._windows = windows
         self._control = self._buffer = None
         self._socket = self.folder / "control.sock"
@@ -114,7 +119,7 @@ class Guest:
         self._root = root or cache / "root.img"
         self._words = ("console=ttyS0 nokaslr mitigations=off tsc=reliable quiet panic=-1 oops=panic "
                        f"rdinit=/init {boot}")
-        self._boot(self._command(cache, nvdimm, payload, exports or {}))
+        self._boot(self._command(cache, nvdimm, [payload, *disks], exports or {}))
 
     def _boot(self, command):
         """A kernel that patches its own code while it boots may meet a half patched
@@ -135,41 +140,49 @@ class Guest:
                 self.kill()
                 raise
 
-    def _command(self, cache, nvdimm, payload, exports):
-        size = os.stat(nvdimm).st_size
-        devices = []
-        for tag, path in exports.items():
-            device = (f"vhost-user-test-device-pci,chardev={tag},virtio-id=26,num_vqs=2,vq_size=1024,config_size=40"
-                      if self._windows else f"vhost-user-fs-pci,chardev={tag},tag={tag}")
-            devices += ["-chardev", f"socket,id={tag},path={path}", "-device", device]
+    def _command(self, cache, nvdimm, disks, exports):
         return [
-            *(qemu_with_windows() if self._windows else ["qemu-system-x86_64"]), "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
-            "-machine", "q35,nvdimm=on,memory-backend=memory",
+            *self._emulator, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self._cpus),
+            "-machine", f"q35,nvdimm={'on' if nvdimm else 'off'},memory-backend=memory",
             # shared, for those who serve it
-            "-object", f"memory-backend-memfd,id=memory,size=1536M,share={'on' if exports else 'off'}",
-            "-m", "1536M,slots=2,maxmem=16G",
+            "-object", f"memory-backend-memfd,id=memory,size={self._memory}M,share={'on' if exports else 'off'}",
+            "-m", f"{self._memory}M,slots=2,maxmem=16G",
             "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", cache / "vmlinuz", "-initrd", cache / "initrd.img",
             "-append", self._words,
             "-chardev", f"file,id=console,path={self.console},append=on",
             "-serial", "chardev:console",
-            "-object", f"memory-backend-file,id=nv0,share=on,mem-path={nvdimm},"
-                       f"size={size},align=2M",
-            "-device", "nvdimm,memdev=nv0,label-size=128k",
-            "-drive", f"if=none,id=root,format=raw,readonly=on,file={self._root}",
-            "-device", "virtio-blk-pci,drive=root",
-            "-drive", f"if=none,id=payload,format=raw,readonly=on,file={payload}",
-            "-device", "virtio-blk-pci,drive=payload",
+            *self._devices([self._root, *disks], nvdimm),
             "-device", "virtio-serial-pci",
             "-qmp", f"unix:{self._monitor},server=on,wait=off",
             "-chardev", f"socket,id=control,path={self._socket},server=on,wait=off",
             "-device", "virtserialport,chardev=control,name=control",
             "-chardev", f"file,id=acks,path={self.acks},append=on",
-            "-device", "virtserialport,chardev=acks,name=acks", *devices,
+            "-device", "virtserialport,chardev=acks,name=acks", *self._exported(exports),
         ]
 
+    @staticmethod
+    def _devices(disks, nvdimm):
+        words = []
+        if nvdimm:
+            words += ["-object", f"memory-backend-file,id=nv0,share=on,mem-path={nvdimm},"
+                                 f"size={os.stat(nvdimm).st_size},align=2M",
+                      "-device", "nvdimm,memdev=nv0,label-size=128k"]
+        for i, disk in enumerate(disks):
+            words += ["-drive", f"if=none,id=disk{i},format=raw,readonly=on,file={disk}",
+                      "-device", f"virtio-blk-pci,drive=disk{i}"]
+        return words
+
+    def _exported(self, exports):
+        words = []
+        for tag, path in exports.items():
+            device = (f"vhost-user-test-device-pci,chardev={tag},virtio-id=26,num_vqs=2,vq_size=1024,config_size=40"
+                      if self._windows else f"vhost-user-fs-pci,chardev={tag},tag={tag}")
+            words += ["-chardev", f"socket,id={tag},path={path}", "-device", device]
+        return words
+
     def _wait_ready(self):
-        deadline = time.monotonic() + BOOT_LIMIT
+        deadline = time.monotonic() + self._limit
         self._control = socket.socket(socket.AF_UNIX)
         while True:
             try:
@@ -180,7 +193,7 @@ class Guest:
                     raise GuestError(f"QEMU does not start: {self.log()}") from error
                 time.sleep(0.05)
         self._buffer = self._control.makefile("rb")
-        self._control.settimeout(BOOT_LIMIT)
+        self._control.settimeout(self._limit)
         if self._line() != "ready":
             raise GuestError(f"the guest does not boot: {self.log()}")
 
@@ -204,9 +217,9 @@ class Guest:
         """QEMU's."""
         return self._qemu.pid
 
-    def try_run(self, script, limit=RUN_LIMIT):
+    def try_run(self, script, limit=None):
         """Run a bash script as root in the guest, whatever comes of it."""
-        self._control.settimeout(limit)
+        self._control.settimeout(limit or self._limit)
         self._control.sendall(base64.b64encode(script.encode()) + b"\n")
         status, out, err = (int(word) for word in self._line().split())
         try:
@@ -216,7 +229,7 @@ class Guest:
             raise GuestError(f"the guest does not answer: {self.log()}") from error
         return Result(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
-    def run(self, script, limit=RUN_LIMIT):
+    def run(self, script, limit=None):
         """Run a script that must succeed (bash -e); returns its stdout."""
         result = self.try_run("set -e -o pipefail\n" + script, limit)
         if result.status:
@@ -226,7 +239,7 @@ class Guest:
     def qmp(self, *commands):
         """Of QEMU's monitor: each a name, or (name, arguments)."""
         with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.settimeout(BOOT_LIMIT)
+            monitor.settimeout(self._limit)
             monitor.connect(str(self._monitor))
             answers = monitor.makefile("rb")
             for command in ("qmp_capabilities", *commands):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import load
-from guest import MAKE_NAMESPACE, RUN_LIMIT
+from guest import LIMIT, MAKE_NAMESPACE
 from load import LOAD, START
 
 DEVICE = "/dev/dax0.0"
@@ -65,7 +65,7 @@ def test_machine_is_killed(make_guest, tmp_path):
         with make_guest(tmp_path) as guest:
             guest.run(f"daxfuse {DEVICE} /mnt; mkdir /mnt/{number}\n"
                       + START.format(number, "/run/port/acks"))
-            deadline = time.monotonic() + RUN_LIMIT
+            deadline = time.monotonic() + LIMIT
             while not load.is_busy(acks, LEAST + 50 * number):
                 assert time.monotonic() < deadline, guest.log()
                 time.sleep(0.05)

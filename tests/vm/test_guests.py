@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A guest that mounts a directory of the host's pool as virtiofs: the same files on both sides, at once."""
 
-import json
 import os
-import shutil
 import signal
 import threading
 import time
 
 import pytest
 
-from support.pool import MIB, Pool
 from support.process import eventually
+from virtiofs import export_of, exported, host_pool, run_functional
 
 # What differs for a guest: every request of its kernel, its page cache. A choice, as each takes a second.
 FUNCTIONAL = {
@@ -36,16 +34,8 @@ print(bytes(m[:5]), os.pread(fd, 5, 1000))
 
 @pytest.fixture(scope="module")
 def host(bin_dir, huge_dir):
-    """A pool of the host, mounted."""
-    pool = Pool(bin_dir, huge_dir / "exported", size=256 * MIB)
-    pool.mount()
-    (pool.point / "shared").mkdir(mode=0o755)
-    yield pool
-    try:
-        pool.close()
-    finally:
-        pool.abandon()
-        shutil.rmtree(pool.folder)
+    with host_pool(bin_dir, huge_dir / "exported") as pool:
+        yield pool
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +47,10 @@ def shared(host):
 @pytest.fixture(scope="module")
 def machine(host, make_guest, tmp_path_factory):
     """A guest that has mounted it on /run/pool."""
-    path = host.folder / "socket"
-    host.run("daxfuse", "export", "--socket", path, "--tag", "pool", "--subdir", "shared", host.point)
-    with make_guest(tmp_path_factory.mktemp("virtiofs"), exports={"pool": path}) as guest:
+    with (exported(host) as path,
+          make_guest(tmp_path_factory.mktemp("virtiofs"), exports={"pool": path}) as guest):
         guest.run(MOUNT)
         yield guest
-    host.run("daxfuse", "export", "--remove", "--socket", path, host.point)
 
 
 def test_files_of_both_sides(machine, shared):
@@ -105,17 +93,7 @@ def test_programs(machine, shared):
 
 @pytest.mark.parametrize("file", FUNCTIONAL)
 def test_functional(machine, file):
-    """The tests of the host's mount, in the guest."""
-    result = machine.try_run(f"cd /daxfuse/tests && DAXFUSE_FOLDER=/run/pool DAXFUSE_BIN=/daxfuse/bin "
-                             f"python3 -m pytest -q -p no:cacheprovider --tb=short functional/{file} "
-                             f"-k '{FUNCTIONAL[file]}'")
-    assert result.status == 0, result.stdout[-5000:] + result.stderr
-    assert " passed" in result.stdout
-
-
-def exported(host):
-    [export] = json.loads(host.run("daxfuse", "status", host.point))["exports"]
-    return export
+    run_functional(machine, file, FUNCTIONAL[file])
 
 
 WORK = """
@@ -150,7 +128,7 @@ def test_the_daemon_is_killed(machine, host, shared):
     assert all("killed by signal 9" in line for line in host.log.read_text().splitlines())
     host.log.write_text("")  # they are of our making
     assert [len(path.read_text().split()) for path in (shared / "work/f1", shared / "work/f40")] == [50, 1961]
-    assert exported(host)["connections"] == 1 and exported(host)["kept"]
+    assert export_of(host)["connections"] == 1 and export_of(host)["kept"]
     machine.run("rm -r /run/pool/work")
 
 
@@ -161,16 +139,16 @@ def test_the_guest_is_stopped(machine, host):
     host.run("daxfuse", "restart", host.point)
     machine.qmp("cont")
     assert machine.run("cat /proc/$(cat /run/held)/fd/3; kill $(cat /run/held); rm /run/pool/held") == "before\n"
-    assert exported(host)["connections"] == 1
+    assert export_of(host)["connections"] == 1
 
 
 def test_the_guest_is_reset(machine, host, shared):
     """It boots anew, in the same QEMU: what it had open is let go of, and it mounts again."""
     machine.run("cd /run/pool; mkdir kept; exec 3> gone; rm gone; sleep 600 >/dev/null 2>&1 &")
-    assert exported(host)["files"] == 1
+    assert export_of(host)["files"] == 1
     machine.reset()
     machine.run(MOUNT)
-    assert machine.run("ls /run/pool") == "kept\n" and exported(host)["files"] == 0
+    assert machine.run("ls /run/pool") == "kept\n" and export_of(host)["files"] == 0
     machine.run("rmdir /run/pool/kept")
 
 

@@ -3,13 +3,14 @@
 
 import json
 import re
-import shutil
 import subprocess
 import time
 
 import pytest
 
-from support.pool import MIB, Pool
+from support.pool import MIB
+from support.syscalls import XFLAG_DAX, set_xflags
+from virtiofs import export_of, exported, host_pool, run_functional, run_sides
 
 UNIT = 2 * MIB
 WINDOW = 32 * MIB
@@ -18,19 +19,7 @@ FUNCTIONAL = {
     "test_files.py": "dax and (growing or overwrites or append)",
     "test_unlinked.py": "not space and not killed",
 }
-TOUCH = """
-import mmap, os, resource, sys
-fd = os.open(sys.argv[1], os.O_RDWR)
-size = os.fstat(fd).st_size
-m = mmap.mmap(fd, size)
-def faults(touch):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for at in range(0, size, 4096):
-        touch(at)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults(lambda at: m[at]), faults(lambda at: m.__setitem__(at, 7)))
-m.flush()
-"""
+TOUCH = "python3 /daxfuse/tests/vm/touch.py"
 READER = """
 import mmap, os, random, sys
 fd, order = os.open(sys.argv[1], os.O_RDONLY), list(range(int(sys.argv[2])))
@@ -47,16 +36,15 @@ print("read", len(order))
 
 @pytest.fixture(scope="module")
 def host(bin_dir, huge_dir):
-    """A pool of the host, mounted."""
-    pool = Pool(bin_dir, huge_dir / "windowed", size=768 * MIB)
-    pool.mount()
-    (pool.point / "shared").mkdir(mode=0o755)
-    yield pool
-    try:
-        pool.close()
-    finally:
-        pool.abandon()
-        shutil.rmtree(pool.folder)
+    with host_pool(bin_dir, huge_dir / "windowed", size=768 * MIB) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def choosy(bin_dir, huge_dir):
+    """Another one, whose files are mapped when they say so."""
+    with host_pool(bin_dir, huge_dir / "choosy", "dax=inode") as pool:
+        yield pool
 
 
 @pytest.fixture(scope="module")
@@ -65,22 +53,27 @@ def shared(host):
     return host.point / "shared"
 
 
+def mount(guest, options="", tag="pool"):
+    guest.run(f"mkdir -p /run/pool; mount -t virtiofs {options} {tag} /run/pool")
+
+
 @pytest.fixture(scope="module")
-def machine(host, make_guest, tmp_path_factory):
-    """A guest that has mounted it on /run/pool, and may map all files."""
-    path = host.folder / "socket"
-    host.run("daxfuse", "export", "--socket", path, "--tag", "pool", "--subdir", "shared", "--window", WINDOW,
-             host.point)
-    with make_guest(tmp_path_factory.mktemp("window"), exports={"pool": path}, windows=True) as guest:
-        guest.run("mkdir -p /run/pool; mount -t virtiofs -o dax=always pool /run/pool")
-        guest.run(f"cat > /run/touch.py <<'END'\n{TOUCH}\nEND\ncat > /run/reader.py <<'END'\n{READER}\nEND")
+def machine(host, choosy, make_guest, tmp_path_factory):
+    """A guest that has mounted it on /run/pool, and may map all files; and knows of the other pool."""
+    with (exported(host, "--window", WINDOW) as pool, exported(choosy, "--window", WINDOW, tag="choosy") as other,
+          make_guest(tmp_path_factory.mktemp("window"), exports={"pool": pool, "choosy": other},
+                     windows=True) as guest):
+        mount(guest, "-o dax=always")
+        guest.run(f"cat > /run/reader.py <<'END'\n{READER}\nEND")
         yield guest
-    host.run("daxfuse", "export", "--remove", "--socket", path, host.point)
 
 
 def window_of(host):
-    [export] = json.loads(host.run("daxfuse", "status", host.point))["exports"]
-    return export["window"]
+    return export_of(host)["window"]
+
+
+def touch(machine, *paths):
+    return json.loads(machine.run(f"{TOUCH} {' '.join(paths)}"))
 
 
 def pieces_of(machine, host):
@@ -92,8 +85,8 @@ def pieces_of(machine, host):
 def test_huge_pages_on_both_sides(machine, host, shared):
     """16 MiB are 8 faults in the guest (and some of python's own), not 4096; the VMM maps them in huge pages."""
     machine.run("dd if=/dev/zero of=/run/pool/f bs=1M count=16 status=none")
-    for faults in machine.run("python3 /run/touch.py /run/pool/f").split():
-        assert 8 <= int(faults) < 64
+    [found] = touch(machine, "/run/pool/f")
+    assert found["dax"] and all(8 <= found[how] < 64 for how in ("loads", "stores"))
     assert set((shared / "f").read_bytes()[::4096]) == {7}
     found = window_of(host)
     assert found["usable"] and found["units"] >= 8 and found["upgraded"] + found["mapped"] >= 8
@@ -116,6 +109,50 @@ def test_both_sides_at_once(machine, shared):
         machine.run(f"head -c {size // 2 + 3} /dev/zero | tr '\\0' g > /run/pool/f")
         assert (shared / "f").read_bytes() == b"g" * (size // 2 + 3)
     machine.run("rm /run/pool/f")
+
+
+@pytest.mark.parametrize("option", ["always", "inode", "never"])
+@pytest.mark.parametrize("tag", ["pool", "choosy"])
+def test_which_files_are_mapped(machine, host, choosy, tag, option):
+    """By each of the guest's options, of a host mount with dax=auto and one with dax=inode: what stat says in
+    the guest is how it is mapped."""
+    side = {"pool": host, "choosy": choosy}[tag]
+    for name, size in (("small", UNIT // 2), ("large", 4 * UNIT), ("flagged", 4 * UNIT)):
+        (side.point / "shared" / name).write_bytes(bytes(size))
+    set_xflags(side.point / "shared/flagged", XFLAG_DAX)
+    wanted = {"always": {"small", "large", "flagged"}, "inode": {"large", "flagged"}, "never": set()}[option]
+    if tag == "choosy":  # does not let others be mapped, whatever the guest says
+        wanted &= {"flagged"}
+    machine.run("umount /run/pool")
+    mount(machine, f"-o dax={option}", tag)
+    before = window_of(side)["mapped"]
+    names = ["flagged"] if (tag, option) == ("choosy", "always") else ["flagged", "small", "large"]
+    for name, found in zip(names, touch(machine, *(f"/run/pool/{name}" for name in names))):
+        assert found["dax"] == (name in wanted), (name, found)
+        if name != "small":
+            assert found["stores"] < 64 if name in wanted else found["stores"] > 500, (name, found)
+    assert (window_of(side)["mapped"] > before) == bool(wanted)
+    machine.run(f"rm /run/pool/*; umount /run/pool")
+    mount(machine, "-o dax=always")
+
+
+@pytest.mark.parametrize("size, slots, rounds", [(8 * MIB, 1000, 100), (WINDOW + 16 * MIB, 100, 6)])
+def test_stores_of_both_sides(machine, host, sides, size, slots, rounds):
+    """Also in a file that is larger than the window, pieces of which come and go."""
+    run_sides(sides, host, [machine], size, slots, rounds)
+
+
+@pytest.fixture(scope="module")
+def other(host, make_guest, tmp_path_factory):
+    """One more guest, with a window of its own."""
+    with (exported(host, "--window", WINDOW, tag="other", name="other") as path,
+          make_guest(tmp_path_factory.mktemp("other"), exports={"other": path}, windows=True) as guest):
+        mount(guest, "-o dax=always", "other")
+        yield guest
+
+
+def test_stores_of_two_guests_and_the_host(machine, other, host, sides):
+    run_sides(sides, host, [machine, other], 8 * MIB, 1000, 100)
 
 
 def test_a_file_of_sixteen_windows(machine, shared):
@@ -148,12 +185,7 @@ def test_programs(machine, shared):
 
 @pytest.mark.parametrize("file", FUNCTIONAL)
 def test_functional(machine, file):
-    """The tests of the host's mount, in the guest."""
-    result = machine.try_run(f"cd /daxfuse/tests && DAXFUSE_FOLDER=/run/pool DAXFUSE_BIN=/daxfuse/bin "
-                             f"python3 -m pytest -q -p no:cacheprovider --tb=short functional/{file} "
-                             f"-k '{FUNCTIONAL[file]}'")
-    assert result.status == 0, result.stdout[-5000:] + result.stderr
-    assert " passed" in result.stdout
+    run_functional(machine, file, FUNCTIONAL[file])
 
 
 def test_stop_and_go_on(machine, host, shared):
@@ -176,7 +208,8 @@ def test_unmounting(machine, host):
     machine.run("""cd /run/pool; dd if=/dev/zero of=large bs=1M count=4 status=none; echo small > small
         cd /; umount /run/pool; mount -t virtiofs pool /run/pool; cat /run/pool/large /run/pool/small > /dev/null""")
     assert window_of(host)["units"] == 2
-    machine.run("rm /run/pool/large /run/pool/small")
+    machine.run("rm /run/pool/large /run/pool/small; umount /run/pool")
+    mount(machine, "-o dax=always")
 
 
 def test_the_guest_is_killed(machine, host, shared):
