@@ -82,12 +82,15 @@ static bool dv_is_upgrade(struct dv_view *view, pgoff_t first, pgoff_t last, con
 	       dv_range_is(view, first, last, xa_mk_value(value | DV_READS_ONLY));
 }
 
-/* Nothing happens to a range that is so already; mappings of another one go. */
+/*
+ * Nothing happens to a range that is so already; mappings of another one go. Of
+ * what was not known there are none, nor stores.
+ */
 static int dv_put_locked(struct dv_view *view, pgoff_t first, pgoff_t last, void *entry)
 {
 	if (dv_range_is(view, first, last, entry))
 		return 0;
-	if (!dv_is_upgrade(view, first, last, entry)) {
+	if (!dv_range_is(view, first, last, NULL) && !dv_is_upgrade(view, first, last, entry)) {
 		unmap_mapping_pages(view->inode.i_mapping, first, last - first + 1, false);
 		dv_flush_leaving(view, first, last);
 	}

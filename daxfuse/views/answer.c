@@ -3,9 +3,10 @@
  * The threads that answer the module: a question is a fault of the engine, whose pieces are set in
  * the view by mapper.c with the entry locked. That answers it; only an error is said.
  *
- * A file that is asked about in order is answered for more than was asked: twice as much each time,
- * up to AHEAD_UNITS. For stores that makes memory of holes that may stay as they are, and says that
- * something was stored which was not; so it is only done in the file, and while nobody watches.
+ * A file that is asked about in order is answered for more than was asked: more each time, up to a
+ * number of units. For loads that is cheap, and begins with the file. For stores it makes memory of
+ * holes that may stay as they are, and says that something was stored which was not; so there it is
+ * less, only done in the file, and while nobody watches.
  *
  * They may wait for locks of the engine and of core, whose owners wait for programs for a second at
  * most; and never for a program with a view.
@@ -19,28 +20,55 @@
 #include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
-enum { LOOK_AGAIN_MS = 100, PIECES = 16 };
+enum { LOOK_AGAIN_MS = 100, PIECES = 64 };
 
 static bool touches_last_page(const struct fs_attr *attr, uint64_t end)
 {
 	return attr->size % MAP_PAGE_SIZE && end > round_down(attr->size, MAP_PAGE_SIZE);
 }
 
-/* How many units are answered beyond those that were asked about. */
-static unsigned count_ahead(struct view_order *order, uint64_t offset)
+static bool is_in_order(const struct view_order *order, uint64_t offset)
 {
-	bool in_order = offset > atomic_load(&order->last) && offset <= atomic_load(&order->end);
-	unsigned ahead = in_order ? MIN(2 * atomic_load(&order->ahead) + 1, (unsigned)AHEAD_UNITS)
-				  : 0;
+	return offset > atomic_load(&order->last) && offset <= atomic_load(&order->end);
+}
+
+/* How many units are answered beyond those that were asked about. */
+static unsigned count_ahead(struct view_order *order, uint64_t offset, bool loads)
+{
+	unsigned ahead = atomic_load(&order->ahead);
+
+	if (loads)
+		ahead = !offset || is_in_order(order, offset)
+				? MIN(8 * ahead + 7, (unsigned)LOADS_AHEAD_UNITS)
+				: 0;
+	else
+		ahead = is_in_order(order, offset) ? MIN(2 * ahead + 1, (unsigned)AHEAD_UNITS) : 0;
 
 	atomic_store(&order->last, offset);
 	atomic_store(&order->ahead, ahead);
 	return ahead;
 }
 
-/* A load must not take from a unit what a store was granted. */
+/* How far the file lies in whole units, or not at all. */
+static uint64_t end_of_units(struct mapper *m, uint64_t at, uint64_t end)
+{
+	while (at < end && at % MAP_UNIT_SIZE == 0) {
+		struct fs_iomap map;
+
+		if (fs_iomap(vfs_fs(m->views->config.vfs), m->ino, at, end - at, &map) ||
+		    (map.kind != FS_IOMAP_HOLE && map.device_offset % MAP_UNIT_SIZE) ||
+		    map.length < MIN(end - at, MAP_UNIT_SIZE))
+			break;
+		at += at + map.length < end ? round_down(map.length, MAP_UNIT_SIZE) : end - at;
+	}
+	return at;
+}
+
+/* A load must not take from a unit what a store was granted. A unit that lies in blocks is granted
+ * page by page, and perhaps made whole before: of such there are not as many. */
 static uint64_t end_of_loads(struct mapper *m, uint64_t at, uint64_t end)
 {
+	end = MAX(end_of_units(m, at, end), MIN(end, at + AHEAD_UNITS * MAP_UNIT_SIZE));
 	while (at < end && !map_view_pins(m->view, at, MIN(end - at, MAP_UNIT_SIZE)))
 		at += MIN(end - at, MAP_UNIT_SIZE);
 	return at;
@@ -54,7 +82,7 @@ static uint64_t end_of_answer(struct mapper *m, const struct daxview_question *q
 	struct view_order *order = loads ? &m->loads : &m->stores;
 	uint64_t file = round_up(size, MAP_PAGE_SIZE);
 	uint64_t asked = MIN(question->offset + question->length, file), end;
-	unsigned ahead = count_ahead(order, question->offset);
+	unsigned ahead = count_ahead(order, question->offset, loads);
 
 	if (!loads && vfs_is_watched(m->views->config.vfs))
 		ahead = 0;

@@ -24,7 +24,9 @@
 #include "table.h"
 #include "views.h"
 
-enum { VIEWED_BUCKETS = 256, VIEWS_THREADS = 2, SETTLE_MS = 3000, AHEAD_UNITS = 16 };
+enum { VIEWED_BUCKETS = 256, VIEWS_THREADS = 2, SETTLE_MS = 3000 };
+/* How many units are answered ahead, for stores and for loads: up to 1 GiB. */
+enum { AHEAD_UNITS = 16, LOADS_AHEAD_UNITS = 511 };
 
 /* What a view may cover: the size of files is core's matter. */
 #define VIEW_BYTES ((uint64_t)1 << 62)

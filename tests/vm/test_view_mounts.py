@@ -171,13 +171,13 @@ def questions_of(guest, scenario):
 
 
 def test_questions_in_order(mounted):
-    """A file of 32 units that is asked about in order is answered ahead: far less than 512 questions
-    for a GiB. (How many depends on who runs when; so it is tried again.)"""
+    """A file of 32 units that is asked about in order is answered ahead: a few questions in place
+    of 32, and less for loads. (How many depends on who runs when; so it is tried again.)"""
     found = []
     for _ in range(10):
         mounted.run("rm -f /mnt/file")
         found.append([questions_of(mounted, name) for name in ("stores_in_order", "loads_in_order")])
-        if all(count <= 16 for count in found[-1]):
+        if found[-1][0] <= 16 and found[-1][1] <= 4:
             return
     pytest.fail(str(found))
 

@@ -23,7 +23,7 @@
 
 #include "daxfuse/daxview.h"
 
-enum { FAKE_VIEWS = 64, FAKE_PAGES = 4 * 512, FAKE_QUESTIONS = 256, FAKE_PAGE = 4096 };
+enum { FAKE_VIEWS = 64, FAKE_PAGES = 512 * 512, FAKE_QUESTIONS = 256, FAKE_PAGE = 4096 };
 
 /* What a page of a view is. */
 #define FAKE_UNKNOWN UINT64_C(0)

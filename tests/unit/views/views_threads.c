@@ -19,7 +19,7 @@
 #include "daxfuse/views/internal.h"
 #include "module.h"
 
-enum { UNIT = 2 << 20, PAGE = 4096, FILE_UNITS = 3, BACKINGS = 4096 };
+enum { UNIT = 2 << 20, PAGE = 4096, FILE_UNITS = 3, BACKINGS = 4096, GIB = 1 << 30 };
 
 /* ---- a daemon ---------------------------------------------------------------------------------- */
 
@@ -232,13 +232,14 @@ static int scene_teardown(void **state)
 
 struct program {
 	struct vfs_opened opened;
+	struct views *views;
 	uint64_t view; /* 0: it has none */
 	enum views_open how;
 };
 
 static struct program program_open(struct scene *s)
 {
-	struct program p = { .how = VIEWS_OPEN_PLAIN };
+	struct program p = { .views = s->views, .how = VIEWS_OPEN_PLAIN };
 	int backing;
 
 	assert_int_equal(vfs_open_inode(s->vfs, &no_request, s->ino, O_RDWR, false, &p.opened), 0);
@@ -734,16 +735,43 @@ static void answers_ahead(void **state)
 	struct scene *s = *state;
 	struct program p = program_open(s);
 
-	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, 0, UNIT), 0);
-	assert_int_equal(fake_page(p.view, UNIT), FAKE_UNKNOWN);
 	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 2 * UNIT, UNIT), 0);
-	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, UNIT, UNIT), 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, 0, UNIT), 0);
 	WAIT_FOR(fake_page(p.view, UNIT) == (device_of(s, UNIT) | FAKE_PIECE));
 	assert_true(fake_page(p.view, 2 * UNIT) & FAKE_WRITES);
 	assert_int_equal(vfs_fsync(s->vfs, s->ino), 0);
 	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
 	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
 	WAIT_FOR(fake_page(p.view, 2 * UNIT) & FAKE_WRITES);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* As questions in order are answered. */
+static unsigned ask_in_order(const struct program *p, uint64_t units)
+{
+	unsigned questions = 0;
+
+	for (uint64_t at = 0; at < units * UNIT; at += UNIT) {
+		uint64_t last = atomic_load(&p->views->asked);
+
+		if (fake_page(p->view, at) != FAKE_UNKNOWN)
+			continue;
+		questions++;
+		assert_int_equal(ask(p->view, DAXVIEW_ASK_READ, at, UNIT), 0);
+		WAIT_FOR(atomic_load(&p->views->asked) > last); /* all of the answer is there */
+	}
+	return questions;
+}
+
+/* A gibibyte of holes and whole units takes three questions. */
+static void loads_in_order_ask_thrice(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+
+	assert_int_equal(cut(s, GIB), 0);
+	assert_int_equal(ask_in_order(&p, GIB / UNIT), 3);
 	program_close(s, &p);
 	WAIT_FOR(has_ended(s));
 }
@@ -1006,6 +1034,7 @@ int main(void)
 		scene_test(a_failed_page_is_one_page),
 		scene_test(questions_wait_for_the_next),
 		scene_test(answers_ahead),
+		scene_test(loads_in_order_ask_thrice),
 		scene_test(sizes_are_told),
 		scene_test(a_size_cannot_be_set),
 		scene_test(a_view_is_cut_first),
