@@ -13,6 +13,7 @@ import ctypes
 import os
 import pathlib
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -100,19 +101,18 @@ class Guest:
     """One boot of the guest. Use as a context manager; leaving it kills QEMU."""
 
     def __init__(self, folder, nvdimm, payload, exports=None, root=None, boot="", windows=False, disks=(),
-                 memory=1536, cpus=2, cache=None, emulator=None,
-                 limit=LIMIT):
+                 memory=1536, cpus=2, cache=None, emulator=None, launcher=None, limit=LIMIT):
         """exports: {tag: socket} of directories that the guest is to mount as virtiofs; with DAX windows,
         by another QEMU. root: another disk than build's; boot: words for its kernel and its init; disks:
-        more of them, which it has as vdc and so on; memory: MiB. cache and emulator: where this machine
-        is a guest itself, and can make neither."""
+        more of them, which it has as vdc and so on; memory: MiB; launcher: contrib/qemu/run, to start it with
+        the window. cache and emulator: where this machine is a guest itself, and can make neither."""
         self.folder = pathlib.Path(folder)
         self.console = self.folder / "console.log"
         self.acks = self.folder / "acks.log"
         cache = cache or cache_folder()
         self._emulator = emulator or (qemu_with_windows() if windows else ["qemu-system-x86_64"])
         self._memory, self._cpus, self._limit = memory, cpus, limit
-        self._windows = windows
+        self._windows, self._launcher = windows, launcher
         self._control = self._buffer = None
         self._socket = self.folder / "control.sock"
         self._monitor = self.folder / "qmp.sock"
@@ -127,7 +127,7 @@ class Guest:
         for attempt in range(BOOTS):
             self._socket.unlink(missing_ok=True)
             self._qemu = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                command, env=self._environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=open(self.folder / "qemu.log", "ab"), preexec_fn=die_with_parent)
             try:
                 self._wait_ready()
@@ -140,13 +140,25 @@ class Guest:
                 self.kill()
                 raise
 
+    def _environment(self):
+        """The launcher starts a program of one word, with a library of its own."""
+        if not self._launcher:
+            return None
+        loader, _, _, *words = self._emulator
+        program = self.folder / "qemu"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join([loader, *words])} "$@"\n')
+        program.chmod(0o755)
+        return {**os.environ, "QEMU": str(program)}
+
     def _command(self, cache, nvdimm, disks, exports):
+        if self._launcher:
+            [path] = exports.values()
+            start = [self._launcher, path, f"{self._memory}M"]
+        else:
+            start = [*self._emulator, *self._exported(exports), *self._memory_words(exports)]
         return [
-            *self._emulator, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self._cpus),
-            "-machine", f"q35,nvdimm={'on' if nvdimm else 'off'},memory-backend=memory",
-            # shared, for those who serve it
-            "-object", f"memory-backend-memfd,id=memory,size={self._memory}M,share={'on' if exports else 'off'}",
-            "-m", f"{self._memory}M,slots=2,maxmem=16G",
+            *start, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self._cpus),
+            "-machine", f"q35,nvdimm={'on' if nvdimm else 'off'}", "-m", "slots=2,maxmem=16G",
             "-nodefaults", "-display", "none", "-no-reboot",
             "-kernel", cache / "vmlinuz", "-initrd", cache / "initrd.img",
             "-append", self._words,
@@ -158,8 +170,13 @@ class Guest:
             "-chardev", f"socket,id=control,path={self._socket},server=on,wait=off",
             "-device", "virtserialport,chardev=control,name=control",
             "-chardev", f"file,id=acks,path={self.acks},append=on",
-            "-device", "virtserialport,chardev=acks,name=acks", *self._exported(exports),
+            "-device", "virtserialport,chardev=acks,name=acks",
         ]
+
+    def _memory_words(self, exports):
+        """Shared, for those who serve it."""
+        return ["-object", f"memory-backend-memfd,id=memory,size={self._memory}M,share={'on' if exports else 'off'}",
+                "-machine", "q35,memory-backend=memory", "-m", f"{self._memory}M"]
 
     @staticmethod
     def _devices(disks, nvdimm):

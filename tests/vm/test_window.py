@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from support.pool import MIB
 from support.syscalls import XFLAG_DAX, set_xflags
 from virtiofs import export_of, exported, host_pool, run_functional, run_sides
 
+ROOT = Path(__file__).resolve().parents[2]
 UNIT = 2 * MIB
 WINDOW = 32 * MIB
 # What differs for a guest with a window: each read and write goes through it, each mapping is one of it.
@@ -132,7 +134,7 @@ def test_which_files_are_mapped(machine, host, choosy, tag, option):
         if name != "small":
             assert found["stores"] < 64 if name in wanted else found["stores"] > 500, (name, found)
     assert (window_of(side)["mapped"] > before) == bool(wanted)
-    machine.run(f"rm /run/pool/*; umount /run/pool")
+    machine.run("rm /run/pool/*; umount /run/pool")
     mount(machine, "-o dax=always")
 
 
@@ -144,9 +146,10 @@ def test_stores_of_both_sides(machine, host, sides, size, slots, rounds):
 
 @pytest.fixture(scope="module")
 def other(host, make_guest, tmp_path_factory):
-    """One more guest, with a window of its own."""
+    """One more guest, with a window of its own, started as users are told to."""
     with (exported(host, "--window", WINDOW, tag="other", name="other") as path,
-          make_guest(tmp_path_factory.mktemp("other"), exports={"other": path}, windows=True) as guest):
+          make_guest(tmp_path_factory.mktemp("other"), exports={"other": path}, windows=True,
+                     launcher=ROOT / "contrib/qemu/run") as guest):
         mount(guest, "-o dax=always", "other")
         yield guest
 
