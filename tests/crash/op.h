@@ -23,9 +23,7 @@ enum op_kind {
 	OP_APPEND,     /* a, len */
 	OP_TRUNCATE,   /* a, len: the new size */
 	OP_FALLOCATE,  /* a, off, len; arg: FALLOC_FL_* */
-	OP_MAP,        /* a, off, len: what a mapping needs; arg 1: a unit it must
-			 * be, 2: realign, 3: its layout is kept from now on, 4: zero it
-			 * in place, 5: it has grown from off */
+	OP_MAP,        /* a, off, len: what a mapping needs; arg: enum op_map */
 	OP_COPY_RANGE, /* a, off -> b, arg, len */
 	OP_SET_XATTR,  /* a; b: name; len: size of the value */
 	OP_REMOVE_XATTR,
@@ -47,6 +45,17 @@ enum op_kind {
 	OP_UNLINK_MANY,
 	OP_WRITE_MANY, /* a: file; len: how many writes; off: bytes from one to the next;
 			 * arg: length of each */
+};
+
+enum op_map {
+	OP_MAP_ALLOCATE,
+	OP_MAP_PROMOTE, /* a unit it must be */
+	OP_MAP_REALIGN,
+	OP_MAP_KEEP,  /* its layout, from now on */
+	OP_MAP_ZERO,  /* in place */
+	OP_MAP_GROWN, /* from off */
+	OP_MAP_STAY,  /* the unit at off is not freed, whatever happens to the file's size */
+	OP_MAP_LEAVE, /* it may be, or is now */
 };
 
 struct op {

@@ -224,12 +224,14 @@ static int64_t model_on_node(struct op_state *state, const struct op *op, int64_
 		node->ctime = state->now;
 		return 0;
 	case OP_MAP: /* nobody sees a difference, but of zeroes in the file */
-		if (op->arg == 4) {
+		if (op->arg == OP_MAP_ZERO) {
 			node = model_edit(state->model, id);
 			if (op->off < node->size)
 				model_zero(node, op->off, op->len);
 		}
-		return op->arg >= 2 || op->off < model_at(state->model, id)->size ? 0 : -ENXIO;
+		return op->arg >= OP_MAP_REALIGN || op->off < model_at(state->model, id)->size
+			       ? 0
+			       : -ENXIO;
 	case OP_FSYNC:
 		return 0;
 	case OP_READ:
@@ -326,7 +328,7 @@ unsigned op_torn_node(const struct op_state *state, const struct op *op)
 			return MODEL_NONE;
 		return find(state->model, op->a, &id) ? MODEL_NONE : id;
 	case OP_MAP:
-		if (op->arg != 4)
+		if (op->arg != OP_MAP_ZERO)
 			return MODEL_NONE;
 		return find(state->model, op->a, &id) ? MODEL_NONE : id;
 	case OP_WRITE:

@@ -151,19 +151,21 @@ static int64_t run_realign(struct op_state *state, uint64_t ino)
 
 static int64_t run_map(struct op_state *state, const struct op *op, uint64_t ino)
 {
-	switch (op->arg) {
-	case 0:
+	switch ((enum op_map)op->arg) {
+	case OP_MAP_ALLOCATE:
 		return fs_map_allocate(state->fs, ino, op->off, op->len);
-	case 1:
+	case OP_MAP_PROMOTE:
 		return fs_map_promote(state->fs, ino, op->off);
-	case 2:
+	case OP_MAP_REALIGN:
 		return run_realign(state, ino);
-	case 3:
+	case OP_MAP_KEEP:
 		return fs_keep_layout(state->fs, ino, true);
-	case 4:
+	case OP_MAP_ZERO:
 		return fs_map_zero(state->fs, ino, op->off, op->len);
-	default:
+	case OP_MAP_GROWN:
 		return fs_map_grown(state->fs, ino, op->off);
+	default:
+		return fs_stay(state->fs, ino, op->off, op->arg == OP_MAP_STAY);
 	}
 }
 
