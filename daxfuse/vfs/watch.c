@@ -4,7 +4,9 @@
  *
  * No change is missed, because
  *   - an operation is noted after it was executed, and before it is answered: a reader of the event
- *     reads the change with it, or finds another event the next time;
+ *     reads the change with it, or finds another event the next time. Until it is answered the
+ *     transport believes what was before, as it does of what a fault has changed: so it is made to
+ *     forget the attributes first;
  *   - a mapping is noted when it becomes writable, before the first store. Reading the event makes
  *     it read-only again, and only then it is handed out: a store before that is in the memory, one
  *     after it faults, and is noted again. A piece that can't be made read-only (of a program that
@@ -13,8 +15,6 @@
  *     writer;
  *   - an event that finds no room makes another one wider, at worst to "everything". Order is
  *     nothing: an event says where to look, and a reader that looks sees the present.
- * The kernel does not know which attributes a fault has changed (mtime): it is told so before the
- * event is handed out.
  *
  * One round of reading (until .more is 0) hands out the events that were there when it began. Later
  * ones wait for the next round, or there would be no end to it.
@@ -146,12 +146,12 @@ static void protect_range(struct vfs_file *file, uint64_t offset, uint64_t lengt
 	map_writeback(file->map, offset, length);
 	if (map_is_dirty(file->map, offset, length))
 		vfs_note(file->vfs, file->ino, DXF_WATCH_DATA, offset, length);
-	vfs_forget_cached(file->vfs, file->ino, false);
 }
 
 static void protect_file(struct vfs_file *file, void *arg)
 {
 	protect_range(file, 0, MAP_TO_END);
+	vfs_forget_cached(file->vfs, file->ino, false);
 }
 
 static struct watcher *find_watcher_locked(struct vfs *v, uint64_t handle)
@@ -274,6 +274,19 @@ static void settle_event(struct vfs *v, struct dxf_ioc_event *event)
 		event->generation = attr.generation;
 }
 
+/* The kernel may wait for an inode that it is just freeing, and for us with it. */
+static void forget_attributes(struct vfs *v, const struct dxf_ioc_watch *watch)
+{
+	bool reinforced = vfs_waiting(v, true);
+
+	for (unsigned i = 0; i < watch->count; i++) {
+		if (watch->event[i].ino)
+			vfs_forget_cached(v, watch->event[i].ino, false);
+	}
+	if (reinforced)
+		vfs_waiting(v, false);
+}
+
 errint_t vfs_watch_read(struct vfs *v, const struct vfs_open_file *file,
 			struct dxf_ioc_watch *watch)
 {
@@ -283,5 +296,7 @@ errint_t vfs_watch_read(struct vfs *v, const struct vfs_open_file *file,
 	err = take_events(v, file->handle, watch);
 	for (unsigned i = 0; !err && i < watch->count; i++)
 		settle_event(v, &watch->event[i]);
+	if (!err && watch->count)
+		forget_attributes(v, watch);
 	return err;
 }

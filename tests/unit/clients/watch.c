@@ -67,6 +67,50 @@ static void test_who_is_one(void **state)
 	assert_int_equal(vfs_watch_read(pool->vfs, &watcher, &answer), -ENODEV);
 }
 
+/* ---- what the transport believes ---------------------------------------------------- */
+
+static uint64_t forgotten[8];
+static unsigned forgotten_count;
+
+static void note_forgotten(void *arg, uint64_t ino, bool data)
+{
+	if (!data && forgotten_count < ARRAY_SIZE(forgotten))
+		forgotten[forgotten_count++] = ino;
+}
+
+static bool was_forgotten(uint64_t ino)
+{
+	for (unsigned i = 0; i < forgotten_count; i++) {
+		if (forgotten[i] == ino)
+			return true;
+	}
+	return false;
+}
+
+/* A program that has changed something may not have been answered yet, and the transport believes
+ * what was before, also of files that nobody maps: a reader of the event would copy that. */
+static void test_attributes_are_forgotten(void **state)
+{
+	struct pool *pool = *state;
+	uint64_t ino = make_file(pool, "f", 10), other = make_file(pool, "g", 10);
+	struct vfs_open_file file = open_file(pool, ino), watcher = new_watcher(pool);
+	const struct fs_setattr mode = { .valid = FS_SET_MODE, .mode = 0600 };
+	struct fs_attr attr;
+
+	pool->vfs->config.forget = note_forgotten;
+	assert_int_equal(vfs_write(pool->vfs, &no_request, &file, "more", 4, 10, 0), 4);
+	assert_int_equal(vfs_setattr(pool->vfs, &no_request, other, &mode, &attr), 0);
+	assert_int_equal(vfs_unlink(pool->vfs, &no_request, DXF_ROOT_INO, "g"), 0);
+	forgotten_count = 0;
+	read_events(pool, &watcher);
+	assert_true(has(ino, DXF_WATCH_DATA, 10, 4));
+	assert_true(has(DXF_ROOT_INO, DXF_WATCH_NAMES, 0, 0));
+	assert_true(was_forgotten(ino) && was_forgotten(other) && was_forgotten(DXF_ROOT_INO));
+	pool->vfs->config.forget = ignore_forget;
+	release(pool, file.handle);
+	release(pool, watcher.handle);
+}
+
 /* ---- a model: which pages of which inode are still to be told --------------------- */
 
 struct model {
@@ -349,10 +393,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, pool_setup, pool_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_who_is_one),     TEST(test_nothing_is_missing),
-		TEST(test_too_many_files), TEST(test_watchers_are_apart),
-		TEST(test_stores),         TEST(test_second_writer),
-		TEST(test_mapped_before),  TEST(test_silence),
+		TEST(test_who_is_one),
+		TEST(test_attributes_are_forgotten),
+		TEST(test_nothing_is_missing),
+		TEST(test_too_many_files),
+		TEST(test_watchers_are_apart),
+		TEST(test_stores),
+		TEST(test_second_writer),
+		TEST(test_mapped_before),
+		TEST(test_silence),
 		TEST(test_rounds_end),
 	};
 
