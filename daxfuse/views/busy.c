@@ -166,18 +166,27 @@ static struct busy_piece *idle_piece(struct views *v)
 	return piece;
 }
 
+/* If something of the view is in use that is in no list, it may be of the same place: the pin stays
+ * then, and the record. */
+static void let_go_of_piece(struct views *v, const struct busy_piece *piece)
+{
+	struct mapper *m = viewed_use(v, piece->ino, piece->number);
+	bool stays = m && atomic_load(&m->unlisted);
+
+	if (m && !stays)
+		map_let_go(m->view, piece->offset, piece->length, piece->grant);
+	if (!stays)
+		table_erase_busy(v, piece->slot);
+	if (m)
+		viewed_unuse(v, piece->ino);
+}
+
 void busy_retry(struct views *v)
 {
 	struct busy_piece *piece;
 
 	while ((piece = idle_piece(v))) {
-		struct mapper *m = viewed_use(v, piece->ino, piece->number);
-
-		if (m) {
-			map_let_go(m->view, piece->offset, piece->length, piece->grant);
-			viewed_unuse(v, piece->ino);
-		}
-		table_erase_busy(v, piece->slot);
+		let_go_of_piece(v, piece);
 		free(piece);
 	}
 }

@@ -634,6 +634,9 @@ static void memory_in_use_is_held_without_memory(void **state)
 	held = busy_blocks(s);
 	assert_true(held > 0);
 	cut_once_more(s, &p, held);
+	WAIT_FOR(atomic_load(&s->views->later) == 0); /* what is listed was looked at again */
+	usleep(20000);
+	assert_true(busy_blocks(s) >= held);
 	replace_process(s);
 	assert_true(busy_blocks(s) > 0);
 	fake_busy(0, 0);
@@ -995,21 +998,37 @@ static void *use_and_change(void *arg)
 	return NULL;
 }
 
+static void *grow_and_look(void *arg)
+{
+	struct crowd *crowd = arg;
+	unsigned seed = 3;
+	struct fs_attr attr;
+
+	while (!atomic_load(&crowd->stop)) {
+		write_at(crowd->s, (uint64_t)(rand_r(&seed) % (FILE_UNITS * UNIT - PAGE)), PAGE);
+		assert_int_equal(vfs_getattr(crowd->s->vfs, crowd->s->ino, &attr), 0);
+	}
+	return NULL;
+}
+
 static void many_threads(void **state)
 {
+	static void *(*const run[])(void *arg) = {
+		open_and_ask, open_and_ask, open_and_ask, use_and_change, grow_and_look,
+	};
 	struct crowd crowd = { .s = *state };
-	pthread_t thread[4];
+	struct program p = program_open(crowd.s);
+	pthread_t thread[5];
 
-	for (int i = 0; i < 4; i++)
-		assert_int_equal(pthread_create(&thread[i], NULL, i ? open_and_ask : use_and_change,
-						&crowd),
-				 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, run[i], &crowd), 0);
 	usleep(1500000);
 	atomic_store(&crowd.stop, true);
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		pthread_join(thread[i], NULL);
-	WAIT_FOR(has_ended(crowd.s) && busy_blocks(crowd.s) == 0);
-	assert_int_equal(records(crowd.s), 0);
+	assert_int_equal(fake_size(p.view), size_of(crowd.s));
+	program_close(crowd.s, &p);
+	WAIT_FOR(has_ended(crowd.s) && busy_blocks(crowd.s) == 0 && records(crowd.s) == 0);
 }
 
 #define scene_test(test) cmocka_unit_test_setup_teardown(test, scene_setup, scene_teardown)
