@@ -30,6 +30,7 @@ FUNCTIONAL = {
     "test_files.py": "dax and (growing or overwrites or append)",
     "test_sparse.py": "dax and (scattered or backwards)",
     "test_unlinked.py": "test",
+    "test_times.py": "access_time and relatime",
 }
 HOLD = """
 import mmap, os, sys
@@ -94,6 +95,35 @@ assert memory[1] == b"u"
 """
 
 
+# What a watcher is told: of stores through a mapping, again and again; of loads and reads nothing.
+WATCHED = """
+import json, mmap, os, signal, subprocess
+def make(name):
+    fd = os.open(f"/mnt/{name}", os.O_RDWR | os.O_CREAT)
+    os.write(fd, b"w" * (8 << 20))
+    return mmap.mmap(fd, 8 << 20), os.open(f"/mnt/{name}", os.O_RDONLY)
+def next_event():
+    line = watcher.stdout.readline()
+    assert line, "the watcher has ended"
+    return json.loads(line)
+stored, quiet = make("stored"), make("quiet")
+watcher = subprocess.Popen(["daxfuse", "watch", "/mnt"], stdout=subprocess.PIPE, text=True)
+assert next_event()["what"] == ["all"]
+seen = []
+for at in 3 << 20, (3 << 20) + 4096, 7 << 20:
+    assert quiet[0][at] == ord("w") == os.pread(quiet[1], 1, at + 1)[0]
+    stored[0][at] = at & 127 | 1
+    while not seen or "data" not in seen[-1]["what"] or seen[-1]["path"] != "/mnt/stored":
+        seen.append(next_event())
+    assert seen[-1]["offset"] <= at < seen[-1]["offset"] + seen[-1]["length"] <= 8 << 20, seen
+    assert os.pread(stored[1], 1, at)[0] == at & 127 | 1
+    seen.append({"what": []})
+watcher.send_signal(signal.SIGTERM)
+seen += map(json.loads, watcher.stdout.read().splitlines())
+assert not [event for event in seen if event.get("path") == "/mnt/quiet"], seen
+"""
+
+
 @pytest.fixture(scope="module")
 def viewing(modules, bin_dir, tmp_path_factory):
     """A guest with the module and the daemon."""
@@ -101,14 +131,18 @@ def viewing(modules, bin_dir, tmp_path_factory):
     for name, source in (("viewed", "vm/viewed.c"), ("daxmap-program", "daxmap/program.c")):
         subprocess.run(["cc", "-O1", "-pthread", "-o", folder / name, TESTS.parent / source],
                        check=True)
-    for name, text in (("hold.py", HOLD), ("two.py", TWO), ("beside.py", BESIDE)):
+    subprocess.run(["cc", "-O1", "-static", "-no-pie", "-nostdlib", "-fno-stack-protector",
+                    "-fno-builtin", "-o", folder / "raw", TESTS / "raw.c"], check=True)
+    for name, text in (("hold.py", HOLD), ("two.py", TWO), ("beside.py", BESIDE),
+                       ("watched.py", WATCHED)):
         (folder / name).write_text(text)
     vm.make_payload(folder / "payload.tar",
                     [*(bin_dir / name for name in PROGRAMS), folder / "viewed",
-                     folder / "daxmap-program"],
+                     folder / "daxmap-program", folder / "raw"],
                     [(TESTS.parent, "/daxfuse/tests"), (folder / "hold.py", "/daxfuse/hold.py"),
                      (folder / "two.py", "/daxfuse/two.py"),
                      (folder / "beside.py", "/daxfuse/beside.py"),
+                     (folder / "watched.py", "/daxfuse/watched.py"),
                      (bin_dir.parent / "lib/libdaxmap.so.0", "/daxfuse/lib/libdaxmap.so.0"),
                      (modules / vm.kernel_version() / "daxview.ko", MODULE)])
     vm.make_nvdimm(folder / "nvdimm.img", 512)
@@ -221,6 +255,31 @@ def test_two_users(mounted):
     mounted.run("""install -m 777 -d /mnt/both; cd /mnt/both
         python3 /daxfuse/two.py 1000 one; python3 /daxfuse/two.py 1001 two
         if python3 /daxfuse/two.py 1001 one; then exit 1; else test $? = 3; fi""")
+
+
+def test_without_any_library(mounted):
+    """A static program that makes its system calls by itself."""
+    mounted.run("timeout -s KILL 100 raw /mnt/file")
+    assert status_of(mounted)["views"]["made"] == 1
+
+
+def test_containers(mounted):
+    """Two users, each in namespaces of their own, with a root directory that is part of the mount,
+    from which the program comes, too."""
+    mounted.run("""for id in 1000 1001; do
+            install -d -m 700 -o $id -g $id /mnt/$id
+            install -m 755 -o $id -g $id /daxfuse/bin/raw /mnt/$id/raw
+            setpriv --reuid $id --regid $id --clear-groups \
+                unshare --user --map-root-user --mount --pid --net --ipc --uts --fork \
+                timeout -s KILL 100 chroot /mnt/$id /raw /file & programs="$programs $!"
+        done
+        for program in $programs; do wait $program; done
+        cmp /mnt/1000/file /mnt/1001/file; test $(stat -c %u /mnt/1001/file) = 1001""")
+    assert status_of(mounted)["views"]["made"] >= 2
+
+
+def test_watchers(mounted):
+    mounted.run("timeout -s KILL 100 python3 /daxfuse/watched.py")
 
 
 @pytest.mark.parametrize("module", list(FUNCTIONAL))

@@ -633,7 +633,7 @@ static void reads_beside_writer(void)
 {
 	unsigned int state = 5;
 
-	for (int i = 0; i < 10; i++)
+	for (int i = 0; i < 4; i++)
 		readers_beside(&state);
 }
 
