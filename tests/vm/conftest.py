@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+pytest.register_assert_rewrite("virtiofs")
 import guest as vm  # noqa: E402  (needs the path above)
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent

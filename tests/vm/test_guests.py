@@ -9,15 +9,19 @@ import time
 import pytest
 
 from support.process import eventually
-from virtiofs import export_of, exported, host_pool, run_functional
+from virtiofs import export_of, exported, host_pool, run_functional, run_limits
 
 # What differs for a guest: every request of its kernel, its page cache. A choice, as each takes a second.
 FUNCTIONAL = {
-    "test_files.py": "dax and (whole or growing or overwrites or append or direct or splice)",
-    "test_links.py": "many or symlink_lengths or device_nodes",
-    "test_rename.py": "exchange or noreplace or whiteout",
-    "test_xattrs.py": "namespaces or sizes",
-    "test_unlinked.py": "not space and not killed",
+    "test_files": "dax and (whole or growing or overwrites or append or direct or splice)",
+    "test_links": "many or symlink_lengths or device_nodes",
+    "test_rename": "exchange or noreplace or whiteout",
+    "test_xattrs": "namespaces or sizes",
+    "test_unlinked": "not space and not killed",
+    "test_acls": "access or group or mask or inheritance or umask or owner",
+    "test_locks": "not serialises",
+    "test_mmap": "dax and (through or private or seen or share or hole or unlinked)",
+    "test_overlay": "overlay",
 }
 MOUNT = "mkdir -p /run/pool; mount -t virtiofs pool /run/pool"
 SMALL = """
@@ -91,9 +95,12 @@ def test_programs(machine, shared):
     assert list(shared.iterdir()) == []
 
 
-@pytest.mark.parametrize("file", FUNCTIONAL)
-def test_functional(machine, file):
-    run_functional(machine, file, FUNCTIONAL[file])
+def test_functional(machine):
+    run_functional(machine, FUNCTIONAL)
+
+
+def test_limits(machine, host):
+    run_limits(machine, host, "EDQUOT", "ENOSPC")
 
 
 WORK = """

@@ -11,15 +11,17 @@ import pytest
 
 from support.pool import MIB
 from support.syscalls import XFLAG_DAX, set_xflags
-from virtiofs import export_of, exported, host_pool, run_functional, run_sides
+from virtiofs import export_of, exported, host_pool, run_functional, run_limits, run_sides
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = 2 * MIB
 WINDOW = 32 * MIB
 # What differs for a guest with a window: each read and write goes through it, each mapping is one of it.
 FUNCTIONAL = {
-    "test_files.py": "dax and (growing or overwrites or append)",
-    "test_unlinked.py": "not space and not killed",
+    "test_files": "dax and (growing or overwrites or append)",
+    "test_unlinked": "not space and not killed",
+    "test_mmap": "dax and not msync_is_durable and not mtime",
+    "test_programs": "sqlite and dax",
 }
 TOUCH = "python3 /daxfuse/tests/vm/touch.py"
 READER = """
@@ -138,7 +140,7 @@ def test_which_files_are_mapped(machine, host, choosy, tag, option):
     mount(machine, "-o dax=always")
 
 
-@pytest.mark.parametrize("size, slots, rounds", [(8 * MIB, 1000, 100), (WINDOW + 16 * MIB, 100, 6)])
+@pytest.mark.parametrize("size, slots, rounds", [(8 * MIB, 1000, 100), (WINDOW + 16 * MIB, 96, 4)])
 def test_stores_of_both_sides(machine, host, sides, size, slots, rounds):
     """Also in a file that is larger than the window, pieces of which come and go."""
     run_sides(sides, host, [machine], size, slots, rounds)
@@ -186,9 +188,12 @@ def test_programs(machine, shared):
     assert list(shared.iterdir()) == []
 
 
-@pytest.mark.parametrize("file", FUNCTIONAL)
-def test_functional(machine, file):
-    run_functional(machine, file, FUNCTIONAL[file])
+def test_functional(machine):
+    run_functional(machine, FUNCTIONAL)
+
+
+def test_limits(machine, host):
+    run_limits(machine, host, "SIGBUS", "SIGBUS")
 
 
 def test_stop_and_go_on(machine, host, shared):

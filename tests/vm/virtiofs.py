@@ -10,6 +10,8 @@ import threading
 
 from support.pool import MIB, Pool
 
+PROJECT = 100
+
 
 @contextlib.contextmanager
 def host_pool(bin_dir, folder, *options, **kind):
@@ -65,9 +67,26 @@ def run_sides(program, pool, guests, size, slots, rounds):
     path.unlink()
 
 
-def run_functional(machine, file, choice, folder="/run/pool"):
-    """Tests of the host's mount, in the guest."""
-    result = machine.try_run(f"cd /daxfuse/tests && DAXFUSE_FOLDER={folder} DAXFUSE_BIN=/daxfuse/bin "
-                             f"python3 -m pytest -q -p no:cacheprovider --tb=short functional/{file} -k '{choice}'")
+def run_limits(machine, pool, at_limit, full):
+    """A guest's programs where a project is at its limit, and where the pool is full; and when there is space again.
+    at_limit, full: what a store to a hole comes to."""
+    folder, filler = pool.point / "shared" / "limited", pool.point / "filler"
+    folder.mkdir()
+    pool.run("daxfuse", "quota", folder, PROJECT, "--assign", "--bytes", "16M")
+    command = "python3 /daxfuse/tests/vm/limits.py /run/pool"
+    assert machine.run(f"{command}/limited; rmdir /run/pool/limited").split() == ["EDQUOT", "EDQUOT", at_limit, "OK"]
+    with open(filler, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, pool.free()[0] * 4096 - 16 * MIB)
+    found = machine.run(command).split()
+    filler.unlink()
+    assert found == ["ENOSPC", "ENOSPC", full, "OK"]
+
+
+def run_functional(machine, choice):
+    """Tests of the host's mount, in the guest, all by one pytest, which takes long to start there: {file: which}."""
+    files = " ".join(f"functional/{file}.py" for file in choice)
+    which = " or ".join(f"({file} and ({words}))" for file, words in choice.items())
+    result = machine.try_run(f"cd /daxfuse/tests && DAXFUSE_FOLDER=/run/pool DAXFUSE_BIN=/daxfuse/bin "
+                             f"python3 -m pytest -q -p no:cacheprovider --tb=short {files} -k '{which}'")
     assert result.status == 0, result.stdout[-5000:] + result.stderr
     assert " passed" in result.stdout
