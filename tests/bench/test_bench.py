@@ -29,7 +29,7 @@ def run_quickly(bench, bin_dir, tmp_path):
 
 
 @mounts
-@pytest.mark.parametrize("bench", ["core", "aging", "mount", "defaults"])
+@pytest.mark.parametrize("bench", ["core", "aging", "mount", "defaults", "guests"])
 def test_bench_runs(bench, bin_dir, tmp_path):
     run_quickly(bench, bin_dir, tmp_path)
 
