@@ -779,6 +779,26 @@ static void loads_in_order_ask_thrice(void **state)
 	WAIT_FOR(has_ended(s));
 }
 
+/* One that knows less than we rely on: it is said, and none is had. */
+static void an_older_module(void **state)
+{
+	struct scene *s = *state;
+	char reason[160] = "";
+	int session, err;
+
+	end_process(s, true);
+	open_pool(s, false);
+	memset(s->table, 0, sizeof(*s->table));
+	fake.older = 1;
+	err = session_begin(s->dev, s->table, &session, reason, sizeof(reason));
+	assert_int_equal(err, -EPROTO);
+	assert_non_null(strstr(reason, "older"));
+	assert_false(s->table->agreed);
+	fake.older = 0;
+	fake_process_ends();
+	assert_int_equal(begin_views(s), 0);
+}
+
 /* ---- sizes and times ------------------------------------------------------------------------------ */
 
 static errint_t write_at(struct scene *s, uint64_t offset, size_t length)
@@ -1054,6 +1074,7 @@ int main(void)
 		scene_test(questions_wait_for_the_next),
 		scene_test(answers_ahead),
 		scene_test(loads_in_order_ask_thrice),
+		scene_test(an_older_module),
 		scene_test(sizes_are_told),
 		scene_test(a_size_cannot_be_set),
 		scene_test(a_view_is_cut_first),
