@@ -220,12 +220,31 @@ def test_unmounting(machine, host):
     mount(machine, "-o dax=always")
 
 
+def test_rebooting(machine, host, shared):
+    """In order, in the same QEMU: the window is emptied, and filled anew."""
+    machine.run("cd /run/pool; dd if=/dev/zero of=f bs=1M count=8 status=none; cd /; umount /run/pool")
+    machine.reset()
+    assert window_of(host)["units"] == 0
+    mount(machine, "-o dax=always")
+    [found] = touch(machine, "/run/pool/f")
+    assert found["dax"] and found["stores"] < 64 and window_of(host)["units"] == 4
+    assert set((shared / "f").read_bytes()[::4096]) == {7}
+    machine.run("rm /run/pool/f")
+
+
+def has_units(host, wanted):
+    """Given time: whether the window has any."""
+    end = time.monotonic() + 120
+    while bool(window_of(host)["units"]) != wanted and time.monotonic() < end:
+        time.sleep(0.1)
+    return bool(window_of(host)["units"])
+
+
 def test_the_guest_is_killed(machine, host, shared):
     """SIGKILL of QEMU while its guest stores: nothing stays in the window, and the host goes on."""
-    machine.run("cd /run/pool; dd if=/dev/zero of=f bs=1M count=8 status=none; cat f > /dev/null")
+    machine.run("""cd /run/pool; dd if=/dev/zero of=f bs=1M count=8 status=none
+        (while :; do dd if=/dev/urandom of=f bs=64k count=128 conv=notrunc; done) > /dev/null 2>&1 < /dev/null &""")
+    assert has_units(host, True)
     machine.kill()
-    end = time.monotonic() + 120
-    while window_of(host)["units"] and time.monotonic() < end:
-        time.sleep(0.1)
-    assert window_of(host)["units"] == 0 and not window_of(host)["usable"]
+    assert not has_units(host, False) and not window_of(host)["usable"]
     (shared / "f").unlink()
