@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 
 from support.pool import MIB, Pool
 
@@ -70,11 +71,16 @@ def run_sides(program, pool, guests, size, slots, rounds):
 def run_limits(machine, pool, at_limit, full):
     """A guest's programs where a project is at its limit, and where the pool is full; and when there is space again.
     at_limit, full: what a store to a hole comes to."""
-    folder, filler = pool.point / "shared" / "limited", pool.point / "filler"
+    folder, filler, before = pool.point / "shared" / "limited", pool.point / "filler", pool.free()[0]
     folder.mkdir()
     pool.run("daxfuse", "quota", folder, PROJECT, "--assign", "--bytes", "16M")
     command = "python3 /daxfuse/tests/vm/limits.py /run/pool"
     assert machine.run(f"{command}/limited; rmdir /run/pool/limited").split() == ["EDQUOT", "EDQUOT", at_limit, "OK"]
+    # what comes back later would be free when all is thought to be taken
+    for _ in range(600):
+        if pool.free()[0] >= before:
+            break
+        time.sleep(0.1)
     with open(filler, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, pool.free()[0] * 4096 - 16 * MIB)
     found = machine.run(command).split()
