@@ -39,6 +39,7 @@ struct session {
 	LIST_HEAD(, holder) holders; /* holders_lock */
 	int fd;                      /* -1: not connected (any more) */
 	int pid;                     /* of the peer */
+	int state;                   /* its /proc/PID/stat; -1: it can't be seen */
 	bool expected;               /* an earlier process knew it, so it will connect again */
 	bool silent;                 /* did not answer a PROTECT in time, nor since */
 	int64_t asked;               /* ns: since when a question has no answer; 0: all have */

@@ -10,14 +10,15 @@
  * A program that can't answer is not waited for: one that is stopped, or has not been connected for
  * long. It keeps its pins, and only the space stays busy.
  */
+#include "daxfuse/base/bits.h"
 #include "daxfuse/base/errint.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/direct.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -47,32 +48,27 @@ static errint_t send_locked(const struct session *session, uint32_t kind, uint64
 		       : 0;
 }
 
-/* By a debugger or a signal: it can't answer before somebody lets it. */
-static bool is_stopped(int pid)
+/* By a debugger or a signal: it can't answer before somebody lets it. Nothing is opened: a thread
+ * that serves a guest may not. */
+static bool is_stopped_locked(const struct session *session)
 {
-	char path[32], text[256], *state;
-	size_t n = 0;
-	FILE *file;
+	char text[256], *state;
+	ssize_t n = pread(session->state, text, sizeof(text) - 1, 0);
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	file = fopen(path, "re");
-	if (file) {
-		n = fread(text, 1, sizeof(text) - 1, file);
-		fclose(file);
-	}
-	text[n] = '\0';
+	lock_assert(LOCK_SESSION);
+	text[MAX(n, 0)] = '\0';
 	state = strrchr(text, ')');
 	return state && (state[1] == ' ') && (state[2] == 'T' || state[2] == 't');
 }
 
-static int pid_of(struct session *session)
+static bool is_stopped(struct session *session)
 {
-	int pid;
+	bool stopped;
 
 	lock_mutex(LOCK_SESSION, &session->lock);
-	pid = session->pid;
+	stopped = is_stopped_locked(session);
 	unlock_mutex(LOCK_SESSION, &session->lock);
-	return pid;
+	return stopped;
 }
 
 static int64_t now_ns(void)
@@ -106,21 +102,21 @@ static errint_t client_unmap(void *mapper, uint64_t offset, uint64_t length, uin
 {
 	struct holder *h = mapper;
 	struct session *session = h->session;
-	int err = -ENOTCONN, pid;
-	bool expected, mute;
+	int err = -ENOTCONN;
+	bool expected, mute, stopped;
 
 	lock_mutex(LOCK_SESSION, &session->lock);
 	expected = session->expected;
-	pid = session->pid;
 	if (session->fd >= 0)
 		err = send_locked(session, DIRECT_UNMAP, h->cookie, offset, length, grant);
 	if (err)
 		owe_locked(session, h);
 	mute = is_mute_locked(session);
+	stopped = !err && is_stopped_locked(session);
 	unlock_mutex(LOCK_SESSION, &session->lock);
 	if (err && !expected)
 		return err;
-	return mute || (!err && is_stopped(pid)) ? -EAGAIN : -EINPROGRESS;
+	return mute || stopped ? -EAGAIN : -EINPROGRESS;
 }
 
 static errint_t long_term_unmap(void *mapper, uint64_t offset, uint64_t length, uint64_t grant)
@@ -173,7 +169,7 @@ static errint_t client_write_protect(void *mapper, uint64_t offset, uint64_t len
 	struct question q = { NULL, h->cookie, offset, length, grant, false };
 	struct question **at;
 
-	if (!vfs_is_watched(h->clients->config.vfs) || is_stopped(pid_of(session)))
+	if (!vfs_is_watched(h->clients->config.vfs) || is_stopped(session))
 		return -EAGAIN;
 	lock_mutex(LOCK_SESSION, &session->lock);
 	if (session->fd >= 0 && !session->silent &&

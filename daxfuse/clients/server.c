@@ -155,6 +155,18 @@ static errint_t new_id(uint64_t *ret_id)
 	return 0;
 }
 
+/* Opened once: who asks may not open anything. pid 0: not any more. */
+static void watch_state_locked(struct session *session, int pid)
+{
+	char path[32];
+
+	lock_assert(LOCK_SESSION);
+	if (session->state >= 0)
+		close(session->state);
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	session->state = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+}
+
 /* WELCOME is the first message: nobody puts a question before. -EBUSY: it belongs to another
  * program that is connected. */
 static errint_t connect_session(const struct clients *c, const struct connection *conn)
@@ -170,6 +182,7 @@ static errint_t connect_session(const struct clients *c, const struct connection
 	if (!err) {
 		session->fd = conn->fd;
 		session->pid = conn->peer.pid;
+		watch_state_locked(session, session->pid);
 		session->expected = false;
 		session->silent = false;
 	}
@@ -261,8 +274,10 @@ static void listen_again(struct server *server, bool on)
 static void hang_up(struct session *session, int fd)
 {
 	lock_mutex(LOCK_SESSION, &session->lock);
-	if (session->fd == fd)
+	if (session->fd == fd) {
 		session->fd = -1;
+		watch_state_locked(session, 0);
+	}
 	pthread_cond_broadcast(&session->answered);
 	unlock_mutex(LOCK_SESSION, &session->lock);
 }
@@ -350,14 +365,14 @@ static errint_t add_to_epoll(const struct server *server, int fd, void *tag)
 	return epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
-/* Each program takes a descriptor; half of them are for the rest of the daemon. */
+/* Each program takes two descriptors; half of them are for the rest of the daemon. */
 static unsigned most_connections(void)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return CONNECTIONS_MAX;
-	return (unsigned)MIN(limit.rlim_cur / 2, (rlim_t)CONNECTIONS_MAX);
+	return (unsigned)MIN(limit.rlim_cur / 4, (rlim_t)CONNECTIONS_MAX);
 }
 
 errint_t server_start(struct clients *c)

@@ -47,7 +47,7 @@ static struct session *make_session_locked(struct clients *c, uint64_t id)
 		return NULL;
 	session->id = id;
 	session->refs = 1;
-	session->fd = -1;
+	session->fd = session->state = -1;
 	LIST_INIT(&session->holders);
 	pthread_mutex_init(&session->lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -89,6 +89,8 @@ void session_put(struct clients *c, struct session *session)
 	unlock_mutex(LOCK_SESSIONS, &c->sessions_lock);
 	pthread_cond_destroy(&session->answered);
 	pthread_mutex_destroy(&session->lock);
+	if (session->state >= 0)
+		close(session->state);
 	free(session);
 }
 

@@ -11,6 +11,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/daxview.h"
 #include "daxfuse/keeper/log.h"
 
 static void tell_kernel(void *daemon, const struct exports_change *change)
@@ -58,6 +59,18 @@ static errint_t add_export(struct daemon *d, uint64_t ino, const struct dxf_ioc_
 					       .vmm = vmms[call->vmm],
 					       .window = call->window,
 				       });
+}
+
+static void tell_refused(void *daemon, const char *socket, long call)
+{
+	const struct daemon *d = daemon;
+
+	log_error(
+		"daxfuse: %s: an unexpected system call (%ld) in a thread that serves the guest of "
+		"%s; it was refused\n"
+		"such threads may not open, execute or connect: if the guest is not to be "
+		"trusted, end it; else report this\n",
+		d->device, call, socket);
 }
 
 /* ---- of the mount's options ---------------------------------------------------------------- */
@@ -108,7 +121,8 @@ errint_t guests_open(struct daemon *d)
 	const struct exports_config config = {
 		.vfs = d->vfs,
 		.dev = d->dev,
-		.host = { d, tell_kernel, let_go },
+		.host = { d, tell_kernel, let_go, tell_refused },
+		.ioctls = _IOC_TYPE(DAXVIEW_IOC_SESSION),
 		.shelf_in = d->fds.shelf_in,
 		.shelf_out = d->fds.shelf_out,
 		.answers = d->answers,

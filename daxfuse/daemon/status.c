@@ -10,6 +10,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/confine.h"
 #include "daxfuse/base/errint.h"
 #include "daxfuse/keeper/places.h"
 #include "restart.h"
@@ -109,6 +110,7 @@ static struct json_object *counters_object(const struct daemon *d)
 	add_number(o, "units_promoted", counters.units_promoted);
 	add_number(o, "units_trimmed", counters.units_trimmed);
 	add_number(o, "poison_met", pmem_poison_count());
+	add_number(o, "calls_refused", confine_refused());
 	return o;
 }
 

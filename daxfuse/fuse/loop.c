@@ -45,7 +45,7 @@ struct loop {
 	struct transport *transport;
 	int fd;
 	atomic_bool stopping;
-	sem_t stop;            /* posted with it */
+	sem_t wake;            /* posted with it, and when somebody waits for a program */
 	atomic_bool settled;   /* all that is sent again has come */
 	atomic_uint unsettled; /* of those, the ones that are not done yet; and 1 until all has
 				 * come */
@@ -84,7 +84,7 @@ void loop_stop(struct transport *t)
 {
 	(void)t;
 	atomic_store_explicit(&loop.stopping, true, memory_order_release);
-	sem_post(&loop.stop);
+	sem_post(&loop.wake);
 }
 
 static bool is_stopping(void)
@@ -264,7 +264,7 @@ bool loop_waiting(bool begins)
 		atomic_fetch_sub_explicit(&loop.waiting, 1, memory_order_seq_cst);
 		return false;
 	}
-	reinforce();
+	sem_post(&loop.wake);
 	return true;
 }
 
@@ -363,13 +363,19 @@ static bool is_place_used(unsigned i)
 	return used;
 }
 
-/* Until every thread has ended. None is started any more. */
+/*
+ * Until every thread has ended. Those that are needed meanwhile are started here: one that waits
+ * may be another transport's, with fewer rights, which a thread inherits.
+ */
 static void wait_for_threads(void)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
 
-	while (sem_wait(&loop.stop))
-		;
+	do {
+		while (sem_wait(&loop.wake))
+			;
+		reinforce();
+	} while (!is_stopping());
 	while (atomic_load_explicit(&loop.running, memory_order_acquire)) {
 		wake_workers();
 		nanosleep(&pause, NULL);

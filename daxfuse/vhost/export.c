@@ -20,6 +20,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/base/confine.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/pmem/device.h"
 #include "daxfuse/vfs/mapped.h"
@@ -341,6 +342,7 @@ errint_t exports_open(const struct exports_config *config, struct exports **ret_
 		return -EMFILE;
 	}
 	e->config = *config;
+	confine_begin();
 	LIST_INIT(&e->list);
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_cond_init(&e->ended, NULL);

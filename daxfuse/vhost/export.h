@@ -44,6 +44,7 @@ struct export
 	/* of a connection that an earlier process has served; once */
 	bool adopted;
 	struct backend_fds fds;
+	atomic_bool confined; /* its threads' system calls are filtered */
 	/* under the list's lock */
 	bool ready; /* its thread runs */
 	bool kept;

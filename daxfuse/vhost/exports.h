@@ -45,6 +45,8 @@ struct exports_host {
 	void (*changed)(void *arg, const struct exports_change *change);
 	/* A guest does not know the inode any more: is it to be freed? */
 	void (*let_go)(void *arg, uint64_t ino);
+	/* A thread of ours has made a system call that it may not make; once for each. */
+	void (*refused)(void *arg, const char *socket, long call);
 };
 
 struct exports_config {
@@ -54,6 +56,7 @@ struct exports_config {
 	/* where descriptors lie that outlive us (shelf.h); -1: nothing does */
 	int shelf_in, shelf_out;
 	struct vfs_answers *answers; /* likewise; NULL */
+	unsigned ioctls;             /* their type: of calls of the vfs, in our threads; 0: none */
 };
 
 struct export_options {

@@ -59,6 +59,7 @@ static struct json_object *report_export_locked(struct export *x)
 	json_object_object_add(o, "cache", json_object_new_string(caches[x->record->cache]));
 	json_object_object_add(o, "connected", json_object_new_boolean(x->connection >= 0));
 	json_object_object_add(o, "kept", json_object_new_boolean(x->kept));
+	json_object_object_add(o, "confined", json_object_new_boolean(x->confined));
 	add_number(o, "connections", x->record->connections);
 	add_number(o, "requests", counts.requests);
 	add_number(o, "refused", counts.refused);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/confine.h"
 #include "daxfuse/vfs/answers.h"
 
 enum { DESC_BYTES = 16, USED_BYTES = 8, AVAIL_BYTES = 2, RING_HEAD = 4, EVENT_BYTES = 2 };
@@ -98,6 +99,16 @@ static bool is_stopping(const struct ring *ring)
 	return atomic_load_explicit(&ring->stopping, memory_order_acquire);
 }
 
+static void report_refused(struct ring *ring)
+{
+	long call = confine_take_refused();
+
+	if (call < 0 || ring->told_refused)
+		return;
+	ring->told_refused = true;
+	ring->config->refused(ring->config->arg, call);
+}
+
 /* All that is there. -EIO */
 static int serve_all(struct ring *ring)
 {
@@ -116,6 +127,7 @@ static int serve_all(struct ring *ring)
 				queue_put_back(&ring->queue);
 				break;
 			}
+			report_refused(ring);
 			tell = queue_push(&ring->queue, ring->chain, written);
 			if (tell > 0 && ring->call >= 0)
 				eventfd_write(ring->call, 1);
@@ -171,6 +183,8 @@ static void *run_ring(void *arg)
 	int err = 0;
 
 	hear_signal();
+	pthread_setname_np(pthread_self(), "daxfuse-queue");
+	confine_thread(CONFINE_WORK, ring->config->ioctls);
 	if (ring->adopted && ring->call >= 0)
 		eventfd_write(ring->call,
 			      1); /* what was given back last may not have been heard of */

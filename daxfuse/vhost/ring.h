@@ -43,6 +43,7 @@ struct ring {
 	atomic_bool stopping;
 	struct guest_once once; /* of the request that the thread has, or takes next */
 	pthread_t thread;
+	bool told_refused;
 	char *in, *out; /* buffers of the thread */
 	struct chain *chain;
 };
@@ -53,6 +54,10 @@ struct ring_config {
 	_Atomic uint64_t *bad_chains; /* counts */
 	struct vfs_answers *answers;  /* NULL: nothing outlives us */
 	unsigned number;              /* of the device: no other has it */
+	unsigned ioctls;              /* of confine_thread() */
+	/* A request has made a system call that it may not make; once for each thread. */
+	void (*refused)(void *arg, long call);
+	void *arg;
 };
 
 /* Where the record says. -errno */

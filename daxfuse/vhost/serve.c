@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/confine.h"
 #include "daxfuse/base/lockrank.h"
 #include "daxfuse/pmem/device.h"
 #include "export.h"
@@ -136,6 +137,14 @@ static void end_connection(struct export *x, int fd)
 	close(fd);
 }
 
+static void report_refused(void *arg, long call)
+{
+	const struct export *x = arg;
+	const struct exports_host *host = &x->all->config.host;
+
+	host->refused(host->arg, x->record->socket, call);
+}
+
 static void serve_connection(struct export *x, int fd, const struct backend_fds *adopted)
 {
 	const struct backend_config config = {
@@ -146,6 +155,9 @@ static void serve_connection(struct export *x, int fd, const struct backend_fds 
 			.bad_chains = &x->record->bad_chains,
 			.answers = x->all->config.answers,
 			.number = x->number,
+			.ioctls = x->all->config.ioctls,
+			.refused = report_refused,
+			.arg = x,
 		},
 		.window = x->window,
 		.device = x->window ? device_fd(x->all->config.dev) : -1,
@@ -156,10 +168,15 @@ static void serve_connection(struct export *x, int fd, const struct backend_fds 
 		.arg = x,
 	};
 
+	long refused;
+
 	limit_answers(fd);
 	x->record->vmm_pid = peer_of(fd);
 	backend_serve(&config);
 	leave_window(x);
+	refused = confine_take_refused();
+	if (refused >= 0)
+		report_refused(x, refused);
 	end_connection(x, fd);
 }
 
@@ -220,9 +237,10 @@ void *export_run(void *arg)
 {
 	struct export *x = arg;
 	struct exports *e = x->all;
-
 	unsigned number = x->number;
 
+	pthread_setname_np(pthread_self(), "daxfuse-guest");
+	atomic_store(&x->confined, confine_thread(CONFINE_CONNECTION, e->config.ioctls));
 	if (x->adopted)
 		serve_connection(x, x->connection, &x->fds);
 	else
