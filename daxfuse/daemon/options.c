@@ -22,6 +22,7 @@
 
 #include "daxfuse/fuse/transport.h"
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
 #include "restart.h"
 #include "daxfuse/keeper/kept.h"
 #include "daxfuse/keeper/systemd.h"
@@ -330,21 +331,22 @@ static const struct option *find_option(const char *word, const char **ret_argum
 	return NULL;
 }
 
-/* NULL, or what is wrong with it. It stays: its directory is a part of it. */
-static const char *add_export(struct options *options, const char *argument)
+/* Cut up in place, as its directory stays a part of it. */
+static errint_t add_export(struct options *options, char *argument, char *ret_error,
+			   size_t error_size)
 {
-	char *text = strdup(argument);
-	const char *wrong = "no memory";
+	CLEANUP_FREE char *said = strdup(argument);
+	const char *wrong = "too many: daxfuse export adds more";
 
-	if (text && options->export_count == OPTIONS_EXPORTS_MAX)
-		wrong = "too many: daxfuse export adds more";
-	else if (text)
-		wrong = export_words_parse(text, &options->export[options->export_count]);
-	if (wrong)
-		free(text);
-	else
+	if (options->export_count < OPTIONS_EXPORTS_MAX)
+		wrong = export_words_parse(argument, &options->export[options->export_count]);
+	if (!wrong) {
 		options->export_count++;
-	return wrong;
+		return 0;
+	}
+	snprintf(ret_error, error_size, "wrong argument: -o export=%s: %s", said ? said : "",
+		 wrong);
+	return -EINVAL;
 }
 
 static errint_t parse_word(struct options *options, const char *word, char *ret_error,
@@ -353,13 +355,8 @@ static errint_t parse_word(struct options *options, const char *word, char *ret_
 	const char *argument;
 	const struct option *found = find_option(word, &argument);
 
-	if (found && found->kind == EXPORT) {
-		const char *wrong = add_export(options, argument);
-
-		if (wrong)
-			snprintf(ret_error, error_size, "wrong argument: -o %s: %s", word, wrong);
-		return wrong ? -EINVAL : 0;
-	}
+	if (found && found->kind == EXPORT)
+		return add_export(options, (char *)(uintptr_t)argument, ret_error, error_size);
 	if (found && found->kind == SHOWN && !options->shown)
 		options->shown = word;
 	if (!found || apply(options, found, word, argument)) {
