@@ -273,6 +273,8 @@ static errint_t check_xflags(const struct dxf_inode *inode, const struct fs_xfla
 		return -EINVAL;
 	if (x->extsize % DXF_BLOCK_SIZE)
 		return -EINVAL;
+	if ((x->flags ^ inode->flags) & x->fixed)
+		return -EPERM;
 	if (x->same_project &&
 	    (x->project != inode->project || ((x->flags ^ inode->flags) & DXF_FLAG_PROJINHERIT)))
 		return -EPERM;

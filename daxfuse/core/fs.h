@@ -373,8 +373,9 @@ struct fs_xflags {
 	uint32_t extsize; /* bytes */
 	uint32_t extents; /* fs_get_xflags only */
 	/* fs_set_xflags only: the caller may change neither the project nor whether a folder
-	 * hands it on: -EPERM */
+	 * hands it on; nor these flags: -EPERM */
 	bool same_project;
+	uint32_t fixed;
 };
 errint_t fs_get_xflags(struct fs *fs, uint64_t ino, struct fs_xflags *ret_xflags);
 errint_t fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xflags);

@@ -23,6 +23,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/base/cleanup.h"
+#include "daxfuse/vfs/fileattr.h"
 #include "deferred.h"
 #include "loop.h"
 #include "requests.h"
@@ -59,95 +60,40 @@ static bool is_administrator(const struct call *c)
 
 /* ---- flags ------------------------------------------------------------------ */
 
-static const struct {
-	uint32_t core, fs_flag, xflag;
-} flag_table[] = {
-	{ DXF_FLAG_DAX, FS_DAX_FL, FS_XFLAG_DAX },
-	{ DXF_FLAG_IMMUTABLE, FS_IMMUTABLE_FL, FS_XFLAG_IMMUTABLE },
-	{ DXF_FLAG_APPEND, FS_APPEND_FL, FS_XFLAG_APPEND },
-	{ DXF_FLAG_PROJINHERIT, FS_PROJINHERIT_FL, FS_XFLAG_PROJINHERIT },
-	{ DXF_FLAG_EXTSIZE, 0, FS_XFLAG_EXTSIZE },
-	{ DXF_FLAG_EXTSZINHERIT, 0, FS_XFLAG_EXTSZINHERIT },
-	{ DXF_FLAG_NODUMP, FS_NODUMP_FL, FS_XFLAG_NODUMP },
-	{ DXF_FLAG_NOATIME, FS_NOATIME_FL, FS_XFLAG_NOATIME },
-	{ DXF_FLAG_SYNC, FS_SYNC_FL, FS_XFLAG_SYNC },
-};
-
 static void get_flags(const struct call *c)
 {
-	struct fs_attr attr; /* which costs nothing: extents are not counted for it */
-	uint64_t flags = 0;  /* 4 bytes, or 8 as the ioctl's number says */
-	int err = vfs_getattr(c->transport->vfs, c->ino, &attr);
+	uint64_t wide; /* 4 bytes, or 8 as the ioctl's number says */
+	uint32_t flags = 0;
+	int err = fileattr_get_flags(c->transport->vfs, c->ino, &flags);
 
-	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
-		if (attr.flags & flag_table[i].core)
-			flags |= flag_table[i].fs_flag;
-	}
-	reply(c, err, &flags, sizeof(flags));
-}
-
-static errint_t set_file_xflags(const struct call *c, const struct fs_xflags *xflags)
-{
-	const struct request request = request_of(c->req);
-
-	return vfs_set_xflags(c->transport->vfs, &request.vfs, c->ino, xflags);
+	wide = flags;
+	reply(c, err, &wide, sizeof(wide));
 }
 
 static void set_flags(const struct call *c)
 {
-	struct fs_xflags xflags = { 0 };
-	struct fs_attr attr;
+	const struct request request = request_of(c->req);
 	uint32_t flags;
-	int err;
 
 	if (c->in_size < sizeof(flags)) {
 		reply(c, -EINVAL, NULL, 0);
 		return;
 	}
 	memcpy(&flags, c->in, sizeof(flags));
-	err = vfs_getattr(c->transport->vfs, c->ino, &attr);
-	if (!err)
-		xflags = (struct fs_xflags){
-			.flags = attr.flags,
-			.project = attr.project,
-			.extsize = attr.extsize,
-		};
-	for (size_t i = 0; !err && i < ARRAY_SIZE(flag_table); i++) {
-		if (!flag_table[i].fs_flag)
-			continue;
-		xflags.flags &= ~flag_table[i].core;
-		if (flags & flag_table[i].fs_flag)
-			xflags.flags |= flag_table[i].core;
-		flags &= ~flag_table[i].fs_flag;
-	}
-	if (!err && flags)
-		err = -EOPNOTSUPP;
-	if (!err)
-		err = set_file_xflags(c, &xflags);
-	reply(c, err, NULL, 0);
+	reply(c, fileattr_set_flags(c->transport->vfs, &request.vfs, c->ino, flags), NULL, 0);
 }
 
 static void get_xflags(const struct call *c)
 {
-	struct fs_xflags xflags;
-	struct fsxattr out = { 0 };
-	int err = vfs_get_xflags(c->transport->vfs, c->ino, &xflags);
+	struct fsxattr out;
+	int err = fileattr_get(c->transport->vfs, c->ino, &out);
 
-	if (!err) {
-		out.fsx_extsize = xflags.extsize;
-		out.fsx_nextents = xflags.extents;
-		out.fsx_projid = xflags.project;
-		for (size_t i = 0; i < ARRAY_SIZE(flag_table); i++) {
-			if (xflags.flags & flag_table[i].core)
-				out.fsx_xflags |= flag_table[i].xflag;
-		}
-	}
 	reply(c, err, &out, sizeof(out));
 }
 
 static void set_xflags(const struct call *c)
 {
-	struct fs_xflags xflags = { 0 };
+	const struct request request = request_of(c->req);
 	struct fsxattr in;
 
 	if (c->in_size < sizeof(in)) {
@@ -155,19 +101,7 @@ static void set_xflags(const struct call *c)
 		return;
 	}
 	memcpy(&in, c->in, sizeof(in));
-	for (size_t i = 0; i < ARRAY_SIZE(flag_table); i++) {
-		if (in.fsx_xflags & flag_table[i].xflag)
-			xflags.flags |= flag_table[i].core;
-		in.fsx_xflags &= ~flag_table[i].xflag;
-	}
-	/* FS_XFLAG_HASATTR is an answer, and comes back with the flags that were read */
-	if (in.fsx_xflags & ~(uint32_t)FS_XFLAG_HASATTR) {
-		reply(c, -EOPNOTSUPP, NULL, 0);
-		return;
-	}
-	xflags.project = in.fsx_projid;
-	xflags.extsize = in.fsx_extsize;
-	reply(c, set_file_xflags(c, &xflags), NULL, 0);
+	reply(c, fileattr_set(c->transport->vfs, &request.vfs, c->ino, &in), NULL, 0);
 }
 
 /* ---- of daxfuse ------------------------------------------------------------- */

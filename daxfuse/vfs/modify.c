@@ -242,9 +242,12 @@ static errint_t set_xflags(struct vfs *v, const struct vfs_request *request, uin
 	struct fs_xflags wanted = *xflags;
 	int err;
 
-	wanted.same_project = !v->config.owners_set_projects;
+	wanted.same_project = request->foreign || !v->config.owners_set_projects;
+	if (request->foreign)
+		wanted.fixed = DXF_FLAG_IMMUTABLE | DXF_FLAG_APPEND;
 	err = fs_set_xflags(v->config.fs, ino, &wanted);
-	if (err != -EPERM || !wanted.same_project || !request->is_administrator(request))
+	if (err != -EPERM || request->foreign || !wanted.same_project ||
+	    !request->is_administrator(request))
 		return err;
 	wanted.same_project = false;
 	return fs_set_xflags(v->config.fs, ino, &wanted);

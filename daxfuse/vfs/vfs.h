@@ -72,6 +72,8 @@ struct vfs_request {
 	bool (*is_administrator)(const struct vfs_request *request);
 	struct vfs_answer *answer; /* NULL: there is nothing that outlives us */
 	bool repeated;             /* an earlier process has had it */
+	/* Not of this host: it changes neither projects nor flags that bind everybody. */
+	bool foreign;
 };
 
 /* ---- names ------------------------------------------------------------------------- */

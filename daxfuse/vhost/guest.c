@@ -98,7 +98,8 @@ static uint32_t wanted_flags(const struct guest *g)
 	uint32_t flags = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DONT_MASK |
 			 FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO |
 			 FUSE_PARALLEL_DIROPS | FUSE_POSIX_ACL | FUSE_MAX_PAGES |
-			 FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT;
+			 FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT |
+			 FUSE_HAS_IOCTL_DIR;
 
 	/* else what others have written is never seen through the guest's cache */
 	if (g->config.cache != EXPORTS_CACHE_ALWAYS)
@@ -221,6 +222,7 @@ static const struct rule {
 	[FUSE_RELEASEDIR] = { do_nothing, 0 },
 	[FUSE_FSYNCDIR] = { do_nothing, 0 },
 	[FUSE_CREATE] = { do_create, CHANGES },
+	[FUSE_IOCTL] = { do_ioctl, 0 },
 	[FUSE_INTERRUPT] = { do_nothing, NO_NODE | NO_ANSWER },
 	[FUSE_DESTROY] = { do_destroy, NO_NODE },
 	[FUSE_BATCH_FORGET] = { do_batch_forget, NO_NODE | NO_ANSWER },
@@ -341,6 +343,7 @@ uint32_t guest_serve(struct guest *g, const void *in, size_t bytes,
 	const struct fuse_in_header *header = in;
 	struct request r = {
 		.vfs = { .who = { .in_group = true },
+			 .foreign = true,
 			 .is_member = is_member,
 			 .is_administrator = is_administrator },
 		.guest = g,

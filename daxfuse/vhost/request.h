@@ -150,5 +150,6 @@ ssize_t do_getxattr(struct request *r); /* xattr.c */
 ssize_t do_listxattr(struct request *r);
 ssize_t do_setxattr(struct request *r);
 ssize_t do_removexattr(struct request *r);
+ssize_t do_ioctl(struct request *r); /* ioctl.c */
 
 #endif

@@ -10,7 +10,7 @@ import pytest
 
 from support.pool import MIB
 from support.vhost import (GID, MODE, MTIME, PROTOCOL, ROOT, SIZE, UID, VERSION_1, DESTROY, FLUSH,
-                           FSYNCDIR, IOCTL, OPCODES, OPENDIR, RELEASEDIR, SETUPMAPPING, STATX, SYNCFS)
+                           FSYNCDIR, OPCODES, OPENDIR, RELEASEDIR, SETUPMAPPING, STATX, SYNCFS)
 
 NOREPLACE, EXCHANGE = 1, 2
 PUNCH, KEEP_SIZE = 2, 1
@@ -250,7 +250,7 @@ def test_access_modes(guest, mnt):
 
 def test_what_is_not_there(guest):
     """The kernel of a guest does without."""
-    for opcode in (FLUSH, IOCTL, SETUPMAPPING):
+    for opcode in (FLUSH, SETUPMAPPING):
         assert error_of(guest.call, opcode, ROOT, bytes(64)) == errno.ENOSYS
     for opcode in (FSYNCDIR, RELEASEDIR, SYNCFS):
         assert guest.call(opcode, ROOT, bytes(24)) == b""

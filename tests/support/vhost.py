@@ -419,6 +419,13 @@ class Guest:
     def fsync(self, node, fh):
         self.call(FSYNC, node, struct.pack("QII", fh, 0, 0))
 
+    def ioctl(self, node, fh, number, data=b"", room=0, flags=0):
+        """`data` goes along, `room` bytes come back."""
+        answer = self.call(IOCTL, node, struct.pack("QIIQII", fh, flags, number, 0, len(data), room) + data, 16 + room)
+        result, _, _, _ = struct.unpack("iIII", answer[:16])
+        assert result == 0 and len(answer) == 16 + room
+        return answer[16:]
+
     def fallocate(self, node, fh, mode, offset, length):
         self.call(FALLOCATE, node, struct.pack("3QII", fh, offset, length, mode, 0))
 
