@@ -356,10 +356,13 @@ static void print_histogram(FILE *out, struct json_object *mount, const char *op
 	end_sample(out, sum);
 }
 
+/* -1: it says nothing, or there is none ("none": the pool is for guests only). */
 static int open_mount(struct json_object *mount)
 {
-	return responds(mount)
-		       ? open_past_cache(text_of(mount, "mountpoint"), O_RDONLY | O_DIRECTORY)
+	const char *mountpoint = text_of(mount, "mountpoint");
+
+	return responds(mount) && *mountpoint == '/'
+		       ? open_past_cache(mountpoint, O_RDONLY | O_DIRECTORY)
 		       : -1;
 }
 

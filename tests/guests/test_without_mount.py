@@ -100,6 +100,10 @@ def test_it_serves_and_ends(served, keeper):
     assert status["mountpoint"] == "none" and status["device"] == str(served.pool.image)
     assert status["mount"]["transport"] == "vhost-user" and status["mount"]["restartable"] == (keeper != "none")
     assert [each["tag"] for each in status["exports"]] == ["one"]
+    os.mkdir(served.folder / "none")  # its name is no path
+    metrics = subprocess.run([served.pool.bin_dir / "daxfuse", "status", "--prometheus", served.pool.image],
+                             capture_output=True, text=True, cwd=served.folder)
+    assert metrics.returncode == 0 and 'mountpoint="none"' in metrics.stdout
     assert "fuse.daxfuse" not in "".join(
         line for line in open("/proc/self/mounts") if str(served.pool.image) in line)
     with Guest(served.one) as guest:
