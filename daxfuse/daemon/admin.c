@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The daemon's side of admin.h: a thread that takes one call after the other. The kernel's word on
- * the peer decides who may call, beside the mode of the socket: root, and the daemon's user. The
- * path is ours as long as we have the device, which nobody else can lock.
+ * The daemon's side of admin.h: a thread that takes one call after the other. Beside the mode of
+ * the socket the capabilities of the peer decide who may call, as for the ioctls: a container's
+ * root may have the folder. The path is ours as long as we have the device, which nobody else can
+ * lock.
  */
 #include "admin_serve.h"
 
@@ -19,6 +20,7 @@
 
 #include "admin_message.h"
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/caller.h"
 #include "daxfuse/base/cleanup.h"
 #include "daxfuse/ioctl.h"
 #include "daxfuse/keeper/control.h"
@@ -94,15 +96,6 @@ static void carry_on(struct admin *a)
 		restart_now(a->daemon);
 }
 
-static bool is_welcome(int fd)
-{
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
-
-	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) &&
-	       (peer.uid == 0 || peer.uid == geteuid());
-}
-
 static bool read_request(struct admin *a, int fd)
 {
 	const size_t least = offsetof(struct admin_request, body);
@@ -119,10 +112,10 @@ static void serve_caller(struct admin *a, int fd)
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (!is_welcome(fd) || !read_request(a, fd))
+	if (!read_request(a, fd))
 		return;
 	memset(&a->answer, 0, sizeof(a->answer));
-	a->answer.err = carry_out(a);
+	a->answer.err = caller_of_socket_is_administrator(fd) ? carry_out(a) : -EPERM;
 	if (!a->answer.err)
 		size += _IOC_SIZE(a->request.cmd);
 	/* one that has gone is obeyed all the same */

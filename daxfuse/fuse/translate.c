@@ -5,8 +5,8 @@
 #include <sys/sysmacros.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/caller.h"
 #include "daxfuse/base/cleanup.h"
-#include "caller.h"
 #include "requests.h"
 #include "internal.h"
 

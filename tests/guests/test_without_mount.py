@@ -217,7 +217,7 @@ def test_orphans_are_freed(served):
 
 
 def test_nobody_else_controls_it(served):
-    """The socket is its user's alone."""
+    """The socket is its user's alone; a root without CAP_SYS_ADMIN, as in a container that has the folder, is nobody."""
     served.start()
     sockets = [path for path in os.listdir("/run/daxfuse") if path.endswith(".guests")] if os.geteuid() == 0 else []
     for path in sockets:
@@ -226,6 +226,11 @@ def test_nobody_else_controls_it(served):
         done = subprocess.run([served.pool.bin_dir / "daxfuse", "umount", served.pool.image], user=65534, group=65534,
                               capture_output=True)
         assert done.returncode == 1 and served.is_answering()
+        for words in (["status"], ["export", "--remove", "--socket", served.one], ["restart"], ["umount"]):
+            done = subprocess.run(["setpriv", "--bounding-set=-sys_admin", served.pool.bin_dir / "daxfuse", *words,
+                                   served.pool.image], capture_output=True, text=True)
+            assert done.returncode == 1 and "peration not permitted" in done.stderr, (words, done)
+            assert served.is_answering() and served.status()["exports"]
     served.stop()
 
 

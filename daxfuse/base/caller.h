@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Who may control the mount, of those who call us. docs/design/security.md. */
-#ifndef DAXFUSE_FUSE_CALLER_H
-#define DAXFUSE_FUSE_CALLER_H
+#ifndef DAXFUSE_BASE_CALLER_H
+#define DAXFUSE_BASE_CALLER_H
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -12,5 +12,10 @@
  * found out.
  */
 bool caller_is_administrator(pid_t pid, uid_t uid);
+/*
+ * The same of the process that has connected this socket (AF_UNIX). False, too, if it has ended:
+ * its number may be another one's by now.
+ */
+bool caller_of_socket_is_administrator(int fd);
 
 #endif

@@ -9,21 +9,32 @@
  *   - Capabilities are those of a user namespace, and anybody has all of them in one of their own.
  *     So it must be ours, which is that of the mount: its daemon has made it.
  *   - Numbers of processes are those of our own namespace, so /proc must be of that one, too.
+ * A socket is another matter: the process that has connected it may be gone, and its number be
+ * another one's. A pidfd of it (since Linux 6.5) still says, after the look, whether it was there
+ * all the time.
+ *
  * To look at the namespace of root the daemon needs CAP_SYS_PTRACE if it lacks a capability that
  * the caller has: a unit that bounds its capabilities lists that one.
  */
 #include "caller.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daxfuse/base/cleanup.h"
+#include "cleanup.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 
 /* Our own number, as this /proc has it, is the one that we know. */
 static bool proc_is_ours(void)
@@ -68,4 +79,25 @@ bool caller_is_administrator(pid_t pid, uid_t uid)
 	if (pid <= 0 || !proc_is_ours() || !is_in_our_user_namespace(pid))
 		return false;
 	return (geteuid() != 0 && uid == geteuid()) || has_capability(pid, CAP_SYS_ADMIN);
+}
+
+/* Readable, or an error: it has ended. Without SO_PEERPIDFD nobody can say. */
+static bool was_there_all_the_time(int pidfd)
+{
+	struct pollfd process = { .fd = pidfd, .events = POLLIN };
+
+	return pidfd < 0 || poll(&process, 1, 0) == 0;
+}
+
+bool caller_of_socket_is_administrator(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer), pidfd_size = sizeof(int);
+	CLEANUP_FD int pidfd = -1;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
+		return false;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &pidfd_size) && errno != ENOPROTOOPT)
+		return false;
+	return caller_is_administrator(peer.pid, peer.uid) && was_there_all_the_time(pidfd);
 }
