@@ -50,8 +50,9 @@ class FrontEnd:
     """A connection, and memory of the guest."""
 
     def __init__(self, path, memory=16 * MIB, features=INDIRECT | EVENT_IDX | PROTOCOL | VERSION_1,
-                 protocol=MQ | REPLY_ACK | CONFIG | MEM_SLOTS, start=True, limit=LIMIT):
+                 protocol=MQ | REPLY_ACK | CONFIG | MEM_SLOTS, start=True, limit=LIMIT, adapts=False):
         self.features, self.protocol = features, protocol
+        self.adapts = adapts  # takes less, where less is offered
         self.limit = limit  # seconds
         self.size = memory
         self.memfd = os.memfd_create("guest")
@@ -116,9 +117,10 @@ class FrontEnd:
         assert self.tell(*args, **kwargs) == 0
 
     def negotiate(self):
-        assert self.number(GET_FEATURES) & self.features == self.features
-        offered = self.number(GET_PROTOCOL_FEATURES)
-        assert offered & self.protocol == self.protocol
+        offered = self.number(GET_FEATURES), self.number(GET_PROTOCOL_FEATURES)
+        if self.adapts:
+            self.features, self.protocol = self.features & offered[0], self.protocol & offered[1]
+        assert offered[0] & self.features == self.features and offered[1] & self.protocol == self.protocol
         self.send(SET_PROTOCOL_FEATURES, struct.pack("Q", self.protocol))
         self.send(SET_OWNER)
         self.must(SET_FEATURES, struct.pack("Q", self.features))
@@ -279,7 +281,7 @@ ROOT = 1
  SYNCFS, TMPFILE, STATX) = range(42, 53)
 OPCODES = range(64)
 MODE, UID, GID, SIZE, ATIME, MTIME, FH, ATIME_NOW, MTIME_NOW = (1 << bit for bit in range(9))
-INIT_EXT = 1 << 30
+SETXATTR_EXT, INIT_EXT = 1 << 29, 1 << 30
 ALL_FLAGS = 0xffffffff
 
 
@@ -438,11 +440,17 @@ class Guest:
 
     # ---- directories and attributes
 
-    def readdir(self, node, size=PAGE, plus=False):
+    def opendir(self, node):
+        return struct.unpack("QII", self.call(OPENDIR, node, bytes(8)))[0]
+
+    def releasedir(self, node, fh):
+        self.call(RELEASEDIR, node, struct.pack("QIIQ", fh, 0, 0, 0))
+
+    def readdir(self, node, size=PAGE, plus=False, fh=0):
         """All entries: {name: ino}, and with plus {name: (node, attr)}."""
         entries, offset = {}, 0
         while True:
-            body = struct.pack("QQIIQII", 0, offset, size, 0, 0, 0, 0)
+            body = struct.pack("QQIIQII", fh, offset, size, 0, 0, 0, 0)
             data = self.call(READDIRPLUS if plus else READDIR, node, body, size)
             if not data:
                 return entries
@@ -465,7 +473,10 @@ class Guest:
         return struct.unpack("5Q4I24x", self.call(STATFS, node))
 
     def setxattr(self, node, name, value, flags=0, more=0):
-        self.call(SETXATTR, node, struct.pack("4I", len(value), flags, more, 0) + self.name(name) + value)
+        head = struct.pack("4I", len(value), flags, more, 0)
+        if not self.agreed[3] & SETXATTR_EXT:
+            head = head[:8]
+        self.call(SETXATTR, node, head + self.name(name) + value)
 
     def getxattr(self, node, name, size=PAGE):
         return self.call(GETXATTR, node, struct.pack("II", size, 0) + self.name(name), size or 8)
