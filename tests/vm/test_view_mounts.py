@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import guest as vm
+import load
 from test_daxmap import FILE
 from test_views import MODULE, SLOW
 
@@ -124,9 +125,56 @@ assert not [event for event in seen if event.get("path") == "/mnt/quiet"], seen
 """
 
 
+# Two programs that store through a mapping, each time on another page, make it durable, and tell of
+# it; a third one beside, whose files come and go. And what must be there when so much was told of:
+# that, and perhaps some more that had not been heard of. (The port is one program's: they share it.)
+STORES = """
+import itertools, mmap, os, struct, sys
+PAGES, LAG = 4096, 16
+def page_of(number):
+    return number * 7919 % PAGES
+def store(name, acks):
+    fd = os.open(f"/mnt/{name}", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(fd, PAGES * 4096)
+    mapped = mmap.mmap(fd, PAGES * 4096)
+    for number in itertools.count(1):
+        struct.pack_into("QQ", mapped, page_of(number) * 4096 + 8, number, ~number & (1 << 64) - 1)
+        mapped.flush(page_of(number) * 4096, 4096)
+        os.write(acks, b"%s %d\\n" % (name.encode(), number))
+def come_and_go():
+    for number in itertools.count():
+        fd = os.open(f"/mnt/file{number % 8}", os.O_RDWR | os.O_CREAT)
+        os.write(fd, b"w" * 50000 * (number % 90))
+        os.ftruncate(fd, 4 << 20)
+        mapped = mmap.mmap(fd, 4 << 20)
+        mapped[number * 4096 % (3 << 20)] = 1
+        os.rename(f"/mnt/file{number % 8}", f"/mnt/file{number % 5}")
+        os.ftruncate(fd, number)
+        os.close(fd)
+def check(name, told):
+    last, data = {}, open(f"/mnt/{name}", "rb").read()
+    for number in range(1, told + 1):
+        last[page_of(number)] = number
+    for page in range(PAGES):
+        found, inverse = struct.unpack_from("QQ", data, page * 4096 + 8)
+        rest = data[page * 4096:page * 4096 + 8] + data[page * 4096 + 24:page * 4096 + 4096]
+        good = found == last.get(page, 0) or told < found <= told + LAG and page_of(found) == page
+        if not good or any(rest) or found and inverse != ~found & (1 << 64) - 1:
+            sys.exit(f"{name}, page {page}: {found}, not {last.get(page, 0)}; {told} were told of")
+if sys.argv[1:]:
+    check(sys.argv[1], int(sys.argv[2]))
+else:
+    acks = os.open("/run/port/acks", os.O_WRONLY | os.O_APPEND)
+    for name in "one", "two":
+        if os.fork() == 0:
+            store(name, acks)
+    come_and_go()
+"""
+
+
 @pytest.fixture(scope="module")
-def viewing(modules, bin_dir, tmp_path_factory):
-    """A guest with the module and the daemon."""
+def payload_of_views(modules, bin_dir, tmp_path_factory):
+    """What goes into a guest: the module, the daemon, and programs."""
     folder = tmp_path_factory.mktemp("mounts")
     for name, source in (("viewed", "vm/viewed.c"), ("daxmap-program", "daxmap/program.c")):
         subprocess.run(["cc", "-O1", "-pthread", "-o", folder / name, TESTS.parent / source],
@@ -134,7 +182,7 @@ def viewing(modules, bin_dir, tmp_path_factory):
     subprocess.run(["cc", "-O1", "-static", "-no-pie", "-nostdlib", "-fno-stack-protector",
                     "-fno-builtin", "-o", folder / "raw", TESTS / "raw.c"], check=True)
     for name, text in (("hold.py", HOLD), ("two.py", TWO), ("beside.py", BESIDE),
-                       ("watched.py", WATCHED)):
+                       ("watched.py", WATCHED), ("stores.py", STORES)):
         (folder / name).write_text(text)
     vm.make_payload(folder / "payload.tar",
                     [*(bin_dir / name for name in PROGRAMS), folder / "viewed",
@@ -143,10 +191,18 @@ def viewing(modules, bin_dir, tmp_path_factory):
                      (folder / "two.py", "/daxfuse/two.py"),
                      (folder / "beside.py", "/daxfuse/beside.py"),
                      (folder / "watched.py", "/daxfuse/watched.py"),
+                     (folder / "stores.py", "/daxfuse/stores.py"),
                      (bin_dir.parent / "lib/libdaxmap.so.0", "/daxfuse/lib/libdaxmap.so.0"),
                      (modules / vm.kernel_version() / "daxview.ko", MODULE)])
+    return folder / "payload.tar"
+
+
+@pytest.fixture(scope="module")
+def viewing(payload_of_views, tmp_path_factory):
+    """A guest with the module, where the daemon may be started."""
+    folder = tmp_path_factory.mktemp("viewing")
     vm.make_nvdimm(folder / "nvdimm.img", 512)
-    with vm.Guest(folder, folder / "nvdimm.img", folder / "payload.tar") as machine:
+    with vm.Guest(folder, folder / "nvdimm.img", payload_of_views) as machine:
         machine.run(vm.MAKE_NAMESPACE + f"; insmod {MODULE}")
         yield machine
 
@@ -473,3 +529,28 @@ assert os.pread(file, 1, (2 << 20) + 4 * 4096) == b"h"'""")
     viewing.run("daxfuse umount --wait /mnt")
     assert json.loads(viewing.run(f"fsck.daxfuse -n {DEVICE}"))["clean"]
     check_log(viewing, "Injecting memory failure|Memory failure: .* Recovered|MCE: Killing")
+
+
+def test_machine_is_killed(payload_of_views, tmp_path):
+    """While programs store through views; what was told of is there at the next boot."""
+    nvdimm, acks, told = tmp_path / "nvdimm.img", tmp_path / "acks.log", {}
+    vm.make_nvdimm(nvdimm, 512)
+    begin = f"insmod {MODULE}; dmesg -C; daxfuse {DEVICE} /mnt -o views=on"
+    with vm.Guest(tmp_path, nvdimm, payload_of_views) as guest:
+        guest.run(f"{vm.MAKE_NAMESPACE}; mkfs.daxfuse -q {DEVICE}; {begin}\n"
+                  "setsid python3 /daxfuse/stores.py < /dev/null > /dev/null 2> /run/wrong &")
+        deadline = time.monotonic() + vm.LIMIT
+        while min(told.get(name, 0) for name in ("one", "two")) < 1000:
+            assert time.monotonic() < deadline, guest.run("cat /run/wrong") + guest.log()
+            time.sleep(0.2)
+            told, _ = load.read_acks(acks)
+        assert guest.run("cat /run/wrong; pgrep -fc '^python3 /daxfuse/stores.py'") == "3\n"
+        assert status_of(guest)["views"]["made"] > 2
+        guest.kill()
+    told, _ = load.read_acks(acks)
+    with vm.Guest(tmp_path, nvdimm, payload_of_views) as guest:
+        guest.run(begin)
+        for name in "one", "two":
+            guest.run(f"python3 /daxfuse/stores.py {name} {told[name]}")
+        guest.run(f"daxfuse umount --wait /mnt; fsck.daxfuse -n {DEVICE}")
+        check_log(guest)
