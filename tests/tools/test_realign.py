@@ -37,16 +37,11 @@ def take_units(tool, point):
             os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, UNIT)
 
 
-def scatter(tool, point, count=3, size=5 * MIB):
-    """Files in blocks only: written while a filler held every unit. Their bytes."""
-    contents = {}
-    # Split units with room in them, then nothing is left to split.
-    small = [point / f"small{number}" for number in range(count * (size // MIB + 2) * 16)]
+def split_units(tool, point, count, part):
+    """So many, with room in them, and no whole one is left to split."""
+    small = [point / f"small{part}-{number}" for number in range(32 * count)]
     for path in small:
         path.write_bytes(b"y" * 65536)
-    with open(point / "filler", "wb") as file:
-        free = os.statvfs(point).f_bfree * 4096
-        os.posix_fallocate(file.fileno(), 0, free // UNIT * UNIT - 8 * UNIT)
     take_units(tool, point)
     inodes = tool("daxfuse", "status", point).json["space"]["inodes"]
     for number, path in enumerate(small):
@@ -57,6 +52,21 @@ def scatter(tool, point, count=3, size=5 * MIB):
     while tool("daxfuse", "status", point).json["space"]["inodes"] > inodes:
         time.sleep(0.01)
     take_units(tool, point)
+
+
+def scatter(tool, point, count=3, size=5 * MIB):
+    """Files in blocks only: written while a filler held every unit. Their bytes."""
+    contents, units = {}, 12
+    with open(point / "filler", "wb") as file:
+        free = os.statvfs(point).f_bfree * 4096
+        os.posix_fallocate(file.fileno(), 0, free // UNIT * UNIT - (units + 8) * UNIT)
+    # Which files lie beside each other depends on who wrote when, and a unit that keeps none is
+    # the filler's.
+    for part in range(20):
+        split_units(tool, point, units, part)
+        if os.statvfs(point).f_bavail * 4096 >= count * size + 2 * UNIT:
+            break
+        os.truncate(point / "filler", os.path.getsize(point / "filler") - units * UNIT)
     for number in range(count):
         contents[number] = random.Random(number).randbytes(size)
         (point / f"file{number}").write_bytes(contents[number])
