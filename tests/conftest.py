@@ -18,7 +18,8 @@ if "DAXFUSE_QUICK" in os.environ:
     collect_ignore = ["vm", "bench", "containers", "crash", "fuzz", "guests", "model", "service",
                       "restart/test_restart.py", "restart/test_answers.py", "restart/test_guests.py",
                       "restart/test_window.py", "direct/test_chaos.py", "direct/test_stall.py",
-                      "functional/test_direct_io.py", "tools/test_quickstart.py"]
+                      "functional/test_direct_io.py", "tools/test_quickstart.py",
+                      "tools/test_replicate.py"]
 
 
 def all_may_reach(path):
