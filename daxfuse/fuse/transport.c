@@ -144,8 +144,10 @@ int transport_mount(struct transport *t, struct vfs *vfs, struct clients *client
 	t->vfs = vfs;
 	t->clients = clients;
 	t->views = views;
-	if (t->config.no_mount)
+	if (t->config.no_mount) {
+		vfs_allow_auto(vfs); /* before any other thread asks */
 		return deferred_start(t, -1, stop_waiting, &t->deferred);
+	}
 	err = session_open(t);
 	if (!err)
 		err = deferred_start(t, fuse_session_fd(t->se), session_stop, &t->deferred);
@@ -155,7 +157,6 @@ int transport_mount(struct transport *t, struct vfs *vfs, struct clients *client
 /* Of the last process nobody sends anything again: guests' queues are gone on with. */
 static void wait_for_stop(struct transport *t)
 {
-	vfs_allow_auto(t->vfs);
 	t->config.host.greeted(t->config.host.arg);
 	if (t->config.adopts)
 		deferred_settle(t->deferred);
