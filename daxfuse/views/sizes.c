@@ -134,37 +134,42 @@ void sizes_correct(struct mapper *m)
 
 /* ---- what the vfs tells ------------------------------------------------------------------- */
 
-static void cut(void *arg, uint64_t ino, uint64_t size)
+/* The view of that inode, with the lock, or neither. Most calls end before any lock. */
+static struct mapper *lock_mapper(struct views *v, uint64_t ino)
 {
-	struct views *v = arg;
 	struct mapper *m;
 
 	if (!atomic_load(&v->with_size))
-		return;
+		return NULL;
 	lock_mutex(LOCK_SIZES, lock_of(v, ino));
 	m = find_locked(v, ino);
-	if (m) {
-		m->at_most = size;
-		set_size_locked(m);
-	}
-	unlock_mutex(LOCK_SIZES, lock_of(v, ino));
+	if (!m)
+		unlock_mutex(LOCK_SIZES, lock_of(v, ino));
+	return m;
+}
+
+static void cut(void *arg, uint64_t ino, uint64_t size)
+{
+	struct mapper *m = lock_mapper(arg, ino);
+
+	if (!m)
+		return;
+	m->at_most = size;
+	set_size_locked(m);
+	unlock_mutex(LOCK_SIZES, lock_of(arg, ino));
 }
 
 static void changed(void *arg, uint64_t ino, uint64_t end)
 {
-	struct views *v = arg;
-	struct mapper *m;
+	struct mapper *m = lock_mapper(arg, ino);
 
-	if (!atomic_load(&v->with_size))
+	if (!m)
 		return;
-	lock_mutex(LOCK_SIZES, lock_of(v, ino));
-	m = find_locked(v, ino);
-	if (m && end > m->size) {
-		if (end == UINT64_MAX)
-			m->at_most = UINT64_MAX;
+	if (end == UINT64_MAX)
+		m->at_most = UINT64_MAX;
+	if (end > m->size)
 		set_size_locked(m);
-	}
-	unlock_mutex(LOCK_SIZES, lock_of(v, ino));
+	unlock_mutex(LOCK_SIZES, lock_of(arg, ino));
 }
 
 static void note_read_locked(struct mapper *m)
@@ -181,16 +186,12 @@ static void note_read_locked(struct mapper *m)
 
 static void asked(void *arg, uint64_t ino)
 {
-	struct views *v = arg;
-	struct mapper *m;
+	struct mapper *m = lock_mapper(arg, ino);
 
-	if (!atomic_load(&v->with_size))
+	if (!m)
 		return;
-	lock_mutex(LOCK_SIZES, lock_of(v, ino));
-	m = find_locked(v, ino);
-	if (m)
-		note_read_locked(m);
-	unlock_mutex(LOCK_SIZES, lock_of(v, ino));
+	note_read_locked(m);
+	unlock_mutex(LOCK_SIZES, lock_of(arg, ino));
 }
 
 void sizes_begin(struct views *v)
