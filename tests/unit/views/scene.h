@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A daemon with views over a module of our own (module.h), that may die and be followed by the next
+ * one; and programs that open its file, ask, and close it.
+ */
+#ifndef VIEWS_SCENE_H
+#define VIEWS_SCENE_H
+
+#include <linux/falloc.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daxfuse/base/errint.h"
+#include "daxfuse/views/internal.h"
+#include "module.h"
+
+enum { UNIT = 2 << 20, PAGE = 4096, FILE_UNITS = 3, BACKINGS = 4096, GIB = 1 << 30 };
+
+/* ---- a daemon ---------------------------------------------------------------------------------- */
+
+/* What outlives a process. */
+struct scene {
+	char path[32];
+	struct view_table *table;
+	struct vfs_open_table *opens;
+	_Atomic uint64_t next_handle;
+	uint64_t ino;
+	/* the kernel's registrations: view numbers; 0: free */
+	pthread_mutex_t lock;
+	uint64_t backing[BACKINGS];
+	unsigned backings;
+	bool fails; /* the next registration */
+	/* a process */
+	struct device *dev;
+	struct fs *fs;
+	struct vfs *vfs;
+	struct views *views;
+};
+
+static const struct vfs_request no_request;
+
+static inline void ignore_forget(void *arg, uint64_t ino, bool data)
+{
+}
+
+static inline bool reclaim_nothing(void *arg)
+{
+	return false;
+}
+
+static inline int register_backing(void *arg, int fd)
+{
+	struct scene *s = arg;
+	uint64_t number = fake_register(fd, s->fails);
+	int backing = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->fails) {
+		assert_true(number && s->backings < BACKINGS - 1);
+		backing = (int)++s->backings;
+		s->backing[backing] = number;
+	}
+	s->fails = false;
+	pthread_mutex_unlock(&s->lock);
+	return backing;
+}
+
+static inline void ended(void *arg, uint64_t ino, int backing)
+{
+	struct scene *s = arg;
+	uint64_t number;
+
+	pthread_mutex_lock(&s->lock);
+	number = s->backing[backing];
+	s->backing[backing] = 0;
+	pthread_mutex_unlock(&s->lock);
+	assert_true(number);
+	fake_use(number, false);
+}
+
+static inline unsigned registrations(struct scene *s)
+{
+	unsigned count = 0;
+
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i <= s->backings; i++)
+		count += s->backing[i] != 0;
+	pthread_mutex_unlock(&s->lock);
+	return count;
+}
+
+static inline void open_pool(struct scene *s, bool format)
+{
+	const struct fs_format how = { .hash_seed = 7, .dax = true };
+	struct fs_options options = { .keep_orphans = !format };
+	struct vfs_config vfs = {
+		.life = 1,
+		.forget = ignore_forget,
+		.reclaim = reclaim_nothing,
+		.next_handle = &s->next_handle,
+		.opens = s->opens,
+	};
+	struct fs_busy *busy = NULL;
+	unsigned count = 0;
+	struct device_error error;
+	struct pmem *pm;
+
+	assert_int_equal(device_open(s->path, DEVICE_WRITE, &s->dev, &error), 0);
+	assert_int_equal(device_map(s->dev, &pm, &error), 0);
+	if (format)
+		assert_int_equal(fs_mkfs(pm, &how), 0);
+	assert_int_equal(view_table_busy(s->table, &busy, &count), 0);
+	options.busy = busy;
+	options.busy_count = count;
+	assert_int_equal(fs_mount(pm, &options, &s->fs, NULL), 0);
+	free(busy);
+	vfs.fs = s->fs;
+	assert_int_equal(vfs_open(&vfs, &s->vfs), 0);
+	vfs_allow_auto(s->vfs);
+}
+
+/* As far as it comes. */
+static inline errint_t begin_views(struct scene *s)
+{
+	const struct views_config config = { s->vfs, s->dev, s, ended };
+	char reason[160];
+	int session, err;
+
+	err = session_begin(s->dev, s->table, &session, reason, sizeof(reason));
+	if (!err)
+		err = views_start(&config, s->table, session, &s->views);
+	if (err)
+		return err;
+	s->views->settle_ms = 20;
+	assert_int_equal(views_serve(s->views), 0);
+	views_begin(s->views);
+	return 0;
+}
+
+static inline void close_pool(struct scene *s)
+{
+	vfs_close(s->vfs);
+	fs_unmount(s->fs);
+	device_close(s->dev);
+}
+
+static inline void end_process(struct scene *s, bool unmounted)
+{
+	views_stop(s->views, unmounted);
+	s->views = NULL;
+	fake_process_ends();
+	close_pool(s);
+}
+
+/* Dies, and the next one takes over. */
+static inline void replace_process(struct scene *s)
+{
+	end_process(s, false);
+	open_pool(s, false);
+	assert_int_equal(begin_views(s), 0);
+}
+
+static inline uint64_t make_file(struct scene *s, const char *name)
+{
+	static const struct fs_request root = { .uid = 0 };
+	char *bytes = malloc(FILE_UNITS * UNIT);
+	struct fs_attr attr;
+
+	memset(bytes, 'x', FILE_UNITS * UNIT);
+	assert_int_equal(fs_mknod(s->fs, &root, DXF_ROOT_INO, name, 0100644, 0, &attr), 0);
+	assert_int_equal(fs_write(s->fs, NULL, attr.ino, bytes, FILE_UNITS * UNIT, 0, 0),
+			 FILE_UNITS * UNIT);
+	free(bytes);
+	return attr.ino;
+}
+
+static inline int scene_setup(void **state)
+{
+	struct scene *s = calloc(1, sizeof(*s));
+	int fd;
+
+	strcpy(s->path, "/dev/shm/daxfuse-unit-XXXXXX");
+	fd = mkstemp(s->path);
+	assert_true(fd >= 0 && !ftruncate(fd, INT64_C(64) << 20));
+	close(fd);
+	s->table = calloc(1, sizeof(*s->table));
+	s->opens = calloc(1, sizeof(*s->opens));
+	pthread_mutex_init(&s->lock, NULL);
+	open_pool(s, true);
+	assert_int_equal(begin_views(s), 0);
+	s->ino = make_file(s, "file");
+	*state = s;
+	return 0;
+}
+
+static inline unsigned records(const struct scene *s)
+{
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < VIEW_RECORDS; i++)
+		count += s->table->record[i].ino != 0;
+	for (uint32_t i = 0; i < VIEW_BUSY_RECORDS; i++)
+		count += s->table->busy[i].length != 0;
+	return count;
+}
+
+/* Of all that there was nothing is left. */
+static inline int scene_teardown(void **state)
+{
+	struct scene *s = *state;
+
+	fake_fail(0, 0);
+	fake_busy(0, 0);
+	end_process(s, true);
+	assert_int_equal(registrations(s), 0);
+	assert_int_equal(fake_views(), 0);
+	unlink(s->path);
+	free(s->table);
+	free(s->opens);
+	free(s);
+	fake.exists = false;
+	memset(fake.question, 0, sizeof(fake.question));
+	return 0;
+}
+
+/* ---- programs ----------------------------------------------------------------------------------- */
+
+struct program {
+	struct vfs_opened opened;
+	struct views *views;
+	uint64_t view; /* 0: it has none */
+	enum views_open how;
+};
+
+static inline struct program program_open(struct scene *s)
+{
+	struct program p = { .views = s->views, .how = VIEWS_OPEN_PLAIN };
+	int backing;
+
+	assert_int_equal(vfs_open_inode(s->vfs, &no_request, s->ino, O_RDWR, false, &p.opened), 0);
+	backing = views_enter(s->views, &p.opened, true, register_backing, s);
+	assert_true(backing >= 0);
+	if (backing) {
+		pthread_mutex_lock(&s->lock);
+		p.view = s->backing[backing];
+		pthread_mutex_unlock(&s->lock);
+		p.how = VIEWS_OPEN_VIEWED;
+		fake_use(p.view, true);
+	}
+	return p;
+}
+
+static inline void program_close(struct scene *s, const struct program *p)
+{
+	if (p->view)
+		fake_use(p->view, false);
+	vfs_release(s->vfs, s->ino, p->opened.handle);
+	views_leave(s->views, s->ino, p->opened.handle, p->how);
+}
+
+static inline bool has_ended(struct scene *s)
+{
+	return atomic_load(&s->views->count) == 0;
+}
+
+/* States that other threads bring about; a test that waits for ever is ended from outside. */
+#define WAIT_FOR(condition)           \
+	do {                          \
+		while (!(condition))  \
+			usleep(1000); \
+	} while (0)
+
+static inline errint_t cut(struct scene *s, uint64_t size)
+{
+	const struct fs_setattr set = { .valid = FS_SET_SIZE, .size = size };
+	struct fs_attr attr;
+
+	return vfs_setattr(s->vfs, &no_request, s->ino, &set, &attr);
+}
+
+static inline uint64_t device_of(struct scene *s, uint64_t offset)
+{
+	struct fs_iomap extent;
+
+	assert_int_equal(fs_iomap(s->fs, s->ino, offset, PAGE, &extent), 0);
+	return extent.kind == FS_IOMAP_HOLE ? 0 : extent.device_offset;
+}
+
+static inline errint_t write_at(struct scene *s, uint64_t offset, size_t length)
+{
+	const struct vfs_open_file file = { .ino = s->ino, .may = VFS_MAY_WRITE };
+	char *bytes = calloc(1, length);
+	ssize_t n = vfs_write(s->vfs, &no_request, &file, bytes, length, offset, 0);
+
+	free(bytes);
+	return n < 0 ? (int)n : 0;
+}
+
+static inline uint64_t size_of(struct scene *s)
+{
+	struct fs_attr attr;
+
+	assert_int_equal(fs_getattr(s->fs, s->ino, &attr), 0);
+	return attr.size;
+}
+
+static inline uint64_t busy_blocks(struct scene *s)
+{
+	struct fs_space space;
+
+	fs_get_space(s->fs, &space);
+	return space.busy_blocks;
+}
+
+#define scene_test(test) cmocka_unit_test_setup_teardown(test, scene_setup, scene_teardown)
+
+#endif
