@@ -5,7 +5,6 @@ counts what the engine counts."""
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -169,14 +168,9 @@ def use(pool):
 
 @pytest.fixture
 def pool(bin_dir, huge_dir):
-    pool = Pool(bin_dir, huge_dir / "probes", size=128 * MIB)
-    try:
+    with Pool(bin_dir, huge_dir / "probes", size=128 * MIB) as pool:
         pool.mount("dax=always")
         yield pool
-        pool.close()
-    finally:
-        pool.abandon()
-        shutil.rmtree(pool.folder)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 """Fixtures of the tests with containers: a mounted pool."""
 
 import re
-import shutil
 
 import pytest
 
@@ -25,14 +24,6 @@ def make_pool_in(bin_dir, huge_dir):
     return make
 
 
-def put_away(pool):
-    try:
-        pool.close()
-    finally:
-        pool.abandon()
-        shutil.rmtree(pool.folder)
-
-
 @pytest.fixture
 def make_pool(request, make_pool_in):
     """make_pool(*options, size=...) -> a mounted Pool, for one test only."""
@@ -44,7 +35,7 @@ def make_pool(request, make_pool_in):
 
     yield make
     for pool in pools:
-        put_away(pool)
+        pool.put_away()
 
 
 @pytest.fixture(scope="module")
@@ -52,4 +43,4 @@ def pool(request, make_pool_in):
     """A pool for the tests of a module."""
     pool = make_pool_in(request.module.__name__)
     yield pool
-    put_away(pool)
+    pool.put_away()

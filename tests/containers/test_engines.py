@@ -76,11 +76,7 @@ def engine_world(request, make_pool_in, bin_dir, huge_dir, tmp_path_factory):
         if engine:
             engine.close()
         plugin.close()
-        try:
-            pool.close()
-        finally:
-            pool.abandon()
-            shutil.rmtree(pool.folder)
+        pool.put_away()
 
 
 @pytest.fixture

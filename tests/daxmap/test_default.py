@@ -18,14 +18,9 @@ from support.process import USER
 
 @pytest.fixture(scope="module")
 def pool(bin_dir, huge_dir):
-    pool = Pool(bin_dir, huge_dir / "daxmap-default", size=512 * MIB)
-    pool.mount()
-    try:
+    with Pool(bin_dir, huge_dir / "daxmap-default", size=512 * MIB) as pool:
+        pool.mount()
         yield pool
-        pool.close()
-    finally:
-        pool.abandon()
-        shutil.rmtree(pool.folder)
 
 
 HOW = {

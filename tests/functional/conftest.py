@@ -37,14 +37,6 @@ def make_pool_in(bin_dir, huge_dir):
     return make
 
 
-def put_away(pool):
-    try:
-        pool.close()
-    finally:
-        pool.abandon()
-        shutil.rmtree(pool.folder)
-
-
 @pytest.fixture(scope="module")
 def pool(request, make_pool_in):
     """A mounted pool of 256 MiB, or DAXFUSE_DEVICE, shared by the tests of a module; or DAXFUSE_FOLDER of
@@ -62,7 +54,7 @@ def pool(request, make_pool_in):
         assert os.listdir(pool.point) == []
         pool.remount()
         assert pool.free() == empty
-    put_away(pool)
+    pool.put_away()
 
 
 @pytest.fixture
@@ -97,4 +89,4 @@ def make_pool(request, make_pool_in):
 
     yield make
     for pool in pools:
-        put_away(pool)
+        pool.put_away()

@@ -10,6 +10,7 @@ import ctypes
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import threading
@@ -267,6 +268,26 @@ class Pool:
             self.daemon = None
         while is_mounted(self.point):
             self.detach()
+
+    def put_away(self):
+        """Close it; nothing is left, whatever comes of that."""
+        try:
+            self.close()
+        finally:
+            self.remove()
+
+    def remove(self):
+        self.abandon()
+        shutil.rmtree(self.folder)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        if failed:
+            self.remove()
+        else:
+            self.put_away()
 
 
 class Folder:

@@ -132,17 +132,9 @@ WAYS = {
 @pytest.fixture(scope="module")
 def all_ways(bin_dir, huge_dir):
     """Each way, in a folder of its own: {way: (inodes before and after, events)}."""
-    pool = Pool(bin_dir, huge_dir / "watch-ways")
-    pool.mount("dax=always")
-    result = {}
-    try:
-        for way, (act, _) in WAYS.items():
-            result[way] = one_way(bin_dir, pool.point / way, act)
-        pool.close()
-    finally:
-        pool.abandon()
-        shutil.rmtree(pool.folder)
-    return result
+    with Pool(bin_dir, huge_dir / "watch-ways") as pool:
+        pool.mount("dax=always")
+        return {way: one_way(bin_dir, pool.point / way, act) for way, (act, _) in WAYS.items()}
 
 
 def one_way(bin_dir, folder, act):

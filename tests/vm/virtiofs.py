@@ -4,7 +4,6 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -17,15 +16,10 @@ PROJECT = 100
 @contextlib.contextmanager
 def host_pool(bin_dir, folder, *options, **kind):
     """A pool of the host, mounted, with a folder to be exported."""
-    pool = Pool(bin_dir, folder, **kind)
-    pool.mount(*options)
-    (pool.point / "shared").mkdir(mode=0o755)
-    try:
+    with Pool(bin_dir, folder, **kind) as pool:
+        pool.mount(*options)
+        (pool.point / "shared").mkdir(mode=0o755)
         yield pool
-        pool.close()
-    finally:
-        pool.abandon()
-        shutil.rmtree(pool.folder)
 
 
 @contextlib.contextmanager
