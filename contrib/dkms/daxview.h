@@ -61,6 +61,19 @@ struct dv_session {
 	wait_queue_head_t readers;
 };
 
+/* Words on the device. */
+struct dv_words {
+	u64 page;
+	u64 *at; /* NULL: there are none */
+};
+
+/* Where a view may grow by itself. */
+struct dv_tail {
+	u64 end;             /* in bytes; 0: there is none */
+	pgoff_t first, last; /* its pages, behind the one that the size lay in */
+	struct dv_words size_word;
+};
+
 struct dv_view {
 	struct inode inode;
 	struct dv_session *session;
@@ -70,6 +83,8 @@ struct dv_view {
 	struct maple_tree map; /* page -> where it lies, see map.c */
 	u64 generation;        /* counts changes of the map and the size */
 	bool revoked;
+	struct dv_tail tail;
+	struct dv_words times;
 	struct xarray tags; /* unit -> struct dv_tags */
 	struct mutex sync;
 	wait_queue_head_t askers;
@@ -84,6 +99,7 @@ enum dv_kind { DV_UNKNOWN, DV_EXTENT, DV_HOLE };
 struct dv_place {
 	enum dv_kind kind;
 	bool reads_only; /* a store asks */
+	bool is_tail;    /* a mapping asks */
 	pgoff_t last;
 	u64 device; /* page of the device */
 };
@@ -139,6 +155,8 @@ ssize_t dv_read_questions(struct file *file, char __user *buffer, size_t size, l
 void dv_look(struct dv_view *view, pgoff_t page, struct dv_place *place);
 int dv_check_pieces(struct dv_device *device, const struct daxview_set *set,
 		    const struct daxview_piece *pieces);
+int dv_put_tail_piece_locked(struct dv_view *view, const struct daxview_piece *piece);
+int dv_forget_locked(struct dv_view *view, pgoff_t first, pgoff_t last);
 int dv_set(struct dv_view *view, const struct daxview_set *set, const struct daxview_piece *pieces);
 void dv_revoke(struct dv_view *view);
 void dv_unmap_device(struct dv_view *view, u64 page, u64 pages);
@@ -148,6 +166,16 @@ int dv_tag(struct dv_view *view, pgoff_t first, unsigned long pages, bool dirty)
 int dv_clean(struct dv_view *view, pgoff_t first, pgoff_t last, u64 __user *bitmap);
 void dv_flush_leaving(struct dv_view *view, pgoff_t first, pgoff_t last);
 void dv_free_tags(struct dv_view *view);
+
+/* tail.c */
+int dv_find_words(struct dv_device *device, u64 offset, unsigned int count, struct dv_words *words);
+int dv_give_tail(struct dv_view *view, const struct daxview_tail *tail,
+		 const struct daxview_piece *pieces);
+int dv_take_tail(struct dv_view *view);
+int dv_take_tail_locked(struct dv_view *view);
+u64 dv_write_limit(struct dv_view *view);
+void dv_stamp(struct dv_view *view);
+void dv_grow_locked(struct dv_view *view, u64 size);
 
 /* fault.c */
 extern const struct vm_operations_struct dv_vm_ops;

@@ -62,7 +62,7 @@ static void dv_want_unit(struct dv_view *view, struct vm_fault *vmf, const struc
 
 static bool dv_must_ask(struct vm_fault *vmf, const struct dv_place *place)
 {
-	return place->kind == DV_UNKNOWN ||
+	return place->kind == DV_UNKNOWN || place->is_tail ||
 	       ((place->kind == DV_HOLE || place->reads_only) && dv_is_shared_store(vmf));
 }
 
@@ -247,7 +247,8 @@ static vm_fault_t dv_page_mkwrite(struct vm_fault *vmf)
 	/* Anything else: its mapping has gone meanwhile, and the store faults from the start. */
 	if (place.reads_only) {
 		unmap_mapping_pages(view->inode.i_mapping, vmf->pgoff, 1, false);
-	} else if (!view->revoked && vmf->pgoff < dv_view_pages(view) && place.kind == DV_EXTENT) {
+	} else if (!view->revoked && vmf->pgoff < dv_view_pages(view) && place.kind == DV_EXTENT &&
+		   !place.is_tail) {
 		struct mutex *mutex = dv_mutex_of(view, vmf->pgoff);
 
 		mutex_lock(mutex);
@@ -274,7 +275,7 @@ static vm_fault_t dv_pfn_mkwrite(struct vm_fault *vmf)
 	dv_look(view, vmf->pgoff, &place);
 	if (view->revoked || vmf->pgoff >= dv_view_pages(view))
 		ret = VM_FAULT_SIGBUS;
-	else if (place.kind == DV_EXTENT && !place.reads_only)
+	else if (place.kind == DV_EXTENT && !place.reads_only && !place.is_tail)
 		ret = dv_tag(view, vmf->pgoff, 1, true) ? VM_FAULT_OOM : 0;
 	else
 		unmap_mapping_pages(view->inode.i_mapping, vmf->pgoff, 1, false);

@@ -12,6 +12,7 @@
  * afterwards, without a lock, and copied again.
  */
 #include <linux/highmem.h>
+#include <linux/libnvdimm.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -32,6 +33,7 @@ struct dv_copy {
 	u64 pos;
 	size_t done;
 	unsigned int stuck; /* attempts without a byte copied */
+	bool stamped;       /* the times and the bytes of a write are durable */
 	struct dv_want want;
 };
 
@@ -40,6 +42,7 @@ static void dv_moved(struct dv_copy *copy, size_t bytes)
 	copy->pos += bytes;
 	copy->done += bytes;
 	copy->stuck = bytes ? 0 : copy->stuck + 1;
+	copy->stamped = false;
 }
 
 /* Where the next bytes of the device are, and how many: NULL: they have failed. */
@@ -74,11 +77,11 @@ static u64 dv_place_end(const struct dv_place *place)
 }
 
 /* Ask about all pages of the rest of the request of which the same is known. */
-static enum dv_next dv_want_place(struct dv_copy *copy, u32 kind, const struct dv_place *place,
-				  size_t bytes)
+static enum dv_next dv_want_place(struct dv_copy *copy, u32 kind, u64 pos,
+				  const struct dv_place *place, size_t bytes)
 {
-	u64 first = round_down(copy->pos, PAGE_SIZE);
-	u64 end = min(round_up(copy->pos + bytes, PAGE_SIZE), dv_place_end(place));
+	u64 first = round_down(pos, PAGE_SIZE);
+	u64 end = min(round_up(pos + bytes, PAGE_SIZE), dv_place_end(place));
 
 	return dv_want_bytes(copy, kind, first, end - first);
 }
@@ -136,26 +139,58 @@ static enum dv_next dv_read_locked(struct dv_copy *copy, int *err)
 	return *err ? DV_DONE : moved ? DV_AGAIN : DV_FAULT;
 }
 
-static enum dv_next dv_write_locked(struct dv_copy *copy, int *err)
+/* Where the page of a write is; DV_AGAIN: it may be stored to. */
+static enum dv_next dv_look_to_write(struct dv_copy *copy, u64 pos, size_t bytes,
+				     struct dv_place *place)
+{
+	dv_look(copy->view, pos >> PAGE_SHIFT, place);
+	if (place->kind == DV_EXTENT && !place->reads_only)
+		return DV_AGAIN;
+	return dv_want_place(copy, DAXVIEW_ASK_WRITE, pos, place, bytes);
+}
+
+/* A write begins behind the end: nobody sees yet what lies between, and it is to be zeroes. */
+static enum dv_next dv_zero_locked(struct dv_copy *copy, u64 from, u64 end, int *err)
 {
 	struct dv_view *view = copy->view;
-	u64 size = i_size_read(&view->inode);
-	size_t bytes = iov_iter_count(copy->iter), moved = 0;
+	enum dv_next next = DV_AGAIN;
+
+	while (next == DV_AGAIN && from < end) {
+		size_t bytes = min_t(u64, end - from, PAGE_SIZE - offset_in_page(from));
+		struct dv_place place;
+		void *to;
+
+		next = dv_look_to_write(copy, from, bytes, &place);
+		if (next != DV_AGAIN)
+			break;
+		to = dv_address(view->session->device, &place, from, &bytes);
+		if (!to) {
+			*err = -EIO;
+			return DV_DONE;
+		}
+		memset(to, 0, bytes);
+		arch_wb_cache_pmem(to, bytes);
+		from += bytes;
+	}
+	return next;
+}
+
+/* As far as one place goes. */
+static enum dv_next dv_write_place_locked(struct dv_copy *copy, u64 limit, int *err)
+{
+	struct dv_view *view = copy->view;
+	pgoff_t page = copy->pos >> PAGE_SHIFT;
+	size_t bytes = min_t(u64, iov_iter_count(copy->iter), limit - copy->pos), moved;
+	enum dv_next next;
 	struct dv_place place;
 	void *to;
 
-	if (!bytes)
-		return DV_DONE;
-	if (copy->pos + bytes > size)
-		return dv_want_bytes(copy, DAXVIEW_ASK_EXTEND, copy->pos, bytes);
-	dv_look(view, copy->pos >> PAGE_SHIFT, &place);
-	if (place.kind != DV_EXTENT || place.reads_only)
-		return dv_want_place(copy, DAXVIEW_ASK_WRITE, &place, bytes);
+	next = dv_look_to_write(copy, copy->pos, bytes, &place);
+	if (next != DV_AGAIN)
+		return next;
 	bytes = dv_in_place(&place, copy->pos, bytes);
 	to = dv_address(view->session->device, &place, copy->pos, &bytes);
-	*err = to ? dv_tag(view, copy->pos >> PAGE_SHIFT,
-			   ((copy->pos + bytes - 1) >> PAGE_SHIFT) - (copy->pos >> PAGE_SHIFT) + 1,
-			   false)
+	*err = to ? dv_tag(view, page, ((copy->pos + bytes - 1) >> PAGE_SHIFT) - page + 1, false)
 		  : -EIO;
 	if (*err)
 		return DV_DONE;
@@ -164,6 +199,35 @@ static enum dv_next dv_write_locked(struct dv_copy *copy, int *err)
 	pagefault_enable();
 	dv_moved(copy, moved);
 	return moved ? DV_AGAIN : DV_FAULT;
+}
+
+/*
+ * What is appended is seen at once, as far as one hold of the lock goes, and a
+ * crash shows it at once. Order: see tail.c.
+ */
+static enum dv_next dv_write_locked(struct dv_copy *copy, int *err)
+{
+	struct dv_view *view = copy->view;
+	u64 start = copy->pos, size = i_size_read(&view->inode), limit = dv_write_limit(view);
+	enum dv_next next = DV_AGAIN;
+
+	if (!iov_iter_count(copy->iter))
+		return DV_DONE;
+	if (start >= limit)
+		return dv_want_bytes(copy, DAXVIEW_ASK_EXTEND, start, iov_iter_count(copy->iter));
+	if (start > size)
+		next = dv_zero_locked(copy, size, start, err);
+	while (next == DV_AGAIN && iov_iter_count(copy->iter) && copy->pos < limit &&
+	       copy->pos - start < DV_COPY_MAX)
+		next = dv_write_place_locked(copy, limit, err);
+	if (copy->pos > start && copy->pos > size) {
+		int failed = 0;
+
+		dv_zero_locked(copy, copy->pos, round_up(copy->pos, PAGE_SIZE), &failed);
+		dv_grow_locked(view, copy->pos);
+		copy->stamped = true;
+	}
+	return next;
 }
 
 /*
@@ -274,9 +338,15 @@ ssize_t dv_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	ret = generic_write_checks(iocb, from);
 	if (ret > 0) {
 		copy.pos = iocb->ki_pos;
+		/* So that what is appended is seen at once. */
+		if (copy.pos + iov_iter_count(from) > i_size_read(&view->inode))
+			fault_in_iov_iter_readable(from, iov_iter_count(from));
 		ret = dv_copy(&copy, true);
 		iocb->ki_pos = copy.pos;
-		pmem_wmb();
+		if (copy.done && !copy.stamped) {
+			dv_stamp(view);
+			pmem_wmb();
+		}
 	}
 	inode_unlock(&view->inode);
 	return ret;

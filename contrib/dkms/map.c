@@ -4,7 +4,7 @@
  *
  * A maple tree has an entry for each range of pages: its distance to the pages
  * of the device, which stays right for what is left of an entry when its middle
- * is overwritten, and whether stores ask; or DV_IS_HOLE. No entry: unknown.
+ * is overwritten, and whether stores ask, or mappings; or DV_IS_HOLE. No entry: unknown.
  * view->lock protects it, so a thread that holds it shared sees the map and the page
  * tables agree: they are changed together, below the exclusive lock.
  */
@@ -16,6 +16,7 @@
 #define DV_DISTANCE (BIT_ULL(60) - 1)
 #define DV_READS_ONLY BIT_ULL(60)
 #define DV_IS_HOLE BIT_ULL(61)
+#define DV_IS_TAIL BIT_ULL(62)
 
 static u64 dv_entry_value(const struct daxview_piece *piece)
 {
@@ -48,6 +49,7 @@ void dv_look(struct dv_view *view, pgoff_t page, struct dv_place *place)
 	rcu_read_unlock();
 	place->device = 0;
 	place->reads_only = false;
+	place->is_tail = false;
 	if (!entry) {
 		place->kind = DV_UNKNOWN;
 	} else if (xa_to_value(entry) == DV_IS_HOLE) {
@@ -55,6 +57,7 @@ void dv_look(struct dv_view *view, pgoff_t page, struct dv_place *place)
 	} else {
 		place->kind = DV_EXTENT;
 		place->reads_only = xa_to_value(entry) & DV_READS_ONLY;
+		place->is_tail = xa_to_value(entry) & DV_IS_TAIL;
 		place->device = (xa_to_value(entry) + page) & DV_DISTANCE;
 	}
 }
@@ -78,7 +81,7 @@ static bool dv_is_upgrade(struct dv_view *view, pgoff_t first, pgoff_t last, con
 {
 	u64 value = entry ? xa_to_value(entry) : DV_IS_HOLE;
 
-	return !(value & (DV_IS_HOLE | DV_READS_ONLY)) &&
+	return !(value & (DV_IS_HOLE | DV_READS_ONLY | DV_IS_TAIL)) &&
 	       dv_range_is(view, first, last, xa_mk_value(value | DV_READS_ONLY));
 }
 
@@ -95,6 +98,19 @@ static int dv_put_locked(struct dv_view *view, pgoff_t first, pgoff_t last, void
 		dv_flush_leaving(view, first, last);
 	}
 	return mtree_store_range(&view->map, first, last, entry, GFP_KERNEL);
+}
+
+int dv_put_tail_piece_locked(struct dv_view *view, const struct daxview_piece *piece)
+{
+	pgoff_t first = piece->offset >> PAGE_SHIFT;
+
+	return dv_put_locked(view, first, first + (piece->length >> PAGE_SHIFT) - 1,
+			     xa_mk_value(dv_entry_value(piece) | DV_IS_TAIL));
+}
+
+int dv_forget_locked(struct dv_view *view, pgoff_t first, pgoff_t last)
+{
+	return dv_put_locked(view, first, last, NULL);
 }
 
 static bool dv_pages_fit(u64 offset, u64 length)
@@ -176,7 +192,9 @@ int dv_set(struct dv_view *view, const struct daxview_set *set, const struct dax
 		up_write(&view->lock);
 		return -ESTALE;
 	}
-	err = dv_put_pieces_locked(view, set, pieces);
+	err = set->flags & DAXVIEW_SET_SIZE ? dv_take_tail_locked(view) : 0;
+	if (!err)
+		err = dv_put_pieces_locked(view, set, pieces);
 	if (!err && (set->flags & DAXVIEW_SET_SIZE))
 		dv_resize_locked(view, set->file_size);
 	WRITE_ONCE(view->generation, view->generation + 1);
@@ -192,6 +210,7 @@ void dv_revoke(struct dv_view *view)
 {
 	down_write(&view->lock);
 	view->revoked = true;
+	view->tail.end = 0;
 	unmap_mapping_range(view->inode.i_mapping, 0, 0, 1);
 	dv_flush_leaving(view, 0, ULONG_MAX);
 	mtree_destroy(&view->map);

@@ -119,6 +119,22 @@ static void dv_revoke_all(struct dv_session *session, bool mine)
 	}
 }
 
+/* The process before has told nobody how far they have come. */
+static void dv_take_tails(struct dv_session *session)
+{
+	struct dv_device *device = session->device;
+	struct dv_view *view;
+	u64 at = 0;
+
+	while ((view = dv_view_next(device, at))) {
+		at = view->number;
+		if (view->session == session && dv_take_tail(view))
+			dv_revoke(view);
+		iput(&view->inode);
+		cond_resched();
+	}
+}
+
 static long dv_call_session(struct file *file, void *argument)
 {
 	struct daxview_session *wish = argument;
@@ -145,6 +161,8 @@ static long dv_call_session(struct file *file, void *argument)
 		return PTR_ERR(session);
 	if (wish->flags & DAXVIEW_REVOKE)
 		dv_revoke_all(session, false);
+	if (wish->flags & DAXVIEW_ADOPT)
+		dv_take_tails(session);
 	dv_ask_again(session);
 	wish->length = session->device->pages << PAGE_SHIFT;
 	wish->align = session->device->align;
@@ -219,6 +237,40 @@ static long dv_call_set(struct file *file, void *argument)
 			      ?: dv_set(view, set, pieces);
 		kvfree(pieces);
 	}
+	iput(&view->inode);
+	return err;
+}
+
+static long dv_call_tail(struct file *file, void *argument)
+{
+	struct daxview_tail *tail = argument;
+	const struct daxview_set range = {
+		.length = MAX_LFS_FILESIZE & PAGE_MASK,
+		.count = tail->count,
+	};
+	struct daxview_piece *pieces = NULL;
+	struct dv_view *view;
+	long err;
+
+	if (tail->flags & ~DAXVIEW_TAIL_TAKE || tail->padding || tail->count > DAXVIEW_PIECES_MAX)
+		return -EINVAL;
+	view = dv_call_view(file, tail->view);
+	if (IS_ERR(view))
+		return PTR_ERR(view);
+	if (tail->flags & DAXVIEW_TAIL_TAKE) {
+		err = dv_take_tail(view);
+	} else {
+		if (tail->count)
+			pieces = vmemdup_user(u64_to_user_ptr(tail->pieces),
+					      tail->count * sizeof(*pieces));
+		err = PTR_ERR_OR_ZERO(pieces);
+		if (!err) {
+			err = dv_check_pieces(view->session->device, &range, pieces)
+				      ?: dv_give_tail(view, tail, pieces);
+			kvfree(pieces);
+		}
+	}
+	tail->file_size = i_size_read(&view->inode);
 	iput(&view->inode);
 	return err;
 }
@@ -357,7 +409,9 @@ struct dv_call {
 
 static const struct dv_call dv_calls[] = {
 	DV_CALL(DAXVIEW_IOC_SESSION, struct daxview_session, dv_call_session),
-	DV_CALL(DAXVIEW_IOC_CREATE, struct daxview_create, dv_call_create),
+	[_IOC_NR(DAXVIEW_IOC_CREATE)] = { sizeof(struct daxview_create),
+					  offsetofend(struct daxview_create, padding),
+					  dv_call_create },
 	DV_CALL(DAXVIEW_IOC_SET, struct daxview_set, dv_call_set),
 	DV_CALL(DAXVIEW_IOC_SYNC, struct daxview_range, dv_call_sync),
 	DV_CALL(DAXVIEW_IOC_PROTECT, struct daxview_range, dv_call_protect),
@@ -366,6 +420,7 @@ static const struct dv_call dv_calls[] = {
 	DV_CALL(DAXVIEW_IOC_ANSWER, struct daxview_answer, dv_call_answer),
 	[_IOC_NR(DAXVIEW_IOC_STAT)] = { sizeof(struct daxview_stat),
 					offsetofend(struct daxview_stat, files), dv_call_stat },
+	DV_CALL(DAXVIEW_IOC_TAIL, struct daxview_tail, dv_call_tail),
 };
 
 union dv_argument {
@@ -377,6 +432,7 @@ union dv_argument {
 	struct daxview_revoke revoke;
 	struct daxview_answer answer;
 	struct daxview_stat stat;
+	struct daxview_tail tail;
 };
 
 /* The size counts that the struct says, as the number of a command has another one elsewhere. */

@@ -70,7 +70,8 @@ int dv_tag(struct dv_view *view, pgoff_t first, unsigned long pages, bool dirty)
 		dv_set_bits(tags->changed, from, count);
 		page += count;
 	}
-	WRITE_ONCE(view->stored, ktime_get_real_ns());
+	if (dirty)
+		WRITE_ONCE(view->stored, ktime_get_real_ns());
 	return 0;
 }
 

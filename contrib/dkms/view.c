@@ -44,6 +44,8 @@ static struct inode *dv_alloc_inode(struct super_block *sb)
 	view->cookie = 0;
 	view->generation = 0;
 	view->revoked = false;
+	view->tail = (struct dv_tail){};
+	view->times = (struct dv_words){};
 	view->stored = 0;
 	view->read = 0;
 	init_rwsem(&view->lock);
@@ -206,14 +208,21 @@ static struct inode *dv_view_inode(struct dv_session *session, const struct daxv
 
 struct file *dv_view_create(struct dv_session *session, const struct daxview_create *create)
 {
+	struct dv_words times = {};
 	struct inode *inode;
 	struct file *file;
+	int err = 0;
 
 	if (create->file_size > MAX_LFS_FILESIZE)
 		return ERR_PTR(-EFBIG);
+	if (create->times)
+		err = dv_find_words(session->device, create->times, 2, &times);
+	if (err)
+		return ERR_PTR(err);
 	inode = dv_view_inode(session, create);
 	if (IS_ERR(inode))
 		return ERR_CAST(inode);
+	dv_view_of(inode)->times = times;
 	__module_get(THIS_MODULE); /* as the file's, which gives it back */
 	file = alloc_file_pseudo(inode, dv_mount, "daxview", O_RDWR | O_LARGEFILE, &dv_view_fops);
 	if (IS_ERR(file)) {

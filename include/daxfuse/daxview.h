@@ -8,8 +8,8 @@
  * lives as long as anything has it open or mapped, also when its session's process has died.
  *
  * Each part of a view is a piece of the device, a hole, or unknown. A load or a read of what is
- * unknown, a store or a write to what is unknown or a hole, and a write past the end wait for the
- * daemon: read(2) from the session's descriptor gives the question, DAXVIEW_IOC_SET or
+ * unknown, a store or a write to what is unknown or a hole, and a write past the end, or past the
+ * end of its tail, wait for the daemon: read(2) from the session's descriptor gives the question, DAXVIEW_IOC_SET or
  * DAXVIEW_IOC_ANSWER ends it. poll(2) says POLLIN when there is one that was not read. A question
  * that was read and not answered is read again by the process that takes the session over.
  *
@@ -24,7 +24,7 @@
 #include <linux/types.h>
 
 #define DAXVIEW_PATH "/dev/daxview"
-#define DAXVIEW_VERSION 2
+#define DAXVIEW_VERSION 3
 
 /* The first call on a descriptor: which device, and whose session. */
 struct daxview_session {
@@ -61,7 +61,14 @@ struct daxview_create {
 	__u64 view;      /* out: its number */
 	__s32 fd;        /* out: close-on-exec */
 	__u32 padding;
+	/* version 3 */
+	__u64 times; /* on the device: see below; 0: nowhere */
 };
+
+/*
+ * A write(2) stores CLOCK_REALTIME in ns in two words of 8 bytes at `times`, a multiple of 8, that
+ * lie in one page; they are durable when it returns, as the bytes are.
+ */
 
 struct daxview_piece {
 	__u64 offset; /* in the file */
@@ -98,6 +105,34 @@ struct daxview_set {
 };
 
 #define DAXVIEW_SET_SIZE (1u << 0)
+
+/*
+ * The view may grow by itself: a write past its end, up to `end`, asks nobody. The module stores
+ * the bytes, and zeroes from there to the end of the page; then, after a fence, the new size into
+ * the word at size_word, and the times; and after another one the view has that size. A write
+ * further behind the end than that zeroes what lies between. A write that fails, or a machine that
+ * does, may leave any bytes behind the size, but zeroes to the end of its page.
+ *
+ * The pieces lie on the device, one behind the other, from the end of the page that the size lies
+ * in to that of the page that `end` lies in. Only reads and writes reach them, mappings ask as of
+ * what is unknown: so to take a tail needs to wait for nobody. It ends by DAXVIEW_TAIL_TAKE, and
+ * by a call that sets the size, that gives another one, or takes the session over; what lay there
+ * is unknown then, and the size stays what it has become. EINVAL: it ends before the size, or the
+ * pieces do not cover it. ESTALE: revoked. ENOMEM of TAKE: revoke the view.
+ */
+struct daxview_tail {
+	__u32 size;
+	__u32 flags; /* DAXVIEW_TAIL_TAKE: there is none from now on; the rest is not looked at */
+	__u64 view;
+	__u64 end;       /* in bytes of the file */
+	__u64 size_word; /* on the device, a multiple of 8 */
+	__u64 pieces;    /* struct daxview_piece * */
+	__u32 count;
+	__u32 padding;
+	__u64 file_size; /* out */
+};
+
+#define DAXVIEW_TAIL_TAKE (1u << 0)
 
 /*
  * DAXVIEW_IOC_SYNC: stores to the range that were made before the call are durable after it.
@@ -173,9 +208,11 @@ struct daxview_question {
 	__u32 padding;
 };
 
-#define DAXVIEW_ASK_READ 1u   /* where does this range lie? */
-#define DAXVIEW_ASK_WRITE 2u  /* the same, and it must be no hole */
-#define DAXVIEW_ASK_EXTEND 3u /* the file must reach to the end of this range (in bytes) */
+#define DAXVIEW_ASK_READ 1u  /* where does this range lie? */
+#define DAXVIEW_ASK_WRITE 2u /* the same, and it must be no hole */
+/* A write is to begin here, behind the end; some of this range (in bytes) must lie in the file, or
+ * in a tail. */
+#define DAXVIEW_ASK_EXTEND 3u
 /* No questions, but told until they are answered: memory has failed; all files of the view but
  * one, as a FUSE backing has it, were closed. */
 #define DAXVIEW_POISON 4u
@@ -190,5 +227,6 @@ struct daxview_question {
 #define DAXVIEW_IOC_REVOKE _IOWR(0xda, 7, struct daxview_revoke)
 #define DAXVIEW_IOC_ANSWER _IOWR(0xda, 8, struct daxview_answer)
 #define DAXVIEW_IOC_STAT _IOWR(0xda, 9, struct daxview_stat)
+#define DAXVIEW_IOC_TAIL _IOWR(0xda, 10, struct daxview_tail)
 
 #endif
