@@ -11,8 +11,8 @@
  * unknown, a store or a write to what is unknown or a hole, and a write past the end, or past the
  * end of its tail, wait for the daemon: read(2) from the session's descriptor gives the question,
  * DAXVIEW_IOC_SET or DAXVIEW_IOC_ANSWER ends it, and DAXVIEW_IOC_TAIL a write's past the end.
- * poll(2) says POLLIN when there is one that was not read. A question that was read and not answered
- * is read again by the process that takes the session over.
+ * poll(2) says POLLIN when there is one that was not read. A question that was read and not
+ * answered is read again by the process that takes the session over.
  *
  * Every struct begins with its size, as the caller was compiled with: a newer module takes an
  * older struct, the rest being 0. Offsets and lengths are bytes, and multiples of 4096 but for
