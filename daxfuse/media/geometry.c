@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The format's limits, held against a device. pmem opens any device; one that is too small, too
- * large or too finely aligned for a pool is refused here, with what to do about it.
+ * The format's limits, held against a device. pmem opens any device; one that is too small or too
+ * large for a pool is refused here, with what to do about it.
  */
 #include "geometry.h"
 
@@ -13,13 +13,6 @@
 
 static errint_t check_geometry(const struct device_info *info, struct device_error *ret_error)
 {
-	if (info->kind == DEVICE_DAX && info->align < DXF_UNIT_SIZE)
-		return device_fail(ret_error, -ENOTSUP,
-				   "has an alignment of %llu bytes, "
-				   "it cannot be mapped in pieces of 2 MiB\n"
-				   "recreate its namespace: "
-				   "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M",
-				   (unsigned long long)info->align);
 	if (info->size < DXF_POOL_MIN)
 		return device_fail(ret_error, -ENOSPC,
 				   "is too small (%llu bytes)\na pool needs at least %llu MiB",

@@ -118,6 +118,9 @@ static void print_result(const char *path, struct device *dev)
 	printf("UUID: %s\n", signature.uuid);
 	if (*signature.label)
 		printf("label: %s\n", signature.label);
+	if (device_info(dev)->kind == DEVICE_DAX && device_info(dev)->align < DXF_UNIT_SIZE)
+		printf("mapped in pages of 4 KiB, as the device is aligned so; for 2 MiB: "
+		       "ndctl create-namespace -f -e NAMESPACE -m devdax -a 2M\n");
 }
 
 static int make(struct device *dev, const char *path, struct request *request)
