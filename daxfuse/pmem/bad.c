@@ -39,6 +39,13 @@ static errint_t make_room(struct pmem_map *map, size_t count)
 	return 0;
 }
 
+static errint_t new_context(const struct pmem_map *map, struct pmem2_badblock_context **ret_context)
+{
+	if (!map->known_to_pmem2 || pmem2_badblock_context_new(ret_context, map->source) < 0)
+		return -EOPNOTSUPP;
+	return 0;
+}
+
 /* What is there in the end has room for more: readers have no lock. */
 errint_t pmem_bad_load(struct pmem_map *map)
 {
@@ -47,7 +54,7 @@ errint_t pmem_bad_load(struct pmem_map *map)
 	size_t count = 0;
 	int err = make_room(map, 0);
 
-	if (err || pmem2_badblock_context_new(&context, map->source) < 0)
+	if (err || new_context(map, &context))
 		return err;
 	while (!err && pmem2_badblock_next(context, &block) == 0) {
 		if (block.offset >= map->pm.size)
@@ -110,7 +117,7 @@ errint_t pmem_bad_clear(const struct pmem *pm, uint64_t offset, uint64_t length)
 	struct pmem2_badblock block;
 	int err = -EOPNOTSUPP;
 
-	if (pmem2_badblock_context_new(&context, map->source) < 0)
+	if (new_context(map, &context))
 		return -EOPNOTSUPP;
 	while (err != -EIO && pmem2_badblock_next(context, &block) == 0)
 		if (cut(&block, offset, length))

@@ -10,13 +10,20 @@
  * the mapping is made once more by us, and libpmem2 asked for the functions of cache-line
  * granularity: the same instructions as on the real thing, at the price of the real thing. The
  * daemon's status says "durability": "process".
+ *
+ * A device-dax that is no NVDIMM's (CXL memory, reserved DRAM) is mapped by us, too: libpmem2 asks
+ * libndctl for its alignment, which knows NVDIMMs only, and uses what it has not found (1.12).
  */
 #include "map.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
@@ -75,6 +82,21 @@ static int reserve(uint64_t size, uint64_t align, struct pmem2_vm_reservation **
 	return err;
 }
 
+/* The kernel's name of it leads through a bus of NVDIMMs. */
+static bool is_known_to_pmem2(int fd)
+{
+	char path[64], target[512];
+	struct stat st;
+	ssize_t length;
+
+	if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode))
+		return true;
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u", major(st.st_rdev), minor(st.st_rdev));
+	length = readlink(path, target, sizeof(target) - 1);
+	target[MAX(length, 0)] = '\0';
+	return strstr(target, "/ndbus");
+}
+
 static int map_by_pmem2(struct pmem_map *map, uint64_t size, uint64_t align)
 {
 	struct pmem2_config *config;
@@ -113,7 +135,7 @@ static void unmap_by_pmem2(struct pmem_map *map)
 
 /*
  * libpmem2 hands out its functions for a mapping. One page, declared to be of
- * cache-line granularity, stands for all pools in the page cache and is kept
+ * cache-line granularity, stands for all pools that are mapped by us and is kept
  * until the process ends.
  */
 static struct {
@@ -141,7 +163,7 @@ static void make_cache_line_map(void)
 	pmem2_source_delete(&source);
 }
 
-static errint_t map_page_cache(struct pmem_map *map, int fd, uint64_t size, uint64_t align)
+static errint_t map_by_us(struct pmem_map *map, int fd, uint64_t size, uint64_t align)
 {
 	int protection = PROT_READ | (map->pm.read_only ? 0 : PROT_WRITE);
 	int err;
@@ -184,13 +206,15 @@ int pmem_map_fd(int fd, uint64_t size, uint64_t align, bool read_only, struct pm
 	map->pm.read_only = read_only;
 	map->pm.size = size;
 	pthread_mutex_init(&map->bad_lock, NULL);
+	map->known_to_pmem2 = is_known_to_pmem2(fd);
+	map->granularity = PMEM2_GRANULARITY_CACHE_LINE;
 	err = pmem2_result(pmem2_source_from_fd(&map->source, fd));
-	if (!err)
+	if (!err && map->known_to_pmem2)
 		err = map_by_pmem2(map, size, align);
-	if (!err && map->granularity == PMEM2_GRANULARITY_PAGE) {
+	if (!err && map->granularity == PMEM2_GRANULARITY_PAGE)
 		unmap_by_pmem2(map);
-		err = map_page_cache(map, fd, size, align);
-	}
+	if (!err && !map->map)
+		err = map_by_us(map, fd, size, align);
 	if (!err)
 		err = pmem_bad_load(map);
 	if (err)

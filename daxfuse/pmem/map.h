@@ -13,6 +13,7 @@ struct pmem_map {
 	struct pmem pm;
 	struct pmem_ops ops;
 	enum pmem2_granularity granularity; /* as libpmem2 reported it */
+	bool known_to_pmem2;                /* a file, or an NVDIMM's device */
 	struct pmem_range *bad;             /* pm.bad */
 	size_t bad_room;
 	pthread_mutex_t bad_lock; /* over adding to it */

@@ -25,6 +25,13 @@ UNIT = 2 << 20
 LIMIT = 600
 BOOTS = 10
 MAKE_NAMESPACE = "ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M"
+# For a guest whose kernel leaves a GiB alone, of which devices of any size can be made (what it has
+# above 4 GiB: the third one). And then in the guest: all of it is one device at first, which makes way;
+# prints the number of the region.
+REGION = {"boot": "memmap=1G%4G-1+0xefffffff", "memory": 3072}
+TAKE_REGION = """if lsmod | grep -q ^kmem; then rmmod kmem; fi; modprobe dax_hmem
+cd /sys/devices/platform/hmem_platform.*/hmem.*/dax*.0; daxctl disable-device "${PWD##*/}" 2> /dev/null || true
+echo 0 > size; cd ..; echo ${PWD##*hmem.}"""
 
 
 PR_SET_PDEATHSIG = 1
