@@ -31,6 +31,7 @@ enum lock_rank {
 	LOCK_SIZES,     /* views/sizes.c: what views say of sizes */
 	LOCK_RENAME,    /* core/rename.c: between directories */
 	LOCK_INODE,     /* core/icache.c: directories from above, then others by number */
+	LOCK_TAILS,     /* core/tail.c: which files have one, and who holds them */
 	LOCK_ICACHE,    /* core/icache.c: a shard */
 	LOCK_SUPER,     /* core/mount.c: the label */
 	LOCK_NEW_QUOTA, /* media/quota.c: making a record */

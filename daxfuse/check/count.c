@@ -17,7 +17,7 @@ static errint_t check_links(struct check *c, uint32_t ino, uint32_t missing)
 		return 0;
 	inode.nlink += missing;
 	err = ck_inode_store(c, &inode);
-	if (!err && !(inode.flags & DXF_FLAG_TRUNCATING))
+	if (!err && !(inode.flags & DXF_FLAG_INTERNAL))
 		ck_inode_mark_orphan(c, ino, inode.nlink == 0);
 	return err;
 }

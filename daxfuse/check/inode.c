@@ -21,7 +21,8 @@ uint32_t ck_inode_crc_of(const struct dxf_inode *inode)
 	size_t after = offsetof(struct dxf_inode, crc) + sizeof(copy.crc);
 	uint32_t crc;
 
-	/* the words that count as 0 are left out altogether */
+	/* the CRC itself and the times are left out, tail_size is there as 0 */
+	copy.tail_size = 0;
 	crc = crc32c(0, &copy, offsetof(struct dxf_inode, crc));
 	crc = crc32c(crc, (char *)&copy + after, offsetof(struct dxf_inode, atime) - after);
 	return crc32c(crc, &copy.btime, sizeof(copy) - offsetof(struct dxf_inode, btime));
@@ -128,16 +129,48 @@ static void check_fields(struct subject *s)
 		check_inline(s);
 }
 
-/* An orphan has no name left, or is being truncated. */
+/* It ends where the 2 MiB end that the end of the file lies in. */
+static bool has_possible_tail(const struct dxf_inode *inode)
+{
+	return inode->tail_size >= inode->size &&
+	       inode->tail_size <= round_down(inode->size, DXF_UNIT_SIZE) + DXF_UNIT_SIZE;
+}
+
+/* What a mount would not believe is ended as a mount would: the file stays as large as it was. Its
+ * space may stay, too: it counts as not written. */
+static void check_tail(struct subject *s)
+{
+	struct dxf_inode *inode = &s->inode;
+	const char *why = NULL;
+
+	if (!s->tail)
+		return;
+	if (!S_ISREG(inode->mode) || inode->data_format == DXF_DATA_INLINE)
+		why = "a tail of what has no blocks";
+	else if (s->truncating)
+		why = "a tail of what is being truncated";
+	else if (inode->tail_first > DXF_UNIT_BLOCKS)
+		why = "a tail from an impossible block on";
+	else if (!has_possible_tail(inode) || s->tail_blocks != s->tail_end - s->end)
+		why = "a tail that has grown over what it does not have";
+	if (!why || !check_found(s->c, CHECK_TAIL, s->ino, "%s", why))
+		return;
+	inode->flags &= ~DXF_FLAG_TAIL;
+	inode->tail_first = 0;
+	s->tail = false;
+	s->changed = true;
+}
+
+/* An orphan has no name left, is being truncated, or has a tail. */
 static void check_orphan(struct subject *s, bool orphan)
 {
 	struct check *c = s->c;
-	bool should = s->inode.nlink == 0 || s->truncating;
+	bool should = s->inode.nlink == 0 || s->truncating || s->tail;
 
 	if (orphan != should &&
 	    check_found(c, CHECK_ORPHAN_BIT, s->ino,
 			should ? "should be an orphan"
-			       : "an orphan with links and nothing to truncate"))
+			       : "an orphan with links and nothing to complete"))
 		ck_inode_mark_orphan(c, s->ino, should);
 	if (should && c->options->settled)
 		check_found(c, CHECK_ORPHAN, s->ino, "an orphan was left behind");
@@ -210,7 +243,11 @@ static errint_t check_inode(struct check *c, uint32_t ino, bool orphan)
 	}
 	check_fields(&s);
 	s.truncating = s.inode.flags & DXF_FLAG_TRUNCATING;
+	s.tail = s.inode.flags & DXF_FLAG_TAIL;
 	s.end = div_round_up(s.inode.size, DXF_BLOCK_SIZE);
+	s.tail_end = s.end;
+	if (s.tail && has_possible_tail(&s.inode))
+		s.tail_end = div_round_up(s.inode.tail_size, DXF_BLOCK_SIZE);
 	note_state(&s);
 	if (S_ISDIR(s.inode.mode))
 		err = open_directory(&s);
@@ -223,6 +260,7 @@ static errint_t check_inode(struct check *c, uint32_t ino, bool orphan)
 	if (err)
 		return err;
 	check_blocks(&s);
+	check_tail(&s);
 	check_orphan(&s, orphan);
 	err = ck_usage_add(c, s.inode.project, (int64_t)s.blocks, 1);
 	if (!err && s.changed && check_may_repair(c))

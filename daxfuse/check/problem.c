@@ -32,6 +32,7 @@ static const struct {
 	[CHECK_WRITTEN] = { "written", true },
 	[CHECK_BLOCKS] = { "blocks", true },
 	[CHECK_NLINK] = { "nlink", true },
+	[CHECK_TAIL] = { "tail", false },
 	[CHECK_XATTR] = { "xattr", false },
 	[CHECK_BUCKET] = { "bucket", false },
 	[CHECK_NAME] = { "name", false },

@@ -27,6 +27,7 @@ enum check_problem {
 	CHECK_WRITTEN,     /* blocks past the end of the file count as written */
 	CHECK_BLOCKS,      /* wrong count of blocks */
 	CHECK_NLINK,       /* wrong count of links */
+	CHECK_TAIL,        /* a tail that can't be */
 	CHECK_XATTR,       /* malformed extended attributes */
 	CHECK_BUCKET,      /* a directory's buckets are broken */
 	CHECK_NAME,        /* an impossible name */

@@ -205,7 +205,10 @@ struct subject {
 	uint64_t blocks; /* held, as counted */
 	uint64_t end;    /* blocks up to the end of file */
 	bool truncating;
-	struct dir *dir; /* a directory's record; its damage is left to rebuild.c */
+	bool tail;            /* somebody may have appended to it up to tail_size */
+	uint64_t tail_end;    /* blocks up to there */
+	uint64_t tail_blocks; /* held from `end` up to there */
+	struct dir *dir;      /* a directory's record; its damage is left to rebuild.c */
 };
 
 errint_t ck_walk_data(struct subject *s);

@@ -111,6 +111,14 @@ static errint_t note_buckets(struct subject *s, uint64_t entry, uint64_t block, 
 	return err;
 }
 
+static void count_tail(struct subject *s, uint64_t block, uint64_t count)
+{
+	uint64_t from = MAX(block, s->end), to = MIN(block + count, s->tail_end);
+
+	if (from < to)
+		s->tail_blocks += to - from;
+}
+
 /* A block or a unit. *entry gets its right value. */
 static errint_t walk_leaf(struct subject *s, uint64_t at, uint64_t *entry, uint64_t block)
 {
@@ -125,6 +133,7 @@ static errint_t walk_leaf(struct subject *s, uint64_t at, uint64_t *entry, uint6
 		return 0;
 	}
 	s->blocks += unit ? DXF_UNIT_BLOCKS : 1;
+	count_tail(s, block, unit ? DXF_UNIT_BLOCKS : 1);
 	if (claim == CLAIM_SHARED) {
 		flags |= DIR_BLOCK_SHARED;
 		err = share(s, at, *entry, block);

@@ -41,14 +41,20 @@ void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_att
 		.size = inode->size,
 		.blocks = sectors(inode),
 		.atime = (int64_t)pmem_read_once64(&inode->atime),
-		.mtime = inode->mtime,
-		.ctime = inode->ctime,
+		.mtime = (int64_t)pmem_read_once64(&inode->mtime),
+		.ctime = (int64_t)pmem_read_once64(&inode->ctime),
 		.btime = inode->btime,
-		.flags = inode->flags & ~DXF_FLAG_TRUNCATING,
+		.flags = inode->flags & ~DXF_FLAG_INTERNAL,
 		.project = inode->project,
 		.extsize = inode->extsize,
 		.dax = is_dax(fs, inode),
 	};
+}
+
+void inode_attr(const struct fs *fs, const struct inode *inode, struct fs_attr *ret_attr)
+{
+	fill_attr(fs, inode->media, ret_attr);
+	ret_attr->size = tail_size(inode);
 }
 
 bool kill_suidgid(struct dxf_inode *di, bool any_sgid)
@@ -75,11 +81,11 @@ void touch_in_place(struct fs *fs, struct inode *inode)
 errint_t fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr)
 {
 	struct inode *inode;
-	int err = inode_lock(fs, ino, false, &inode);
+	int err = inode_lock_attr(fs, ino, &inode);
 
 	if (err)
 		return err;
-	fill_attr(fs, inode->media, ret_attr);
+	inode_attr(fs, inode, ret_attr);
 	inode_unlock(fs, inode);
 	return 0;
 }
@@ -115,7 +121,7 @@ static errint_t may_set(const struct dxf_inode *inode, const struct fs_setattr *
 errint_t fs_may_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set)
 {
 	struct inode *inode;
-	int err = fs_is_read_only(fs) ? -EROFS : inode_lock(fs, ino, false, &inode);
+	int err = fs_is_read_only(fs) ? -EROFS : inode_lock_attr(fs, ino, &inode);
 
 	if (err)
 		return err;
@@ -252,7 +258,7 @@ errint_t fs_get_xflags(struct fs *fs, uint64_t ino, struct fs_xflags *ret_xflags
 		err = table_count_extents(fs->vol, inode->media, &extents);
 	if (!err)
 		*ret_xflags = (struct fs_xflags){
-			.flags = inode->media->flags & ~DXF_FLAG_TRUNCATING,
+			.flags = inode->media->flags & ~DXF_FLAG_INTERNAL,
 			.project = inode->media->project,
 			.extsize = inode->media->extsize,
 			.extents = extents,
@@ -265,7 +271,7 @@ static errint_t check_xflags(const struct dxf_inode *inode, const struct fs_xfla
 {
 	uint32_t only_dirs = DXF_FLAG_PROJINHERIT | DXF_FLAG_EXTSZINHERIT;
 
-	if (x->flags & (~DXF_FLAG_KNOWN | DXF_FLAG_TRUNCATING))
+	if (x->flags & (~DXF_FLAG_KNOWN | DXF_FLAG_INTERNAL))
 		return -EOPNOTSUPP;
 	if (!S_ISDIR(inode->mode) && (x->flags & only_dirs))
 		return -EINVAL;
@@ -297,7 +303,7 @@ errint_t fs_set_xflags(struct fs *fs, uint64_t ino, const struct fs_xflags *xfla
 	if (!err)
 		err = edit_begin(fs, inode, &tx, &di);
 	if (!err) {
-		di->flags = (di->flags & DXF_FLAG_TRUNCATING) | xflags->flags;
+		di->flags = (di->flags & DXF_FLAG_INTERNAL) | xflags->flags;
 		di->project = xflags->project;
 		di->extsize = xflags->extsize;
 		di->ctime = fs_clock();

@@ -25,7 +25,7 @@ enum { SHIFTS = FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE };
 
 /* ---- reserve -------------------------------------------------------------- */
 
-static errint_t reserve_blocks(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end)
+errint_t reserve_blocks(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end)
 {
 	uint64_t *word, offsets[DXF_UNIT_BLOCKS];
 	unsigned holes = 0, next = 0;

@@ -38,7 +38,7 @@ static errint_t may_open(const struct fs *fs, const struct dxf_inode *inode, int
 errint_t fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr)
 {
 	struct inode *inode;
-	int err = inode_lock(fs, ino, false, &inode);
+	int err = inode_lock_attr(fs, ino, &inode);
 
 	if (err)
 		return err;
@@ -47,7 +47,7 @@ errint_t fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *re
 		atomic_fetch_add_explicit(&inode->opens, 1, memory_order_relaxed);
 		inode_ref(fs, inode);
 		if (ret_attr)
-			fill_attr(fs, inode->media, ret_attr);
+			inode_attr(fs, inode, ret_attr);
 	}
 	inode_unlock(fs, inode);
 	return err;
@@ -85,7 +85,8 @@ static void settle(struct fs *fs, struct inode *inode)
 
 static void last_close(struct fs *fs, struct inode *inode)
 {
-	lock_exclusive(LOCK_INODE, &inode->lock);
+	if (inode_lock_exclusive(fs, inode))
+		return;
 	settle(fs, inode);
 	unlock_rw(LOCK_INODE, &inode->lock);
 }
@@ -134,13 +135,13 @@ void fs_release(struct fs *fs, uint64_t ino)
 errint_t fs_hold(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr)
 {
 	struct inode *inode;
-	int err = inode_lock(fs, ino, false, &inode);
+	int err = inode_lock_attr(fs, ino, &inode);
 
 	if (err)
 		return err;
 	atomic_fetch_add_explicit(&inode->holds, 1, memory_order_relaxed);
 	inode_ref(fs, inode);
-	fill_attr(fs, inode->media, ret_attr);
+	inode_attr(fs, inode, ret_attr);
 	inode_unlock(fs, inode);
 	return 0;
 }
@@ -162,7 +163,7 @@ bool fs_is_orphan(struct fs *fs, uint64_t ino)
 	struct inode *inode;
 	bool orphan = false;
 
-	if (inode_lock(fs, ino, false, &inode) == 0) {
+	if (inode_lock_attr(fs, ino, &inode) == 0) {
 		orphan = inode_is_orphan(inode);
 		inode_unlock(fs, inode);
 	}
@@ -175,7 +176,7 @@ struct orphans {
 	void *arg;
 };
 
-/* An inode that waits for the rest of a truncation has the same mark on media. */
+/* An inode that waits for the rest of a truncation, or has a tail, has the same mark on media. */
 static errint_t emit_orphan(uint32_t ino, void *arg)
 {
 	const struct orphans *o = arg;
@@ -214,8 +215,10 @@ static void update_atime(struct fs *fs, struct inode *inode, int64_t now)
 	if (fs_is_read_only(fs) || fs_atime(fs) == FS_ATIME_NEVER ||
 	    (inode->media->flags & DXF_FLAG_NOATIME))
 		return;
-	if (fs_atime(fs) == FS_ATIME_RELATIVE && atime > inode->media->mtime &&
-	    atime > inode->media->ctime && now - atime < DAY_SECONDS * INT64_C(1000000000))
+	if (fs_atime(fs) == FS_ATIME_RELATIVE &&
+	    atime > (int64_t)pmem_read_once64(&inode->media->mtime) &&
+	    atime > (int64_t)pmem_read_once64(&inode->media->ctime) &&
+	    now - atime < DAY_SECONDS * INT64_C(1000000000))
 		return;
 	pmem_store64(fs->pm, &inode->media->atime, (uint64_t)now);
 	pmem_flush(fs->pm, &inode->media->atime, 8);
@@ -326,7 +329,7 @@ void fs_was_read(struct fs *fs, uint64_t ino, int64_t when)
 {
 	struct inode *inode;
 
-	if (inode_lock(fs, ino, false, &inode))
+	if (inode_lock_attr(fs, ino, &inode))
 		return;
 	if (when > (int64_t)pmem_read_once64(&inode->media->atime) && !read_check(inode->media))
 		update_atime(fs, inode, when);

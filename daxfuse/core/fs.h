@@ -92,19 +92,21 @@ struct fs_report {
 	char what[256];    /* on error: what is wrong, one line */
 	char advice[256];  /* on error: what to do, one line */
 	unsigned replayed; /* journal records */
-	uint64_t orphans;  /* inodes freed or truncations completed */
+	uint64_t orphans;  /* inodes freed, truncations completed, tails ended */
 	bool spare_super;  /* the first superblock is damaged */
 };
 
 /*
  * Check both superblocks, replay the journals, complete orphans, load the
- * allocator. -EINVAL: no pool, or not the one that options->busy is of;
- * -EUCLEAN: damaged; -EOPNOTSUPP: newer format; -EFBIG: pool larger than the
- * device. ret_report may be NULL and is always filled. pm must outlive the fs.
+ * allocator. Tails that a crash has left are ended: nobody may store to them any
+ * more. -EINVAL: no pool, or not the one that options->busy is of; -EUCLEAN:
+ * damaged; -EOPNOTSUPP: newer format; -EFBIG: pool larger than the device;
+ * -EROFS: it must not be written, but has to be recovered. ret_report may be NULL
+ * and is always filled. pm must outlive the fs.
  */
 errint_t fs_mount(const struct pmem *pm, const struct fs_options *options, struct fs **ret_fs,
 		  struct fs_report *ret_report);
-/* Frees memory. Orphans that are still open wait for the next mount. */
+/* Ends all tails and frees memory. Orphans that are still open wait for the next mount. */
 void fs_unmount(struct fs *fs);
 /* Of a mount that goes on. Nobody writes while it is made read-only: the kernel sees to that.
  * -EROFS: the pool was mapped for reading. */
@@ -229,7 +231,7 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie,
 /* Counts an open description; open_flags as in open(2) (O_TRUNC is the
  * caller's). Only says no for immutable, append-only, read-only. */
 errint_t fs_open(struct fs *fs, uint64_t ino, int open_flags, struct fs_attr *ret_attr);
-/* The last one trims what growth reserved. */
+/* The last one ends the tail, and trims what growth reserved. */
 void fs_release(struct fs *fs, uint64_t ino);
 /* Somebody knows ino by its number: it is not freed, and so remains the same object, until
  * fs_unhold() has been called as often. It may lose its names. -ESTALE */
@@ -353,6 +355,66 @@ errint_t fs_map_zero(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t leng
 errint_t fs_map_grown(struct fs *fs, uint64_t ino, uint64_t old_size);
 /* Its data is about to be changed through a mapping: mtime and ctime. */
 errint_t fs_map_touch(struct fs *fs, uint64_t ino);
+
+/* ---- tails: files that grow past us ------------------------------------- */
+
+/*
+ * A tail is the space behind the end of a file, lent to somebody else: the holder, who appends to
+ * the file in place, without a call. There is one holder, which is told with each tail where its
+ * parts lie on the device; it stores, and keeps the order,
+ *
+ *   1. the bytes, and zeroes from the new end of the file to the end of its page of 4 KiB; if they
+ *      do not begin at the old end, zeroes in between. Fence
+ *   2. mtime and ctime, and then the new size, one word each; flushed. Fence
+ *
+ * From then on the bytes are in the file, whatever happens. All of it is about file offsets below
+ * fs_tail.end. It must not make the size smaller.
+ *
+ * Whatever operation needs the file's size or data, or changes the inode, ends the tail first, and
+ * what was not used is freed; those that only look at attributes do not (fs_getattr(), fs_lookup(),
+ * fs_open(), fs_hold(), fs_may_setattr(), fs_getxattr(), fs_listxattr(), fs_was_read(),
+ * fs_statfs(), fs_is_orphan()), and say the size and the times as the holder has stored them.
+ */
+#define FS_TAIL_EXTENTS 16
+struct fs_tail_extent {
+	uint64_t file_offset, length, device_offset; /* whole pages of 4 KiB */
+};
+struct fs_tail {
+	uint64_t size;      /* the file's, now */
+	uint64_t end;       /* it may grow up to here */
+	uint64_t size_word; /* device offset of 8 bytes: the new size is stored there */
+	uint64_t times;     /* device offset of 16 bytes: mtime, then ctime, ns since the epoch */
+	/* Device offset of the page that the end of the file lies in, which holds zeroes behind it
+	 * and is MAPPED (fs_iomap()); 0: the end lies between two pages. */
+	uint64_t last_page;
+	unsigned count;
+	/* the pages from the first one wholly behind the end of the file up to `end` */
+	struct fs_tail_extent extent[FS_TAIL_EXTENTS];
+};
+struct fs_tail_holder {
+	void *arg;
+	/* Both with the inode locked: they must not call the fs, nor wait for a thread that does.
+	 * give() that fails has given nothing. */
+	errint_t (*give)(void *arg, void *cookie, const struct fs_tail *tail);
+	/* After it nobody stores to the tail, nor to the three words. */
+	void (*take)(void *arg, void *cookie);
+};
+/* Copied; NULL: there is none. The tails of the one before have ended when it returns. */
+void fs_set_tail_holder(struct fs *fs, const struct fs_tail_holder *holder);
+/*
+ * Let the holder append to ino: [offset, offset + length) may be stored to afterwards, as far as it
+ * lies behind the end of the file and in the same 2 MiB of it as the end, and the gap before it;
+ * likely more. An earlier tail is ended before. The file's capabilities go, as with a write; the
+ * caller sees to its mode (fs_drop_privileges(), before).
+ *
+ * -ERANGE: offset lies in 2 MiB behind those of the end: the file must grow otherwise; -ENODEV:
+ * no regular file, or there is no holder; -EPERM: immutable or append-only; -EBUSY: a unit behind
+ * the end is to stay (fs_stay()); -EINVAL: no length; -EFBIG, -ENOSPC, -EDQUOT, -EROFS; what give()
+ * says.
+ */
+errint_t fs_tail_begin(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, void *cookie);
+/* End it, if there is one. */
+errint_t fs_tail_end(struct fs *fs, uint64_t ino);
 
 /* ---- attributes -------------------------------------------------------- */
 

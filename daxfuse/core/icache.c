@@ -195,7 +195,39 @@ void inode_forget(struct fs *fs, struct inode *inode)
 	unlock_mutex(LOCK_ICACHE, &s->lock);
 }
 
-errint_t inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode)
+errint_t inode_lock_exclusive(struct fs *fs, struct inode *inode)
+{
+	int err = 0;
+
+	lock_exclusive(LOCK_INODE, &inode->lock);
+	if (inode->tail)
+		err = tail_end_locked(fs, inode);
+	if (err)
+		unlock_rw(LOCK_INODE, &inode->lock);
+	return err;
+}
+
+/* The size of a file with a tail changes under a lock that is only shared. */
+static errint_t lock_for_reading(struct fs *fs, struct inode *inode)
+{
+	int err = 0;
+
+	lock_shared(LOCK_INODE, &inode->lock);
+	while (!err && inode->tail) {
+		unlock_rw(LOCK_INODE, &inode->lock);
+		err = inode_lock_exclusive(fs, inode);
+		if (err)
+			break;
+		unlock_rw(LOCK_INODE, &inode->lock);
+		lock_shared(LOCK_INODE, &inode->lock);
+	}
+	return err;
+}
+
+enum purpose { FOR_ATTRIBUTES, FOR_READING, FOR_CHANGES };
+
+static errint_t find_and_lock(struct fs *fs, uint64_t ino, enum purpose purpose,
+			      struct inode **ret_inode)
 {
 	struct inode *inode;
 	int err;
@@ -203,10 +235,15 @@ errint_t inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **
 	/* an object that is gone can't be found again: the next round sees the slot
 	 * free, or the object of a new inode */
 	while (!(err = inode_get(fs, ino, &inode))) {
-		if (exclusive)
-			lock_exclusive(LOCK_INODE, &inode->lock);
-		else
+		if (purpose == FOR_ATTRIBUTES)
 			lock_shared(LOCK_INODE, &inode->lock);
+		else
+			err = purpose == FOR_READING ? lock_for_reading(fs, inode)
+						     : inode_lock_exclusive(fs, inode);
+		if (err) {
+			inode_put(fs, inode);
+			return err;
+		}
 		if (!inode->gone) {
 			*ret_inode = inode;
 			return 0;
@@ -214,6 +251,16 @@ errint_t inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **
 		inode_unlock(fs, inode);
 	}
 	return err;
+}
+
+errint_t inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode)
+{
+	return find_and_lock(fs, ino, exclusive ? FOR_CHANGES : FOR_READING, ret_inode);
+}
+
+errint_t inode_lock_attr(struct fs *fs, uint64_t ino, struct inode **ret_inode)
+{
+	return find_and_lock(fs, ino, FOR_ATTRIBUTES, ret_inode);
 }
 
 void inode_unlock(struct fs *fs, struct inode *inode)
@@ -239,8 +286,10 @@ static bool locked_before(const struct inode *a, const struct inode *b)
 	return a->ino < b->ino;
 }
 
-void inode_lock_two(struct inode *a, struct inode *b)
+errint_t inode_lock_two(struct fs *fs, struct inode *a, struct inode *b)
 {
+	int err = 0;
+
 	if (a == b)
 		b = NULL;
 	if (a && b && locked_before(b, a)) {
@@ -250,9 +299,13 @@ void inode_lock_two(struct inode *a, struct inode *b)
 		b = swap;
 	}
 	if (a)
-		lock_exclusive(LOCK_INODE, &a->lock);
-	if (b)
-		lock_exclusive(LOCK_INODE, &b->lock);
+		err = inode_lock_exclusive(fs, a);
+	if (err || !b)
+		return err;
+	err = inode_lock_exclusive(fs, b);
+	if (err && a)
+		unlock_rw(LOCK_INODE, &a->lock);
+	return err;
 }
 
 void inode_unlock_two(struct inode *a, struct inode *b)

@@ -25,6 +25,7 @@
 #include "daxfuse/media/volume.h"
 
 struct icache;
+struct tail;
 
 struct fs {
 	const struct pmem *pm;
@@ -34,7 +35,10 @@ struct fs {
 	_Atomic(enum fs_atime_mode) atime;
 	struct icache *icache;
 	pthread_mutex_t rename_lock;
-	pthread_mutex_t super_lock; /* fs_set_label() */
+	pthread_mutex_t super_lock; /* fs_set_label(), mark_pool() */
+	pthread_mutex_t tails_lock;
+	struct tail *tails;                /* of all inodes, the newest first */
+	struct fs_tail_holder tail_holder; /* give NULL: there is none */
 	_Atomic uint64_t units_promoted;
 	_Atomic uint64_t units_trimmed;
 };
@@ -66,6 +70,7 @@ struct inode {
 	bool gone;              /* freed on media */
 	bool trim;              /* may hold a unit that growth reserved */
 	struct stays *stays;    /* NULL: there are none */
+	struct tail *tail;      /* NULL: nobody appends to it past us */
 };
 
 /* ---- icache.c ------------------------------------------------------------- */
@@ -79,8 +84,13 @@ void inode_ref(struct fs *fs, struct inode *inode);
 void inode_put(struct fs *fs, struct inode *inode);
 /* It was freed: nobody finds it any more. */
 void inode_forget(struct fs *fs, struct inode *inode);
-/* The inode, locked; -ESTALE if it is gone. */
+/* The inode, locked, and its tail has ended, if it had one; -ESTALE if it is gone. */
 errint_t inode_lock(struct fs *fs, uint64_t ino, bool exclusive, struct inode **ret_inode);
+/* The inode, locked shared, for a look at its attributes and not at its data: a tail goes on, so
+ * its size, and its size only, is what inode_attr() says. */
+errint_t inode_lock_attr(struct fs *fs, uint64_t ino, struct inode **ret_inode);
+/* Lock one that is referenced, and may be gone; its tail has ended. Not locked on error. */
+errint_t inode_lock_exclusive(struct fs *fs, struct inode *inode);
 /* Unlock and put. */
 void inode_unlock(struct fs *fs, struct inode *inode);
 /* Whether it is a directory; needs no lock, as that never changes. */
@@ -88,8 +98,8 @@ bool inode_is_dir(const struct inode *inode);
 /* Whether it has no name left: it lives until fs_forget(), or the next mount. */
 bool inode_is_orphan(const struct inode *inode);
 /* Lock two (either may be NULL or both the same): a directory before any other kind, lower number
- * first. */
-void inode_lock_two(struct inode *a, struct inode *b);
+ * first. Their tails have ended. Neither is locked on error. */
+errint_t inode_lock_two(struct fs *fs, struct inode *a, struct inode *b);
 void inode_unlock_two(struct inode *a, struct inode *b);
 
 /* ---- edit.c --------------------------------------------------------------- */
@@ -144,6 +154,38 @@ errint_t stays_prune(struct fs *fs, struct inode *inode, struct tx *tx, struct d
 errint_t stays_grow(struct fs *fs, const struct inode *inode, struct tx *tx, struct dxf_inode *di,
 		    uint64_t upto);
 
+/* ---- tail.c --------------------------------------------------------------- */
+
+/* The tail of an inode, which is locked exclusively, ends. On error it goes on to be ended, but
+ * nobody appends any more. */
+errint_t tail_end_locked(struct fs *fs, struct inode *inode);
+/* All tails end. */
+void tail_end_all(struct fs *fs);
+/* The mount ends: forget those that could not be ended. */
+void tail_close(struct fs *fs);
+/* End what a crash has left of one, on media; the inode is locked exclusively. */
+errint_t tail_recover(struct fs *fs, struct inode *inode);
+/* How large the file is at this moment. */
+uint64_t tail_size(const struct inode *inode);
+
+/* ---- tail_space.c --------------------------------------------------------- */
+
+/* Begin a tail on media, in one transaction: the end of the file lies on a block that is written,
+ * with zeroes behind the end, and the blocks from there to `upto`, or to the end of the 2 MiB, are
+ * reserved; likely more. */
+errint_t tail_reserve(struct fs *fs, struct inode *inode, uint64_t upto);
+/* Where the space of one lies: last_page, end, count and extent[]. */
+errint_t tail_find(struct fs *fs, const struct dxf_inode *media, struct fs_tail *ret_tail);
+/* End it on media, in one transaction: the file is as large as tail_size says, if that is not above
+ * `limit` or what is reserved; the rest is freed. limit 0: it stays as large as it was, and keeps
+ * all. */
+errint_t tail_settle(struct fs *fs, struct inode *inode, uint64_t limit);
+/* What to believe of a word that others store. */
+static inline uint64_t tail_believe(uint64_t size, uint64_t word, uint64_t limit)
+{
+	return word >= size && word <= limit ? word : size;
+}
+
 /* ---- truncate.c ----------------------------------------------------------- */
 
 enum { PRUNE_BUDGET = 1024 };
@@ -193,6 +235,11 @@ bool quota_has_unit(struct fs *fs, const struct dxf_inode *di);
 /* Bring a region that growth made a unit back to blocks, if that saves enough. */
 void trim_inode(struct fs *fs, struct inode *inode);
 
+/* ---- fallocate.c ---------------------------------------------------------- */
+
+/* The holes among blocks [first, end), all of one region, get blocks that count as not written. */
+errint_t reserve_blocks(struct tx *tx, struct dxf_inode *di, uint64_t first, uint64_t end);
+
 /* ---- file.c --------------------------------------------------------------- */
 
 /* As fs_iomap(), the inode being locked. */
@@ -228,6 +275,8 @@ errint_t zero_over(const struct pmem *pm, void *dst, uint64_t n);
 
 /* attr.c */
 void fill_attr(const struct fs *fs, const struct dxf_inode *inode, struct fs_attr *ret_attr);
+/* The same of an inode that is locked and may have a tail. */
+void inode_attr(const struct fs *fs, const struct inode *inode, struct fs_attr *ret_attr);
 /* Drop suid, and sgid if group-executable or any_sgid; whether that changed the mode. */
 bool kill_suidgid(struct dxf_inode *di, bool any_sgid);
 /* As fs_drop_privileges(), the inode being locked exclusively. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Mounting: superblock, journals, allocators, then the orphans that a crash
- * left: inodes without a name are freed, truncations completed. A mount stores
- * nothing else, and there is no "clean" flag: recovery is the same work always.
+ * left: inodes without a name are freed, truncations completed, tails ended. A
+ * mount stores nothing else, and there is no "clean" flag: recovery is the same work always.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -56,6 +56,8 @@ errint_t fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime)
 		return -EROFS;
 	atomic_store_explicit(&fs->read_only, read_only, memory_order_relaxed);
 	atomic_store_explicit(&fs->atime, atime, memory_order_relaxed);
+	if (read_only)
+		tail_end_all(fs);
 	return 0;
 }
 
@@ -110,6 +112,33 @@ struct recovery {
 	uint64_t count;
 };
 
+/* The mark on media of an inode with a name is for one of the two, or else it goes. */
+static errint_t recover_size(struct fs *fs, struct inode *inode)
+{
+	uint32_t flags = inode->media->flags;
+	int err = flags & DXF_FLAG_TAIL ? tail_recover(fs, inode) : 0;
+
+	if (!err && inode->media->nlink &&
+	    ((flags & DXF_FLAG_TRUNCATING) || !(flags & DXF_FLAG_TAIL)))
+		err = truncate_finish(fs, inode);
+	return err;
+}
+
+/* What was appended by somebody who is gone is not seen before the tail has ended, and that is for
+ * a mount that may write. */
+static errint_t refuse_tail(uint32_t ino, void *arg)
+{
+	struct fs *fs = arg;
+	struct inode *inode;
+	bool has_tail;
+
+	if (inode_lock_attr(fs, ino, &inode))
+		return 0;
+	has_tail = inode->media->flags & DXF_FLAG_TAIL;
+	inode_unlock(fs, inode);
+	return has_tail ? -EROFS : 0;
+}
+
 /* An orphan that can't be read stays: it is fsck's, and harms nobody. */
 static errint_t recover_orphan(uint32_t ino, void *arg)
 {
@@ -120,12 +149,13 @@ static errint_t recover_orphan(uint32_t ino, void *arg)
 
 	if (err)
 		return err == -ENOMEM ? err : 0;
-	if (inode->media->nlink)
-		err = truncate_finish(r->fs, inode);
-	else if (r->fs->options.keep_orphans)
-		kept = true;
-	else
-		err = orphan_free(r->fs, inode);
+	err = recover_size(r->fs, inode);
+	if (!err && !inode->media->nlink) {
+		if (r->fs->options.keep_orphans)
+			kept = true;
+		else
+			err = orphan_free(r->fs, inode);
+	}
 	inode_unlock(r->fs, inode);
 	r->count += !err && !kept;
 	return err == -EUCLEAN || err == -EIO || err == -ESTALE ? 0 : err;
@@ -187,7 +217,9 @@ static errint_t mount_parts(struct fs *fs, struct fs_report *report)
 		err = icache_open(fs);
 	if (!err)
 		err = check_root(fs);
-	if (!err && !fs->options.read_only) {
+	if (!err && fs->options.read_only)
+		err = ialloc_for_each_orphan(fs->vol, refuse_tail, fs);
+	else if (!err) {
 		err = ialloc_for_each_orphan(fs->vol, recover_orphan, &recovery);
 		report->orphans = recovery.count;
 	}
@@ -213,6 +245,7 @@ errint_t fs_mount(const struct pmem *pm, const struct fs_options *options, struc
 	atomic_init(&fs->atime, fs->options.atime);
 	pthread_mutex_init(&fs->rename_lock, NULL);
 	pthread_mutex_init(&fs->super_lock, NULL);
+	pthread_mutex_init(&fs->tails_lock, NULL);
 	err = mount_parts(fs, report);
 	if (err) {
 		if (!report->what[0])
@@ -228,9 +261,12 @@ void fs_unmount(struct fs *fs)
 {
 	if (!fs)
 		return;
+	tail_end_all(fs);
+	tail_close(fs);
 	icache_close(fs);
 	volume_close(fs->vol);
 	pthread_mutex_destroy(&fs->rename_lock);
 	pthread_mutex_destroy(&fs->super_lock);
+	pthread_mutex_destroy(&fs->tails_lock);
 	free(fs);
 }

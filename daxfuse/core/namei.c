@@ -111,7 +111,7 @@ errint_t fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_a
 	if (inode->gone)
 		err = -ENOENT;
 	else
-		fill_attr(fs, inode->media, ret_attr);
+		inode_attr(fs, inode, ret_attr);
 	inode_unlock(fs, inode);
 	return err;
 }
@@ -192,7 +192,12 @@ errint_t fs_link(struct fs *fs, const struct fs_request *request, uint64_t ino, 
 		inode_unlock(fs, dir);
 		return err;
 	}
-	lock_exclusive(LOCK_INODE, &inode->lock);
+	err = inode_lock_exclusive(fs, inode);
+	if (err) {
+		inode_put(fs, inode);
+		inode_unlock(fs, dir);
+		return err;
+	}
 	err = inode->gone ? -ESTALE : name_find(fs, dir, name, &found);
 	if (!err)
 		err = -EEXIST;

@@ -274,7 +274,9 @@ static errint_t rename_locked(struct rename *r)
 	err = check_topology(r);
 	if (err)
 		return err;
-	inode_lock_two(r->source, r->target);
+	err = inode_lock_two(r->fs, r->source, r->target);
+	if (err)
+		return err;
 	err = check_rules(r);
 	if (!err)
 		err = rename_commit(r);

@@ -63,7 +63,7 @@ errint_t fs_statfs(struct fs *fs, uint64_t ino, struct fs_statfs *ret_statfs)
 	struct fs_statfs s;
 	struct dxf_quota quota;
 	struct inode *inode;
-	int err = inode_lock(fs, ino, false, &inode);
+	int err = inode_lock_attr(fs, ino, &inode);
 
 	if (err)
 		return err;

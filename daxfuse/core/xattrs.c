@@ -38,7 +38,7 @@ ssize_t fs_getxattr(struct fs *fs, uint64_t ino, const char *name, void *value, 
 	ssize_t n = classify(name, &class);
 
 	if (!n)
-		n = inode_lock(fs, ino, false, &inode);
+		n = inode_lock_attr(fs, ino, &inode);
 	if (n)
 		return n;
 	n = xattr_get(fs->vol, inode->media, name, value, size);
@@ -49,7 +49,7 @@ ssize_t fs_getxattr(struct fs *fs, uint64_t ino, const char *name, void *value, 
 ssize_t fs_listxattr(struct fs *fs, uint64_t ino, char *list, size_t size)
 {
 	struct inode *inode;
-	ssize_t n = inode_lock(fs, ino, false, &inode);
+	ssize_t n = inode_lock_attr(fs, ino, &inode);
 
 	if (n)
 		return n;

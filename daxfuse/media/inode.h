@@ -10,21 +10,26 @@
 #include "daxfuse/base/crc.h"
 #include "daxfuse/format.h"
 
-/* CRC32C without the word itself and the three times that are stored in place. */
+/* CRC32C without the word itself and the three times that are stored in place; tail_size, which is
+ * so, too, counts as 0. */
 static inline uint32_t inode_crc(const struct dxf_inode *inode)
 {
 	struct {
 		uint32_t magic;
 		uint32_t rest[14];
 	} head;
+	static const uint64_t nothing;
 	uint32_t crc;
 	size_t after = offsetof(struct dxf_inode, btime);
+	size_t tail = offsetof(struct dxf_inode, tail_size), data = tail + sizeof(nothing);
 
 	head.magic = inode->magic;
 	memcpy(head.rest, &inode->ino, sizeof(head.rest));
 	crc = crc32c(0, &head, sizeof(head));
 	static_assert(offsetof(struct dxf_inode, atime) == 8 + sizeof(head.rest), "head");
-	return crc32c(crc, (const char *)inode + after, sizeof(*inode) - after);
+	crc = crc32c(crc, (const char *)inode + after, tail - after);
+	crc = crc32c(crc, &nothing, sizeof(nothing));
+	return crc32c(crc, (const char *)inode + data, sizeof(*inode) - data);
 }
 
 /* Whether a copy of the inode in slot ino may be used. */

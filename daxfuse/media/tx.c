@@ -9,7 +9,8 @@
  *
  *   LOGGED   in place on media: what differs from it, by words of 8 bytes, goes into the record
  *   INODE    the same, of an inode: its CRC is computed, and what its blocks have changed by is
- *            charged to its project, when the transaction is committed
+ *            charged to its project, when the transaction is committed; its tail_size, which others
+ *            store in place, is never in the record
  *   FRESH    a block that nothing durable refers to yet: it is written whole, before the record,
  *            and is not in it
  *   DROPPED  forgotten, as the transaction itself frees the range
@@ -382,12 +383,11 @@ static errint_t add_op(struct journal_record *record, uint64_t offset, uint32_t 
 	return 0;
 }
 
-/* Log the words in which shadow and media differ; runs that are at most two
+/* Log those of the words [i, words) in which shadow and media differ; runs that are at most two
  * equal words apart make one operation, as an operation costs two words. */
-static errint_t log_edit(struct tx *tx, const struct edit *e)
+static errint_t log_words(struct tx *tx, const struct edit *e, size_t i, size_t words)
 {
 	const uint64_t *old = (const uint64_t *)e->media, *new = (const uint64_t *)e->shadow;
-	size_t words = e->len / 8, i = 0;
 
 	while (i < words) {
 		size_t end, last;
@@ -407,6 +407,19 @@ static errint_t log_edit(struct tx *tx, const struct edit *e)
 		i = last + 1;
 	}
 	return 0;
+}
+
+/* Of an inode all but tail_size: the record would bring back an old one if it were replayed after
+ * somebody has stored a new one there. */
+static errint_t log_edit(struct tx *tx, const struct edit *e)
+{
+	size_t words = e->len / 8, tail = offsetof(struct dxf_inode, tail_size) / 8;
+	int err;
+
+	if (e->kind != EDIT_INODE)
+		return log_words(tx, e, 0, words);
+	err = log_words(tx, e, 0, tail);
+	return err ? err : log_words(tx, e, tail + 1, words);
 }
 
 static errint_t log_bits(struct tx *tx, enum dxf_journal_type type)

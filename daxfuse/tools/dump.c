@@ -345,6 +345,10 @@ static void add_owner(struct json_object *out, const struct dxf_inode *inode)
 	add_int(out, "size", inode->size);
 	add_int(out, "blocks", inode->blocks);
 	add_int(out, "flags", inode->flags);
+	if (inode->flags & DXF_FLAG_TAIL) {
+		add_int(out, "tail_size", inode->tail_size);
+		add_int(out, "tail_first", inode->tail_first);
+	}
 	add_int(out, "project", inode->project);
 	add_int(out, "extsize", inode->extsize);
 	add_int(out, "rdev", inode->rdev);

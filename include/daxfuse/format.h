@@ -60,7 +60,8 @@
 
 #define DXF_COMPAT_KNOWN UINT64_C(0)
 #define DXF_RO_COMPAT_KNOWN UINT64_C(0)
-#define DXF_INCOMPAT_KNOWN UINT64_C(0)
+#define DXF_INCOMPAT_TAIL UINT64_C(1) /* inodes may have DXF_FLAG_TAIL, or had it */
+#define DXF_INCOMPAT_KNOWN DXF_INCOMPAT_TAIL
 
 struct dxf_super {
 	uint8_t magic[8];
@@ -138,8 +139,8 @@ enum dxf_unit_state {
 /*
  * An inode chunk is one unit of 4096 slots of 512 bytes. Slot 0 is the chunk's
  * header, slot 1 the bitmap of slots in use, slot 2 the bitmap of orphans:
- * inodes whose removal or truncation a crash must complete. Inode number =
- * chunk * 4096 + slot.
+ * inodes whose removal, truncation or growth a crash must complete. Inode
+ * number = chunk * 4096 + slot.
  */
 #define DXF_INODE_SIZE 512
 #define DXF_CHUNK_INODES (DXF_UNIT_SIZE / DXF_INODE_SIZE)
@@ -177,13 +178,16 @@ enum dxf_data_format {
 #define DXF_FLAG_NODUMP UINT32_C(0x0040)
 #define DXF_FLAG_NOATIME UINT32_C(0x0080)
 #define DXF_FLAG_SYNC UINT32_C(0x0100)
+#define DXF_FLAG_TAIL UINT32_C(0x4000)       /* it has grown to tail_size, if that is more */
 #define DXF_FLAG_TRUNCATING UINT32_C(0x8000) /* blocks past size wait to be freed */
-#define DXF_FLAG_KNOWN UINT32_C(0x81ff)
+#define DXF_FLAG_KNOWN UINT32_C(0xc1ff)
+/* of them, those that are nobody's to see or set */
+#define DXF_FLAG_INTERNAL (DXF_FLAG_TAIL | DXF_FLAG_TRUNCATING)
 
 struct dxf_inode {
 	uint32_t magic;
-	uint32_t crc; /* CRC32C of the inode; this word and the three times
-		       * taken as 0 */
+	uint32_t crc; /* CRC32C of the inode; without this word and the three
+		       * times, tail_size taken as 0 */
 	uint32_t ino;
 	uint32_t generation; /* grows each time the slot is reused */
 	uint32_t mode;       /* as st_mode */
@@ -206,7 +210,11 @@ struct dxf_inode {
 	uint32_t xattr_bytes; /* 0 = none; <= 256 in xattr[], else in blocks */
 	uint8_t data_format;
 	uint8_t table_level;
-	uint8_t reserved[14];
+	/* DXF_FLAG_TAIL: from this block of the 2 MiB around `size` on, what lies behind the end
+	 * was reserved for the tail; 0 to 512 */
+	uint16_t tail_first;
+	uint8_t reserved[4];
+	uint64_t tail_size; /* bytes; stored in place, in no journal record, outside the CRC */
 	uint8_t data[128];
 	uint8_t xattr[256]; /* the xattrs, or entries of the blocks with them */
 };
@@ -315,6 +323,7 @@ static_assert(offsetof(struct dxf_chunk, used) == DXF_INODE_SIZE, "chunk");
 static_assert(sizeof(struct dxf_chunk) == DXF_CHUNK_FIRST * DXF_INODE_SIZE, "chunk");
 static_assert(sizeof(struct dxf_inode) == DXF_INODE_SIZE, "inode");
 DXF_LAYOUT(dxf_inode, atime, 64);
+DXF_LAYOUT(dxf_inode, tail_size, 120);
 DXF_LAYOUT(dxf_inode, data, 128);
 DXF_LAYOUT(dxf_inode, xattr, 256);
 static_assert(sizeof(struct dxf_slot) == 64, "slot");

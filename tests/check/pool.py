@@ -23,7 +23,7 @@ INODE = {"magic": (0, "I"), "crc": (4, "I"), "ino": (8, "I"), "generation": (12,
          "mode": (16, "I"), "uid": (20, "I"), "nlink": (28, "I"), "size": (32, "Q"),
          "blocks": (40, "Q"), "flags": (48, "I"), "project": (52, "I"), "entries": (96, "Q"),
          "parent": (104, "I"), "xattr_bytes": (108, "I"), "data_format": (112, "B"),
-         "table_level": (113, "B")}
+         "table_level": (113, "B"), "tail_first": (114, "H"), "tail_size": (120, "Q")}
 INODE_DATA, INODE_XATTR = 128, 256
 BUCKET_USED, BUCKET_FIRST, BUCKET_NEXT, BUCKET_TAG, BUCKET_SLOTS = 16, 24, 8, 32, 128
 
@@ -125,7 +125,7 @@ class Pool:
     def fix_inode(self, ino):
         at = self.inode_at(ino)
         raw = self.map[at:at + INODE_SIZE]
-        self.put(at + 4, crc32c(raw[:4] + raw[8:64] + raw[88:]), "I")
+        self.put(at + 4, crc32c(raw[:4] + raw[8:64] + raw[88:120] + bytes(8) + raw[128:]), "I")
 
     def used(self, ino, value):
         self.set_bit(self.chunk_at(ino // CHUNK) + INODE_SIZE, ino % CHUNK, value)

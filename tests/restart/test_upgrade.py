@@ -125,7 +125,7 @@ def test_what_the_next_binary_says(installed):
     assert ask(pool, bytes(len(memory)))[0] == 1
     # Feature words of a pool that a newer binary has made, found by their neighbour.
     at = feature_words(memory)
-    for offset, value in ((0, 2), (8, 1), (16, 1)):
+    for offset, value in ((0, 2), (8, 128), (16, 1)):
         newer = bytearray(memory)
         newer[at + offset] = value
         assert ask(pool, newer) == (1, "does not know the format of this pool")

@@ -210,7 +210,7 @@ static void test_superblocks(void **state)
 	} while (0)
 	BREAK(first->magic[0]++, -EINVAL);
 	BREAK(first->version++, -EOPNOTSUPP);
-	BREAK(first->incompat = 1, -EOPNOTSUPP);
+	BREAK(first->incompat = 1 << 9, -EOPNOTSUPP);
 	BREAK(first->ro_compat = 1, -EROFS);
 	BREAK(first->compat = 1, 0);
 	BREAK(first->data_offset += DXF_UNIT_SIZE, -EUCLEAN);

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A tail that has grown over blocks that the file does not have."""
+
+EXPECT = {"tail"}
+
+
+def damage(pool):
+    ino = pool.lookup('direct')
+    pool.orphan(ino, True)
+    pool.set_inode(ino, flags=0x4000, tail_size=pool.inode(ino, "size") + 100_000)
