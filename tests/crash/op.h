@@ -40,6 +40,10 @@ enum op_kind {
 	OP_WRITE_OPEN, /* the open file: off, len */
 	OP_FSYNC,
 	OP_READ, /* a: atime moves */
+	/* a, or the open file; arg: which of the two */
+	OP_TAIL_BEGIN,  /* lent to a holder: off, len */
+	OP_TAIL_APPEND, /* the holder stores len bytes, off bytes behind the end */
+	OP_TAIL_END,
 	/* setup: a series of operations, judged only at its end */
 	OP_CREATE_MANY, /* a: directory; len: how many; off: of the first; arg: length of names */
 	OP_UNLINK_MANY,
@@ -76,10 +80,19 @@ struct op_state {
 	int64_t result;      /* of the last operation */
 	uint64_t open_ino;   /* 0: none */
 	unsigned open_node;
+	struct fs_tail tail; /* the last one that was lent */
+	uint64_t tail_size;  /* of its file, now */
+	bool lent;
 };
 
 /* Bytes of a write: never 0, different for each seed and place. */
 void op_fill(uint8_t *buf, uint64_t seed, uint64_t offset, size_t length);
+
+/* The state is the holder of the filesystem's tails from now on. */
+void op_hold_tails(struct op_state *state);
+/* As a holder stores, in the order that fs.h says: the bytes, or -ENOSPC where there is no room
+ * for them. */
+int64_t op_tail_append(struct op_state *state, uint64_t gap, uint64_t length);
 
 /* The inode of a path in the filesystem, or of its directory and last name. */
 int op_resolve(struct fs *fs, const char *path, uint64_t *ret_ino);

@@ -272,6 +272,16 @@ static int64_t model_open(struct op_state *state, const struct op *op)
 	return 0;
 }
 
+static int64_t model_tail(struct op_state *state, const struct op *op, int64_t result)
+{
+	unsigned id = state->open_node;
+	int err = op->arg ? 0 : find(state->model, op->a, &id);
+
+	if (err || op->kind != OP_TAIL_APPEND)
+		return err;
+	return model_store(state, id, model_at(state->model, id)->size + op->off, result);
+}
+
 static int64_t model_call(struct op_state *state, const struct op *op, int64_t result)
 {
 	switch (op->kind) {
@@ -294,6 +304,10 @@ static int64_t model_call(struct op_state *state, const struct op *op, int64_t r
 		return model_open(state, op);
 	case OP_WRITE_OPEN:
 		return model_store(state, state->open_node, op->off, result);
+	case OP_TAIL_BEGIN:
+	case OP_TAIL_APPEND:
+	case OP_TAIL_END:
+		return model_tail(state, op, result);
 	case OP_RELEASE:
 		model_edit(state->model, state->open_node)->opens--;
 		model_reap(state->model, state->open_node);
@@ -335,6 +349,9 @@ unsigned op_torn_node(const struct op_state *state, const struct op *op)
 		return find(state->model, op->a, &id) ? MODEL_NONE : id;
 	case OP_COPY_RANGE:
 		return find(state->model, op->b, &id) ? MODEL_NONE : id;
+	case OP_TAIL_APPEND: /* the times come before the size */
+		id = state->open_node;
+		return !op->arg && find(state->model, op->a, &id) ? MODEL_NONE : id;
 	case OP_WRITE_OPEN:
 		return state->open_node;
 	default:
@@ -415,6 +432,9 @@ const char *op_name(enum op_kind kind)
 		[OP_WRITE_OPEN] = "write open",
 		[OP_FSYNC] = "fsync",
 		[OP_READ] = "read",
+		[OP_TAIL_BEGIN] = "begin tail",
+		[OP_TAIL_APPEND] = "append to tail",
+		[OP_TAIL_END] = "end tail",
 	};
 
 	return names[kind];

@@ -169,6 +169,20 @@ static int64_t run_map(struct op_state *state, const struct op *op, uint64_t ino
 	}
 }
 
+static int64_t run_tail(struct op_state *state, const struct op *op)
+{
+	uint64_t ino = state->open_ino;
+	int err = op->arg ? 0 : op_resolve(state->fs, op->a, &ino);
+
+	if (err)
+		return err;
+	if (op->kind == OP_TAIL_BEGIN)
+		return fs_tail_begin(state->fs, ino, op->off, op->len, state);
+	if (op->kind == OP_TAIL_APPEND)
+		return op_tail_append(state, op->off, op->len);
+	return fs_tail_end(state->fs, ino);
+}
+
 static int64_t run_on_inode(struct op_state *state, const struct op *op)
 {
 	struct fs_xflags xflags = { .flags = op->arg,
@@ -285,6 +299,10 @@ static int64_t run_call(struct op_state *state, const struct op *op)
 	case OP_RELEASE:
 		fs_release(state->fs, state->open_ino);
 		return 0;
+	case OP_TAIL_BEGIN:
+	case OP_TAIL_APPEND:
+	case OP_TAIL_END:
+		return run_tail(state, op);
 	default:
 		return run_on_inode(state, op);
 	}

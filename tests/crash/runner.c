@@ -131,7 +131,7 @@ void runner_set_judge(struct runner *runner, const struct op *op)
 {
 	struct judge *judge = &runner->judge;
 
-	judge->super_differs = op->kind == OP_LABEL;
+	judge->super_differs = op->kind == OP_LABEL || op->kind == OP_TAIL_BEGIN;
 	judge->torn_anywhere = op->kind == OP_FALLOCATE || op->kind == OP_MAP;
 	judge->read_time = op_reads(op) ? runner->state.now : 0;
 	judge->tight = runner->job->left >= 0 || runner->state.model->quotas;
@@ -194,7 +194,8 @@ static uint64_t directory_space(struct runner *runner, const char *path)
 
 /*
  * Zeroes that lie on written blocks are overwritten in place like any data; the
- * model, which knows them as holes, is told where.
+ * model, which knows them as holes, is told where. (Not of a file that has a tail: it has no zeroes,
+ * and looking for them would end the tail before the operation does.)
  */
 void runner_materialize(struct runner *runner, struct model *before, const struct op *op)
 {
@@ -205,7 +206,7 @@ void runner_materialize(struct runner *runner, struct model *before, const struc
 	uint64_t end = at + op->len;
 	struct fs_iomap map;
 
-	if (id == MODEL_NONE ||
+	if (id == MODEL_NONE || runner->state.lent ||
 	    (op->kind != OP_WRITE_OPEN && op_resolve(runner->state.fs, path, &ino)))
 		return;
 	for (at = at / MODEL_PAGE * MODEL_PAGE; at < end; at += MODEL_PAGE)
@@ -311,6 +312,7 @@ static void mount_and_run(struct runner *runner, const struct job *job)
 		runner_violation(runner, "mount says %d: %s", err, report.what);
 		return;
 	}
+	op_hold_tails(&runner->state);
 	run_mounted(runner, job);
 	runner->live->log = NULL;
 	fs_unmount(runner->state.fs);
