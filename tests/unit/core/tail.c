@@ -7,55 +7,7 @@
 #include "daxfuse/base/bits.h"
 #include "tail.h"
 
-enum { UNITS = 40, UNIT = 2 << 20, PAGE = 4096 };
-
-static char page[PAGE];
-
-static uint64_t size_of(struct pool *pool, uint64_t ino)
-{
-	struct fs_attr attr;
-
-	assert_int_equal(fs_getattr(pool->fs, ino, &attr), 0);
-	return attr.size;
-}
-
-static uint64_t blocks_held(struct pool *pool, uint64_t ino)
-{
-	struct fs_attr attr;
-
-	assert_int_equal(fs_getattr(pool->fs, ino, &attr), 0);
-	return attr.blocks / (PAGE / 512);
-}
-
-static void set_size(struct pool *pool, uint64_t ino, uint64_t size)
-{
-	const struct fs_setattr set = { .valid = FS_SET_SIZE, .size = size };
-
-	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), 0);
-}
-
-static void write_bytes(struct pool *pool, uint64_t ino, uint64_t offset, uint64_t length)
-{
-	memset(page, 'w', sizeof(page));
-	for (uint64_t done = 0; done < length; done += PAGE) {
-		size_t n = MIN(length - done, (uint64_t)PAGE);
-
-		assert_int_equal(fs_write(pool->fs, NULL, ino, page, n, offset + done, 0), n);
-	}
-}
-
-/* All of [from, to) is that byte. */
-static void assert_bytes(struct pool *pool, uint64_t ino, uint64_t from, uint64_t to, char byte)
-{
-	while (from < to) {
-		size_t n = MIN(to - from, (uint64_t)PAGE);
-
-		assert_int_equal(fs_pread(pool->fs, ino, page, n, from), n);
-		for (size_t i = 0; i < n; i++)
-			assert_int_equal(page[i], byte);
-		from += n;
-	}
-}
+enum { UNITS = 40 };
 
 /* ---- where the end may lie ------------------------------------------------------------ */
 
@@ -450,47 +402,6 @@ static void test_capabilities(void **state)
 	assert_true(holder->given);
 }
 
-/* ---- after a crash ---------------------------------------------------------------------------- */
-
-/* A mount that only reads would not show what was appended: it is refused, as with a journal. */
-static void test_mounts(void **state)
-{
-	struct pool *pool = *state;
-	uint64_t ino = make_file(pool, "f"), gone = make_file(pool, "g"), space = free_space(pool);
-	struct fs_options options = { .read_only = true };
-	struct holder *holder = holder_set(pool);
-	struct fs_report report;
-	struct fs_attr attr;
-	char *copy = malloc(pool->pm->size);
-
-	assert_non_null(copy);
-	assert_int_equal(fs_open(pool->fs, gone, O_RDWR, &attr), 0);
-	assert_int_equal(fs_unlink(pool->fs, NULL, ROOT, "g"), 0);
-	assert_int_equal(fs_tail_begin(pool->fs, gone, 0, 5000, holder), 0);
-	holder_append(holder, 0, 5000, 'a');
-	assert_int_equal(fs_tail_begin(pool->fs, ino, 0, 5000, holder), 0);
-	holder_append(holder, 0, 5000, 'a');
-	memcpy(copy, pool->pm->base, pool->pm->size);
-	fs_unmount(pool->fs);
-	for (int keep = 0; keep < 2; keep++) {
-		memcpy(pool->pm->base, copy, pool->pm->size);
-		options = (struct fs_options){ .read_only = true };
-		assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, &report), -EROFS);
-		options = (struct fs_options){ .keep_orphans = keep };
-		assert_int_equal(fs_mount(pool->pm, &options, &pool->fs, &report), 0);
-		assert_int_equal(report.orphans, keep ? 1 : 2);
-		assert_bytes(pool, ino, 0, 5000, 'a');
-		if (keep) {
-			assert_bytes(pool, gone, 0, 5000, 'a');
-			fs_forget(pool->fs, gone);
-		}
-		assert_int_equal(free_space(pool), space - 2);
-		if (!keep)
-			fs_unmount(pool->fs);
-	}
-	free(copy);
-}
-
 static int new_pool(void **state)
 {
 	*state = pool_new(UNITS);
@@ -510,7 +421,7 @@ int main(void)
 		TEST(test_refused),         TEST(test_behind_a_stay),
 		TEST(test_holders),         TEST(test_word_out_of_range),
 		TEST(test_times),           TEST(test_feature),
-		TEST(test_capabilities),    TEST(test_mounts),
+		TEST(test_capabilities),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

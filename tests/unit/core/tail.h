@@ -6,6 +6,8 @@
 #include "daxfuse/base/bits.h"
 #include "pool.h"
 
+enum { UNIT = 2 << 20, PAGE = 4096 };
+
 struct holder {
 	struct fs_tail_holder calls;
 	struct pool *pool;
@@ -116,6 +118,57 @@ static inline void holder_append(struct holder *holder, uint64_t offset, uint64_
 	pmem_flush(pm, times, 16);
 	pmem_fence(pm);
 	holder->size = end;
+}
+
+/* ---- files ------------------------------------------------------------------------- */
+
+static char page[PAGE];
+
+static inline uint64_t size_of(struct pool *pool, uint64_t ino)
+{
+	struct fs_attr attr;
+
+	assert_int_equal(fs_getattr(pool->fs, ino, &attr), 0);
+	return attr.size;
+}
+
+static inline uint64_t blocks_held(struct pool *pool, uint64_t ino)
+{
+	struct fs_attr attr;
+
+	assert_int_equal(fs_getattr(pool->fs, ino, &attr), 0);
+	return attr.blocks / (PAGE / 512);
+}
+
+static inline void set_size(struct pool *pool, uint64_t ino, uint64_t size)
+{
+	const struct fs_setattr set = { .valid = FS_SET_SIZE, .size = size };
+
+	assert_int_equal(fs_setattr(pool->fs, ino, &set, NULL), 0);
+}
+
+static inline void write_bytes(struct pool *pool, uint64_t ino, uint64_t offset, uint64_t length)
+{
+	memset(page, 'w', sizeof(page));
+	for (uint64_t done = 0; done < length; done += PAGE) {
+		size_t n = MIN(length - done, (uint64_t)PAGE);
+
+		assert_int_equal(fs_write(pool->fs, NULL, ino, page, n, offset + done, 0), n);
+	}
+}
+
+/* All of [from, to) is that byte. */
+static inline void assert_bytes(struct pool *pool, uint64_t ino, uint64_t from, uint64_t to,
+				char byte)
+{
+	while (from < to) {
+		size_t n = MIN(to - from, (uint64_t)PAGE);
+
+		assert_int_equal(fs_pread(pool->fs, ino, page, n, from), n);
+		for (size_t i = 0; i < n; i++)
+			assert_int_equal(page[i], byte);
+		from += n;
+	}
 }
 
 /* After pool_teardown(), which ends all tails, there is no holder. */

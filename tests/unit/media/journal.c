@@ -57,6 +57,28 @@ static void test_commit(void **state)
 	assert_int_equal(live_records(pool), 0);
 }
 
+/* A word of an inode that others store is in no record, though its neighbours are. */
+static void test_tail_size(void **state)
+{
+	struct pool *pool = *state;
+	struct dxf_inode *media = (void *)word_at(pool, 0), *shadow;
+	struct tx *tx = begin(pool);
+
+	media->tail_size = 1;
+	shadow = tx_edit_inode(tx, media);
+	media->tail_size = 2;
+	shadow->tail_size = 3;
+	shadow->tail_first = 4;
+	shadow->data[0] = 5;
+	commit(tx);
+	assert_int_equal(media->tail_size, 2);
+	assert_int_equal(media->tail_first, 4);
+	assert_int_equal(media->data[0], 5);
+	assert_int_equal(media->crc, inode_crc(media));
+	media->tail_size = 6;
+	assert_int_equal(media->crc, inode_crc(media));
+}
+
 static void test_abort(void **state)
 {
 	struct pool *pool = *state;
@@ -301,6 +323,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_commit, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_tail_size, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_abort, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_take_and_free, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_overflow, setup, pool_teardown),
