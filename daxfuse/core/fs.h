@@ -415,6 +415,8 @@ void fs_set_tail_holder(struct fs *fs, const struct fs_tail_holder *holder);
 errint_t fs_tail_begin(struct fs *fs, uint64_t ino, uint64_t offset, uint64_t length, void *cookie);
 /* End it, if there is one. */
 errint_t fs_tail_end(struct fs *fs, uint64_t ino);
+/* End all: space that they have and do not use is free then. Whether there were any. */
+bool fs_tail_end_all(struct fs *fs);
 
 /* ---- attributes -------------------------------------------------------- */
 

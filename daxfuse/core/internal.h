@@ -159,8 +159,6 @@ errint_t stays_grow(struct fs *fs, const struct inode *inode, struct tx *tx, str
 /* The tail of an inode, which is locked exclusively, ends. On error it goes on to be ended, but
  * nobody appends any more. */
 errint_t tail_end_locked(struct fs *fs, struct inode *inode);
-/* All tails end. */
-void tail_end_all(struct fs *fs);
 /* The mount ends: forget those that could not be ended. */
 void tail_close(struct fs *fs);
 /* End what a crash has left of one, on media; the inode is locked exclusively. */

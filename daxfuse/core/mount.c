@@ -57,7 +57,7 @@ errint_t fs_set_mode(struct fs *fs, bool read_only, enum fs_atime_mode atime)
 	atomic_store_explicit(&fs->read_only, read_only, memory_order_relaxed);
 	atomic_store_explicit(&fs->atime, atime, memory_order_relaxed);
 	if (read_only)
-		tail_end_all(fs);
+		fs_tail_end_all(fs);
 	return 0;
 }
 
@@ -261,7 +261,7 @@ void fs_unmount(struct fs *fs)
 {
 	if (!fs)
 		return;
-	tail_end_all(fs);
+	fs_tail_end_all(fs);
 	tail_close(fs);
 	icache_close(fs);
 	volume_close(fs->vol);

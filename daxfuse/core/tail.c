@@ -116,16 +116,20 @@ static struct inode *next_with_tail(struct fs *fs, uint64_t *number)
 	return inode;
 }
 
-void tail_end_all(struct fs *fs)
+bool fs_tail_end_all(struct fs *fs)
 {
 	uint64_t number = UINT64_MAX;
+	bool any = false;
 	struct inode *inode;
 
 	while ((inode = next_with_tail(fs, &number))) {
-		if (inode_lock_exclusive(fs, inode) == 0)
+		if (inode_lock_exclusive(fs, inode) == 0) {
+			any = true;
 			unlock_rw(LOCK_INODE, &inode->lock);
+		}
 		inode_put(fs, inode);
 	}
+	return any;
 }
 
 void tail_close(struct fs *fs)
@@ -145,7 +149,7 @@ void fs_set_tail_holder(struct fs *fs, const struct fs_tail_holder *holder)
 	lock_mutex(LOCK_TAILS, &fs->tails_lock);
 	fs->tail_holder = holder ? *holder : nobody;
 	unlock_mutex(LOCK_TAILS, &fs->tails_lock);
-	tail_end_all(fs);
+	fs_tail_end_all(fs);
 }
 
 /* ---- the end -------------------------------------------------------------- */

@@ -88,7 +88,8 @@ void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data)
 
 bool vfs_reclaims(const struct vfs *v, ssize_t err)
 {
-	return (err == -ENOSPC || err == -EDQUOT) && v->config.reclaim(v->config.transport);
+	return (err == -ENOSPC || err == -EDQUOT) &&
+	       (fs_tail_end_all(v->config.fs) || v->config.reclaim(v->config.transport));
 }
 
 struct fs *vfs_fs(const struct vfs *v)

@@ -228,6 +228,12 @@ static int64_t call_tail_end(struct scene *s)
 	return fs_tail_end(s->pool->fs, s->ino);
 }
 
+static int64_t call_tail_end_all(struct scene *s)
+{
+	assert_true(fs_tail_end_all(s->pool->fs));
+	return fs_tail_end_all(s->pool->fs);
+}
+
 static int64_t call_set_tail_holder(struct scene *s)
 {
 	fs_set_tail_holder(s->pool->fs, NULL);
@@ -379,6 +385,7 @@ static const struct {
 	{ "fs_map_touch", call_map_touch, true },
 	{ "fs_tail_begin", call_tail_begin, true },
 	{ "fs_tail_end", call_tail_end, true },
+	{ "fs_tail_end_all", call_tail_end_all, true },
 	{ "fs_set_tail_holder", call_set_tail_holder, true },
 	{ "fs_setxattr", call_setxattr, true },
 	{ "fs_removexattr", call_removexattr, true },
