@@ -141,12 +141,47 @@ static void change_directory(struct walk *w, uint64_t dir)
 	}
 }
 
+static errint_t accept(void *arg, void *cookie, const struct fs_tail *tail)
+{
+	*(struct fs_tail *)cookie = *tail;
+	return 0;
+}
+
+static void ignore(void *arg, void *cookie)
+{
+}
+
+/* As a holder does, which believes what it is told: all of the tail. */
+static void append_past(struct walk *w, uint64_t ino)
+{
+	const struct fs_tail_holder holder = { .give = accept, .take = ignore };
+	const struct pmem *pm = fs_pmem(w->fs);
+	struct fs_tail tail;
+	struct fs_attr attr;
+	int err = fs_getattr(w->fs, ino, &attr);
+
+	fs_set_tail_holder(w->fs, &holder);
+	if (!err)
+		err = fs_tail_begin(w->fs, ino, attr.size, BUFFER, &tail);
+	note(w, err);
+	if (err)
+		return;
+	if (tail.last_page)
+		pmem_zero_nt(pm, pmem_at(pm, tail.last_page + tail.size % DXF_BLOCK_SIZE),
+			     DXF_BLOCK_SIZE - tail.size % DXF_BLOCK_SIZE);
+	for (unsigned i = 0; i < tail.count; i++)
+		pmem_zero_nt(pm, pmem_at(pm, tail.extent[i].device_offset), tail.extent[i].length);
+	pmem_store64(pm, pmem_at(pm, tail.size_word), tail.end);
+	note(w, fs_tail_end(w->fs, ino));
+}
+
 /* What was there before goes, too. */
 static void empty_root(struct walk *w)
 {
 	static const char *const names[] = {
-		"units", "inline",     "table",     "empty", "direct", "sparse",    "far",
-		"hole",  "short-link", "long-link", "fifo",  "device", "allocated", "hard-link",
+		"units",  "inline", "table",     "empty",      "direct",
+		"sparse", "far",    "hole",      "short-link", "long-link",
+		"fifo",   "device", "allocated", "hard-link",  "tail",
 	};
 	struct fs_attr attr;
 	unsigned changed = 0;
@@ -154,6 +189,8 @@ static void empty_root(struct walk *w)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (fs_lookup(w->fs, DXF_ROOT_INO, names[i], &attr) != 0)
 			continue;
+		if (S_ISREG(attr.mode))
+			append_past(w, attr.ino);
 		if (S_ISREG(attr.mode) && changed++ < CHANGED_MAX)
 			change_file(w, attr.ino);
 		note(w, fs_unlink(w->fs, NULL, DXF_ROOT_INO, names[i]));

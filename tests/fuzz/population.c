@@ -11,6 +11,7 @@
 
 #include "daxfuse/base/bits.h"
 #include "daxfuse/core/fs.h"
+#include "daxfuse/media/inode.h"
 
 enum { NAMES = 300, PROJECT = 42, BLOB = 5000 };
 #define ROOT DXF_ROOT_INO
@@ -151,6 +152,35 @@ static int leave_orphans(struct fs *fs)
 	return err ? err : fs_tmpfile(fs, &request, ROOT, 0600, &attr);
 }
 
+/* A file that has grown over space behind its end, past the filesystem: as if it had, and the machine
+ * had crashed then. */
+static int make_tail(struct fs *fs, uint64_t *ret_ino)
+{
+	struct fs_attr attr;
+	int err = make_file(fs, ROOT, "tail", 0, 5000);
+
+	if (!err)
+		err = fs_lookup(fs, ROOT, "tail", &attr);
+	if (!err)
+		err = fs_fallocate(fs, NULL, attr.ino, FALLOC_FL_KEEP_SIZE, 8192, 16384);
+	if (!err)
+		*ret_ino = attr.ino;
+	return err;
+}
+
+static void leave_tail(const struct pmem *pm, uint64_t ino)
+{
+	const struct dxf_super *super = pmem_at(pm, 0);
+	struct dxf_chunk *chunk = pmem_at(pm, super->data_offset);
+	struct dxf_inode *inode = pmem_at(pm, super->data_offset + ino * DXF_INODE_SIZE);
+
+	inode->flags |= DXF_FLAG_TAIL;
+	inode->tail_first = 2;
+	inode->tail_size = 12000;
+	inode->crc = inode_crc(inode);
+	chunk->orphan[ino / 64] |= UINT64_C(1) << ino % 64;
+}
+
 int population_make(const struct pmem *pm, bool orphans)
 {
 	struct fs_format format = {
@@ -163,6 +193,7 @@ int population_make(const struct pmem *pm, bool orphans)
 	};
 	int64_t (*clock)(void) = fs_clock;
 	struct fs_options options = { 0 };
+	uint64_t tail = 0;
 	struct fs *fs;
 	int err;
 
@@ -181,7 +212,11 @@ int population_make(const struct pmem *pm, bool orphans)
 		err = make_attributes(fs);
 	if (!err && orphans)
 		err = leave_orphans(fs);
+	if (!err && orphans)
+		err = make_tail(fs, &tail);
 	fs_unmount(fs);
+	if (tail)
+		leave_tail(pm, tail);
 	fs_clock = clock;
 	return err;
 }
