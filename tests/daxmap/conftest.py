@@ -30,8 +30,7 @@ def pool(request, bin_dir, huge_dir):
         if request.session.testsfailed == failed:
             pool.close()
     finally:
-        pool.abandon()
-        shutil.rmtree(pool.folder)
+        pool.remove()
 
 
 @pytest.fixture

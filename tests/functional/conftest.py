@@ -80,11 +80,12 @@ def empty(path):
 
 @pytest.fixture
 def make_pool(request, make_pool_in):
-    """make_pool(size, mkfs=[...]) -> Pool, not mounted, for one test only."""
-    pools = []
+    """make_pool(size, mkfs=[...]) -> Pool, not mounted, for one test only. A test with the mark
+    "image" needs a file, and not a device."""
+    pools, file = [], request.node.get_closest_marker("image") is not None
 
     def make(size=64 * MIB, **kwargs):
-        pools.append(make_pool_in(request.node.name, size=size, **kwargs))
+        pools.append(make_pool_in(request.node.name, size=size, file=file, **kwargs))
         return pools[-1]
 
     yield make

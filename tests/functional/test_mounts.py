@@ -125,6 +125,7 @@ def test_mkfs_dax(make_pool):
 
 # ---- read-only
 
+@pytest.mark.image
 def test_read_only(make_pool):
     pool = make_pool()
     mnt = pool.mount()
@@ -177,6 +178,7 @@ def test_second_daemon_is_refused(make_pool):
     assert (mnt / "f").read_text() == "x"
 
 
+@pytest.mark.image
 @pytest.mark.parametrize("damage, words", [
     (lambda file: (file.seek(0), file.write(bytes(4096)), file.seek(62 * MIB), file.write(bytes(4096))),
      "no daxfuse pool"),
@@ -389,6 +391,7 @@ def test_other_users(make_pool):
     assert (mnt / "f").stat().st_uid == USER
 
 
+@pytest.mark.image
 @needs_root
 @pytest.mark.skipif(not shutil.which("fusermount3"), reason="needs fusermount3")
 def test_unprivileged_mount(make_pool):
@@ -433,6 +436,7 @@ def test_unprivileged_mount(make_pool):
     assert (mnt / "g").read_text() == "mine" and (mnt / "g").stat().st_uid == USER
 
 
+@pytest.mark.image
 @needs_root
 def test_users_image_belongs_to_them_after_mkfs(make_pool):
     """mkfs as an ordinary user: the root folder is theirs."""
@@ -454,6 +458,7 @@ def test_small_pools(make_pool, size):
     assert (mnt / "f").read_bytes() == b"x" * 2 * MIB
 
 
+@pytest.mark.image
 def test_sparse_terabyte(make_pool):
     pool = make_pool(1 << 40)
     mnt = pool.mount()

@@ -15,6 +15,7 @@ from support.pool import MIB
 from support.process import eventually, fails
 from support.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, extents, fallocate
 
+pytestmark = pytest.mark.image
 UNIT = 2 * MIB
 CONTENT = random.Random(1).randbytes(24 * MIB)
 

@@ -17,13 +17,16 @@ import threading
 import time
 from pathlib import Path
 
-from support import service
+from support import devices, service
 
 MIB = 1 << 20
 HANG = 180  # seconds after which a daemon that keeps a test waiting is shot
 SUSPICIOUS = re.compile(
     r"error|warning|exception|sanitizer|assert|abort|segv|fault|leak|corrupt|damage|unexpected"
     r"|invalid|poison|fsck|serving process", re.I)
+
+# Options of a mount that has none, where there are devices to be made: the guest has the module, too.
+WITHOUT_VIEWS = {"ro", "dax=never", "views=off"}
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -98,10 +101,11 @@ def users_of(point):
 class Pool:
     """
     mkfs, mount, umount, kill, fsck of one image; `point` is where it is mounted.
-    DAXFUSE_OPTIONS="io_uring max_threads=2" adds to the options of each mount.
+    DAXFUSE_OPTIONS="io_uring max_threads=2" adds to the options of each mount. It lies on a device,
+    or in a file; without a device where there are none to be made (support/devices.py), or `file` says so.
     """
 
-    def __init__(self, bin_dir, folder, size=256 * MIB, mkfs=(), device=None):
+    def __init__(self, bin_dir, folder, size=256 * MIB, mkfs=(), device=None, file=False):
         self.bin_dir = Path(bin_dir)
         self.folder = Path(folder)
         self.folder.mkdir(mode=0o755, parents=True)
@@ -112,10 +116,13 @@ class Pool:
         self.daemon = None
         self.options = ()
         self.hung = False
+        self.made = None
+        if device is None and not file and devices.are_wanted():
+            device = self.made = devices.create(size)
         if device is None:
             self.image = self.folder / "pool"
-            with open(self.image, "wb") as file:
-                file.truncate(size)
+            with open(self.image, "wb") as image:
+                image.truncate(size)
         else:
             self.image = Path(device)
         self.run("mkfs.daxfuse", "-q", *(("-f",) if device else ()), *mkfs, self.image)
@@ -145,6 +152,8 @@ class Pool:
                 raise AssertionError("daxfuse cannot mount:\n" + self.log.read_text())
             time.sleep(0.002)
         os.statvfs(self.point)
+        if self.made and user is None and not WITHOUT_VIEWS & set(",".join(options).split(",")):
+            assert "through kernel views" in self.log.read_text(), self.log.read_text()
         return self.point
 
     def _start(self, command, log, user):
@@ -279,6 +288,8 @@ class Pool:
     def remove(self):
         self.abandon()
         shutil.rmtree(self.folder)
+        if self.made:
+            devices.destroy(self.made)
 
     def __enter__(self):
         return self

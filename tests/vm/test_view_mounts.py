@@ -32,6 +32,7 @@ FUNCTIONAL = {
     "test_sparse.py": "dax and (scattered or backwards)",
     "test_unlinked.py": "test",
     "test_times.py": "access_time and relatime",
+    "test_programs.py": "dax and (git or gcc)",
 }
 HOLD = """
 import mmap, os, sys
