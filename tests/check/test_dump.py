@@ -52,6 +52,14 @@ def test_chunk_and_inodes(dump, pool):
     assert dump("inode", pool.lookup("table"))["data_format"] == "table"
 
 
+def test_tail(dump, pool):
+    ino = pool.lookup("direct")
+    assert "tail_size" not in dump("inode", ino)
+    pool.set_inode(ino, flags=0x4000, tail_size=77, tail_first=3)
+    said = dump("inode", ino)
+    assert (said["tail_size"], said["tail_first"]) == (77, 3)
+
+
 def test_xattrs(dump, pool):
     said = dump("xattrs", pool.lookup("inline"))
     assert said["crc_right"]

@@ -77,6 +77,10 @@ static void test_tail_size(void **state)
 	assert_int_equal(media->crc, inode_crc(media));
 	media->tail_size = 6;
 	assert_int_equal(media->crc, inode_crc(media));
+	/* of an inode that has none it is what it was when these bytes were reserved */
+	media->tail_size = 0;
+	assert_int_equal(media->crc, crc32c(crc32c(crc32c(0, media, 4), (char *)media + 8, 56),
+					    (char *)media + 88, sizeof(*media) - 88));
 }
 
 static void test_abort(void **state)
