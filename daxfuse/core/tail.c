@@ -67,19 +67,17 @@ static errint_t add_tail(struct fs *fs, struct inode *inode, struct tail *tail)
 		err = -EROFS;
 	if (!err) {
 		tail->holder = fs->tail_holder;
+		tail->inode = inode;
+		inode_ref(fs, inode);
 		tail->next = fs->tails;
 		tail->number = tail->next ? tail->next->number + 1 : 1;
 		if (tail->next)
 			tail->next->previous = tail;
 		fs->tails = tail;
+		inode->tail = tail;
 	}
 	unlock_mutex(LOCK_TAILS, &fs->tails_lock);
-	if (err)
-		return err;
-	tail->inode = inode;
-	inode_ref(fs, inode);
-	inode->tail = tail;
-	return 0;
+	return err;
 }
 
 /* The inode is locked, so its caller has another reference. */
