@@ -9,6 +9,7 @@
 
 #include <linux/memremap.h>
 #include <linux/mm.h>
+#include <linux/rmap.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
@@ -59,6 +60,25 @@ static inline vm_fault_t dv_insert_pte(struct vm_fault *vmf, unsigned long pfn, 
 				phys_to_pfn_t(PFN_PHYS(pfn), PFN_DEV | PFN_MAP));
 }
 
+#endif
+
+/*
+ * Shared mappings of pages of a file become read-only, wherever they are; of one huge page at most.
+ * Where the kernel does not export that, mappings are taken away.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)
+#define DV_CAN_PROTECT 1
+static inline void dv_wrprotect(struct address_space *mapping, pgoff_t first, struct page *page,
+				unsigned long pages)
+{
+	mapping_wrprotect_range(mapping, first, page_to_pfn(page), pages);
+}
+#else
+#define DV_CAN_PROTECT 0
+static inline void dv_wrprotect(struct address_space *mapping, pgoff_t first, struct page *page,
+				unsigned long pages)
+{
+}
 #endif
 
 /* The zero page, as a special entry of the page table. */

@@ -37,12 +37,15 @@ struct dv_copy {
 	struct dv_want want;
 };
 
-static void dv_moved(struct dv_copy *copy, size_t bytes)
+static enum dv_next dv_moved(struct dv_copy *copy, size_t bytes)
 {
 	copy->pos += bytes;
 	copy->done += bytes;
 	copy->stuck = bytes ? 0 : copy->stuck + 1;
 	copy->stamped = false;
+	if (!bytes)
+		return DV_FAULT;
+	return iov_iter_count(copy->iter) ? DV_AGAIN : DV_DONE;
 }
 
 /* Where the next bytes of the device are, and how many: NULL: they have failed. */
@@ -135,8 +138,7 @@ static enum dv_next dv_read_locked(struct dv_copy *copy, int *err)
 		*err = from ? 0 : -EIO;
 	}
 	pagefault_enable();
-	dv_moved(copy, moved);
-	return *err ? DV_DONE : moved ? DV_AGAIN : DV_FAULT;
+	return *err ? DV_DONE : dv_moved(copy, moved);
 }
 
 /* Where the page of a write is; DV_AGAIN: it may be stored to. */
@@ -197,8 +199,7 @@ static enum dv_next dv_write_place_locked(struct dv_copy *copy, u64 limit, int *
 	pagefault_disable();
 	moved = _copy_from_iter_flushcache(to, bytes, copy->iter);
 	pagefault_enable();
-	dv_moved(copy, moved);
-	return moved ? DV_AGAIN : DV_FAULT;
+	return dv_moved(copy, moved);
 }
 
 /*

@@ -5,6 +5,7 @@
  * A maple tree has an entry for each range of pages: its distance to the pages
  * of the device, which stays right for what is left of an entry when its middle
  * is overwritten, and whether stores ask, or mappings; or DV_IS_HOLE. No entry: unknown.
+ * Neighbours that say the same are one entry, so what is known of a page is found in one step.
  * view->lock protects it, so a thread that holds it shared sees the map and the page
  * tables agree: they are changed together, below the exclusive lock.
  */
@@ -27,16 +28,6 @@ static u64 dv_entry_value(const struct daxview_piece *piece)
 	return (distance & DV_DISTANCE) | (piece->flags & DAXVIEW_PIECE_READ ? DV_READS_ONLY : 0);
 }
 
-/* How far an entry goes: several may say the same, one behind the other. */
-static pgoff_t dv_entry_last(struct ma_state *mas, const void *entry, pgoff_t enough)
-{
-	pgoff_t last = mas->last;
-
-	while (entry && last < enough && mas_next(mas, enough) == entry && mas->index == last + 1)
-		last = mas->last;
-	return last;
-}
-
 void dv_look(struct dv_view *view, pgoff_t page, struct dv_place *place)
 {
 	MA_STATE(mas, &view->map, page, page);
@@ -45,7 +36,7 @@ void dv_look(struct dv_view *view, pgoff_t page, struct dv_place *place)
 	lockdep_assert_held(&view->lock);
 	rcu_read_lock();
 	entry = mas_walk(&mas);
-	place->last = dv_entry_last(&mas, entry, page | (DV_UNIT_PAGES - 1));
+	place->last = mas.last;
 	rcu_read_unlock();
 	place->device = 0;
 	place->reads_only = false;
@@ -71,7 +62,7 @@ static bool dv_range_is(struct dv_view *view, pgoff_t first, pgoff_t last, const
 	if (!wanted)
 		same = !mas_find(&mas, last);
 	else
-		same = mas_walk(&mas) == wanted && dv_entry_last(&mas, wanted, last) >= last;
+		same = mas_walk(&mas) == wanted && mas.last >= last;
 	rcu_read_unlock();
 	return same;
 }
@@ -83,6 +74,23 @@ static bool dv_is_upgrade(struct dv_view *view, pgoff_t first, pgoff_t last, con
 
 	return !(value & (DV_IS_HOLE | DV_READS_ONLY | DV_IS_TAIL)) &&
 	       dv_range_is(view, first, last, xa_mk_value(value | DV_READS_ONLY));
+}
+
+/* With its neighbours, if they say the same. */
+static int dv_store_locked(struct dv_view *view, pgoff_t first, pgoff_t last, void *entry)
+{
+	MA_STATE(before, &view->map, first - 1, first - 1);
+	MA_STATE(behind, &view->map, last + 1, last + 1);
+
+	if (entry) {
+		rcu_read_lock();
+		if (first && mas_walk(&before) == entry)
+			first = before.index;
+		if (last < ULONG_MAX && mas_walk(&behind) == entry)
+			last = behind.last;
+		rcu_read_unlock();
+	}
+	return mtree_store_range(&view->map, first, last, entry, GFP_KERNEL);
 }
 
 /*
@@ -97,7 +105,7 @@ static int dv_put_locked(struct dv_view *view, pgoff_t first, pgoff_t last, void
 		unmap_mapping_pages(view->inode.i_mapping, first, last - first + 1, false);
 		dv_flush_leaving(view, first, last);
 	}
-	return mtree_store_range(&view->map, first, last, entry, GFP_KERNEL);
+	return dv_store_locked(view, first, last, entry);
 }
 
 int dv_put_tail_piece_locked(struct dv_view *view, const struct daxview_piece *piece)

@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -713,6 +714,77 @@ static void flushes(void)
 	CHECK(stat_of(&view).flushed == 1027);
 	mapped[3 * UNIT + 9 * PAGE] = 3;
 	CHECK(!revoke_view(&view) && stat_of(&view).flushed == 1028);
+}
+
+/* The kernel's version is at least that. */
+static bool kernel_has(int major, int minor)
+{
+	struct utsname is;
+	int has[2];
+
+	CHECK(!uname(&is) && sscanf(is.release, "%d.%d", &has[0], &has[1]) == 2);
+	return has[0] > major || (has[0] == major && has[1] >= minor);
+}
+
+static long faults_of_loads(volatile char *mapped)
+{
+	long before = minor_faults();
+
+	for (unsigned long at = 0; at < UNIT; at += PAGE)
+		(void)mapped[at];
+	return minor_faults() - before;
+}
+
+/* Some pages of a unit that is dirty are flushed: a store to any page of it is seen, in those, and
+ * in the others. */
+static void flush_part(const struct view *view, char *mapped, unsigned long first,
+		       unsigned long pages, unsigned long stored)
+{
+	__u64 before;
+
+	memset(mapped, 'f', UNIT);
+	before = stat_of(view).flushed;
+	CHECK(!msync(mapped + first * PAGE, pages * PAGE, MS_SYNC));
+	CHECK(stat_of(view).flushed == before + pages);
+	mapped[stored * PAGE] = 'g';
+	CHECK(!msync(mapped + stored * PAGE, PAGE, MS_SYNC));
+	CHECK(stat_of(view).flushed == before + pages + 1);
+	CHECK(!fsync(view->fd) && !fsync(view->fd));
+	CHECK(memory[stored * PAGE] == 'g' && memory[(stored ^ 1) * PAGE] == 'f');
+}
+
+/* What was flushed is mapped still, where the kernel lets a module protect it: for loads. */
+static void stays_mapped(void)
+{
+	struct view view = backwards(open_session(), 1);
+	char *mapped = map(&view, UNIT, SHARED), *shifted, *own;
+	bool stays = kernel_has(6, 17);
+
+	shifted = map(&view, UNIT, SHARED) + PAGE;
+	shifted = mmap(shifted, UNIT, SHARED | MAP_FIXED, view.fd, 0);
+	own = map(&view, UNIT, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	CHECK(shifted != MAP_FAILED);
+	memset(mapped, 'a', UNIT);
+	memset(shifted, 'b', UNIT);
+	memset(own, 'o', UNIT / 2);
+	faults_of_loads(own);
+	CHECK(!fsync(view.fd) && stat_of(&view).flushed == 512);
+	if (stays)
+		CHECK(!faults_of_loads(mapped) && !faults_of_loads(shifted) &&
+		      !faults_of_loads(own));
+	CHECK(own[0] == 'o' && own[UNIT / 2] == 'b');
+	shifted[3 * PAGE] = 'c';
+	CHECK(!fsync(view.fd) && stat_of(&view).flushed == 513);
+	mapped[5 * PAGE] = 'd';
+	CHECK(!fsync(view.fd) && stat_of(&view).flushed == 1025);
+	CHECK(memory[3 * PAGE] == 'c' && shifted[5 * PAGE] == 'd' && own[0] == 'o');
+	CHECK(!munmap(shifted, UNIT));
+	flush_part(&view, mapped, 0, 1, 0);
+	flush_part(&view, mapped, 0, 1, 511);
+	flush_part(&view, mapped, 63, 2, 64);
+	flush_part(&view, mapped, 1, 510, 0);
+	flush_part(&view, mapped, 100, 300, 101);
+	flush_part(&view, mapped, 0, 512, 7);
 }
 
 static void revokes(void)
@@ -1672,6 +1744,7 @@ static const struct {
 	{ "read_only", read_only },
 	{ "closed", closed },
 	{ "flushes", flushes },
+	{ "stays_mapped", stays_mapped },
 	{ "revokes", revokes },
 	{ "revoked_in_use", revoked_in_use },
 	{ "busy_pages", busy_pages },
