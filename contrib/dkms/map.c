@@ -53,27 +53,26 @@ void dv_look(struct dv_view *view, pgoff_t page, struct dv_place *place)
 	}
 }
 
-static bool dv_range_is(struct dv_view *view, pgoff_t first, pgoff_t last, const void *wanted)
+/* What is said of a page, and up to which one. */
+static void *dv_entry_at(struct dv_view *view, pgoff_t page, pgoff_t *last)
 {
-	MA_STATE(mas, &view->map, first, first);
-	bool same;
+	MA_STATE(mas, &view->map, page, page);
+	void *entry;
 
 	rcu_read_lock();
-	if (!wanted)
-		same = !mas_find(&mas, last);
-	else
-		same = mas_walk(&mas) == wanted && mas.last >= last;
+	entry = mas_walk(&mas);
+	*last = min(*last, mas.last);
 	rcu_read_unlock();
-	return same;
+	return entry;
 }
 
 /* The same piece, of which stores do not ask any more: its mappings are right still. */
-static bool dv_is_upgrade(struct dv_view *view, pgoff_t first, pgoff_t last, const void *entry)
+static bool dv_is_upgrade(const void *old, const void *entry)
 {
 	u64 value = entry ? xa_to_value(entry) : DV_IS_HOLE;
 
 	return !(value & (DV_IS_HOLE | DV_READS_ONLY | DV_IS_TAIL)) &&
-	       dv_range_is(view, first, last, xa_mk_value(value | DV_READS_ONLY));
+	       old == xa_mk_value(value | DV_READS_ONLY);
 }
 
 /* With its neighbours, if they say the same. */
@@ -94,18 +93,27 @@ static int dv_store_locked(struct dv_view *view, pgoff_t first, pgoff_t last, vo
 }
 
 /*
- * Nothing happens to a range that is so already; mappings of another one go. Of
- * what was not known there are none, nor stores.
+ * Nothing happens to what is so already; mappings of another piece go. Of what was
+ * not known there are none, nor stores.
  */
 static int dv_put_locked(struct dv_view *view, pgoff_t first, pgoff_t last, void *entry)
 {
-	if (dv_range_is(view, first, last, entry))
-		return 0;
-	if (!dv_range_is(view, first, last, NULL) && !dv_is_upgrade(view, first, last, entry)) {
-		unmap_mapping_pages(view->inode.i_mapping, first, last - first + 1, false);
-		dv_flush_leaving(view, first, last);
-	}
-	return dv_store_locked(view, first, last, entry);
+	pgoff_t at = first, end;
+	bool same = true;
+
+	do {
+		void *old;
+
+		end = last;
+		old = dv_entry_at(view, at, &end);
+		same &= old == entry;
+		if (old && old != entry && !dv_is_upgrade(old, entry)) {
+			unmap_mapping_pages(view->inode.i_mapping, at, end - at + 1, false);
+			dv_flush_leaving(view, at, end);
+		}
+		at = end + 1;
+	} while (end < last);
+	return same ? 0 : dv_store_locked(view, first, last, entry);
 }
 
 int dv_put_tail_piece_locked(struct dv_view *view, const struct daxview_piece *piece)

@@ -29,6 +29,7 @@ enum lock_rank {
 	LOCK_FILE,      /* map/file.c: shared for faults, exclusive when extents go away */
 	LOCK_ENTRY,     /* map/entry.c: ascending, of one file */
 	LOCK_SIZES,     /* views/sizes.c: what views say of sizes */
+	LOCK_PENDING,   /* views/mapper.c: pieces that a view is about to get */
 	LOCK_RENAME,    /* core/rename.c: between directories */
 	LOCK_INODE,     /* core/icache.c: directories from above, then others by number */
 	LOCK_TAILS,     /* core/tail.c: which files have one, and who holds them */

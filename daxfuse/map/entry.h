@@ -30,10 +30,11 @@ enum {
 	ENTRY_EMPTY = 1, /* only there to be locked */
 	ENTRY_ZERO = 2,  /* a hole that is read through shared zeroes */
 	ENTRY_DATA = 3,
-	ENTRY_KIND = 3,      /* mask; 0: no entry */
-	ENTRY_LOCKED = 4,    /* never in a struct entry's value */
-	ENTRY_DIRTY = 8,     /* the CPU's caches may hold lines that are not durable */
-	ENTRY_WRITABLE = 16, /* somebody may store to it without asking */
+	ENTRY_KIND = 3,       /* mask; 0: no entry */
+	ENTRY_LOCKED = 4,     /* never in a struct entry's value */
+	ENTRY_DIRTY = 8,      /* the CPU's caches may hold lines that are not durable */
+	ENTRY_WRITABLE = 16,  /* somebody may store to it without asking */
+	ENTRY_UNFLUSHED = 32, /* dirty by a mapper that does not flush */
 };
 
 struct pte_table;

@@ -209,6 +209,8 @@ static errint_t first_write(struct fault *f)
 	if (err)
 		return err;
 	f->entry.value |= ENTRY_DIRTY | ENTRY_WRITABLE;
+	if (!f->view->ops->flushes)
+		f->entry.value |= ENTRY_UNFLUSHED;
 	if (!was_clean)
 		return 0;
 	count(file, MAP_COUNT_FIRST_WRITE);

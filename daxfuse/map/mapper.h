@@ -10,7 +10,8 @@
  *   map                 NULL       maps       maps          NULL
  *   unmap               -EINPROGRESS NULL     0             0
  *   write_protect       NULL       NULL       0             NULL
- *   flush               NULL       NULL       its fsync     NULL
+ *   flush               NULL       NULL       NULL          NULL
+ *   flushes             no         no         yes           no
  *
  * A long-term pin is a mapper whose unmap() says -EBUSY.
  *
@@ -59,6 +60,9 @@ struct mapper_ops {
 	/* It can be given less than it may have, and comes back to write. Else every fault
 	 * is one for writing. */
 	bool read_only_first;
+	/* Its stores are durable when it has let go of them, or has been write-protected: if nobody
+	 * else stored there, we flush nothing. */
+	bool flushes;
 
 	/* Map it, over any mapping that is there. Failing, it is taken to be mapped. NULL: the
 	 * pieces are taken from what map_fault() returns. */

@@ -73,7 +73,7 @@ static errint_t take(struct restore *r, struct entry *entry, uint64_t start, uns
 		return err;
 	entry->value = (entry->value & ~(uint64_t)ENTRY_KIND) | ENTRY_DATA;
 	if (r->writable)
-		entry->value |= ENTRY_DIRTY | ENTRY_WRITABLE;
+		entry->value |= ENTRY_DIRTY | ENTRY_WRITABLE | ENTRY_UNFLUSHED;
 	return 0;
 }
 

@@ -5,7 +5,7 @@
  * Order, for each dirty entry:
  *   1. lock it: nobody becomes a writer of it meanwhile
  *   2. write-protect it in every view that may store to it; if one can't, it stays dirty
- *   3. flush its lines
+ *   3. flush its lines, unless only mappers that have done so by now may have stored to it
  *   4. clear the tags, if nobody can store to it; unlock
  *
  * A store before 2 is in the caches or on the device when 3 begins. One after 2 faults,
@@ -93,13 +93,13 @@ errint_t writeback_entry(struct map_file *file, struct entry *entry)
 	bool clean = protect(file, entry);
 	int err = flush_views(file, entry);
 
-	if (!err)
+	if (!err && (!clean || (entry->value & ENTRY_UNFLUSHED)))
 		err = flush_lines(file, entry);
 	if (err)
 		return err;
 	count(file, MAP_COUNT_FLUSHED);
 	if (clean)
-		entry->value &= ~(uint64_t)(ENTRY_DIRTY | ENTRY_WRITABLE);
+		entry->value &= ~(uint64_t)(ENTRY_DIRTY | ENTRY_WRITABLE | ENTRY_UNFLUSHED);
 	else
 		count(file, MAP_COUNT_STAYS_DIRTY);
 	probe_writeback_entry(file->entries.file, entry_offset(entry), entry->order, clean);

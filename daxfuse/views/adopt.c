@@ -39,7 +39,7 @@ static bool record_is_true(const struct views *v, const struct view_record *reco
 
 static errint_t forget_all(struct mapper *m)
 {
-	int err = session_set(m->views->session, m->number, 0, VIEW_BYTES, NULL);
+	int err = session_forget(m->views->session, m->number, 0, VIEW_BYTES);
 
 	if (!err)
 		err = sizes_adopt(m);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The threads that answer the module: a question is a fault of the engine, whose pieces are set in
- * the view by mapper.c with the entry locked. That answers it; only an error is said.
+ * the view by mapper.c. That answers it; only an error is said, or that it is to look again.
  *
- * A file that is asked about in order is answered for more than was asked: more each time, up to a
- * number of units. For loads that is cheap, and begins with the file. For stores it makes memory of
- * holes that may stay as they are, and says that something was stored which was not; so there it is
- * less, only done in the file, and while nobody watches.
+ * More is answered than was asked, as a question costs more than hundreds of units that the file
+ * has. A load is answered for what it is in the middle of, and a file that is asked about in order
+ * far ahead. A store is granted ahead in order only, or from the file's first unit on, as it makes
+ * memory of holes that may stay as they are, and says that something was stored which was not; so
+ * it is less, only done in the file, and while nobody watches.
  *
  * They may wait for locks of the engine and of core, whose owners wait for programs for a second at
  * most; and never for a program with a view.
@@ -32,31 +33,24 @@ static bool is_in_order(const struct view_order *order, uint64_t offset)
 	return offset > atomic_load(&order->last) && offset <= atomic_load(&order->end);
 }
 
-/* How many units are answered beyond those that were asked about. */
-static unsigned count_ahead(struct view_order *order, uint64_t offset, bool loads)
+/* How many questions have come in order, this one among them. */
+static unsigned count_streak(struct view_order *order, uint64_t offset)
 {
-	unsigned ahead = atomic_load(&order->ahead);
-
-	if (loads)
-		ahead = !offset || is_in_order(order, offset)
-				? MIN(8 * ahead + 7, (unsigned)LOADS_AHEAD_UNITS)
-				: 0;
-	else
-		ahead = is_in_order(order, offset) ? MIN(2 * ahead + 1, (unsigned)AHEAD_UNITS) : 0;
+	unsigned streak = is_in_order(order, offset) ? atomic_load(&order->streak) + 1 : 0;
 
 	atomic_store(&order->last, offset);
-	atomic_store(&order->ahead, ahead);
-	return ahead;
+	atomic_store(&order->streak, streak);
+	return streak;
 }
 
-/* How far the file lies in whole units, or not at all. */
-static uint64_t end_of_units(struct mapper *m, uint64_t at, uint64_t end)
+/* How far the file lies in whole units; or, for loads, not at all. */
+static uint64_t end_of_units(struct mapper *m, uint64_t at, uint64_t end, bool loads)
 {
 	while (at < end && at % MAP_UNIT_SIZE == 0) {
 		struct fs_iomap map;
 
 		if (fs_iomap(vfs_fs(m->views->config.vfs), m->ino, at, end - at, &map) ||
-		    (map.kind != FS_IOMAP_HOLE && map.device_offset % MAP_UNIT_SIZE) ||
+		    (map.kind == FS_IOMAP_MAPPED ? map.device_offset % MAP_UNIT_SIZE : !loads) ||
 		    map.length < MIN(end - at, MAP_UNIT_SIZE))
 			break;
 		at += at + map.length < end ? round_down(map.length, MAP_UNIT_SIZE) : end - at;
@@ -64,64 +58,119 @@ static uint64_t end_of_units(struct mapper *m, uint64_t at, uint64_t end)
 	return at;
 }
 
-/* A load must not take from a unit what a store was granted. A unit that lies in blocks is granted
- * page by page, and perhaps made whole before: of such there are not as many. */
-static uint64_t end_of_loads(struct mapper *m, uint64_t at, uint64_t end)
+/* A load must not take from a unit what a store was granted. */
+static uint64_t end_of_unknown(struct mapper *m, uint64_t at, uint64_t end)
 {
-	end = MAX(end_of_units(m, at, end), MIN(end, at + AHEAD_UNITS * MAP_UNIT_SIZE));
 	while (at < end && !map_view_pins(m->view, at, MIN(end - at, MAP_UNIT_SIZE)))
 		at += MIN(end - at, MAP_UNIT_SIZE);
 	return at;
 }
 
-/* Where the answer ends: behind the question, and not behind the file. */
-static uint64_t end_of_answer(struct mapper *m, const struct daxview_question *question,
-			      uint64_t size)
+static uint64_t start_of_unknown(struct mapper *m, uint64_t at, uint64_t start)
+{
+	while (at > start && end_of_units(m, at - MAP_UNIT_SIZE, at, true) == at &&
+	       !map_view_pins(m->view, at - MAP_UNIT_SIZE, MAP_UNIT_SIZE))
+		at -= MAP_UNIT_SIZE;
+	return at;
+}
+
+/* What a question is answered for. */
+struct span {
+	uint64_t start, asked, asked_end, end;
+};
+
+/* A unit that lies in blocks is granted page by page, and perhaps made whole before: of such there
+ * are not as many. */
+static void answer_loads(struct mapper *m, unsigned streak, uint64_t file, struct span *span)
+{
+	uint64_t window = WINDOW_UNITS * MAP_UNIT_SIZE;
+	uint64_t from = round_down(span->asked, window), at = span->asked_end;
+	uint64_t far = streak ? at + FAR_UNITS * MAP_UNIT_SIZE : from + window;
+	uint64_t near = streak || !span->asked ? at + AHEAD_UNITS * MAP_UNIT_SIZE : at;
+	uint64_t units;
+
+	far = MIN(MAX(far, at), file);
+	near = MIN(near, file);
+	units = end_of_units(m, at, far, true);
+	span->end = end_of_unknown(m, at, MAX(units, near));
+	if (span->asked % MAP_UNIT_SIZE == 0)
+		span->start = start_of_unknown(m, span->asked, from);
+}
+
+/* 8, 64 and 512 units of memory that is there, 1, 3, 7, 15 and 16 of what has to be made. */
+static void answer_stores(struct mapper *m, unsigned streak, uint64_t file, struct span *span)
+{
+	uint64_t at = span->asked_end;
+	uint64_t far = (UINT64_C(8) << 3 * MIN(streak, 2U)) - 1;
+	uint64_t near = streak < 5 ? (UINT64_C(1) << streak) - 1 : AHEAD_UNITS;
+	uint64_t units;
+
+	if ((!streak && span->asked) || vfs_is_watched(m->views->config.vfs))
+		return;
+	units = end_of_units(m, at, MIN(at + far * MAP_UNIT_SIZE, file), false);
+	span->end = MAX(units, MIN(at + near * MAP_UNIT_SIZE, file));
+}
+
+/* Not behind the file. */
+static struct span span_of_answer(struct mapper *m, const struct daxview_question *question,
+				  uint64_t size)
 {
 	bool loads = question->kind == DAXVIEW_ASK_READ;
 	struct view_order *order = loads ? &m->loads : &m->stores;
+	unsigned streak = count_streak(order, question->offset);
 	uint64_t file = round_up(size, MAP_PAGE_SIZE);
-	uint64_t asked = MIN(question->offset + question->length, file), end;
-	unsigned ahead = count_ahead(order, question->offset, loads);
+	struct span span = { .start = question->offset, .asked = question->offset };
 
-	if (!loads && vfs_is_watched(m->views->config.vfs))
-		ahead = 0;
-	end = MIN(asked + ahead * MAP_UNIT_SIZE, file);
+	span.asked_end = span.end = MIN(question->offset + question->length, file);
 	if (loads)
-		end = end_of_loads(m, asked, end);
-	atomic_store(&order->end, end);
-	return end;
+		answer_loads(m, streak, file, &span);
+	else
+		answer_stores(m, streak, file, &span);
+	atomic_store(&order->end, span.end);
+	return span;
 }
 
-/* A page that has failed is left out: the asker may want another one of what it asks about, up to
- * `asked`; if not, it asks again, about that page alone. */
-static int fault_range(struct mapper *m, struct map_request *request, uint64_t asked, uint64_t end)
+static int fault_range(struct mapper *m, struct map_request *request, uint64_t end)
 {
 	struct map_piece pieces[PIECES];
 	unsigned count;
-	int err;
 
+	return map_fault_run(m->view, request, end - request->offset, pieces, PIECES, &count);
+}
+
+/* A page that has failed is left out: the asker may want another one of what it asks about; if not,
+ * it asks again, about that page alone. What comes before need not be had. */
+static int fault_span(struct mapper *m, enum map_access access, const struct span *span)
+{
+	struct map_request request = {
+		.offset = span->start,
+		.access = access,
+		.order = ORDER_PMD,
+		.end = UINT64_MAX,
+		.gather = true,
+	};
+	struct pending pending;
+	int err, failed;
+
+	pending_begin(m, &pending);
+	if (span->start < span->asked)
+		fault_range(m, &request, span->asked);
+	request.offset = span->asked;
 	do {
-		err = map_fault_run(m->view, request, end - request->offset, pieces, PIECES,
-				    &count);
-		request->offset += MAP_PAGE_SIZE;
-	} while (err == -EIO && request->offset < asked);
-	return err;
+		err = fault_range(m, &request, span->end);
+		request.offset += MAP_PAGE_SIZE;
+	} while (err == -EIO && request.offset < span->asked_end);
+	failed = pending_end(m);
+	return err ? err : failed;
 }
 
 /* Order: bytes behind the end of the file in its last page are zeroed before it is mapped. */
 static int fault_locked(struct mapper *m, const struct daxview_question *question)
 {
 	struct fs *fs = vfs_fs(m->views->config.vfs);
-	struct map_request request = {
-		.offset = question->offset,
-		.access = question->kind == DAXVIEW_ASK_READ ? MAP_READ : MAP_WRITE,
-		.order = ORDER_PMD,
-		.end = UINT64_MAX,
-		.gather = true,
-	};
+	bool loads = question->kind == DAXVIEW_ASK_READ;
 	struct fs_attr attr;
-	uint64_t end;
+	struct span span;
 	int err;
 
 	lock_assert(LOCK_GROW);
@@ -132,13 +181,12 @@ static int fault_locked(struct mapper *m, const struct daxview_question *questio
 		sizes_correct(m);
 		return -ENXIO;
 	}
-	if (request.access == MAP_WRITE && (attr.flags & DXF_FLAG_APPEND))
+	if (!loads && (attr.flags & DXF_FLAG_APPEND))
 		return -EACCES;
-	end = end_of_answer(m, question, attr.size);
-	if (touches_last_page(&attr, end))
+	span = span_of_answer(m, question, attr.size);
+	if (touches_last_page(&attr, span.end))
 		err = fs_map_zero(fs, m->ino, attr.size, MAP_PAGE_SIZE - attr.size % MAP_PAGE_SIZE);
-	return err ? err
-		   : fault_range(m, &request, MIN(question->offset + question->length, end), end);
+	return err ? err : fault_span(m, loads ? MAP_READ : MAP_WRITE, &span);
 }
 
 /* The file's size is held still: what is behind its end must not be mapped. */
@@ -154,14 +202,47 @@ static int fault(struct mapper *m, const struct daxview_question *question)
 	return err;
 }
 
+/* As if a load of the file's first unit had been asked about, if that is whole. */
+static void fill_view(struct views *v, uint64_t ino, uint64_t number)
+{
+	const struct daxview_question first = {
+		.kind = DAXVIEW_ASK_READ,
+		.view = number,
+		.cookie = ino,
+		.length = MAP_UNIT_SIZE,
+	};
+	struct mapper *m = viewed_use(v, ino, number);
+
+	if (!m)
+		return;
+	if (end_of_units(m, 0, MAP_UNIT_SIZE, true))
+		fault(m, &first);
+	viewed_unuse(v, ino);
+}
+
+/* A file of less than a page may lie in its inode, and would get a block by being read. A reader
+ * asks for what is at the beginning next: so it is there already. */
+bool views_pass_reads(struct views *v, const struct vfs_opened *opened)
+{
+	uint64_t ino = opened->attr.ino;
+	struct mapper *m = opened->attr.size < MAP_PAGE_SIZE ? NULL : viewed_mapper(v, ino);
+
+	if (m)
+		atomic_store(&m->passes, true);
+	if (m && !atomic_exchange(&m->filled, true))
+		fill_view(v, ino, m->number);
+	return m;
+}
+
 static void answer_ask(struct views *v, const struct daxview_question *question)
 {
 	struct mapper *m = viewed_use(v, question->cookie, question->view);
 	int err = m ? fault(m, question) : -EIO;
 
 	atomic_fetch_add(&v->asked, 1);
+	/* -EAGAIN: some of it was taken away meanwhile, perhaps what it wants */
 	if (err)
-		session_answer(v->session, question->question, err);
+		session_answer(v->session, question->question, err == -EAGAIN ? 0 : err);
 	if (m)
 		viewed_unuse(v, question->cookie);
 }

@@ -25,8 +25,9 @@
 #include "views.h"
 
 enum { VIEWED_BUCKETS = 256, VIEWS_THREADS = 2, SETTLE_MS = 3000 };
-/* How many units are answered ahead, for stores and for loads: up to 1 GiB. */
-enum { AHEAD_UNITS = 16, LOADS_AHEAD_UNITS = 511 };
+/* How many units are answered ahead in order: of memory that is there, up to 1 GiB, and of what has
+ * to be made first. Loads are answered for an aligned window of units. */
+enum { FAR_UNITS = 511, AHEAD_UNITS = 16, WINDOW_UNITS = 64 };
 
 /* What a view may cover: the size of files is core's matter. */
 #define VIEW_BYTES ((uint64_t)1 << 62)
@@ -34,9 +35,18 @@ enum { AHEAD_UNITS = 16, LOADS_AHEAD_UNITS = 511 };
 /* How a file is asked about, for loads or for stores: in order, so far, as long as there is
  * anything ahead. Threads that answer at once may spoil it, and nothing else. */
 struct view_order {
-	atomic_ulong last; /* the offset of the last question, */
-	atomic_ulong end;  /* and where its answer ended */
-	atomic_uint ahead; /* units that went beyond it */
+	atomic_ulong last;  /* the offset of the last question, */
+	atomic_ulong end;   /* and where its answer ended */
+	atomic_uint streak; /* of questions in order */
+};
+
+/* Pieces that the engine has granted, and the view does not have yet: of one answer. */
+enum { PENDING_PIECES = 64 };
+struct pending {
+	struct map_piece piece[PENDING_PIECES]; /* ascending */
+	unsigned count;
+	bool writable; /* one of them */
+	bool taken;    /* one was, before the view had it */
 };
 
 /* A view of an inode. */
@@ -53,6 +63,8 @@ struct mapper {
 	struct vfs_file *file; /* once it was asked about: referenced */
 	struct map_view *view;
 	struct view_order loads, stores;
+	struct pending *pending; /* LOCK_PENDING */
+	atomic_bool filled;      /* begun to be, before anybody asked */
 	/* sizes.c; under its lock: */
 	struct mapper *next_sized;
 	uint64_t size, at_most; /* of the view; which is being cut */
@@ -107,6 +119,7 @@ struct views {
 	/* a view could not be ended, for a reason of whose end nobody tells */
 	atomic_bool look_again;
 	_Atomic int64_t looked_ms;
+	pthread_mutex_t pending_lock[VIEWED_BUCKETS];
 	pthread_mutex_t sizes_lock[VIEWED_BUCKETS];
 	struct mapper *sized[VIEWED_BUCKETS];
 	atomic_uint with_size; /* views in these lists */
@@ -139,9 +152,10 @@ errint_t session_create(int session, uint64_t ino, uint64_t size, uint64_t *ret_
 errint_t session_set_size(int session, uint64_t number, uint64_t size);
 /* When it was read last, in ns since the epoch; 0: never. */
 errint_t session_read_time(int session, uint64_t number, uint64_t *ret_when);
-/* What lies in [offset, offset + length): the piece; NULL: not known. -ESTALE: revoked. */
-errint_t session_set(int session, uint64_t number, uint64_t offset, uint64_t length,
-		     const struct map_piece *piece);
+/* What lies where: up to PENDING_PIECES, one behind the other. -ESTALE: revoked. */
+errint_t session_set(int session, uint64_t number, const struct map_piece *pieces, unsigned count);
+/* What lies there is not known any more. As above. */
+errint_t session_forget(int session, uint64_t number, uint64_t offset, uint64_t length);
 /* Whose view it is. -ENOENT: it has ended. */
 errint_t session_ino(int session, uint64_t number, uint64_t *ret_ino);
 /* The session's next view of a larger number. -ENOENT */
@@ -172,6 +186,11 @@ void table_add_failed(struct views *v, uint64_t device_offset, uint64_t length);
 
 /* Its view in the engine, from now on. Called by one thread at a time. */
 errint_t mapper_attach(struct mapper *m);
+/* What the engine grants from here on is gathered; by one thread at a time, with the file's size
+ * held still (LOCK_GROW). */
+void pending_begin(struct mapper *m, struct pending *pending);
+/* The view has it. -EAGAIN: but for some that was taken away meanwhile. */
+errint_t pending_end(struct mapper *m);
 
 /* ---- busy.c --------------------------------------------------------------------- */
 

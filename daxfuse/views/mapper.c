@@ -2,11 +2,12 @@
 /*
  * A view as a mapper of the engine.
  *
- * What the engine grants is set in the view with the entry locked, and what it takes away is
- * forgotten by the view before the call returns: so there is no piece on its way, and the view lets
- * go at once, always. What can't be taken away is a reference that a device has to the memory, by
- * direct I/O from or to a mapping. Then the pin stays, and the space is held, until the references
- * have gone (busy.c).
+ * What the engine grants for an answer is gathered, and set in the view in one call at its end.
+ * What the engine takes away meanwhile is taken out of that, too, and forgotten by the view before
+ * the call returns: so no piece is on its way behind it, and the view lets go at once, always. Both
+ * have the mapper's LOCK_PENDING, the answer until the view has what was gathered. What
+ * can't be taken away is a reference that a device has to the memory, by direct I/O from or to a
+ * mapping. Then the pin stays, and the space is held, until the references have gone (busy.c).
  *
  * To be write-protected is to forget: the next access asks again, and a load is granted for
  * reading only. If a device may be writing to the memory, it stays dirty.
@@ -14,28 +15,131 @@
 #include <stdlib.h>
 
 #include "daxfuse/base/errint.h"
+#include "daxfuse/base/lockrank.h"
 #include "internal.h"
 
-/* The kernel forgets times and blocks first, as the program goes on as soon as it has the piece. */
+/* ---- pieces that the view gets at the end of an answer --------------------------------------- */
+
+static pthread_mutex_t *pending_lock_of(struct mapper *m)
+{
+	return &m->views->pending_lock[m->ino % VIEWED_BUCKETS];
+}
+
+void pending_begin(struct mapper *m, struct pending *pending)
+{
+	pending->count = 0;
+	pending->writable = pending->taken = false;
+	lock_mutex(LOCK_PENDING, pending_lock_of(m));
+	m->pending = pending;
+	unlock_mutex(LOCK_PENDING, pending_lock_of(m));
+}
+
+/* Order: the kernel forgets times and blocks first, as the program goes on as soon as it has the
+ * pieces. Those that lie one behind the other in the file are one call. */
+static errint_t set_pending_locked(struct mapper *m)
+{
+	struct pending *pending = m->pending;
+	unsigned from = 0, to;
+	int err = 0;
+
+	lock_assert(LOCK_PENDING);
+	if (pending->writable)
+		vfs_forget_cached(m->views->config.vfs, m->ino, false);
+	for (; !err && from < pending->count; from = to) {
+		const struct map_piece *piece = &pending->piece[from];
+
+		for (to = from + 1; to < pending->count; to++, piece++)
+			if (piece[1].file_offset != piece->file_offset + piece->length)
+				break;
+		err = session_set(m->views->session, m->number, &pending->piece[from], to - from);
+	}
+	pending->count = 0;
+	pending->writable = false;
+	return err;
+}
+
+errint_t pending_end(struct mapper *m)
+{
+	bool taken;
+	int err;
+
+	lock_mutex(LOCK_PENDING, pending_lock_of(m));
+	err = set_pending_locked(m);
+	taken = m->pending->taken;
+	m->pending = NULL;
+	unlock_mutex(LOCK_PENDING, pending_lock_of(m));
+	return err ? err : taken ? -EAGAIN : 0;
+}
+
+/* Whether b goes on where a ends, in the file and on the device: a is it, too, then. */
+static bool join_piece(struct map_piece *a, const struct map_piece *b)
+{
+	if (a->zero != b->zero || a->writable != b->writable ||
+	    a->file_offset + a->length != b->file_offset ||
+	    (!a->zero && a->device_offset + a->length != b->device_offset))
+		return false;
+	a->length += b->length;
+	return true;
+}
+
+static errint_t add_pending_locked(struct mapper *m, const struct map_piece *piece)
+{
+	struct pending *pending = m->pending;
+	int err = 0;
+
+	if (pending->count && join_piece(&pending->piece[pending->count - 1], piece))
+		return 0;
+	if (pending->count == PENDING_PIECES)
+		err = set_pending_locked(m);
+	pending->piece[pending->count++] = *piece;
+	pending->writable |= piece->writable;
+	return err;
+}
+
+/* The view must not have it, in part: the rest is asked about again. */
+static void take_pending_locked(struct pending *pending, uint64_t offset, uint64_t end)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < pending->count; i++) {
+		const struct map_piece *piece = &pending->piece[i];
+
+		if (piece->file_offset >= end || piece->file_offset + piece->length <= offset)
+			pending->piece[left++] = *piece;
+	}
+	pending->taken |= left < pending->count;
+	pending->count = left;
+}
+
+/* ---- the engine's calls ---------------------------------------------------------------------- */
+
+/* What is there goes before the piece comes. */
 static errint_t map(void *mapper, const struct map_piece *piece)
 {
 	struct mapper *m = mapper;
 	int err = 0;
 
-	if (piece->writable)
-		vfs_forget_cached(m->views->config.vfs, m->ino, false);
-	if (piece->drop_length)
-		err = session_set(m->views->session, m->number, piece->drop_offset,
-				  piece->drop_length, NULL);
-	return err ? err
-		   : session_set(m->views->session, m->number, piece->file_offset, piece->length,
-				 piece);
+	lock_mutex(LOCK_PENDING, pending_lock_of(m));
+	if (piece->drop_length) {
+		take_pending_locked(m->pending, piece->drop_offset,
+				    piece->drop_offset + piece->drop_length);
+		err = session_forget(m->views->session, m->number, piece->drop_offset,
+				     piece->drop_length);
+	}
+	if (!err)
+		err = add_pending_locked(m, piece);
+	unlock_mutex(LOCK_PENDING, pending_lock_of(m));
+	return err;
 }
 
 /* If it can't be told what to forget, it forgets all, for good. */
 static void forget(struct mapper *m, uint64_t offset, uint64_t end)
 {
-	if (session_set(m->views->session, m->number, offset, end - offset, NULL))
+	lock_mutex(LOCK_PENDING, pending_lock_of(m));
+	if (m->pending)
+		take_pending_locked(m->pending, offset, end);
+	unlock_mutex(LOCK_PENDING, pending_lock_of(m));
+	if (session_forget(m->views->session, m->number, offset, end - offset))
 		session_revoke(m->views->session, m->number);
 }
 
@@ -96,6 +200,7 @@ static void gone(void *mapper)
 static const struct mapper_ops view_ops = {
 	.smallest = ORDER_PTE,
 	.read_only_first = true,
+	.flushes = true,
 	.map = map,
 	.unmap = unmap,
 	.write_protect = write_protect,

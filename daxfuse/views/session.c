@@ -118,23 +118,43 @@ errint_t session_create(int session, uint64_t ino, uint64_t size, uint64_t *ret_
 	return 0;
 }
 
-errint_t session_set(int session, uint64_t number, uint64_t offset, uint64_t length,
-		     const struct map_piece *piece)
+static void fill_piece(struct daxview_piece *wanted, const struct map_piece *piece)
 {
-	struct daxview_piece wanted = { .offset = offset, .length = length };
+	*wanted = (struct daxview_piece){
+		.offset = piece->file_offset,
+		.length = piece->length,
+		.device = piece->zero ? DAXVIEW_HOLE : piece->device_offset,
+		.flags = piece->zero || piece->writable ? 0 : DAXVIEW_PIECE_READ,
+	};
+}
+
+errint_t session_set(int session, uint64_t number, const struct map_piece *pieces, unsigned count)
+{
+	const struct map_piece *last = &pieces[count - 1];
+	struct daxview_piece wanted[PENDING_PIECES];
+	struct daxview_set set = {
+		.size = sizeof(set),
+		.view = number,
+		.offset = pieces->file_offset,
+		.length = last->file_offset + last->length - pieces->file_offset,
+		.pieces = (uintptr_t)wanted,
+		.count = count,
+	};
+
+	for (unsigned i = 0; i < count; i++)
+		fill_piece(&wanted[i], &pieces[i]);
+	return ioctl(session, DAXVIEW_IOC_SET, &set) ? -errno : 0;
+}
+
+errint_t session_forget(int session, uint64_t number, uint64_t offset, uint64_t length)
+{
 	struct daxview_set set = {
 		.size = sizeof(set),
 		.view = number,
 		.offset = offset,
 		.length = length,
-		.pieces = (uintptr_t)&wanted,
-		.count = piece ? 1 : 0,
 	};
 
-	if (piece) {
-		wanted.device = piece->zero ? DAXVIEW_HOLE : piece->device_offset;
-		wanted.flags = piece->zero || piece->writable ? 0 : DAXVIEW_PIECE_READ;
-	}
 	return ioctl(session, DAXVIEW_IOC_SET, &set) ? -errno : 0;
 }
 

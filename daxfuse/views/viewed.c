@@ -322,17 +322,6 @@ int views_enter(struct views *v, const struct vfs_opened *opened, bool maps,
 	return viewed ? backing : -ENOMEM;
 }
 
-/* A file of less than a page may lie in its inode, and would get a block by being read. */
-bool views_pass_reads(struct views *v, const struct vfs_opened *opened)
-{
-	struct mapper *m = opened->attr.size < MAP_PAGE_SIZE ? NULL
-							     : viewed_mapper(v, opened->attr.ino);
-
-	if (m)
-		atomic_store(&m->passes, true);
-	return m;
-}
-
 /* Those of earlier processes are not counted. */
 void views_leave(struct views *v, uint64_t ino, uint64_t handle, enum views_open how)
 {

@@ -45,6 +45,7 @@ errint_t views_start(const struct views_config *config, struct view_table *table
 	for (unsigned i = 0; i < VIEWED_BUCKETS; i++) {
 		pthread_mutex_init(&v->lock[i], NULL);
 		pthread_mutex_init(&v->sizes_lock[i], NULL);
+		pthread_mutex_init(&v->pending_lock[i], NULL);
 	}
 	sizes_begin(v);
 	pthread_mutex_init(&v->busy_lock, NULL);
@@ -92,6 +93,7 @@ void views_stop(struct views *v, bool unmounted)
 	for (unsigned i = 0; i < VIEWED_BUCKETS; i++) {
 		pthread_mutex_destroy(&v->lock[i]);
 		pthread_mutex_destroy(&v->sizes_lock[i]);
+		pthread_mutex_destroy(&v->pending_lock[i]);
 	}
 	pthread_mutex_destroy(&v->busy_lock);
 	free(v);

@@ -263,12 +263,14 @@ def questions_of(guest, scenario):
 
 def test_questions_in_order(mounted):
     """A file of 32 units that is asked about in order is answered ahead: a few questions in place
-    of 32, and less for loads. (How many depends on who runs when; so it is tried again.)"""
+    of 32 for stores to holes, and less where there is memory: 1 for loads, 2 for stores. (How
+    many depends on who runs when; so it is tried again.)"""
     found = []
     for _ in range(10):
         mounted.run("rm -f /mnt/file")
-        found.append([questions_of(mounted, name) for name in ("stores_in_order", "loads_in_order")])
-        if found[-1][0] <= 16 and found[-1][1] <= 4:
+        found.append([questions_of(mounted, name)
+                      for name in ("stores_in_order", "loads_in_order", "stores_in_order")])
+        if found[-1][0] <= 16 and found[-1][1] <= 2 and found[-1][2] <= 4:
             return
     pytest.fail(str(found))
 
@@ -287,12 +289,13 @@ def reads_of(guest, least):
 
 
 def test_reads_make_no_request(mounted):
-    """Of a file that is open for reading only: not one for 8,192 reads of 4 KiB, and few
-    questions. A file that is open for writing, too, is read through the daemon."""
+    """Of a file that is open for reading only: not one for 8,192 reads of 4 KiB, and no
+    question, as it was asked for at open. A file that is open for writing, too, is read through
+    the daemon."""
     mounted.run("python3 -c 'open(\"/mnt/file\", \"wb\").write(b\"r\" * (16 << 20))'")
     before = reads_of(mounted, 0), status_of(mounted)["views"]["questions"]
     mounted.run("viewed reads_all /mnt")
-    assert status_of(mounted)["views"]["questions"] <= before[1] + 8
+    assert status_of(mounted)["views"]["questions"] <= before[1] + 1
     mounted.run("dd if=/mnt/file of=/mnt/file bs=4096 count=5 conv=notrunc status=none; "
                 "python3 -c 'open(\"/mnt/file\", \"r+b\", buffering=0).read(100)'")
     assert reads_of(mounted, before[0] + 1) == before[0] + 1

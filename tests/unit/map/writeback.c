@@ -37,6 +37,34 @@ static void test_order(void **state)
 	assert_string_equal(f->fake->log, "");
 }
 
+/* One that flushes what is taken from it: its lines are nobody's matter, but those of others are. */
+static void test_flushes_by_itself(void **state)
+{
+	struct fixture *f = *state;
+	static struct mapper_ops ops;
+	struct fake_mapper *m, *client = open_mapper(f, &careful_client_ops);
+
+	ops = kernel_ops;
+	ops.flush = NULL;
+	ops.flushes = true;
+	m = open_mapper(f, &ops);
+	dirty(m, 3, ORDER_PMD, 1);
+	forget_log(f);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_string_equal(f->fake->log, "w");
+	assert_int_equal(survey(f).dirty, 0);
+	dirty(m, 3, ORDER_PMD, 2);
+	dirty(client, 3, ORDER_PMD, 3);
+	close_mapper(client);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(durable(f, 3), 3);
+	/* and not any more */
+	dirty(m, 3, ORDER_PMD, 4);
+	forget_log(f);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_string_equal(f->fake->log, "w");
+}
+
 static void test_stays_dirty(void **state)
 {
 	struct fixture *f = *state;
@@ -192,6 +220,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_order),
+		TEST(test_flushes_by_itself),
 		TEST(test_stays_dirty),
 		TEST(test_dead_writer),
 		TEST(test_range),

@@ -181,6 +181,20 @@ static void fake_resize_locked(struct fake_view *view, uint64_t size)
 		fake.resized(view);
 }
 
+/* What some pieces say of a page. */
+static uint64_t fake_page_of(const struct daxview_piece *piece, uint32_t count, uint64_t at)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (at < piece[i].offset || at - piece[i].offset >= piece[i].length)
+			continue;
+		if (piece[i].device == DAXVIEW_HOLE)
+			return FAKE_HOLE;
+		return (piece[i].device + at - piece[i].offset) | FAKE_PIECE |
+		       (piece[i].flags & DAXVIEW_PIECE_READ ? 0 : FAKE_WRITES);
+	}
+	return FAKE_UNKNOWN;
+}
+
 static int fake_set_locked(const struct daxview_set *set)
 {
 	struct fake_view *view = fake_find_locked(set->view);
@@ -189,16 +203,8 @@ static int fake_set_locked(const struct daxview_set *set)
 
 	if (!view || view->revoked)
 		return view ? -ESTALE : -ENOENT;
-	for (uint64_t i = set->offset / FAKE_PAGE; i < FAKE_PAGES && i * FAKE_PAGE < end; i++) {
-		uint64_t at = i * FAKE_PAGE;
-
-		view->page[i] = FAKE_UNKNOWN;
-		if (set->count && piece->device == DAXVIEW_HOLE)
-			view->page[i] = FAKE_HOLE;
-		else if (set->count)
-			view->page[i] = (piece->device + at - piece->offset) | FAKE_PIECE |
-					(piece->flags & DAXVIEW_PIECE_READ ? 0 : FAKE_WRITES);
-	}
+	for (uint64_t i = set->offset / FAKE_PAGE; i < FAKE_PAGES && i * FAKE_PAGE < end; i++)
+		view->page[i] = fake_page_of(piece, set->count, i * FAKE_PAGE);
 	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
 		struct fake_question *question = &fake.question[i];
 

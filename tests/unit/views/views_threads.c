@@ -471,14 +471,99 @@ static unsigned ask_in_order(const struct program *p, uint64_t units)
 	return questions;
 }
 
-/* A gibibyte of holes and whole units takes three questions. */
-static void loads_in_order_ask_thrice(void **state)
+/* A gibibyte of holes and whole units takes two questions; from its end on, one for each window. */
+static void loads_are_answered_far(void **state)
 {
 	struct scene *s = *state;
 	struct program p = program_open(s);
+	unsigned questions = 0;
 
 	assert_int_equal(cut(s, GIB), 0);
-	assert_int_equal(ask_in_order(&p, GIB / UNIT), 3);
+	assert_int_equal(ask_in_order(&p, GIB / UNIT), 2);
+	assert_int_equal(cut(s, UNIT), 0);
+	assert_int_equal(cut(s, GIB), 0);
+	for (uint64_t at = GIB; at > UNIT; at -= UNIT) {
+		if (fake_page(p.view, at - UNIT) != FAKE_UNKNOWN)
+			continue;
+		questions++;
+		assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, at - UNIT, UNIT), 0);
+	}
+	assert_int_equal(questions, GIB / UNIT / WINDOW_UNITS);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* The first store makes no memory but what it needs, and the next ones not much. */
+static void holes_stay_holes(void **state)
+{
+	static const unsigned until[] = { 4, 6, 10, 18 }; /* the units that are memory */
+	struct scene *s = *state;
+	struct program p = program_open(s);
+
+	assert_int_equal(cut(s, 24 * (uint64_t)UNIT), 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
+	assert_true(fake_page(p.view, 2 * UNIT) & FAKE_WRITES);
+	assert_int_equal(fake_page(p.view, FILE_UNITS * UNIT), FAKE_UNKNOWN);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 22 * (uint64_t)UNIT, UNIT), 0);
+	assert_int_equal(fake_page(p.view, 23 * (uint64_t)UNIT), FAKE_UNKNOWN);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, FILE_UNITS * UNIT, UNIT), 0);
+	for (unsigned i = 0; i < sizeof(until) / sizeof(*until) - 1; i++) {
+		uint64_t end = until[i] * (uint64_t)UNIT;
+
+		assert_true(fake_page(p.view, end - UNIT) & FAKE_WRITES);
+		assert_int_equal(fake_page(p.view, end), FAKE_UNKNOWN);
+		assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, end, UNIT), 0);
+	}
+	assert_true(fake_page(p.view, until[3] * (uint64_t)UNIT - UNIT) & FAKE_WRITES);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* What was granted, and is taken away before the view has it, it does not get. */
+static void a_piece_is_taken_on_its_way(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	struct mapper *m = viewed_use(s->views, s->ino, p.view);
+	const struct map_request request = {
+		.access = MAP_WRITE,
+		.order = ORDER_PMD,
+		.end = UINT64_MAX,
+	};
+	struct map_piece pieces[4];
+	struct pending pending;
+	unsigned count;
+
+	pending_begin(m, &pending);
+	assert_int_equal(map_fault_run(m->view, &request, 3 * UNIT, pieces, 4, &count), 0);
+	assert_true(map_view_pins(m->view, 2 * UNIT, UNIT));
+	assert_int_equal(fake_page(p.view, 0), FAKE_UNKNOWN);
+	assert_int_equal(cut(s, UNIT), 0);
+	assert_false(map_view_pins(m->view, UNIT, 2 * UNIT));
+	assert_int_equal(pending_end(m), -EAGAIN);
+	assert_int_equal(fake_page(p.view, UNIT), FAKE_UNKNOWN);
+	assert_int_equal(fake_page(p.view, 2 * UNIT), FAKE_UNKNOWN);
+	pending_begin(m, &pending);
+	assert_int_equal(map_fault_run(m->view, &request, UNIT, pieces, 4, &count), 0);
+	assert_int_equal(pending_end(m), 0);
+	assert_true(fake_page(p.view, 0) & FAKE_WRITES);
+	viewed_unuse(s->views, s->ino);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* A file that is open for reading only can be read from its beginning on, and asks nobody. */
+static void a_reader_asks_nobody(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	struct vfs_opened opened = { .attr = { .ino = s->ino, .size = FILE_UNITS * UNIT } };
+
+	assert_int_equal(fake_page(p.view, 0), FAKE_UNKNOWN);
+	assert_true(views_pass_reads(s->views, &opened));
+	for (uint64_t at = 0; at < FILE_UNITS * UNIT; at += UNIT)
+		assert_int_equal(fake_page(p.view, at), device_of(s, at) | FAKE_PIECE);
+	assert_int_equal(atomic_load(&s->views->asked), 0);
 	program_close(s, &p);
 	WAIT_FOR(has_ended(s));
 }
@@ -523,7 +608,10 @@ int main(void)
 		scene_test(a_failed_page_is_one_page),
 		scene_test(questions_wait_for_the_next),
 		scene_test(answers_ahead),
-		scene_test(loads_in_order_ask_thrice),
+		scene_test(loads_are_answered_far),
+		scene_test(holes_stay_holes),
+		scene_test(a_piece_is_taken_on_its_way),
+		scene_test(a_reader_asks_nobody),
 		scene_test(an_older_module),
 	};
 
