@@ -52,9 +52,10 @@ static bool is_in_our_user_namespace(pid_t pid)
 	struct stat own, theirs;
 	char path[40];
 
+	if (stat("/proc/self/ns/user", &own))
+		return errno == ENOENT; /* a kernel without any */
 	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-	return !stat("/proc/self/ns/user", &own) && !stat(path, &theirs) &&
-	       own.st_dev == theirs.st_dev && own.st_ino == theirs.st_ino;
+	return !stat(path, &theirs) && own.st_dev == theirs.st_dev && own.st_ino == theirs.st_ino;
 }
 
 static bool has_capability(pid_t pid, unsigned capability)
