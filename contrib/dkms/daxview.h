@@ -70,7 +70,7 @@ struct dv_words {
 /* Where a view may grow by itself. */
 struct dv_tail {
 	u64 end;             /* in bytes; 0: there is none */
-	pgoff_t first, last; /* its pages, behind the one that the size lay in */
+	pgoff_t first, last; /* its pages, from the one on that the size lay in */
 	struct dv_words size_word;
 };
 
@@ -83,6 +83,7 @@ struct dv_view {
 	struct maple_tree map; /* page -> where it lies, see map.c */
 	u64 generation;        /* counts changes of the map and the size */
 	bool revoked;
+	bool privileged; /* a write is to take that away */
 	struct dv_tail tail;
 	struct dv_words times;
 	struct xarray tags; /* unit -> struct dv_tags */
@@ -142,6 +143,7 @@ void dv_tell_sessions(struct dv_device *device, u64 page, u64 pages);
 int dv_ask(struct dv_view *view, const struct dv_want *want);
 void dv_answer_range(struct dv_view *view, u64 offset, u64 length);
 void dv_answer_size(struct dv_view *view, u64 size);
+void dv_answer_strip(struct dv_view *view);
 void dv_answer_view(struct dv_view *view, int error);
 int dv_answer(struct dv_session *session, u64 number, int error);
 void dv_tell_poison(struct dv_session *session, u64 page, u64 pages);

@@ -11,6 +11,7 @@
  * copied below view->lock with page faults disabled; what is missing is faulted in
  * afterwards, without a lock, and copied again.
  */
+#include <linux/cred.h>
 #include <linux/highmem.h>
 #include <linux/libnvdimm.h>
 #include <linux/mm.h>
@@ -18,6 +19,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
+#include <linux/user_namespace.h>
 
 #include "compat.h"
 #include "daxview.h"
@@ -202,6 +204,14 @@ static enum dv_next dv_write_place_locked(struct dv_copy *copy, u64 limit, int *
 	return dv_moved(copy, moved);
 }
 
+/* The kernel writes as whoever has mounted; the program is the thread's own. */
+static bool dv_may_keep_privileges(void)
+{
+	const struct cred *cred = current_real_cred();
+
+	return cred->user_ns == &init_user_ns && cap_raised(cred->cap_effective, CAP_FSETID);
+}
+
 /*
  * What is appended is seen at once, as far as one hold of the lock goes, and a
  * crash shows it at once. Order: see tail.c.
@@ -214,6 +224,8 @@ static enum dv_next dv_write_locked(struct dv_copy *copy, int *err)
 
 	if (!iov_iter_count(copy->iter))
 		return DV_DONE;
+	if (view->privileged && !dv_may_keep_privileges())
+		return dv_want_bytes(copy, DAXVIEW_ASK_STRIP, 0, 0);
 	if (start >= limit)
 		return dv_want_bytes(copy, DAXVIEW_ASK_EXTEND, start, iov_iter_count(copy->iter));
 	if (start > size)

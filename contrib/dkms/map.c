@@ -142,7 +142,7 @@ int dv_check_pieces(struct dv_device *device, const struct daxview_set *set,
 	u64 end = set->offset, size = device->pages << PAGE_SHIFT;
 	u32 i;
 
-	if (!set->length && !set->count && (set->flags & DAXVIEW_SET_SIZE))
+	if (!set->length && !set->count && set->flags)
 		return set->offset ? -EINVAL : 0;
 	if (!dv_pages_fit(set->offset, set->length))
 		return -EINVAL;
@@ -213,12 +213,16 @@ int dv_set(struct dv_view *view, const struct daxview_set *set, const struct dax
 		err = dv_put_pieces_locked(view, set, pieces);
 	if (!err && (set->flags & DAXVIEW_SET_SIZE))
 		dv_resize_locked(view, set->file_size);
+	if (!err && (set->flags & (DAXVIEW_SET_PRIVILEGED | DAXVIEW_SET_PLAIN)))
+		view->privileged = set->flags & DAXVIEW_SET_PRIVILEGED;
 	WRITE_ONCE(view->generation, view->generation + 1);
 	up_write(&view->lock);
 	if (!err)
 		dv_answer_range(view, set->offset, set->length);
 	if (!err && (set->flags & DAXVIEW_SET_SIZE))
 		dv_answer_size(view, set->file_size);
+	if (!err && (set->flags & DAXVIEW_SET_PLAIN))
+		dv_answer_strip(view);
 	return err;
 }
 

@@ -139,7 +139,7 @@ void dv_answer_range(struct dv_view *view, u64 offset, u64 length)
 	spin_unlock(&session->lock);
 }
 
-/* The size was set: threads that want another one, or have asked about what is behind it. */
+/* The size was set: threads that want to write before it, or have asked about what is behind it. */
 void dv_answer_size(struct dv_view *view, u64 size)
 {
 	struct dv_session *session = view->session;
@@ -150,9 +150,23 @@ void dv_answer_size(struct dv_view *view, u64 size)
 		const struct daxview_question *said = &question->said;
 
 		if (question->view == view &&
-		    (said->kind == DAXVIEW_ASK_EXTEND || said->offset + said->length > size))
+		    (said->kind == DAXVIEW_ASK_EXTEND ? said->offset < size
+						      : said->offset + said->length > size))
 			dv_end_locked(question, 0);
 	}
+	spin_unlock(&session->lock);
+}
+
+/* There is nothing to be taken away any more. */
+void dv_answer_strip(struct dv_view *view)
+{
+	struct dv_session *session = view->session;
+	struct dv_question *question, *next;
+
+	spin_lock(&session->lock);
+	list_for_each_entry_safe(question, next, &session->questions, list)
+		if (question->view == view && question->said.kind == DAXVIEW_ASK_STRIP)
+			dv_end_locked(question, 0);
 	spin_unlock(&session->lock);
 }
 

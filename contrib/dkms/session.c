@@ -222,7 +222,8 @@ static long dv_call_set(struct file *file, void *argument)
 	struct dv_view *view;
 	long err;
 
-	if (set->flags & ~DAXVIEW_SET_SIZE || set->padding || set->count > DAXVIEW_PIECES_MAX)
+	if (set->flags & ~(DAXVIEW_SET_SIZE | DAXVIEW_SET_PRIVILEGED | DAXVIEW_SET_PLAIN) ||
+	    set->padding || set->count > DAXVIEW_PIECES_MAX)
 		return -EINVAL;
 	if ((set->flags & DAXVIEW_SET_SIZE) && set->file_size > MAX_LFS_FILESIZE)
 		return -EFBIG;

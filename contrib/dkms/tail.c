@@ -11,11 +11,13 @@
  * Order of a write that makes the view longer:
  *   1. zeroes from the old end to where it begins; its bytes; zeroes from there to
  *      the end of the page. Fence.
- *   2. both times, the size's word. Fence.
- *   3. the view's size.
+ *   2. the view's size
+ *   3. both times, the size's word. Fence.
  * All below one hold of the lock, so that a tail that is taken has either none or
- * all of it; and with the inode locked, so that no other write comes between. Whoever
- * reads the bytes, or sees the size, finds them after a crash.
+ * all of it; and with the inode locked, so that no other write comes between. The
+ * daemon says the word to stat(2): 2 is before 3, so that whoever has heard of a
+ * size can read up to it. A read beside may see bytes a moment before they are
+ * durable; the write returns when they are.
  */
 #include <linux/ktime.h>
 #include <linux/libnvdimm.h>
@@ -81,29 +83,29 @@ void dv_grow_locked(struct dv_view *view, u64 size)
 	lockdep_assert_held(&view->lock);
 	lockdep_assert_held(&view->inode.i_rwsem);
 	pmem_wmb();
+	i_size_write(&view->inode, size);
 	dv_stamp(view);
 	WRITE_ONCE(*word, size);
 	arch_wb_cache_pmem(word, sizeof(*word));
 	pmem_wmb();
-	i_size_write(&view->inode, size);
 }
 
 /* What is left of it is unknown from now on. */
 int dv_take_tail_locked(struct dv_view *view)
 {
-	struct dv_place place;
 	pgoff_t at = view->tail.first, last = view->tail.last;
+	struct dv_place place;
 	int err = 0;
 
 	lockdep_assert_held_write(&view->lock);
 	if (!view->tail.end)
 		return 0;
 	view->tail.end = 0;
-	while (!err && at <= last) {
+	for (; !err && at <= last; at = place.last + 1) {
 		dv_look(view, at, &place);
+		place.last = min(place.last, last); /* the unknown may go on for ever */
 		if (place.is_tail)
-			err = dv_forget_locked(view, at, min(place.last, last));
-		at = place.last + 1;
+			err = dv_forget_locked(view, at, place.last);
 	}
 	return err;
 }
@@ -126,6 +128,9 @@ static bool dv_pieces_fit(const struct daxview_tail *tail, u64 size,
 	u64 at = round_up(size, PAGE_SIZE);
 	u32 i;
 
+	if (tail->count && pieces[0].offset < at)
+		at = round_down(size, PAGE_SIZE);
+
 	for (i = 0; i < tail->count; i++) {
 		if (pieces[i].offset != at || pieces[i].flags || pieces[i].device == DAXVIEW_HOLE)
 			return false;
@@ -134,14 +139,34 @@ static bool dv_pieces_fit(const struct daxview_tail *tail, u64 size,
 	return at == round_up(tail->end, PAGE_SIZE);
 }
 
+/* The page that the size lies in may be mapped. */
+static bool dv_keeps_page(struct dv_view *view, pgoff_t page)
+{
+	struct dv_place place;
+
+	if (page >= dv_view_pages(view))
+		return false;
+	dv_look(view, page, &place);
+	return place.kind == DV_EXTENT && !place.reads_only;
+}
+
 static int dv_put_tail_locked(struct dv_view *view, const struct daxview_tail *tail,
 			      const struct daxview_piece *pieces)
 {
 	int err = 0;
 	u32 i;
 
-	for (i = 0; i < tail->count && !err; i++)
-		err = dv_put_tail_piece_locked(view, &pieces[i]);
+	for (i = 0; i < tail->count && !err; i++) {
+		struct daxview_piece piece = pieces[i];
+
+		if (!i && dv_keeps_page(view, piece.offset >> PAGE_SHIFT)) {
+			piece.offset += PAGE_SIZE;
+			piece.device += PAGE_SIZE;
+			piece.length -= PAGE_SIZE;
+		}
+		if (piece.length)
+			err = dv_put_tail_piece_locked(view, &piece);
+	}
 	return err;
 }
 
@@ -161,7 +186,7 @@ static int dv_give_tail_locked(struct dv_view *view, const struct daxview_tail *
 	/* All of it, before anything can fail: so it can be taken. */
 	view->tail.end = tail->end;
 	view->tail.size_word = *word;
-	view->tail.first = round_up(size, PAGE_SIZE) >> PAGE_SHIFT;
+	view->tail.first = size >> PAGE_SHIFT;
 	view->tail.last = (tail->end - 1) >> PAGE_SHIFT;
 	err = dv_put_tail_locked(view, tail, pieces);
 	if (err)
@@ -182,7 +207,5 @@ int dv_give_tail(struct dv_view *view, const struct daxview_tail *tail,
 	err = dv_give_tail_locked(view, tail, pieces, &word);
 	WRITE_ONCE(view->generation, view->generation + 1);
 	up_write(&view->lock);
-	if (!err)
-		dv_answer_size(view, tail->end);
 	return err;
 }

@@ -44,6 +44,7 @@ static struct inode *dv_alloc_inode(struct super_block *sb)
 	view->cookie = 0;
 	view->generation = 0;
 	view->revoked = false;
+	view->privileged = false;
 	view->tail = (struct dv_tail){};
 	view->times = (struct dv_words){};
 	view->stored = 0;

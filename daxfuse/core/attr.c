@@ -90,6 +90,18 @@ errint_t fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr)
 	return 0;
 }
 
+errint_t fs_find_times(struct fs *fs, uint64_t ino, uint64_t *ret_device_offset)
+{
+	struct inode *inode;
+	int err = inode_get(fs, ino, &inode);
+
+	if (err)
+		return err;
+	*ret_device_offset = pmem_offset(fs->pm, &inode->media->mtime);
+	inode_put(fs, inode);
+	return 0;
+}
+
 /* ---- setattr -------------------------------------------------------------- */
 
 /* An append-only file may be touched, and its times be left alone; nothing else. */

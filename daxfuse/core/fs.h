@@ -185,6 +185,9 @@ struct fs_setattr {
  * -ENOENT, -ENOTDIR, -ENAMETOOLONG. */
 errint_t fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_attr *ret_attr);
 errint_t fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
+/* Where mtime lies on the device, and ctime behind it, in ns: somebody who changes the file's bytes
+ * past us may store both there, durably, as long as the inode is not freed. */
+errint_t fs_find_times(struct fs *fs, uint64_t ino, uint64_t *ret_device_offset);
 errint_t fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set,
 		    struct fs_attr *ret_attr);
 /* The error with which fs_setattr() would refuse now; does nothing else. */
@@ -371,9 +374,10 @@ errint_t fs_map_touch(struct fs *fs, uint64_t ino);
  * fs_tail.end. It must not make the size smaller.
  *
  * Whatever operation needs the file's size or data, or changes the inode, ends the tail first, and
- * what was not used is freed; those that only look at attributes do not (fs_getattr(), fs_lookup(),
- * fs_open(), fs_hold(), fs_may_setattr(), fs_getxattr(), fs_listxattr(), fs_was_read(),
- * fs_statfs(), fs_is_orphan()), and say the size and the times as the holder has stored them.
+ * what was not used is freed; those that only look at attributes do not (fs_getattr(),
+ * fs_find_times(), fs_lookup(), fs_open(), fs_hold(), fs_may_setattr(), fs_getxattr(),
+ * fs_listxattr(), fs_was_read(), fs_statfs(), fs_is_orphan()), and say the size and the times as
+ * the holder has stored them.
  */
 #define FS_TAIL_EXTENTS 16
 struct fs_tail_extent {

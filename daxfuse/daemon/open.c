@@ -146,6 +146,11 @@ static errint_t begin_views(struct daemon *d, int *ret_session)
 {
 	const char *objection;
 
+	if (d->has_session) {
+		d->has_session = false;
+		*ret_session = d->session;
+		return 0;
+	}
 	if (!d->view_table)
 		d->view_table = calloc(1, sizeof(*d->view_table));
 	if (!d->view_table)
@@ -165,6 +170,28 @@ static bool goes_without_views(const struct daemon *d, int err)
 	if (d->adopts && d->view_table->agreed)
 		return err == -ENOENT || err == -ENODEV || err == -ENXIO || err == -EROFS;
 	return d->adopts || d->options->views == VIEWS_AUTO;
+}
+
+static bool may_have_views(const struct daemon *d)
+{
+	return d->options->views != VIEWS_OFF && !d->options->no_mount;
+}
+
+/* Files may be growing by themselves, through views of an earlier process: they are not when its
+ * session has been taken over, and only then the pool may be looked at. */
+static errint_t adopt_session(struct daemon *d)
+{
+	int err;
+
+	if (!d->adopts || !d->view_table || !d->view_table->agreed || !may_have_views(d) ||
+	    d->options->fs.read_only || d->has_session)
+		return 0;
+	err = views_open(d->dev, d->view_table, &d->session, d->no_views, sizeof(d->no_views));
+	d->has_session = !err;
+	if (!err || goes_without_views(d, err))
+		return 0;
+	complain(d->device, d->no_views, err, NULL);
+	return err;
 }
 
 /* The kernel ends a mount of which a request waits longer. */
@@ -207,7 +234,7 @@ static errint_t open_views(struct daemon *d)
 	};
 	int session, err;
 
-	if (d->options->views == VIEWS_OFF || d->options->no_mount)
+	if (!may_have_views(d))
 		return 0;
 	err = begin_views(d, &session);
 	if (!err)
@@ -318,6 +345,8 @@ static errint_t open_and_mount(struct daemon *d, struct device_error *ret_error)
 		return err;
 	if (!d->transport)
 		err = open_transport(d);
+	if (!err)
+		err = adopt_session(d);
 	if (!err)
 		err = mount_pool(d, pm);
 	if (err != -EROFS || !d->kept || !d->kept->remounted || complete_last_change(d))

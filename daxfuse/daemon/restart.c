@@ -208,6 +208,7 @@ errint_t restart_prepare(void *daemon, char *ret_reason, size_t size)
 		snprintf(ret_reason, size, "has exports that cannot be kept: remove them first");
 		return -EBUSY;
 	}
+	restart_describe(d); /* what the pool is may have changed since it was mounted */
 	if (pipe2(ends, O_CLOEXEC))
 		return -errno;
 	in = ends[0];

@@ -32,6 +32,8 @@ struct daemon {
 	struct vfs *vfs;
 	char socket[108]; /* where programs ask for the device */
 	struct clients *clients;
+	bool has_session; /* of views of an earlier process, from before the pool is mounted */
+	int session;
 	struct views *views; /* NULL */
 	char no_views[160];  /* why not, if they were asked for */
 	struct transport *transport;

@@ -12,24 +12,22 @@ static int register_backing(void *arg, int fd)
 	return fuse_passthrough_open(arg, fd);
 }
 
-/* With a view mappings go there, and so do reads if nothing can be written by the same open file:
- * the kernel passes both to it or none. Else they come to us past the cache, as of any file that
- * may be mapped. */
+/* With a view mappings go there, and perhaps reads and writes: the kernel passes both to it or
+ * none. Else they come to us past the cache, as of any file that may be mapped. */
 static int use_view(const struct request *request, struct vfs_opened *opened,
 		    struct fuse_file_info *fi)
 {
 	struct transport *t = transport_of(request->req);
-	bool maps = view_of_handle(fi->fh) != VIEWS_OPEN_UNMAPPED;
-	int backing = t->passthrough
-			      ? views_enter(t->views, opened, maps, register_backing, request->req)
-			      : 0;
+	int backing = t->passthrough ? views_enter(t->views, opened, fi->flags, register_backing,
+						   request->req)
+				     : 0;
 
 	if (backing <= 0)
 		return backing;
 	vfs_open_past_cache(t->vfs, &request->vfs, opened);
 	fi->fh = handle_with_view(handle_of_file(opened, fi->flags));
 	fi->backing_id = backing;
-	fi->direct_io = (fi->flags & O_ACCMODE) != O_RDONLY || !views_pass_reads(t->views, opened);
+	fi->direct_io = !views_pass(t->views, opened, fi->flags);
 	fi->parallel_direct_writes = fi->direct_io;
 	fi->keep_cache = 0;
 	return 0;

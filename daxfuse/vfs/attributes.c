@@ -26,6 +26,12 @@ void share_change(struct vfs *v, uint64_t ino, uint64_t end)
 		v->sharer.changed(v->sharer.arg, ino, end);
 }
 
+void share_mode(struct vfs *v, uint64_t ino)
+{
+	if (v->sharer.arg)
+		v->sharer.mode(v->sharer.arg, ino);
+}
+
 void share_times(struct vfs *v, uint64_t ino)
 {
 	if (v->sharer.arg)
@@ -118,12 +124,13 @@ static errint_t drop_sgid(struct vfs *v, const struct vfs_request *request, uint
 errint_t vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 		      const char *name, const void *value, size_t size, int flags)
 {
+	bool is_acl = !strcmp(name, "system.posix_acl_access");
 	int64_t result;
 	int err = 0;
 
 	if (answer_is_known(request, &result))
 		return 0;
-	if (!strcmp(name, "system.posix_acl_access"))
+	if (is_acl)
 		err = drop_sgid(v, request, ino);
 	if (!err) {
 		do {
@@ -131,6 +138,8 @@ errint_t vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t
 					  flags);
 		} while (vfs_reclaims(v, err));
 	}
+	if (is_acl)
+		share_mode(v, ino);
 	vfs_note(v, ino, DXF_WATCH_ATTR, 0, 0);
 	return err;
 }

@@ -58,6 +58,7 @@ extern const struct map_backend vfs_backend;
 /* As of struct vfs_sharer. */
 void share_cut(struct vfs *v, uint64_t ino, uint64_t size);
 void share_change(struct vfs *v, uint64_t ino, uint64_t end);
+void share_mode(struct vfs *v, uint64_t ino);
 void share_times(struct vfs *v, uint64_t ino);
 
 /* ---- gate.c ----------------------------------------------------------------- */
@@ -116,8 +117,6 @@ errint_t drop_privileges(struct vfs *v, const struct vfs_request *request, uint6
 
 /* ---- watch.c ---------------------------------------------------------------- */
 
-/* Something was changed (DXF_WATCH_*). After it was, before it is answered. */
-void vfs_note(struct vfs *v, uint64_t ino, unsigned what, uint64_t offset, uint64_t length);
 /* A struct map_hook's; arg is the struct vfs. */
 void watch_first_write(void *arg, void *file, uint64_t offset, uint64_t length);
 /* The handle may have been a watcher. */

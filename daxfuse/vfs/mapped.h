@@ -33,6 +33,9 @@ struct vfs_sharer {
 	/* Its size may have changed; `end`: it has grown up to there, at most. Before anybody is
 	 * answered. */
 	void (*changed)(void *arg, uint64_t ino, uint64_t end);
+	/* It may have become one that a write takes privileges from, or be none any more. Before
+	 * anybody is answered. */
+	void (*mode)(void *arg, uint64_t ino);
 	/* Its times are about to be said, or set. */
 	void (*asked)(void *arg, uint64_t ino);
 };
@@ -51,6 +54,10 @@ uint64_t vfs_new_handle(struct vfs *v);
 /* Whether somebody wants to hear of each first write. One that comes later sees what was changed
  * before. */
 bool vfs_is_watched(const struct vfs *v);
+/* Something was changed (DXF_WATCH_*). After it was, before it is answered. */
+void vfs_note(struct vfs *v, uint64_t ino, unsigned what, uint64_t offset, uint64_t length);
+/* The file is that long at least afterwards, with zeroes; its grow lock is held. */
+errint_t vfs_grow_locked(struct vfs_file *file, uint64_t size);
 /* The transport must drop what it has cached of an inode (struct vfs_config). */
 void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data);
 /* Whether a failed operation is worth another try, as space was freed meanwhile. */

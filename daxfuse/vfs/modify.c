@@ -163,6 +163,22 @@ static errint_t grow_file(struct vfs_file *file, const struct fs_setattr *set, u
 	return err ? err : failed;
 }
 
+errint_t vfs_grow_locked(struct vfs_file *file, uint64_t size)
+{
+	const struct fs_setattr set = { .valid = FS_SET_SIZE, .size = size };
+	struct fs_attr attr;
+	int err = fs_getattr(file->vfs->config.fs, file->ino, &attr);
+
+	lock_assert(LOCK_GROW);
+	if (err || attr.size >= size)
+		return err;
+	err = map_grow(file->map, attr.size);
+	if (!err)
+		err = grow_file(file, &set, attr.size, NULL);
+	share_change(file->vfs, file->ino, UINT64_MAX);
+	return err;
+}
+
 /* The grow lock is held over both directions: the other one must not come between. */
 static errint_t set_file_size(struct vfs_file *file, const struct fs_setattr *set,
 			      struct fs_attr *ret_attr)
@@ -228,6 +244,8 @@ errint_t vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t 
 	do {
 		err = try_setattr(v, ino, &all, ret_attr);
 	} while (vfs_reclaims(v, err));
+	if (set->valid & FS_SET_MODE)
+		share_mode(v, ino);
 	if (set->valid & FS_SET_SIZE)
 		vfs_note(v, ino, DXF_WATCH_SIZE | DXF_WATCH_ATTR, set->size, UINT64_MAX);
 	else

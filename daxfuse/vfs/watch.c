@@ -140,9 +140,11 @@ void watch_first_write(void *arg, void *file, uint64_t offset, uint64_t length)
 	vfs_note(arg, ((struct vfs_file *)file)->ino, DXF_WATCH_DATA, offset, length);
 }
 
-/* A range that can't be made read-only may be stored to at any time. */
+/* A range that can't be made read-only may be stored to at any time. A file that grows past us
+ * does not any more, until somebody has asked for it. */
 static void protect_range(struct vfs_file *file, uint64_t offset, uint64_t length)
 {
+	fs_tail_end(file->vfs->config.fs, file->ino);
 	map_writeback(file->map, offset, length);
 	if (map_is_dirty(file->map, offset, length))
 		vfs_note(file->vfs, file->ino, DXF_WATCH_DATA, offset, length);

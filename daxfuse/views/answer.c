@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The threads that answer the module: a question is a fault of the engine, whose pieces are set in
- * the view by mapper.c. That answers it; only an error is said, or that it is to look again.
+ * the view by mapper.c. That answers it; only an error is said, or that it is to look again. A
+ * write that makes its file longer gets a tail, memory behind the end, and then goes on without us.
  *
  * More is answered than was asked, as a question costs more than hundreds of units that the file
  * has. A load is answered for what it is in the middle of, and a file that is asked about in order
@@ -12,6 +13,7 @@
  * They may wait for locks of the engine and of core, whose owners wait for programs for a second at
  * most; and never for a program with a view.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -220,28 +222,108 @@ static void fill_view(struct views *v, uint64_t ino, uint64_t number)
 	viewed_unuse(v, ino);
 }
 
-/* A file of less than a page may lie in its inode, and would get a block by being read. A reader
- * asks for what is at the beginning next: so it is there already. */
-bool views_pass_reads(struct views *v, const struct vfs_opened *opened)
+/* A reader asks for what is at the beginning next: so it is there already. */
+bool views_pass(struct views *v, const struct vfs_opened *opened, int flags)
 {
 	uint64_t ino = opened->attr.ino;
-	struct mapper *m = opened->attr.size < MAP_PAGE_SIZE ? NULL : viewed_mapper(v, ino);
+	struct mapper *m = viewed_passes(opened, flags) ? viewed_mapper(v, ino) : NULL;
 
 	if (m)
 		atomic_store(&m->passes, true);
-	if (m && !atomic_exchange(&m->filled, true))
+	if (m && (flags & O_ACCMODE) == O_RDONLY && !atomic_exchange(&m->filled, true))
 		fill_view(v, ino, m->number);
 	return m;
+}
+
+/* The last page of the file is data before it grows, and with it all that is mapped beside it as
+ * one: no mapper reads zeroes of a hole where a program is about to write. And what mappers have
+ * stored behind the end goes. */
+static int prepare_end_locked(struct mapper *m, uint64_t size)
+{
+	const struct daxview_question last = {
+		.kind = DAXVIEW_ASK_WRITE,
+		.offset = round_down(size - 1, MAP_PAGE_SIZE),
+		.length = MAP_PAGE_SIZE,
+	};
+	struct fs_iomap map = { .kind = FS_IOMAP_MAPPED };
+	int err = 0;
+
+	if (size % MAP_UNIT_SIZE)
+		err = fs_iomap(vfs_fs(m->views->config.vfs), m->ino, last.offset, last.length,
+			       &map);
+	if (!err && map.kind != FS_IOMAP_MAPPED)
+		err = fault_locked(m, &last);
+	return err ? err : map_grow(m->file->map, size);
+}
+
+/*
+ * -EAGAIN: it was cut, or has grown, meanwhile. A file that begins to be written to in a later unit
+ * than it ends in is made to end where that unit begins. While a guest has a unit behind the end
+ * mapped there can be no tail: the file grows as by truncate(2), and the write follows.
+ */
+static int extend_locked(struct mapper *m, const struct daxview_question *question)
+{
+	uint64_t unit = round_down(question->offset, MAP_UNIT_SIZE);
+	struct fs_attr attr;
+	int err;
+
+	lock_assert(LOCK_GROW);
+	err = vfs_grow_locked(m->file, unit);
+	if (!err)
+		err = fs_getattr(vfs_fs(m->views->config.vfs), m->ino, &attr);
+	if (err)
+		return err;
+	if (question->offset < attr.size) {
+		sizes_correct(m);
+		return -EAGAIN;
+	}
+	err = prepare_end_locked(m, attr.size);
+	if (!err)
+		err = sizes_begin_tail(m, question->offset, question->length);
+	if (err == -EBUSY)
+		err = vfs_grow_locked(m->file, MIN(question->offset + question->length,
+						   unit + MAP_UNIT_SIZE));
+	return err;
+}
+
+/* A write that begins behind the end of the file, or of its tail. */
+static int extend(struct mapper *m, const struct daxview_question *question)
+{
+	struct vfs *vfs = m->views->config.vfs;
+	int err;
+
+	do {
+		lock_mutex(LOCK_GROW, &m->file->grow);
+		err = extend_locked(m, question);
+		unlock_mutex(LOCK_GROW, &m->file->grow);
+	} while (vfs_reclaims(vfs, err));
+	if (!err)
+		vfs_note(vfs, m->ino, DXF_WATCH_DATA | DXF_WATCH_SIZE, question->offset,
+			 UINT64_MAX);
+	return err == -EAGAIN ? 0 : err;
+}
+
+static int answer_kind(struct mapper *m, const struct daxview_question *question)
+{
+	switch (question->kind) {
+	case DAXVIEW_ASK_EXTEND:
+		return extend(m, question);
+	case DAXVIEW_ASK_STRIP:
+		return sizes_strip(m);
+	default:
+		return fault(m, question);
+	}
 }
 
 static void answer_ask(struct views *v, const struct daxview_question *question)
 {
 	struct mapper *m = viewed_use(v, question->cookie, question->view);
-	int err = m ? fault(m, question) : -EIO;
+	int err = m ? answer_kind(m, question) : -EIO;
 
 	atomic_fetch_add(&v->asked, 1);
-	/* -EAGAIN: some of it was taken away meanwhile, perhaps what it wants */
-	if (err)
+	/* A fault has answered by setting the range. -EAGAIN: some of it was taken away meanwhile,
+	 * perhaps what it wants. */
+	if (err || question->kind == DAXVIEW_ASK_EXTEND || question->kind == DAXVIEW_ASK_STRIP)
 		session_answer(v->session, question->question, err == -EAGAIN ? 0 : err);
 	if (m)
 		viewed_unuse(v, question->cookie);
@@ -252,6 +334,8 @@ static void answer(struct views *v, const struct daxview_question *question)
 	switch (question->kind) {
 	case DAXVIEW_ASK_READ:
 	case DAXVIEW_ASK_WRITE:
+	case DAXVIEW_ASK_EXTEND:
+	case DAXVIEW_ASK_STRIP:
 		answer_ask(v, question);
 		return;
 	case DAXVIEW_CLOSED:
@@ -261,8 +345,7 @@ static void answer(struct views *v, const struct daxview_question *question)
 		table_add_failed(v, question->offset, question->length);
 		break;
 	}
-	session_answer(v->session, question->question,
-		       question->kind == DAXVIEW_ASK_EXTEND ? -EIO : 0);
+	session_answer(v->session, question->question, 0);
 }
 
 /* One thread does, ten times a second at most, however many questions there are. */

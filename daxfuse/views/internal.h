@@ -68,6 +68,8 @@ struct mapper {
 	/* sizes.c; under its lock: */
 	struct mapper *next_sized;
 	uint64_t size, at_most; /* of the view; which is being cut */
+	bool had_tail;          /* the size may be another one by now */
+	bool privileged;        /* the view knows that the file is */
 	uint64_t read;          /* the last read that core was told of */
 	atomic_bool passes;     /* some file's reads go to it */
 };
@@ -146,8 +148,13 @@ static inline int64_t views_now_ms(void)
 errint_t session_begin(const struct device *dev, struct view_table *table, int *ret_session,
 		       char *ret_reason, size_t size);
 /* A view without contents. The descriptor is the caller's. */
-errint_t session_create(int session, uint64_t ino, uint64_t size, uint64_t *ret_number,
-			int *ret_fd);
+errint_t session_create(int session, uint64_t ino, uint64_t size, uint64_t times,
+			uint64_t *ret_number, int *ret_fd);
+/* Whether a write by somebody without CAP_FSETID asks. */
+errint_t session_set_privileged(int session, uint64_t number, bool privileged);
+/* It may grow by itself; until that is taken. -ESTALE: revoked. */
+errint_t session_give_tail(int session, uint64_t number, const struct fs_tail *tail);
+errint_t session_take_tail(int session, uint64_t number);
 /* No read gives a byte behind it any more. */
 errint_t session_set_size(int session, uint64_t number, uint64_t size);
 /* When it was read last, in ns since the epoch; 0: never. */
@@ -235,9 +242,13 @@ errint_t sizes_adopt(struct mapper *m);
 void sizes_remove(struct mapper *m);
 /* Somebody asks about what is not in the file. */
 void sizes_correct(struct mapper *m);
+/* A write has asked for the file's privileges to go. */
+errint_t sizes_strip(struct mapper *m);
+/* fs_tail_begin(), for this view. */
+errint_t sizes_begin_tail(struct mapper *m, uint64_t offset, uint64_t length);
 /* Core is told when it was read last. */
 void sizes_note_read(struct mapper *m);
-/* The vfs tells of sizes, until sizes_end(). */
+/* The vfs tells of sizes, and core of tails, until sizes_end(). */
 void sizes_begin(struct views *v);
 void sizes_end(struct views *v);
 
@@ -254,6 +265,8 @@ void viewed_begin(struct views *v);
 /* Before there are threads. -EEXIST: the inode has one. */
 errint_t viewed_adopt(struct views *v, struct mapper *m);
 struct mapper *viewed_mapper(struct views *v, uint64_t ino);
+/* Whether reads and writes of a file that is opened so are to go to its view. */
+bool viewed_passes(const struct vfs_opened *opened, int flags);
 /* Not unmounted: the next process goes on with them. */
 void viewed_end_all(struct views *v, bool unmounted);
 

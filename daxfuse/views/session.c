@@ -103,12 +103,14 @@ errint_t session_begin(const struct device *dev, struct view_table *table, int *
 	return 0;
 }
 
-errint_t session_create(int session, uint64_t ino, uint64_t size, uint64_t *ret_number, int *ret_fd)
+errint_t session_create(int session, uint64_t ino, uint64_t size, uint64_t times,
+			uint64_t *ret_number, int *ret_fd)
 {
 	struct daxview_create create = {
 		.size = sizeof(create),
 		.cookie = ino,
 		.file_size = size,
+		.times = times,
 	};
 
 	if (ioctl(session, DAXVIEW_IOC_CREATE, &create))
@@ -168,6 +170,55 @@ errint_t session_set_size(int session, uint64_t number, uint64_t size)
 	};
 
 	return ioctl(session, DAXVIEW_IOC_SET, &set) ? -errno : 0;
+}
+
+errint_t session_set_privileged(int session, uint64_t number, bool privileged)
+{
+	struct daxview_set set = {
+		.size = sizeof(set),
+		.flags = privileged ? DAXVIEW_SET_PRIVILEGED : DAXVIEW_SET_PLAIN,
+		.view = number,
+	};
+
+	return ioctl(session, DAXVIEW_IOC_SET, &set) ? -errno : 0;
+}
+
+errint_t session_give_tail(int session, uint64_t number, const struct fs_tail *tail)
+{
+	struct daxview_piece pieces[FS_TAIL_EXTENTS + 1], *next = pieces;
+	struct daxview_tail wanted = {
+		.size = sizeof(wanted),
+		.view = number,
+		.end = tail->end,
+		.size_word = tail->size_word,
+		.pieces = (uintptr_t)pieces,
+	};
+
+	if (tail->last_page)
+		*next++ = (struct daxview_piece){
+			.offset = round_down(tail->size, MAP_PAGE_SIZE),
+			.length = MAP_PAGE_SIZE,
+			.device = tail->last_page,
+		};
+	for (unsigned i = 0; i < tail->count; i++)
+		*next++ = (struct daxview_piece){
+			.offset = tail->extent[i].file_offset,
+			.length = tail->extent[i].length,
+			.device = tail->extent[i].device_offset,
+		};
+	wanted.count = (uint32_t)(next - pieces);
+	return ioctl(session, DAXVIEW_IOC_TAIL, &wanted) ? -errno : 0;
+}
+
+errint_t session_take_tail(int session, uint64_t number)
+{
+	struct daxview_tail tail = {
+		.size = sizeof(tail),
+		.flags = DAXVIEW_TAIL_TAKE,
+		.view = number,
+	};
+
+	return ioctl(session, DAXVIEW_IOC_TAIL, &tail) ? -errno : 0;
 }
 
 errint_t session_read_time(int session, uint64_t number, uint64_t *ret_when)

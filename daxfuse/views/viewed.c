@@ -22,6 +22,7 @@
  * an open that the last process has answered may not have reached the kernel's side, if its
  * program has not run since; so a view of that process is not ended in our first seconds.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -141,6 +142,7 @@ static void end_mapper(struct views *v, struct mapper *m)
 	uint32_t slot = m->slot;
 	int backing = m->backing;
 
+	sizes_note_read(m);
 	session_revoke(v->session, m->number);
 	free_mapper(m);
 	v->config.ended(v->config.transport, ino, backing);
@@ -298,17 +300,30 @@ static bool may_have_view(const struct views *v, const struct viewed *viewed,
 	       !vfs_earlier_opens(v->config.vfs, opened->attr.ino);
 }
 
-/* Once there is a view the kernel wants it for every open. */
-int views_enter(struct views *v, const struct vfs_opened *opened, bool maps,
+/* Reads and writes of an open file are passed both, or none. A file of less than a page may lie in
+ * its inode, and would get a block by being read. Small files are made and written by core, as they
+ * cost less there, and no unit; one that is written to through its view has one at least. */
+bool viewed_passes(const struct vfs_opened *opened, int flags)
+{
+	if ((flags & O_ACCMODE) == O_RDONLY)
+		return opened->attr.size >= MAP_PAGE_SIZE;
+	return opened->attr.size >= MAP_UNIT_SIZE && !opened->only_appends;
+}
+
+/* Once there is a view the kernel wants it for every open. One for writing only can't be mapped,
+ * and has one if its writes are passed. */
+int views_enter(struct views *v, const struct vfs_opened *opened, int flags,
 		int (*register_backing)(void *arg, int fd), void *arg)
 {
+	bool maps = (flags & O_ACCMODE) != O_WRONLY;
+	bool wants = maps || viewed_passes(opened, flags);
 	pthread_mutex_t *lock = &v->lock[bucket_of(opened->attr.ino)];
 	struct viewed *viewed;
 	int backing = 0;
 
 	lock_mutex(LOCK_VIEWED, lock);
 	viewed = get_locked(v, opened->attr.ino);
-	if (viewed && !viewed->mapper && maps && may_have_view(v, viewed, opened))
+	if (viewed && !viewed->mapper && wants && may_have_view(v, viewed, opened))
 		viewed->mapper = make_mapper(v, opened->attr.ino, register_backing, arg);
 	if (viewed && viewed->mapper) {
 		viewed->opens++;

@@ -80,8 +80,8 @@ void views_stop(struct views *v, bool unmounted)
 	if (!v)
 		return;
 	answer_stop(v);
-	sizes_end(v);
 	viewed_end_all(v, unmounted);
+	sizes_end(v);
 	busy_drop(v);
 	table_close(v);
 	close(v->session);

@@ -2,7 +2,7 @@
 /*
  * Kernel views of files: what the module daxview makes of a device-dax, as mappers of the engine. A
  * file that is opened to be mapped gets a view, which the transport registers as what its mappings
- * go to, and reads of files that are open for reading only; all else comes to the daemon as ever.
+ * go to, and reads and writes of files that are large enough; all else comes to the daemon as ever.
  * docs/design/views.md.
  */
 #ifndef DAXFUSE_VIEWS_VIEWS_H
@@ -52,13 +52,13 @@ enum views_open {
  * A file is about to be open, until views_leave(). Above 0: the number under which the transport
  * knows what it is mapped through: all open files of an inode that may be mapped have the same, or
  * none has. 0: none. register_backing() makes such a number of a descriptor, or returns 0. -ENOMEM:
- * it must not be opened.
+ * it must not be opened. flags: of open(2).
  */
-int views_enter(struct views *v, const struct vfs_opened *opened, bool maps,
+int views_enter(struct views *v, const struct vfs_opened *opened, int flags,
 		int (*register_backing)(void *arg, int fd), void *arg);
-/* Its reads go to the view, too, from now on: it was opened with one, for reading only. False: not
- * they; they come to us. */
-bool views_pass_reads(struct views *v, const struct vfs_opened *opened);
+/* Whether its reads and writes go to the view, too, with which it was opened: from now on. False:
+ * they come to us. */
+bool views_pass(struct views *v, const struct vfs_opened *opened, int flags);
 /* Its handle is of any process. */
 void views_leave(struct views *v, uint64_t ino, uint64_t handle, enum views_open how);
 /* Whether it has a view: its memory may be in use, though the kernel does not know it any more. */

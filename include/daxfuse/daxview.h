@@ -10,9 +10,9 @@
  * Each part of a view is a piece of the device, a hole, or unknown. A load or a read of what is
  * unknown, a store or a write to what is unknown or a hole, and a write past the end, or past the
  * end of its tail, wait for the daemon: read(2) from the session's descriptor gives the question,
- * DAXVIEW_IOC_SET or DAXVIEW_IOC_ANSWER ends it, and DAXVIEW_IOC_TAIL a write's past the end.
- * poll(2) says POLLIN when there is one that was not read. A question that was read and not
- * answered is read again by the process that takes the session over.
+ * DAXVIEW_IOC_SET or DAXVIEW_IOC_ANSWER ends it. poll(2) says POLLIN when there is one that was not
+ * read. A question that was read and not answered is read again by the process that takes the
+ * session over.
  *
  * Every struct begins with its size, as the caller was compiled with: a newer module takes an
  * older struct, the rest being 0. Offsets and lengths are bytes, and multiples of 4096 but for
@@ -95,7 +95,7 @@ struct daxview_piece {
  */
 struct daxview_set {
 	__u32 size;
-	__u32 flags; /* DAXVIEW_SET_SIZE: file_size is meant */
+	__u32 flags; /* DAXVIEW_SET_SIZE: file_size is meant; DAXVIEW_SET_... */
 	__u64 view;
 	__u64 offset;
 	__u64 length;
@@ -106,20 +106,28 @@ struct daxview_set {
 };
 
 #define DAXVIEW_SET_SIZE (1u << 0)
+/* Its file has a set-user-ID bit, or what else goes when it is written to by somebody without
+ * CAP_FSETID: such a write asks STRIP first. Or it has not. Alone, with a length of 0, or after the
+ * range. */
+#define DAXVIEW_SET_PRIVILEGED (1u << 1)
+#define DAXVIEW_SET_PLAIN (1u << 2)
 
 /*
  * The view may grow by itself: a write past its end, up to `end`, asks nobody. The module stores
- * the bytes, and zeroes from there to the end of the page; then, after a fence, the new size into
- * the word at size_word, and the times; and after another one the view has that size. A write
- * further behind the end than that zeroes what lies between. A write that fails, or a machine that
- * does, may leave any bytes behind the size, but zeroes to the end of its page.
+ * the bytes, and zeroes from there to the end of the page; then, after a fence, the view has the
+ * new size; then it stores the times, and the size into the word at size_word, and fences. A write
+ * that begins further behind the end zeroes what lies between. A write that fails, or a machine
+ * that does, may leave any bytes behind the size, but zeroes to the end of its page.
  *
- * The pieces lie on the device, one behind the other, from the end of the page that the size lies
- * in to that of the page that `end` lies in. Only reads and writes reach them, mappings ask as of
- * what is unknown: so to take a tail needs to wait for nobody. It ends by DAXVIEW_TAIL_TAKE, and
- * by a call that sets the size, that gives another one, or takes the session over; what lay there
- * is unknown then, and the size stays what it has become. EINVAL: it ends before the size, or the
- * pieces do not cover it. ESTALE: revoked. ENOMEM of TAKE: revoke the view.
+ * The pieces lie on the device, one behind the other, from the page that the size lies in, or from
+ * the next one, to the end of the page that `end` lies in. Only reads and writes reach them,
+ * mappings ask as of what is unknown: so to take a tail needs to wait for nobody. (If the first
+ * page is known and may be written to it stays as it is.)
+ *
+ * It ends by DAXVIEW_TAIL_TAKE, and by a call that sets the size, that gives another one, or takes
+ * the session over; what lay there is unknown then, and the size stays what it has become. A write
+ * that has asked for it waits still, until its question is answered. EINVAL: it ends before the
+ * size, or the pieces do not cover it. ESTALE: revoked. ENOMEM of TAKE: revoke the view.
  */
 struct daxview_tail {
 	__u32 size;
@@ -218,6 +226,8 @@ struct daxview_question {
  * one, as a FUSE backing has it, were closed. */
 #define DAXVIEW_POISON 4u
 #define DAXVIEW_CLOSED 5u
+/* A question: set-user-ID bits are to go, and the view to be set plain. No range. */
+#define DAXVIEW_ASK_STRIP 6u
 
 #define DAXVIEW_IOC_SESSION _IOWR(0xda, 1, struct daxview_session)
 #define DAXVIEW_IOC_CREATE _IOWR(0xda, 2, struct daxview_create)

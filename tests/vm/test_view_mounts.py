@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A mount with kernel views, in a guest with the module: programs that know nothing of them map
-files of /dev/dax0.0 (tests/vm/viewed.c, tests/daxmap/program.c, functional tests).
+files of /dev/dax0.0 (tests/vm/viewed.c, written.c, tests/daxmap/program.c, functional tests).
 DAXFUSE_VM_KILLS=50 has the daemon die so often.
 
 After each test the kernel's log is read: a line that was not expected fails it."""
@@ -22,7 +22,8 @@ from test_views import MODULE, SLOW
 TESTS = Path(__file__).resolve().parent
 DEVICE = "/dev/dax0.0"
 PROGRAMS = ("daxfuse", "mkfs.daxfuse", "fsck.daxfuse")
-SCENARIOS = re.findall(r'{ "(\w+)", (?:\w+) }', (TESTS / "viewed.c").read_text())
+SCENARIOS = [(program, name) for program in ("viewed", "written")
+             for name in re.findall(r'{ "(\w+)", \1 }', (TESTS / f"{program}.c").read_text())]
 # Of those that are not about the library. MADV_REMOVE, which some use, a view does not have.
 PROGRAM = ("simple", "end_of_file", "dies_of_sigbus", "protection", "holes", "forks", "remaps",
            "closes_all", "system_calls", "threads", "private_mapping")
@@ -97,7 +98,8 @@ assert memory[1] == b"u"
 """
 
 
-# What a watcher is told: of stores through a mapping, again and again; of loads and reads nothing.
+# What a watcher is told: of stores through a mapping, writes and appends, again and again; of loads
+# and reads nothing.
 WATCHED = """
 import json, mmap, os, signal, subprocess
 def make(name):
@@ -120,6 +122,16 @@ for at in 3 << 20, (3 << 20) + 4096, 7 << 20:
     assert seen[-1]["offset"] <= at < seen[-1]["offset"] + seen[-1]["length"] <= 8 << 20, seen
     assert os.pread(stored[1], 1, at)[0] == at & 127 | 1
     seen.append({"what": []})
+written = os.open("/mnt/stored", os.O_RDWR)
+for turn, at in enumerate((0, 4096, 8 << 20, (8 << 20) + 5, (8 << 20) + 10)):
+    assert os.pwrite(written, b"write", at) == 5
+    while not seen or "data" not in seen[-1]["what"] or seen[-1]["path"] != "/mnt/stored":
+        seen.append(next_event())
+    length = seen[-1]["length"] or 1 << 60  # to the end of the file, wherever that is
+    assert seen[-1]["offset"] <= at < seen[-1]["offset"] + length, seen
+    assert ("size" in seen[-1]["what"]) == (turn > 1), seen
+    assert os.pread(stored[1], 5, at) == b"write" and os.fstat(stored[1]).st_size >= at + 5
+    seen.append({"what": []})
 watcher.send_signal(signal.SIGTERM)
 seen += map(json.loads, watcher.stdout.read().splitlines())
 assert not [event for event in seen if event.get("path") == "/mnt/quiet"], seen
@@ -127,8 +139,9 @@ assert not [event for event in seen if event.get("path") == "/mnt/quiet"], seen
 
 
 # Two programs that store through a mapping, each time on another page, make it durable, and tell of
-# it; a third one beside, whose files come and go. And what must be there when so much was told of:
-# that, and perhaps some more that had not been heard of. (The port is one program's: they share it.)
+# it; one that appends, and tells of it; and another one beside, whose files come and go. And what must
+# be there when so much was told of: that, and perhaps some more that had not been heard of. (The port
+# is one program's: they share it.)
 STORES = """
 import itertools, mmap, os, struct, sys
 PAGES, LAG = 4096, 16
@@ -142,6 +155,26 @@ def store(name, acks):
         struct.pack_into("QQ", mapped, page_of(number) * 4096 + 8, number, ~number & (1 << 64) - 1)
         mapped.flush(page_of(number) * 4096, 4096)
         os.write(acks, b"%s %d\\n" % (name.encode(), number))
+def record_of(number):
+    return struct.pack("QQ", number, ~number & (1 << 64) - 1) + b"%085d" % number
+def append(name, acks):
+    with open(f"/mnt/{name}", "wb") as file:
+        file.write(bytes(2 << 20))
+    fd = os.open(f"/mnt/{name}", os.O_WRONLY | os.O_APPEND)
+    for number in itertools.count(1):
+        assert os.write(fd, record_of(number)) == 101
+        os.write(acks, b"%s %d\\n" % (name.encode(), number))
+def check_log(name, told):
+    data = open(f"/mnt/{name}", "rb").read()[2 << 20:]
+    count = len(data) // 101
+    if not told <= count <= told + LAG or data[:count * 101] != b"".join(map(record_of, range(1, count + 1))):
+        sys.exit(f"{name}: {len(data)} bytes are not {told} records")
+    if data[count * 101:] != record_of(count + 1)[:len(data) - count * 101]:
+        sys.exit(f"{name}: {data[count * 101:]}, of record {count + 1}")
+    with open(f"/mnt/{name}", "r+b") as file:
+        file.truncate((2 << 20) + len(data) + 5000)
+        file.seek((2 << 20) + len(data))
+        assert file.read() == bytes(5000), "behind the end"
 def come_and_go():
     for number in itertools.count():
         fd = os.open(f"/mnt/file{number % 8}", os.O_RDWR | os.O_CREAT)
@@ -162,13 +195,15 @@ def check(name, told):
         good = found == last.get(page, 0) or told < found <= told + LAG and page_of(found) == page
         if not good or any(rest) or found and inverse != ~found & (1 << 64) - 1:
             sys.exit(f"{name}, page {page}: {found}, not {last.get(page, 0)}; {told} were told of")
-if sys.argv[1:]:
+if sys.argv[1:] and sys.argv[1] == "log":
+    check_log("log", int(sys.argv[2]))
+elif sys.argv[1:]:
     check(sys.argv[1], int(sys.argv[2]))
 else:
     acks = os.open("/run/port/acks", os.O_WRONLY | os.O_APPEND)
-    for name in "one", "two":
+    for name in "one", "two", "log":
         if os.fork() == 0:
-            store(name, acks)
+            (append if name == "log" else store)(name, acks)
     come_and_go()
 """
 
@@ -177,7 +212,8 @@ else:
 def payload_of_views(modules, bin_dir, tmp_path_factory):
     """What goes into a guest: the module, the daemon, and programs."""
     folder = tmp_path_factory.mktemp("mounts")
-    for name, source in (("viewed", "vm/viewed.c"), ("daxmap-program", "daxmap/program.c")):
+    for name, source in (("viewed", "vm/viewed.c"), ("written", "vm/written.c"),
+                         ("daxmap-program", "daxmap/program.c")):
         subprocess.run(["cc", "-O1", "-pthread", "-o", folder / name, TESTS.parent / source],
                        check=True)
     subprocess.run(["cc", "-O1", "-static", "-no-pie", "-nostdlib", "-fno-stack-protector",
@@ -186,7 +222,7 @@ def payload_of_views(modules, bin_dir, tmp_path_factory):
                        ("watched.py", WATCHED), ("stores.py", STORES)):
         (folder / name).write_text(text)
     vm.make_payload(folder / "payload.tar",
-                    [*(bin_dir / name for name in PROGRAMS), folder / "viewed",
+                    [*(bin_dir / name for name in PROGRAMS), folder / "viewed", folder / "written",
                      folder / "daxmap-program", folder / "raw"],
                     [(TESTS.parent, "/daxfuse/tests"), (folder / "hold.py", "/daxfuse/hold.py"),
                      (folder / "two.py", "/daxfuse/two.py"),
@@ -237,9 +273,9 @@ def mounted(viewing):
     viewing.run(f"rmmod daxview; insmod {MODULE}")
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario(mounted, name):
-    done = mounted.try_run(f"timeout -s KILL 200 viewed {name} /mnt", limit=250)
+@pytest.mark.parametrize("program, name", SCENARIOS)
+def test_scenario(mounted, program, name):
+    done = mounted.try_run(f"timeout -s KILL 200 {program} {name} /mnt", limit=250)
     assert done.status == 0, repr(done)
     views = status_of(mounted)["views"]
     assert views["made"] > 0 and views["refused"] == 0
@@ -275,30 +311,38 @@ def test_questions_in_order(mounted):
     pytest.fail(str(found))
 
 
-def reads_of(guest, least):
-    """How many READ requests the daemon has served: at least so many, sooner or later. (One is
+def requests_of(guest, kind, least=0):
+    """How many requests of a kind the daemon has served: at least so many, sooner or later. (One is
     counted after its answer; and a daemon that is slow is not asked for its counts.)"""
     for _ in range(600):
         said = guest.run("daxfuse status --prometheus /mnt").splitlines()
         counts = {line.split('operation="')[1].split('"')[0]: int(line.split()[-1])
                   for line in said if line.startswith("daxfuse_request_duration_seconds_count{")}
-        if counts and counts.get("read", 0) >= least:
-            return counts.get("read", 0)
+        if counts and counts.get(kind, 0) >= least:
+            return counts.get(kind, 0)
         time.sleep(0.1)
     pytest.fail(repr(said))
 
 
-def test_reads_make_no_request(mounted):
-    """Of a file that is open for reading only: not one for 8,192 reads of 4 KiB, and no
-    question, as it was asked for at open. A file that is open for writing, too, is read through
-    the daemon."""
+def test_reads_and_writes_make_no_request(mounted):
+    """Not one for 8,192 reads of 4 KiB, as many writes over bytes, and appends; and few questions (of reads
+    none: they are answered at open). A
+    file that was small when it was opened for writing is read and written through the daemon."""
     mounted.run("python3 -c 'open(\"/mnt/file\", \"wb\").write(b\"r\" * (16 << 20))'")
-    before = reads_of(mounted, 0), status_of(mounted)["views"]["questions"]
-    mounted.run("viewed reads_all /mnt")
-    assert status_of(mounted)["views"]["questions"] <= before[1] + 1
-    mounted.run("dd if=/mnt/file of=/mnt/file bs=4096 count=5 conv=notrunc status=none; "
-                "python3 -c 'open(\"/mnt/file\", \"r+b\", buffering=0).read(100)'")
-    assert reads_of(mounted, before[0] + 1) == before[0] + 1
+    before = {kind: requests_of(mounted, kind) for kind in ("read", "write", "getxattr", "setattr")}
+    for scenario, most in ("viewed reads_all", 1), ("written written_over", 8), ("written appended", 30):
+        asked = status_of(mounted)["views"]["questions"]
+        mounted.run(f"{scenario} /mnt")
+        assert status_of(mounted)["views"]["questions"] <= asked + most, scenario
+    mounted.run("""python3 -c 'import os
+fd = os.open("/mnt/small", os.O_RDWR | os.O_CREAT)
+os.write(fd, bytes(5000))
+os.pread(fd, 100, 0)'""")
+    requests_of(mounted, "write", before["write"] + 1)
+    after = {kind: requests_of(mounted, kind, before[kind]) for kind in before}
+    assert {kind: after[kind] - before[kind] for kind in ("read", "write", "setattr")} == {
+        "read": 1, "write": 1, "setattr": 0}
+    assert after["getxattr"] <= before["getxattr"] + 8, "it is asked for privileges at each write"
 
 
 def test_programs_of_the_library(mounted):
@@ -361,16 +405,20 @@ def test_functional(viewing, module):
 # Kill the serving process so many times, each as soon as the last one's successor answers; then
 # everybody goes on for a while, and is told to stop.
 KILL = """
-goes_on() { kill -0 $program || { cat /run/wrong; exit 1; }; }
-rounds() { for i in 0 1 2 3 4; do grep -c "^$i" /run/said || true; done; }
+goes_on() {
+    for program in $programs; do kill -0 $program || { cat /run/wrong; exit 1; }; done
+}
+rounds() { for i in 0 1 2 3 4 5 6; do grep -hc "^$i" /run/said || true; done; }
 all_begin_again() {
-    before=($(rounds)); after=(0 0 0 0 0)
-    while ! (for i in 0 1 2 3 4; do test ${after[$i]} -gt ${before[$i]} || exit 1; done); do
+    before=($(rounds)); after=(0 0 0 0 0 0 0)
+    while ! (for i in 0 1 2 3 4 5 6; do test ${after[$i]} -gt ${before[$i]} || exit 1; done); do
         goes_on; sleep 0.1; after=($(rounds))
     done
 }
 supervisor=$(pgrep -xo daxfuse)
-viewed lasts /mnt > /run/said 2> /run/wrong & program=$!
+: > /run/said; : > /run/wrong
+viewed lasts /mnt >> /run/said 2>> /run/wrong & programs=$!
+written lasts /mnt >> /run/said 2>> /run/wrong & programs="$programs $!"
 all_begin_again
 for i in $(seq %d); do
     child=$(pgrep -P $supervisor)
@@ -379,7 +427,7 @@ for i in $(seq %d); do
     goes_on; sleep 0.$((RANDOM %% 3))$((RANDOM %% 10))
 done
 all_begin_again; touch /mnt/stop
-wait $program || { cat /run/wrong; exit 1; }
+for program in $programs; do wait $program || { cat /run/wrong; exit 1; }; done
 """
 KILLS = int(os.environ.get("DAXFUSE_VM_KILLS", 12))
 
@@ -544,17 +592,17 @@ def test_machine_is_killed(payload_of_views, tmp_path):
         guest.run(f"{vm.MAKE_NAMESPACE}; mkfs.daxfuse -q {DEVICE}; {begin}\n"
                   "setsid python3 /daxfuse/stores.py < /dev/null > /dev/null 2> /run/wrong &")
         deadline = time.monotonic() + vm.LIMIT
-        while min(told.get(name, 0) for name in ("one", "two")) < 1000:
+        while min(told.get(name, 0) for name in ("one", "two", "log")) < 1000:
             assert time.monotonic() < deadline, guest.run("cat /run/wrong") + guest.log()
             time.sleep(0.2)
             told, _ = load.read_acks(acks)
-        assert guest.run("cat /run/wrong; pgrep -fc '^python3 /daxfuse/stores.py'") == "3\n"
+        assert guest.run("cat /run/wrong; pgrep -fc '^python3 /daxfuse/stores.py'") == "4\n"
         assert status_of(guest)["views"]["made"] > 2
         guest.kill()
     told, _ = load.read_acks(acks)
     with vm.Guest(tmp_path, nvdimm, payload_of_views) as guest:
         guest.run(begin)
-        for name in "one", "two":
+        for name in "one", "two", "log":
             guest.run(f"python3 /daxfuse/stores.py {name} {told[name]}")
         guest.run(f"daxfuse umount --wait /mnt; fsck.daxfuse -n {DEVICE}")
         check_log(guest)

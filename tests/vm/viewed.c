@@ -5,83 +5,10 @@
  *     viewed SCENARIO FOLDER
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define UNIT (2ul << 20)
-#define PAGE 4096ul
-#define SIZE (8 * UNIT)
-
-#define CHECK(condition)                                                                        \
-	do {                                                                                    \
-		if (!(condition)) {                                                             \
-			fprintf(stderr, "%d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
-			exit(1);                                                                \
-		}                                                                               \
-	} while (0)
-
-static sigjmp_buf jump;
-static int bus_code;
-
-static void on_bus(int number, siginfo_t *info, void *context)
-{
-	(void)number;
-	(void)context;
-	bus_code = info->si_code;
-	siglongjmp(jump, 1);
-}
-
-static bool load_fails(volatile char *address)
-{
-	struct sigaction action = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER };
-
-	CHECK(!sigaction(SIGBUS, &action, NULL));
-	if (sigsetjmp(jump, 1))
-		return true;
-	(void)*address;
-	return false;
-}
-
-static int make_file(const char *name, char byte, size_t size)
-{
-	char *bytes = malloc(size);
-	int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
-
-	CHECK(fd >= 0 && bytes);
-	memset(bytes, byte, size);
-	CHECK(write(fd, bytes, size) == (ssize_t)size);
-	free(bytes);
-	return fd;
-}
-
-static char *map(int fd, size_t size)
-{
-	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	CHECK(memory != MAP_FAILED);
-	return memory;
-}
-
-static bool is_all(const char *memory, char byte, size_t size)
-{
-	return memory[0] == byte && !memcmp(memory, memory + 1, size - 1);
-}
+#include "program.h"
 
 static long faults(void)
 {
@@ -440,12 +367,6 @@ static void fails(void)
 
 /* ---- while the daemon dies ------------------------------------------------------------------ */
 
-static unsigned int number(unsigned int *state)
-{
-	*state = *state * 1103515245 + 12345;
-	return *state >> 8;
-}
-
 /* Stores to holes through a mapping, all pages of a file, in any order: each was zero before, and
  * is seen afterwards. */
 static void fill_holes(unsigned int *state)
@@ -487,39 +408,6 @@ static void outlive_names(unsigned int *state)
 	CHECK(is_all(memory + PAGE + 1, byte, UNIT - 1));
 	memory[UNIT] = 'B';
 	CHECK(memory[UNIT] == 'B' && !munmap(memory, UNIT + PAGE));
-}
-
-#define AREA (2 * UNIT)
-
-/* One change of a file of which `flat` is a copy; its size. */
-static size_t change(int fd, char *memory, char *flat, size_t size, unsigned int *state)
-{
-	size_t at = number(state) % AREA, length = 1 + number(state) % (AREA / 8);
-
-	length = at + length > AREA ? AREA - at : length;
-	switch (number(state) % 4) {
-	case 0: /* a store, inside the file */
-		length = at >= size ? 0 : at + length > size ? size - at : length;
-		memset(memory + at, (int)at & 127, length);
-		memset(flat + at, (int)at & 127, length);
-		break;
-	case 1:
-		memset(flat + at, (int)length & 127, length);
-		CHECK(pwrite(fd, flat + at, length, at) == (ssize_t)length);
-		size = at + length > size ? at + length : size;
-		break;
-	case 2:
-		CHECK(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, length));
-		memset(flat + at, 0, at >= size ? 0 : at + length > size ? size - at : length);
-		break;
-	case 3:
-		CHECK(!ftruncate(fd, at));
-		if (at < size)
-			memset(flat + at, 0, size - at);
-		size = at;
-		break;
-	}
-	return size;
 }
 
 static void change_all(unsigned int *state)
@@ -657,35 +545,13 @@ static void keep_in_use(unsigned int *state)
 static void (*const lasting[])(unsigned int *state) = {
 	fill_holes, outlive_names, change_all, keep_in_use, readers_beside,
 };
-enum { LASTING = sizeof(lasting) / sizeof(*lasting) };
 
-/* Rounds of all of them, each told on stdout by its number, until there is a file "stop". */
 static void lasts(void)
 {
-	int status;
-
-	for (int i = 0; i < LASTING; i++) {
-		unsigned int state = 77 + (unsigned int)i;
-		char line[3] = { '0' + (char)i, '\n' };
-		pid_t child;
-
-		child = fork();
-		CHECK(child >= 0 && (child || !prctl(PR_SET_PDEATHSIG, SIGKILL)));
-		while (!child) {
-			lasting[i](&state);
-			CHECK(write(STDOUT_FILENO, line, 2) == 2);
-			if (!access("stop", F_OK))
-				_exit(0);
-		}
-	}
-	for (int i = 0; i < LASTING; i++)
-		CHECK(wait(&status) > 0 && status == 0);
+	last(lasting, sizeof(lasting) / sizeof(*lasting), 0);
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} scenarios[] = {
+static const struct scenario scenarios[] = {
 	{ "counts", counts },
 	{ "outlives_name", outlives_name },
 	{ "shrinks", shrinks },
@@ -702,31 +568,18 @@ static const struct {
 };
 
 /* Of which the test wants to see more than that they end. */
-static const struct {
-	const char *its_name;
-	void (*run)(void);
-} others[] = {
-	{ .its_name = "lasts", .run = lasts },
-	{ .its_name = "reads_all", .run = reads_all },
-	{ .its_name = "fails", .run = fails },
-	{ .its_name = "stores_in_order", .run = stores_in_order },
-	{ .its_name = "loads_in_order", .run = loads_in_order },
+static const struct scenario others[] = {
+	{ .name = "lasts", .run = lasts },
+	{ .name = "reads_all", .run = reads_all },
+	{ .name = "fails", .run = fails },
+	{ .name = "stores_in_order", .run = stores_in_order },
+	{ .name = "loads_in_order", .run = loads_in_order },
 };
 
 int main(int argc, char **argv)
 {
-	CHECK(argc == 3 && !chdir(argv[2]));
-	for (unsigned int i = 0; i < sizeof(others) / sizeof(*others); i++) {
-		if (!strcmp(argv[1], others[i].its_name)) {
-			others[i].run();
-			return 0;
-		}
-	}
-	for (unsigned int i = 0; i < sizeof(scenarios) / sizeof(*scenarios); i++) {
-		if (strcmp(argv[1], scenarios[i].name))
-			continue;
-		scenarios[i].run();
-		return 0;
-	}
-	return 2;
+	int found = run_scenario(argc, argv, scenarios, sizeof(scenarios) / sizeof(*scenarios));
+
+	return found != 2 ? found
+			  : run_scenario(argc, argv, others, sizeof(others) / sizeof(*others));
 }

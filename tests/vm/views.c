@@ -128,6 +128,15 @@ static void resize(const struct view *view, __u64 size)
 	CHECK(!ioctl(view->session, DAXVIEW_IOC_SET, &set));
 }
 
+static void set_privileged(const struct view *view, bool privileged)
+{
+	struct daxview_set set = { .size = sizeof(set),
+				   .flags = privileged ? DAXVIEW_SET_PRIVILEGED : DAXVIEW_SET_PLAIN,
+				   .view = view->number };
+
+	CHECK(!ioctl(view->session, DAXVIEW_IOC_SET, &set));
+}
+
 static struct daxview_stat stat_of(const struct view *view)
 {
 	struct daxview_stat stat = { .size = sizeof(stat), .view = view->number };
@@ -226,7 +235,7 @@ static struct {
 	struct view *views;
 	unsigned int count, next;
 	int error;
-	unsigned int asked[6];
+	unsigned int asked[7];
 } server;
 
 /* A unit of the device for each unit of the file that the range touches. */
@@ -250,14 +259,17 @@ static void serve_range(const struct view *view, const struct daxview_question *
 static void serve_one(const struct daxview_question *question)
 {
 	struct view *view = NULL;
+	bool told = question->kind == DAXVIEW_POISON || question->kind == DAXVIEW_CLOSED;
 
 	server.asked[question->kind]++;
 	for (unsigned int i = 0; i < server.count; i++)
 		if (server.views[i].number == question->view)
 			view = &server.views[i];
-	CHECK(question->kind >= DAXVIEW_POISON || (view && question->cookie == 7));
-	if (server.error || question->kind >= DAXVIEW_POISON) {
+	CHECK(told || (view && question->cookie == 7));
+	if (server.error || told) {
 		answer(server.views->session, question->question, server.error);
+	} else if (question->kind == DAXVIEW_ASK_STRIP) {
+		set_privileged(view, false);
 	} else if (question->kind == DAXVIEW_ASK_EXTEND) {
 		resize(view, question->offset + question->length);
 	} else {
@@ -1367,6 +1379,45 @@ static void tail(void)
 	CHECK(take_tail(&view) == 20006 && take_tail(&view) == 20006);
 }
 
+/* The last page is the tail's, if it is not known; it is left as it is where it is mapped. */
+static void tail_of_a_page(void)
+{
+	struct view view = create_with_times(open_session(), 100);
+	struct daxview_piece piece = { .offset = 0, .length = 2 * PAGE, .device = PAGE };
+	struct daxview_tail tail = {
+		.size = sizeof(tail),
+		.view = view.number,
+		.end = 2 * PAGE,
+		.size_word = WORDS + 16,
+		.count = 1,
+		.pieces = (uintptr_t)&piece,
+	};
+	char *mapped = map(&view, 2 * UNIT, SHARED);
+	pthread_t thread;
+	__u64 faults;
+
+	memset(memory, 0, 4 * PAGE);
+	memset(memory + PAGE, 'f', 100);
+	CHECK(!ioctl(view.session, DAXVIEW_IOC_TAIL, &tail));
+	append(&view, 100, 50, 'a');
+	CHECK(memory[PAGE + 99] == 'f' && memory[PAGE + 100] == 'a' && !stat_of(&view).questions);
+	CHECK(take_tail(&view) == 150);
+	place(&view, 0, PAGE, PAGE);
+	CHECK(mapped[149] == 'a');
+	mapped[0] = 'm';
+	faults = stat_of(&view).faults_page;
+	CHECK(!ioctl(view.session, DAXVIEW_IOC_TAIL, &tail));
+	append(&view, 150, 2 * PAGE - 150, 'b');
+	CHECK(memory[2 * PAGE] == 'b' && !stat_of(&view).questions);
+	mapped[1] = 'n';
+	CHECK(mapped[150] == 'b' && stat_of(&view).faults_page == faults);
+	CHECK(take_tail(&view) == 2 * PAGE);
+	thread = start_server(&view, 1);
+	CHECK(mapped[2] == 'f' && !stat_of(&view).questions);
+	CHECK(mapped[PAGE] == 0 && stat_of(&view).questions == 1);
+	stop_server(thread);
+}
+
 /* A mapping of it asks, as does a write behind it; what was taken is unknown. */
 static void tail_asks(void)
 {
@@ -1450,6 +1501,40 @@ static void tail_bounds(void)
 	FAILS(EIO, pwrite(view.fd, "x", 1, 3 * PAGE));
 }
 
+/* A user's write asks for them to be taken away, once; root's does not. */
+static void strips(void)
+{
+	struct view view = backwards(open_session(), 1);
+	pthread_t thread = start_server(&view, 1);
+	pid_t child;
+	int status;
+
+	set_privileged(&view, true);
+	append(&view, 0, 10, 'r');
+	CHECK(!server.asked[DAXVIEW_ASK_STRIP]);
+	for (int i = 0; i < 2; i++) {
+		child = fork();
+		if (!child) {
+			CHECK(!setgid(1000) && !setuid(1000));
+			append(&view, 5, 10, 'u');
+			_exit(0);
+		}
+		CHECK(waitpid(child, &status, 0) == child && status == 0);
+		CHECK(server.asked[DAXVIEW_ASK_STRIP] == 1 && memory[5] == 'u');
+	}
+	server.error = EPERM;
+	set_privileged(&view, true);
+	child = fork();
+	if (!child) {
+		CHECK(!setgid(1000) && !setuid(1000));
+		FAILS(EPERM, pwrite(view.fd, "x", 1, 0));
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	server.error = 0;
+	stop_server(thread);
+}
+
 enum { RECORD = 24 };
 
 /* Records, each with its number; the daemon takes the tail away meanwhile. */
@@ -1478,7 +1563,8 @@ static void *serve_tails(void *argument)
 
 		if (question.kind == DAXVIEW_ASK_EXTEND)
 			CHECK(size >= take_tail(view) &&
-			      !give_tail(view, take_tail(view), size + 1 + any(20 * RECORD)));
+			      !give_tail(view, take_tail(view), size + 1 + any(20 * RECORD)) &&
+			      !answer(view->session, question.question, 0));
 		else
 			place(view, question.offset, question.length, question.offset);
 		pthread_testcancel();
@@ -1753,8 +1839,10 @@ static const struct {
 	{ "bounds", bounds },
 	{ "directed", directed },
 	{ "tail", tail },
+	{ "tail_of_a_page", tail_of_a_page },
 	{ "tail_asks", tail_asks },
 	{ "tail_bounds", tail_bounds },
+	{ "strips", strips },
 	{ "tail_races", tail_races },
 	{ "tail_adopted", tail_adopted },
 	{ "stress", stress },

@@ -181,8 +181,8 @@ Every 4 KiB page of a mapping that is new, in order: a byte is loaded, or stored
 ## Requests to the daemon for each operation
 
 {_requests_each(figures)}
-Reads are of a file that is open for reading only, and go to the view
-([what that means](../design/views.md#reads-without-a-request)). Writes go to the daemon ([why](../design/views.md#why-writes-still-come-to-the-daemon)).
+[Reads](../design/views.md#reads-without-a-request) and [writes](../design/views.md#writes-without-a-request) go to the view: the
+file has more than 2 MiB when it is opened. An append asks a question once in 2 MiB.
 
 ## Speed
 

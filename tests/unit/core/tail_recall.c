@@ -286,6 +286,13 @@ static int64_t call_getattr(struct scene *s)
 	return is_whole(fs_getattr(s->pool->fs, s->ino, &attr));
 }
 
+static int64_t call_find_times(struct scene *s)
+{
+	uint64_t place;
+
+	return fs_find_times(s->pool->fs, s->ino, &place);
+}
+
 static int64_t call_open(struct scene *s)
 {
 	int64_t err = is_whole(fs_open(s->pool->fs, s->ino, O_RDONLY, &attr));
@@ -395,6 +402,7 @@ static const struct {
 
 	{ "fs_lookup", call_lookup, false },
 	{ "fs_getattr", call_getattr, false },
+	{ "fs_find_times", call_find_times, false },
 	{ "fs_open", call_open, false },
 	{ "fs_hold", call_hold, false },
 	{ "fs_may_setattr", call_may_setattr, false },

@@ -2,8 +2,8 @@
 /*
  * A module daxview of our own, in this process: open(), ioctl() and read() are wrapped when a test is
  * linked. It does what include/daxfuse/daxview.h says, for one session and small views; programs
- * are calls of the test: ask(), which waits as a thread in a fault does. Any of its calls fails when
- * the test says so.
+ * are calls of the test: ask(), which waits as a thread in a fault does, and append(). Any of its
+ * calls fails when the test says so.
  */
 #ifndef DAXFUSE_TESTS_UNIT_VIEWS_MODULE_H
 #define DAXFUSE_TESTS_UNIT_VIEWS_MODULE_H
@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ enum { FAKE_VIEWS = 64, FAKE_PAGES = 512 * 512, FAKE_QUESTIONS = 256, FAKE_PAGE 
 #define FAKE_HOLE UINT64_C(1)
 #define FAKE_PIECE UINT64_C(2) /* and the device's offset; */
 #define FAKE_WRITES UINT64_C(4)
+#define FAKE_TAIL UINT64_C(8) /* only append() reaches it */
 
 struct fake_view {
 	uint64_t number, ino; /* number 0: there is none */
@@ -37,7 +39,10 @@ struct fake_view {
 	unsigned files;
 	bool revoked;
 	uint64_t size;
-	uint64_t read; /* when */
+	uint64_t read;             /* when */
+	uint64_t times, size_word; /* on the device */
+	uint64_t tail;             /* its end; 0: there is none */
+	bool privileged;
 	uint64_t page[FAKE_PAGES];
 };
 
@@ -56,12 +61,20 @@ static struct {
 	uint64_t last_view, last_question;
 	struct fake_view view[FAKE_VIEWS];
 	struct fake_question question[FAKE_QUESTIONS];
+	char *memory;            /* the device */
+	uint64_t wanted;         /* by fake_write_locked() */
 	uint64_t busy, busy_end; /* of the device: in use */
 	unsigned fail_at, calls; /* the call of this number fails, counted from 1 */
 	int fail_error;
 	uint32_t older;                                /* than ours, in versions */
 	void (*resized)(const struct fake_view *view); /* a view has another size from now on */
 } fake = { .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER, .fd = -1 };
+
+/* Nobody waits for an answer. */
+static bool fake_is_told(uint32_t kind)
+{
+	return kind == DAXVIEW_POISON || kind == DAXVIEW_CLOSED;
+}
 
 /* ---- parts -------------------------------------------------------------------------------- */
 
@@ -123,6 +136,14 @@ static void fake_close_locked(struct fake_view *view)
 		fake_put_locked(DAXVIEW_CLOSED, view, 0, 0);
 }
 
+static void fake_take_tail_locked(struct fake_view *view)
+{
+	view->tail = 0;
+	for (unsigned i = 0; i < FAKE_PAGES; i++)
+		if (view->page[i] & FAKE_TAIL)
+			view->page[i] = FAKE_UNKNOWN;
+}
+
 /* ---- calls ---------------------------------------------------------------------------------- */
 
 static int fake_session_locked(struct daxview_session *wish)
@@ -136,6 +157,8 @@ static int fake_session_locked(struct daxview_session *wish)
 	for (unsigned i = 0; !adopt && i < FAKE_VIEWS; i++)
 		fake.view[i].revoked = true;
 	wish->version = DAXVIEW_VERSION - fake.older;
+	for (unsigned i = 0; adopt && i < FAKE_VIEWS; i++)
+		fake_take_tail_locked(&fake.view[i]);
 	memcpy(fake.key, wish->key, sizeof(fake.key));
 	fake.owned = fake.exists = true;
 	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
@@ -162,19 +185,25 @@ static int fake_create_locked(struct daxview_create *create)
 	view->number = create->view = ++fake.last_view;
 	view->ino = create->cookie;
 	view->size = create->file_size;
+	view->times = create->times;
+	view->privileged = false;
+	view->tail = 0;
 	view->files = 1; /* of the descriptor, which the registration takes over or ends */
 	return 0;
 }
 
 static void fake_resize_locked(struct fake_view *view, uint64_t size)
 {
+	fake_take_tail_locked(view);
 	view->size = size;
 	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
 		struct fake_question *question = &fake.question[i];
 
-		if (question->said.view == view->number && !question->ended &&
-		    question->said.kind < DAXVIEW_POISON &&
-		    question->said.offset + question->said.length > size)
+		const struct daxview_question *said = &question->said;
+
+		if (said->view == view->number && !question->ended && said->kind < DAXVIEW_POISON &&
+		    (said->kind == DAXVIEW_ASK_EXTEND ? said->offset < size
+						      : said->offset + said->length > size))
 			fake_end_locked(question, 0);
 	}
 	if (fake.resized)
@@ -195,6 +224,51 @@ static uint64_t fake_page_of(const struct daxview_piece *piece, uint32_t count, 
 	return FAKE_UNKNOWN;
 }
 
+static bool fake_pieces_fit(const struct fake_view *view, const struct daxview_tail *tail)
+{
+	const struct daxview_piece *piece = (const void *)(uintptr_t)tail->pieces;
+	uint64_t at = (view->size + FAKE_PAGE - 1) / FAKE_PAGE * FAKE_PAGE;
+
+	if (tail->count && piece->offset < at)
+		at = view->size / FAKE_PAGE * FAKE_PAGE;
+	for (uint32_t i = 0; i < tail->count; i++) {
+		if (piece[i].offset != at || piece[i].flags || piece[i].device == DAXVIEW_HOLE)
+			return false;
+		at += piece[i].length;
+	}
+	return at == (tail->end + FAKE_PAGE - 1) / FAKE_PAGE * FAKE_PAGE;
+}
+
+static int fake_tail_locked(struct daxview_tail *tail)
+{
+	const struct daxview_piece *piece = (const void *)(uintptr_t)tail->pieces;
+	struct fake_view *view = fake_find_locked(tail->view);
+
+	if (!view)
+		return -ENOENT;
+	tail->file_size = view->size;
+	if (tail->flags & DAXVIEW_TAIL_TAKE) {
+		fake_take_tail_locked(view);
+		return 0;
+	}
+	if (view->revoked)
+		return -ESTALE;
+	if (tail->end <= view->size || !fake_pieces_fit(view, tail))
+		return -EINVAL;
+	fake_take_tail_locked(view);
+	for (uint32_t i = 0; i < tail->count; i++)
+		for (uint64_t at = 0; at < piece[i].length; at += FAKE_PAGE) {
+			uint64_t *page = &view->page[(piece[i].offset + at) / FAKE_PAGE];
+
+			if (piece[i].offset + at >= view->size || !(*page & FAKE_WRITES))
+				*page = (piece[i].device + at) | FAKE_PIECE | FAKE_WRITES |
+					FAKE_TAIL;
+		}
+	view->tail = tail->end;
+	view->size_word = tail->size_word;
+	return 0;
+}
+
 static int fake_set_locked(const struct daxview_set *set)
 {
 	struct fake_view *view = fake_find_locked(set->view);
@@ -208,13 +282,17 @@ static int fake_set_locked(const struct daxview_set *set)
 	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
 		struct fake_question *question = &fake.question[i];
 
-		if (question->said.view == view->number && !question->ended &&
-		    question->said.kind < DAXVIEW_POISON && question->said.offset < end &&
-		    set->offset < question->said.offset + question->said.length)
+		const struct daxview_question *said = &question->said;
+
+		if (said->view == view->number && !question->ended &&
+		    (said->kind == DAXVIEW_ASK_READ || said->kind == DAXVIEW_ASK_WRITE) &&
+		    said->offset < end && set->offset < said->offset + said->length)
 			fake_end_locked(question, 0);
 	}
 	if (set->flags & DAXVIEW_SET_SIZE)
 		fake_resize_locked(view, set->file_size);
+	if (set->flags & (DAXVIEW_SET_PRIVILEGED | DAXVIEW_SET_PLAIN))
+		view->privileged = set->flags & DAXVIEW_SET_PRIVILEGED;
 	return 0;
 }
 
@@ -225,10 +303,11 @@ static int fake_revoke_locked(const struct daxview_revoke *revoke)
 	if (!view)
 		return -ENOENT;
 	view->revoked = true;
+	view->tail = 0;
 	memset(view->page, 0, sizeof(view->page));
 	for (unsigned i = 0; i < FAKE_QUESTIONS; i++)
 		if (fake.question[i].said.view == view->number && !fake.question[i].ended &&
-		    fake.question[i].said.kind < DAXVIEW_POISON)
+		    !fake_is_told(fake.question[i].said.kind))
 			fake_end_locked(&fake.question[i], -EIO);
 	return 0;
 }
@@ -242,7 +321,7 @@ static int fake_answer_locked(const struct daxview_answer *answer)
 		    question->ended)
 			continue;
 		fake_end_locked(question, -(int)answer->error);
-		if (question->said.kind >= DAXVIEW_POISON) /* nobody waits */
+		if (fake_is_told(question->said.kind)) /* nobody waits */
 			question->said.kind = 0;
 		return 0;
 	}
@@ -272,7 +351,8 @@ static int fake_call_locked(unsigned long command, void *argument)
 {
 	const struct daxview_busy *busy = argument;
 
-	if (fake.fail_at && ++fake.calls == fake.fail_at)
+	/* an answer needs nothing that it might not get */
+	if (fake.fail_at && command != DAXVIEW_IOC_ANSWER && ++fake.calls == fake.fail_at)
 		return -fake.fail_error;
 	switch (command) {
 	case DAXVIEW_IOC_SESSION:
@@ -287,6 +367,8 @@ static int fake_call_locked(unsigned long command, void *argument)
 		return fake_answer_locked(argument);
 	case DAXVIEW_IOC_STAT:
 		return fake_stat_locked(argument);
+	case DAXVIEW_IOC_TAIL:
+		return fake_tail_locked(argument);
 	case DAXVIEW_IOC_BUSY:
 		return busy->device < fake.busy_end && fake.busy < busy->device + busy->length
 			       ? -EBUSY
@@ -375,6 +457,68 @@ static inline int ask(uint64_t number, uint32_t kind, uint64_t offset, uint64_t 
 	err = question->error;
 	question->said.kind = 0;
 	pthread_mutex_unlock(&fake.lock);
+	return err;
+}
+
+static inline char *fake_byte(const struct fake_view *view, uint64_t at)
+{
+	return fake.memory + view->page[at / FAKE_PAGE] / FAKE_PAGE * FAKE_PAGE + at % FAKE_PAGE;
+}
+
+/* Bytes [*at, end) of a write, as far as nobody must be asked; and what is to be asked there. */
+static inline uint32_t fake_write_locked(struct fake_view *view, const char *bytes, uint64_t *at,
+					 uint64_t end)
+{
+	uint64_t from = *at < view->size ? *at : view->size; /* zeroes up to *at */
+	uint64_t limit = view->tail > view->size ? view->tail : view->size;
+	uint64_t stop = end < limit ? end : limit;
+
+	if (*at >= limit)
+		return DAXVIEW_ASK_EXTEND;
+	for (uint64_t page = from / FAKE_PAGE; page * FAKE_PAGE < stop; page++) {
+		if (!(view->page[page] & FAKE_WRITES)) {
+			fake.wanted = page * FAKE_PAGE;
+			return DAXVIEW_ASK_WRITE;
+		}
+	}
+	for (uint64_t i = from; i < stop; i++)
+		*fake_byte(view, i) = i < *at ? 0 : bytes[i - *at];
+	for (uint64_t i = stop; stop > view->size && i % FAKE_PAGE; i++)
+		*fake_byte(view, i) = 0;
+	*at = stop;
+	if (stop <= view->size)
+		return 0;
+	view->size = stop;
+	/* another thread may be in fs_getattr() */
+	atomic_store((_Atomic uint64_t *)(void *)(fake.memory + view->size_word), stop);
+	return 0;
+}
+
+/* A program, of no privilege, writes to a view: 0, or what the daemon said. */
+static inline int append(uint64_t number, const char *bytes, uint64_t offset, uint64_t length)
+{
+	uint64_t at = offset;
+	int err = 0;
+
+	while (!err && at < offset + length) {
+		struct fake_view *view;
+		uint64_t wanted;
+		uint32_t kind = 0;
+
+		pthread_mutex_lock(&fake.lock);
+		view = fake_find_locked(number);
+		if (!view || view->revoked)
+			err = -EIO;
+		else if (view->privileged)
+			kind = DAXVIEW_ASK_STRIP;
+		else
+			kind = fake_write_locked(view, bytes + (at - offset), &at, offset + length);
+		wanted = kind == DAXVIEW_ASK_WRITE ? fake.wanted : at;
+		pthread_mutex_unlock(&fake.lock);
+		if (kind)
+			err = ask(number, kind, wanted,
+				  kind == DAXVIEW_ASK_WRITE ? FAKE_PAGE : offset + length - at);
+	}
 	return err;
 }
 

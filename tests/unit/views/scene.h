@@ -22,6 +22,7 @@
 #include "module.h"
 
 enum { UNIT = 2 << 20, PAGE = 4096, FILE_UNITS = 3, BACKINGS = 4096, GIB = 1 << 30 };
+enum { POOL_BYTES = 64 << 20 };
 
 /* ---- a daemon ---------------------------------------------------------------------------------- */
 
@@ -39,6 +40,8 @@ struct scene {
 	bool fails; /* the next registration */
 	/* a process */
 	struct device *dev;
+	int session, session_err;
+	char reason[160]; /* of the error */
 	struct fs *fs;
 	struct vfs *vfs;
 	struct views *views;
@@ -114,6 +117,8 @@ static inline void open_pool(struct scene *s, bool format)
 
 	assert_int_equal(device_open(s->path, DEVICE_WRITE, &s->dev, &error), 0);
 	assert_int_equal(device_map(s->dev, &pm, &error), 0);
+	/* before anybody looks at the pool: files may be growing */
+	s->session_err = session_begin(s->dev, s->table, &s->session, s->reason, sizeof(s->reason));
 	if (format)
 		assert_int_equal(fs_mkfs(pm, &how), 0);
 	assert_int_equal(view_table_busy(s->table, &busy, &count), 0);
@@ -130,12 +135,10 @@ static inline void open_pool(struct scene *s, bool format)
 static inline errint_t begin_views(struct scene *s)
 {
 	const struct views_config config = { s->vfs, s->dev, s, ended };
-	char reason[160];
-	int session, err;
+	int err = s->session_err;
 
-	err = session_begin(s->dev, s->table, &session, reason, sizeof(reason));
 	if (!err)
-		err = views_start(&config, s->table, session, &s->views);
+		err = views_start(&config, s->table, s->session, &s->views);
 	if (err)
 		return err;
 	s->views->settle_ms = 20;
@@ -157,6 +160,23 @@ static inline void end_process(struct scene *s, bool unmounted)
 	s->views = NULL;
 	fake_process_ends();
 	close_pool(s);
+}
+
+/* It has no time to put anything away: what it does to the pool and to views when it ends is undone. */
+static inline void kill_process(struct scene *s)
+{
+	char *memory = malloc(POOL_BYTES);
+	struct fake_view *view = malloc(sizeof(fake.view));
+
+	pthread_mutex_lock(&fake.lock);
+	memcpy(memory, fake.memory, POOL_BYTES);
+	memcpy(view, fake.view, sizeof(fake.view));
+	pthread_mutex_unlock(&fake.lock);
+	end_process(s, false);
+	memcpy(fake.memory, memory, POOL_BYTES);
+	memcpy(fake.view, view, sizeof(fake.view));
+	free(memory);
+	free(view);
 }
 
 /* Dies, and the next one takes over. */
@@ -188,7 +208,9 @@ static inline int scene_setup(void **state)
 
 	strcpy(s->path, "/dev/shm/daxfuse-unit-XXXXXX");
 	fd = mkstemp(s->path);
-	assert_true(fd >= 0 && !ftruncate(fd, INT64_C(64) << 20));
+	assert_true(fd >= 0 && !ftruncate(fd, POOL_BYTES));
+	fake.memory = mmap(NULL, POOL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(fake.memory != MAP_FAILED);
 	close(fd);
 	s->table = calloc(1, sizeof(*s->table));
 	s->opens = calloc(1, sizeof(*s->opens));
@@ -222,6 +244,7 @@ static inline int scene_teardown(void **state)
 	assert_int_equal(registrations(s), 0);
 	assert_int_equal(fake_views(), 0);
 	unlink(s->path);
+	munmap(fake.memory, POOL_BYTES);
 	free(s->table);
 	free(s->opens);
 	free(s);
@@ -245,7 +268,7 @@ static inline struct program program_open(struct scene *s)
 	int backing;
 
 	assert_int_equal(vfs_open_inode(s->vfs, &no_request, s->ino, O_RDWR, false, &p.opened), 0);
-	backing = views_enter(s->views, &p.opened, true, register_backing, s);
+	backing = views_enter(s->views, &p.opened, O_RDWR, register_backing, s);
 	assert_true(backing >= 0);
 	if (backing) {
 		pthread_mutex_lock(&s->lock);
