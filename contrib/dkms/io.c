@@ -36,6 +36,7 @@ struct dv_copy {
 	size_t done;
 	unsigned int stuck; /* attempts without a byte copied */
 	bool stamped;       /* the times and the bytes of a write are durable */
+	bool appends;       /* to the end, wherever that is by then */
 	struct dv_want want;
 };
 
@@ -209,6 +210,9 @@ static bool dv_may_keep_privileges(void)
 {
 	const struct cred *cred = current_real_cred();
 
+	/* One that works for somebody else. */
+	if (current->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER))
+		return false;
 	return cred->user_ns == &init_user_ns && cap_raised(cred->cap_effective, CAP_FSETID);
 }
 
@@ -219,11 +223,14 @@ static bool dv_may_keep_privileges(void)
 static enum dv_next dv_write_locked(struct dv_copy *copy, int *err)
 {
 	struct dv_view *view = copy->view;
-	u64 start = copy->pos, size = i_size_read(&view->inode), limit = dv_write_limit(view);
+	u64 start, size = i_size_read(&view->inode), limit = dv_write_limit(view);
 	enum dv_next next = DV_AGAIN;
 
 	if (!iov_iter_count(copy->iter))
 		return DV_DONE;
+	if (copy->appends)
+		copy->pos = size;
+	start = copy->pos;
 	if (view->privileged && !dv_may_keep_privileges())
 		return dv_want_bytes(copy, DAXVIEW_ASK_STRIP, 0, 0);
 	if (start >= limit)
@@ -305,6 +312,40 @@ static enum dv_next dv_copy_some(struct dv_copy *copy, bool write, int *err)
 	return next;
 }
 
+static ssize_t dv_copy(struct dv_copy *copy, bool write);
+
+/*
+ * A write whose buffer goes as fast as it comes, as when it is the file's own last
+ * page, which a tail takes out of mappings: by way of a page of our own.
+ */
+static enum dv_next dv_write_bounced(struct dv_copy *copy, int *err)
+{
+	size_t bytes = min_t(size_t, iov_iter_count(copy->iter), PAGE_SIZE);
+	struct kvec vector = { kmalloc(PAGE_SIZE, GFP_KERNEL), bytes };
+	struct iov_iter iter;
+	struct dv_copy part = {
+		.view = copy->view, .iter = &iter, .pos = copy->pos, .appends = copy->appends
+	};
+	ssize_t ret;
+
+	*err = vector.iov_base ? 0 : -ENOMEM;
+	if (*err)
+		return DV_DONE;
+	vector.iov_len = copy_from_iter(vector.iov_base, bytes, copy->iter);
+	iov_iter_kvec(&iter, ITER_SOURCE, &vector, 1, vector.iov_len);
+	ret = vector.iov_len ? dv_copy(&part, true) : -EFAULT;
+	iov_iter_revert(copy->iter, vector.iov_len - part.done);
+	kfree(vector.iov_base);
+	if (ret < 0) {
+		*err = ret;
+		return DV_DONE;
+	}
+	copy->pos = part.pos - part.done;
+	dv_moved(copy, part.done);
+	copy->stamped = part.stamped;
+	return DV_AGAIN;
+}
+
 static ssize_t dv_copy(struct dv_copy *copy, bool write)
 {
 	enum dv_next next = DV_AGAIN;
@@ -314,8 +355,8 @@ static ssize_t dv_copy(struct dv_copy *copy, bool write)
 		next = dv_copy_some(copy, write, &err);
 		if (next == DV_ASK)
 			err = dv_ask(copy->view, &copy->want);
-		else if (next == DV_FAULT && !write && copy->stuck > 3)
-			next = dv_read_bounced(copy, &err);
+		else if (next == DV_FAULT && copy->stuck > 3)
+			next = write ? dv_write_bounced(copy, &err) : dv_read_bounced(copy, &err);
 		else if (next == DV_FAULT)
 			err = dv_fault_in(copy, write);
 		if (!err && next != DV_DONE && fatal_signal_pending(current))
@@ -351,15 +392,15 @@ ssize_t dv_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	ret = generic_write_checks(iocb, from);
 	if (ret > 0) {
 		copy.pos = iocb->ki_pos;
+		copy.appends = iocb->ki_flags & IOCB_APPEND;
 		/* So that what is appended is seen at once. */
 		if (copy.pos + iov_iter_count(from) > i_size_read(&view->inode))
 			fault_in_iov_iter_readable(from, iov_iter_count(from));
 		ret = dv_copy(&copy, true);
 		iocb->ki_pos = copy.pos;
-		if (copy.done && !copy.stamped) {
+		if (copy.done && !copy.stamped)
 			dv_stamp(view);
-			pmem_wmb();
-		}
+		pmem_wmb();
 	}
 	inode_unlock(&view->inode);
 	return ret;

@@ -52,7 +52,7 @@ static bool dv_words_are_good(struct dv_view *view, const struct dv_words *words
 }
 
 /* Something was written. The caller's fence makes it durable. */
-void dv_stamp(struct dv_view *view)
+static void dv_stamp_locked(struct dv_view *view)
 {
 	u64 now = ktime_get_real_ns(), *times = view->times.at;
 
@@ -62,6 +62,14 @@ void dv_stamp(struct dv_view *view)
 	WRITE_ONCE(times[0], now);
 	WRITE_ONCE(times[1], now);
 	arch_wb_cache_pmem(times, 2 * sizeof(u64));
+}
+
+void dv_stamp(struct dv_view *view)
+{
+	down_read(&view->lock);
+	if (!view->revoked)
+		dv_stamp_locked(view);
+	up_read(&view->lock);
 }
 
 /* How far a write may go without a question; 0: it can't be said where it would go. */
@@ -84,7 +92,7 @@ void dv_grow_locked(struct dv_view *view, u64 size)
 	lockdep_assert_held(&view->inode.i_rwsem);
 	pmem_wmb();
 	i_size_write(&view->inode, size);
-	dv_stamp(view);
+	dv_stamp_locked(view);
 	WRITE_ONCE(*word, size);
 	arch_wb_cache_pmem(word, sizeof(*word));
 	pmem_wmb();
@@ -178,7 +186,7 @@ static int dv_give_tail_locked(struct dv_view *view, const struct daxview_tail *
 
 	if (view->revoked)
 		return -ESTALE;
-	if (tail->end <= size || !dv_pieces_fit(tail, size, pieces))
+	if (tail->end <= size || tail->end > MAX_LFS_FILESIZE || !dv_pieces_fit(tail, size, pieces))
 		return -EINVAL;
 	err = dv_take_tail_locked(view);
 	if (err)
@@ -188,16 +196,14 @@ static int dv_give_tail_locked(struct dv_view *view, const struct daxview_tail *
 	view->tail.size_word = *word;
 	view->tail.first = size >> PAGE_SHIFT;
 	view->tail.last = (tail->end - 1) >> PAGE_SHIFT;
-	err = dv_put_tail_locked(view, tail, pieces);
-	if (err)
-		dv_take_tail_locked(view);
-	return err;
+	return dv_put_tail_locked(view, tail, pieces);
 }
 
 int dv_give_tail(struct dv_view *view, const struct daxview_tail *tail,
 		 const struct daxview_piece *pieces)
 {
 	struct dv_words word;
+	bool is_left;
 	int err = dv_find_words(view->session->device, tail->size_word, 1, &word);
 
 	if (err)
@@ -205,7 +211,11 @@ int dv_give_tail(struct dv_view *view, const struct daxview_tail *tail,
 	if (down_write_killable(&view->lock))
 		return -EINTR;
 	err = dv_give_tail_locked(view, tail, pieces, &word);
+	is_left = err && dv_take_tail_locked(view);
 	WRITE_ONCE(view->generation, view->generation + 1);
 	up_write(&view->lock);
+	/* The caller takes it for not given. */
+	if (is_left)
+		dv_revoke(view);
 	return err;
 }

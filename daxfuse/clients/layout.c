@@ -224,28 +224,34 @@ static void note_writable(struct filling *f)
 	vfs_forget_cached(c->config.vfs, f->h->file->ino, false);
 }
 
+static errint_t use_attr(struct filling *f, const struct fs_attr *attr)
+{
+	f->map->size = attr->size;
+	if (!attr->dax && vfs_dax(f->clients->config.vfs) != FS_DAX_AUTO)
+		return -EOPNOTSUPP;
+	return f->map->offset < attr->size ? 0 : -ENXIO;
+}
+
 /* The file as it is now that it is mapped: all changes from here on go through the engine. */
 static errint_t look_at_file(struct filling *f)
 {
 	struct fs_attr attr;
 	int err = fs_getattr(f->clients->fs, f->h->file->ino, &attr);
 
-	if (err)
-		return err;
-	f->map->size = attr.size;
-	if (!attr.dax && vfs_dax(f->clients->config.vfs) != FS_DAX_AUTO)
-		return -EOPNOTSUPP;
-	return f->map->offset < attr.size ? 0 : -ENXIO;
+	return err ? err : use_attr(f, &attr);
 }
 
 /* The end of the file is in the range: the size is held still. */
 static errint_t fill_to_end(struct filling *f, uint32_t flags)
 {
 	struct vfs_file *file = f->h->file;
+	struct fs_attr attr;
 	int err;
 
 	lock_mutex(LOCK_GROW, &file->grow);
-	err = look_at_file(f);
+	err = vfs_still_locked(file, &attr);
+	if (!err)
+		err = use_attr(f, &attr);
 	if (!err) {
 		f->end = MIN(f->end, round_up(f->map->size, MAP_UNIT_SIZE));
 		err = prepare_end_locked(f);

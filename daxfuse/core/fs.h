@@ -412,7 +412,7 @@ void fs_set_tail_holder(struct fs *fs, const struct fs_tail_holder *holder);
  * caller sees to its mode (fs_drop_privileges(), before).
  *
  * -ERANGE: offset lies in 2 MiB behind those of the end: the file must grow otherwise; -ENODEV:
- * no regular file, or there is no holder; -EPERM: immutable or append-only; -EBUSY: the unit at
+ * no regular file, or there is no holder; -EPERM: immutable; -EBUSY: the unit at
  * the end is to stay (fs_stay()); -EINVAL: no length; -EFBIG, -ENOSPC, -EDQUOT, -EROFS; what give()
  * says.
  */

@@ -202,7 +202,7 @@ static errint_t may_append(const struct inode *inode, uint64_t offset)
 
 	if (!S_ISREG(media->mode))
 		return -ENODEV;
-	if (media->flags & (DXF_FLAG_IMMUTABLE | DXF_FLAG_APPEND))
+	if (media->flags & DXF_FLAG_IMMUTABLE)
 		return -EPERM;
 	if (media->size >= DXF_FILE_MAX)
 		return -EFBIG;

@@ -71,7 +71,8 @@ struct edit {
 	char *shadow;
 	uint32_t len;
 	enum edit_kind kind;
-	int inodes; /* +1, -1: for quota */
+	int inodes;           /* +1, -1: for quota */
+	int64_t mtime, ctime; /* of an inode: as they were */
 };
 
 struct bits {
@@ -265,7 +266,15 @@ void *tx_edit_fresh(struct tx *tx, void *media, size_t len)
 
 struct dxf_inode *tx_edit_inode(struct tx *tx, struct dxf_inode *media)
 {
-	return edit(tx, media, sizeof(*media), EDIT_INODE);
+	bool is_new = !find_edit(tx, media);
+	struct dxf_inode *di = edit(tx, media, sizeof(*media), EDIT_INODE);
+	struct edit *e = is_new ? find_edit(tx, media) : NULL;
+
+	if (e) {
+		e->mtime = di->mtime;
+		e->ctime = di->ctime;
+	}
+	return di;
 }
 
 void tx_count_inode(struct tx *tx, struct dxf_inode *media, int delta)
@@ -409,17 +418,37 @@ static errint_t log_words(struct tx *tx, const struct edit *e, size_t i, size_t 
 	return 0;
 }
 
-/* Of an inode all but tail_size: the record would bring back an old one if it were replayed after
- * somebody has stored a new one there. */
+/* Somebody else stores there, past us: tail_size, and the times. */
+static bool is_left_out(const struct edit *e, size_t word)
+{
+	const struct dxf_inode *di = (const void *)e->shadow;
+
+	switch (word * 8) {
+	case offsetof(struct dxf_inode, tail_size):
+		return true;
+	case offsetof(struct dxf_inode, mtime):
+		return di->mtime == e->mtime;
+	case offsetof(struct dxf_inode, ctime):
+		return di->ctime == e->ctime;
+	}
+	return false;
+}
+
+/* Of an inode all but tail_size, and times that are not set by this: the record would bring back
+ * old ones if it were replayed after somebody has stored new ones there, or has since we have read
+ * them. */
 static errint_t log_edit(struct tx *tx, const struct edit *e)
 {
-	size_t words = e->len / 8, tail = offsetof(struct dxf_inode, tail_size) / 8;
-	int err;
+	size_t words = e->len / 8, from = 0;
+	int err = 0;
 
-	if (e->kind != EDIT_INODE)
-		return log_words(tx, e, 0, words);
-	err = log_words(tx, e, 0, tail);
-	return err ? err : log_words(tx, e, tail + 1, words);
+	for (size_t i = 0; !err && e->kind == EDIT_INODE && i < words; i++) {
+		if (!is_left_out(e, i))
+			continue;
+		err = log_words(tx, e, from, i);
+		from = i + 1;
+	}
+	return err ? err : log_words(tx, e, from, words);
 }
 
 static errint_t log_bits(struct tx *tx, enum dxf_journal_type type)

@@ -56,12 +56,16 @@ uint64_t vfs_new_handle(struct vfs *v);
 bool vfs_is_watched(const struct vfs *v);
 /* Something was changed (DXF_WATCH_*). After it was, before it is answered. */
 void vfs_note(struct vfs *v, uint64_t ino, unsigned what, uint64_t offset, uint64_t length);
+/* fs_getattr(), with the file's grow lock held: until that is let go of nobody else makes it longer,
+ * nor does anybody who appends past us: a tail begins below that lock only, and this one has
+ * ended. */
+errint_t vfs_still_locked(struct vfs_file *file, struct fs_attr *ret_attr);
 /* The file is that long at least afterwards, with zeroes; its grow lock is held. */
 errint_t vfs_grow_locked(struct vfs_file *file, uint64_t size);
 /* The transport must drop what it has cached of an inode (struct vfs_config). */
 void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data);
 /* Whether a failed operation is worth another try, as space was freed meanwhile. */
-bool vfs_reclaims(const struct vfs *v, ssize_t err);
+bool vfs_reclaims(struct vfs *v, ssize_t err);
 /*
  * Whether the memory of a file may be mapped by this open file, so that nobody gets stale bytes.
  * -EOPNOTSUPP: by none (the mode of the mount, no DAX flag); -ETXTBSY: not while others that have

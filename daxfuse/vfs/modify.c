@@ -88,6 +88,15 @@ struct growth {
 	uint64_t old_size;
 };
 
+errint_t vfs_still_locked(struct vfs_file *file, struct fs_attr *ret_attr)
+{
+	struct fs *fs = file->vfs->config.fs;
+	int err = fs_tail_end(fs, file->ino);
+
+	lock_assert(LOCK_GROW);
+	return err ? err : fs_getattr(fs, file->ino, ret_attr);
+}
+
 /* A file that will end at `end`, if it ends before that now. */
 static errint_t begin_growth(struct vfs_file *file, uint64_t end, struct growth *growth)
 {
@@ -99,7 +108,7 @@ static errint_t begin_growth(struct vfs_file *file, uint64_t end, struct growth 
 	if (err || end <= attr.size)
 		return err;
 	lock_mutex(LOCK_GROW, &file->grow);
-	err = fs_getattr(fs, file->ino, &attr);
+	err = vfs_still_locked(file, &attr);
 	if (!err && end > attr.size)
 		err = map_grow(file->map, attr.size);
 	if (err || end <= attr.size) {
@@ -167,9 +176,8 @@ errint_t vfs_grow_locked(struct vfs_file *file, uint64_t size)
 {
 	const struct fs_setattr set = { .valid = FS_SET_SIZE, .size = size };
 	struct fs_attr attr;
-	int err = fs_getattr(file->vfs->config.fs, file->ino, &attr);
+	int err = vfs_still_locked(file, &attr);
 
-	lock_assert(LOCK_GROW);
 	if (err || attr.size >= size)
 		return err;
 	err = map_grow(file->map, attr.size);
@@ -183,12 +191,11 @@ errint_t vfs_grow_locked(struct vfs_file *file, uint64_t size)
 static errint_t set_file_size(struct vfs_file *file, const struct fs_setattr *set,
 			      struct fs_attr *ret_attr)
 {
-	struct fs *fs = file->vfs->config.fs;
 	struct fs_attr attr;
 	int err;
 
 	lock_mutex(LOCK_GROW, &file->grow);
-	err = fs_getattr(fs, file->ino, &attr);
+	err = vfs_still_locked(file, &attr);
 	if (!err && set->size < attr.size) {
 		err = shrink_file(file, set, ret_attr);
 	} else if (!err) {
@@ -282,6 +289,9 @@ errint_t vfs_set_xflags(struct vfs *v, const struct vfs_request *request, uint64
 		err = -EBUSY;
 	if (!err)
 		err = set_xflags(v, request, ino, xflags);
+	/* programs that may store to it have to ask again */
+	if (!err && file && (xflags->flags & ~old.flags & DXF_FLAG_IMMUTABLE))
+		err = map_writeback(file->map, 0, MAP_TO_END);
 	vfs_file_leave(v, ino, file);
 	vfs_note(v, ino, DXF_WATCH_ATTR, 0, 0);
 	return err;

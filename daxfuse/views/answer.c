@@ -176,15 +176,15 @@ static int fault_locked(struct mapper *m, const struct daxview_question *questio
 	int err;
 
 	lock_assert(LOCK_GROW);
-	err = fs_getattr(fs, m->ino, &attr);
+	err = vfs_still_locked(m->file, &attr);
 	if (err)
 		return err;
 	if (question->offset >= attr.size) {
 		sizes_correct(m);
 		return -ENXIO;
 	}
-	if (!loads && (attr.flags & DXF_FLAG_APPEND))
-		return -EACCES;
+	if (!loads && (attr.flags & (DXF_FLAG_APPEND | DXF_FLAG_IMMUTABLE)))
+		return attr.flags & DXF_FLAG_IMMUTABLE ? -EPERM : -EACCES;
 	span = span_of_answer(m, question, attr.size);
 	if (touches_last_page(&attr, span.end))
 		err = fs_map_zero(fs, m->ino, attr.size, MAP_PAGE_SIZE - attr.size % MAP_PAGE_SIZE);
@@ -256,30 +256,51 @@ static int prepare_end_locked(struct mapper *m, uint64_t size)
 	return err ? err : map_grow(m->file->map, size);
 }
 
+/* A tail for as much as there is space for. */
+static errint_t begin_tail_locked(struct mapper *m, const struct daxview_question *question)
+{
+	uint64_t length = question->length;
+	int err;
+
+	lock_assert(LOCK_GROW);
+	do {
+		err = sizes_begin_tail(m, question->offset, length);
+		length /= 2;
+	} while ((err == -ENOSPC || err == -EDQUOT) && length >= MAP_PAGE_SIZE);
+	return err;
+}
+
 /*
  * -EAGAIN: it was cut, or has grown, meanwhile. A file that begins to be written to in a later unit
- * than it ends in is made to end where that unit begins. While a guest has a unit behind the end
- * mapped there can be no tail: the file grows as by truncate(2), and the write follows.
+ * than it ends in is made to end where that unit begins; or where the write does, if what is free
+ * lies in too many pieces. While a guest has a unit behind the end mapped there can be no tail: the
+ * file grows as by truncate(2), and the write follows.
  */
-static int extend_locked(struct mapper *m, const struct daxview_question *question)
+static int extend_locked(struct mapper *m, const struct daxview_question *question,
+			 uint64_t *ret_old_size)
 {
 	uint64_t unit = round_down(question->offset, MAP_UNIT_SIZE);
 	struct fs_attr attr;
 	int err;
 
 	lock_assert(LOCK_GROW);
-	err = vfs_grow_locked(m->file, unit);
-	if (!err)
-		err = fs_getattr(vfs_fs(m->views->config.vfs), m->ino, &attr);
+	err = vfs_still_locked(m->file, &attr);
 	if (err)
 		return err;
+	*ret_old_size = attr.size;
 	if (question->offset < attr.size) {
 		sizes_correct(m);
 		return -EAGAIN;
 	}
-	err = prepare_end_locked(m, attr.size);
+	err = vfs_grow_locked(m->file, unit);
 	if (!err)
-		err = sizes_begin_tail(m, question->offset, question->length);
+		err = prepare_end_locked(m, MAX(attr.size, unit));
+	if (!err)
+		err = begin_tail_locked(m, question);
+	if (err == -ERANGE) {
+		err = vfs_grow_locked(m->file, question->offset);
+		return err ? err : -EAGAIN;
+	}
 	if (err == -EBUSY)
 		err = vfs_grow_locked(m->file, MIN(question->offset + question->length,
 						   unit + MAP_UNIT_SIZE));
@@ -290,16 +311,17 @@ static int extend_locked(struct mapper *m, const struct daxview_question *questi
 static int extend(struct mapper *m, const struct daxview_question *question)
 {
 	struct vfs *vfs = m->views->config.vfs;
+	uint64_t old_size = question->offset;
 	int err;
 
 	do {
 		lock_mutex(LOCK_GROW, &m->file->grow);
-		err = extend_locked(m, question);
+		err = extend_locked(m, question, &old_size);
 		unlock_mutex(LOCK_GROW, &m->file->grow);
 	} while (vfs_reclaims(vfs, err));
-	if (!err)
-		vfs_note(vfs, m->ino, DXF_WATCH_DATA | DXF_WATCH_SIZE, question->offset,
-			 UINT64_MAX);
+	if (!err || err == -EAGAIN)
+		vfs_note(vfs, m->ino, DXF_WATCH_DATA | DXF_WATCH_SIZE,
+			 MIN(old_size, question->offset), UINT64_MAX);
 	return err == -EAGAIN ? 0 : err;
 }
 

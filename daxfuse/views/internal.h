@@ -69,6 +69,7 @@ struct mapper {
 	struct mapper *next_sized;
 	uint64_t size, at_most; /* of the view; which is being cut */
 	bool had_tail;          /* the size may be another one by now */
+	uint64_t wanted;        /* a tail is to reach beyond that */
 	bool privileged;        /* the view knows that the file is */
 	uint64_t read;          /* the last read that core was told of */
 	atomic_bool passes;     /* some file's reads go to it */

@@ -181,7 +181,10 @@ errint_t sizes_begin_tail(struct mapper *m, uint64_t offset, uint64_t length)
 	int err;
 
 	lock_mutex(LOCK_SIZES, lock_of(m->views, m->ino));
+	/* a thread that has made the file longer may not have said so yet */
+	set_size_locked(m);
 	m->had_tail = true;
+	m->wanted = offset;
 	err = fs_tail_begin(vfs_fs(m->views->config.vfs), m->ino, offset, length, m);
 	unlock_mutex(LOCK_SIZES, lock_of(m->views, m->ino));
 	return err;
@@ -194,6 +197,9 @@ static errint_t give_tail(void *arg, void *cookie, const struct fs_tail *tail)
 	const struct views *v = arg;
 	const struct mapper *m = cookie;
 
+	/* in so many pieces that it does not go as far */
+	if (tail->end <= m->wanted)
+		return -ERANGE;
 	return session_give_tail(v->session, m->number, tail);
 }
 

@@ -6,6 +6,8 @@
  *     written SCENARIO FOLDER
  */
 #define _GNU_SOURCE
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 
@@ -113,6 +115,14 @@ static void appends(void)
 	CHECK(!memcmp(memory, flat, size));
 	CHECK(load_fails(memory + ((size + PAGE) & ~(PAGE - 1))));
 	CHECK(!fsync(log) && !msync(memory, size, MS_SYNC));
+	for (int i = 0; i < 3; i++) { /* its own last bytes, which are mapped */
+		size_t length = size % PAGE < 40 ? size % PAGE : 40;
+
+		memcpy(flat + size, flat + size - length, length);
+		CHECK(write(log, memory + size - length, length) == (ssize_t)length);
+		size += length;
+	}
+	check_bytes(reader, flat, size);
 }
 
 /* Behind the end there are zeroes, whatever was stored there, and however far it is. */
@@ -200,10 +210,19 @@ static void limits(void)
 	CHECK(write(fd, "again", 5) == 5 && size_of(fd) == size / 2 + 5);
 }
 
+static void set_flags(int fd, int flags)
+{
+	int old;
+
+	CHECK(!ioctl(fd, FS_IOC_GETFLAGS, &old));
+	flags |= old & ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
+	CHECK(!ioctl(fd, FS_IOC_SETFLAGS, &flags));
+}
+
 /* Times move with each write; a user's write takes the set-user-ID bit away. */
 static void attributes(void)
 {
-	int fd = open_large("file", UNIT, O_RDWR), status;
+	int fd = open_large("file", UNIT, O_RDWR), log = open("file", O_WRONLY | O_APPEND), status;
 	const struct timespec old[2] = { { 1000, 0 }, { 1000, 0 } };
 	struct stat before, after;
 	pid_t child;
@@ -217,6 +236,13 @@ static void attributes(void)
 		       after.st_ctim.tv_nsec > before.st_ctim.tv_nsec));
 	}
 	CHECK(after.st_blocks >= before.st_blocks && after.st_size == (off_t)UNIT + 3 * PAGE + 1);
+	set_flags(fd, FS_IMMUTABLE_FL);
+	CHECK(pwrite(fd, "i", 1, 5) == -1 && errno == EPERM);
+	CHECK(pwrite(fd, "i", 1, after.st_size) == -1 && errno == EPERM);
+	set_flags(log, FS_APPEND_FL);
+	CHECK(write(log, "a", 1) == 1 && size_of(fd) == after.st_size + 1);
+	set_flags(log, 0);
+	CHECK(pwrite(fd, "i", 1, 5) == 1);
 	CHECK(!fchown(fd, 1000, 1000) && !fchmod(fd, 06755));
 	child = fork();
 	if (!child) {

@@ -57,6 +57,26 @@ static void test_commit(void **state)
 	assert_int_equal(live_records(pool), 0);
 }
 
+/* Times that others have stored since we read them stay; ours are set. */
+static void test_times(void **state)
+{
+	struct pool *pool = *state;
+	struct dxf_inode *media = (void *)word_at(pool, 0), *shadow;
+	struct tx *tx = begin(pool);
+
+	media->mtime = media->ctime = 1;
+	shadow = tx_edit_inode(tx, media);
+	media->mtime = media->ctime = 2;
+	tx_edit_inode(tx, media)->atime = 5;
+	shadow->ctime = 3;
+	shadow->size = 4;
+	shadow->btime = 4;
+	commit(tx);
+	assert_int_equal(media->mtime, 2);
+	assert_int_equal(media->ctime, 3);
+	assert_int_equal(media->btime, 4);
+}
+
 /* A word of an inode that others store is in no record, though its neighbours are. */
 static void test_tail_size(void **state)
 {
@@ -328,6 +348,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_commit, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_tail_size, setup, pool_teardown),
+		cmocka_unit_test_setup_teardown(test_times, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_abort, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_take_and_free, setup, pool_teardown),
 		cmocka_unit_test_setup_teardown(test_overflow, setup, pool_teardown),

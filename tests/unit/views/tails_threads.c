@@ -396,6 +396,32 @@ static void beside_operations(void **state)
 	WAIT_FOR(has_ended(s));
 }
 
+/* What is behind the end is zeroed before the last page is mapped, and nothing else is. */
+static void beside_loads_of_the_last_page(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	uint64_t size = 0, *records = malloc(RECORDS * RECORD);
+	pthread_t thread;
+	void *failed;
+
+	assert_int_equal(cut(s, 0), 0);
+	assert_int_equal(pthread_create(&thread, NULL, append_records, &p), 0);
+	while (size < RECORDS * RECORD) {
+		size = size_of(s);
+		if (size)
+			ask(p.view, DAXVIEW_ASK_READ, (size - 1) / PAGE * PAGE, PAGE);
+	}
+	pthread_join(thread, &failed);
+	assert_null(failed);
+	assert_int_equal(fs_pread(s->fs, s->ino, records, RECORDS * RECORD, 0), RECORDS * RECORD);
+	for (uint64_t at = 0; at < RECORDS * RECORD; at += 8)
+		assert_int_equal(records[at / 8], at / RECORD + 1);
+	free(records);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,7 +429,7 @@ int main(void)
 		scene_test(the_process_is_killed), scene_test(each_call_fails),
 		scene_test(the_pool_is_full),      scene_test(watchers_hear_of_appends),
 		scene_test(set_user_id_bits_go),   scene_test(a_unit_stays_behind_the_end),
-		scene_test(beside_operations),
+		scene_test(beside_operations),     scene_test(beside_loads_of_the_last_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
