@@ -205,7 +205,7 @@ static enum dv_next dv_write_place_locked(struct dv_copy *copy, u64 limit, int *
 	return dv_moved(copy, moved);
 }
 
-/* The kernel writes as whoever has mounted; the program is the thread's own. */
+/* The kernel writes with the rights of the mount's owner; the program has the thread's. */
 static bool dv_may_keep_privileges(void)
 {
 	const struct cred *cred = current_real_cred();

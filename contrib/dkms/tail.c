@@ -15,8 +15,8 @@
  *   3. both times, the size's word. Fence.
  * All below one hold of the lock, so that a tail that is taken has either none or
  * all of it; and with the inode locked, so that no other write comes between. The
- * daemon says the word to stat(2): 2 is before 3, so that whoever has heard of a
- * size can read up to it. A read beside may see bytes a moment before they are
+ * daemon says the word to stat(2): 2 is before 3, so that a program that has heard
+ * of a size can read up to it. A read beside may see bytes a moment before they are
  * durable; the write returns when they are.
  */
 #include <linux/ktime.h>

@@ -88,7 +88,13 @@ static errint_t allocate(void *file, uint64_t offset, uint64_t length)
 
 static errint_t promote(void *file, uint64_t offset)
 {
-	return fs_map_promote(fs_of(file), ino_of(file), offset);
+	struct vfs_file *f = file;
+	int err = fs_map_promote(fs_of(file), ino_of(file), offset);
+
+	/* it has other blocks now: also where it is only to be loaded from */
+	if (!err)
+		f->vfs->config.forget(f->vfs->config.transport, f->ino, false);
+	return err;
 }
 
 static errint_t zero(void *file, uint64_t offset, uint64_t length)

@@ -56,9 +56,8 @@ uint64_t vfs_new_handle(struct vfs *v);
 bool vfs_is_watched(const struct vfs *v);
 /* Something was changed (DXF_WATCH_*). After it was, before it is answered. */
 void vfs_note(struct vfs *v, uint64_t ino, unsigned what, uint64_t offset, uint64_t length);
-/* fs_getattr(), with the file's grow lock held: until that is let go of nobody else makes it longer,
- * nor does anybody who appends past us: a tail begins below that lock only, and this one has
- * ended. */
+/* fs_getattr(), with the file's grow lock held: until that is let go of nobody makes it longer, nor
+ * does anybody who appends past us: a tail begins below that lock only, and this one has ended. */
 errint_t vfs_still_locked(struct vfs_file *file, struct fs_attr *ret_attr);
 /* The file is that long at least afterwards, with zeroes; its grow lock is held. */
 errint_t vfs_grow_locked(struct vfs_file *file, uint64_t size);
