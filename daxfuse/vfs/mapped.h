@@ -20,8 +20,8 @@ struct vfs_file {
 	struct map_file *map;
 	struct vfs_file *next; /* in its bucket; under the gate */
 	atomic_uint refs;      /* mappers, and operations under way */
-	atomic_uint mappers;   /* of them: open views; the last one to go writes back */
-	pthread_mutex_t grow;  /* over every change of the size, and what belongs to it */
+	atomic_uint mappers;  /* of them: programs' and guests' views; the last to go writes back */
+	pthread_mutex_t grow; /* over every change of the size, and what belongs to it */
 };
 
 /* Somebody beside the engine who says of a file what core does; called with locks held. */

@@ -285,7 +285,9 @@ errint_t vfs_set_xflags(struct vfs *v, const struct vfs_request *request, uint64
 	struct fs_attr old;
 	int err = file ? fs_getattr(v->config.fs, ino, &old) : 0;
 
-	if (!err && file && ((old.flags ^ xflags->flags) & DXF_FLAG_DAX))
+	/* kernel views don't care: what has one goes past the cache in any case */
+	if (!err && file && atomic_load(&file->mappers) &&
+	    ((old.flags ^ xflags->flags) & DXF_FLAG_DAX))
 		err = -EBUSY;
 	if (!err)
 		err = set_xflags(v, request, ino, xflags);

@@ -339,6 +339,7 @@ fd = os.open("/mnt/small", os.O_RDWR | os.O_CREAT)
 os.write(fd, bytes(5000))
 os.pread(fd, 100, 0)'""")
     requests_of(mounted, "write", before["write"] + 1)
+    mounted.run("xfs_io -r -c 'chattr +x' /mnt/file; xfs_io -r -c 'chattr -x' /mnt/file")
     after = {kind: requests_of(mounted, kind, before[kind]) for kind in before}
     assert {kind: after[kind] - before[kind] for kind in ("read", "write", "setattr")} == {
         "read": 1, "write": 1, "setattr": 0}

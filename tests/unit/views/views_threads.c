@@ -558,12 +558,17 @@ static void a_reader_asks_nobody(void **state)
 	struct scene *s = *state;
 	struct program p = program_open(s);
 	struct vfs_opened opened = { .attr = { .ino = s->ino, .size = FILE_UNITS * UNIT } };
+	struct fs_xflags flags;
 
 	assert_int_equal(fake_page(p.view, 0), FAKE_UNKNOWN);
 	assert_true(views_pass(s->views, &opened, O_RDONLY));
 	for (uint64_t at = 0; at < FILE_UNITS * UNIT; at += UNIT)
 		assert_int_equal(fake_page(p.view, at), device_of(s, at) | FAKE_PIECE);
 	assert_int_equal(atomic_load(&s->views->asked), 0);
+	/* chattr(1) opens it so */
+	assert_int_equal(fs_get_xflags(s->fs, s->ino, &flags), 0);
+	flags.flags ^= DXF_FLAG_DAX;
+	assert_int_equal(vfs_set_xflags(s->vfs, &no_request, s->ino, &flags), 0);
 	program_close(s, &p);
 	WAIT_FOR(has_ended(s));
 }
