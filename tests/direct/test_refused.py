@@ -85,7 +85,8 @@ def test_what_was_stored_is_flushed(pool, program, name):
         attempt, error = REFUSED[name]
         assert error_of(attempt, path) == error
     fsync(path)
-    assert flushes(pool) == before + UNITS
+    # a file that becomes immutable is flushed, too
+    assert flushes(pool) - before in ((UNITS, 2 * UNITS) if name == "truncate, immutable" else (UNITS,))
     assert path.read_bytes() == pattern(UNITS * UNIT, 5)
 
 
