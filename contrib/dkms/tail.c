@@ -72,7 +72,7 @@ void dv_stamp(struct dv_view *view)
 	up_read(&view->lock);
 }
 
-/* How far a write may go without a question; 0: it can't be said where it would go. */
+/* How far a write may go without a question: not behind the end if the size can't be stored. */
 u64 dv_write_limit(struct dv_view *view)
 {
 	u64 size = i_size_read(&view->inode);
@@ -138,7 +138,6 @@ static bool dv_pieces_fit(const struct daxview_tail *tail, u64 size,
 
 	if (tail->count && pieces[0].offset < at)
 		at = round_down(size, PAGE_SIZE);
-
 	for (i = 0; i < tail->count; i++) {
 		if (pieces[i].offset != at || pieces[i].flags || pieces[i].device == DAXVIEW_HOLE)
 			return false;

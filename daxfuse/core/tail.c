@@ -26,9 +26,9 @@
  * record, so no byte is ever read that was not stored.
  *
  * NO RECORD HAS THE WORD. It would bring back an old size if it were replayed. Transactions leave
- * it out (tx.c), that of 5, too: the word stays, and means nothing without the flag. Nor can a
- * record be live that has the times while the holder stores them: operations that edit them hold
- * the inode's lock, have ended the tail before, and give the lock back when the record is retired.
+ * it out (tx.c), that of 5, too: the word stays, and means nothing without the flag. Nor has it
+ * times that it does not set itself: who writes over bytes of the file stores them without a tail,
+ * at any moment. One that sets them, and is replayed, may bring them back to what they were set to.
  *
  * WHAT ENDS IT. A file with a tail has a size that changes under nobody's lock. So a thread that
  * locks the inode to look at its size or data, or to change it, ends the tail first, in icache.c:
