@@ -157,6 +157,18 @@ static void test_space_not_believed(void **state)
 	pool_mount(pool, false);
 }
 
+/* A file with a table, which has grown by 2000 bytes past us; its table's entry. */
+static uint64_t append_to_a_table(struct pool *pool, uint64_t ino, struct holder *holder)
+{
+	uint64_t table;
+
+	write_bytes(pool, ino, 0, 20 * PAGE);
+	assert_int_equal(fs_tail_begin(pool->fs, ino, 20 * PAGE, 1, holder), 0);
+	holder_append(holder, 20 * PAGE, 2000, 'a');
+	memcpy(&table, media_inode(pool, ino)->data, 8);
+	return table;
+}
+
 /* A table that can't be read: the mount goes on, and the file is as it was. */
 static void test_poisoned_table(void **state)
 {
@@ -164,10 +176,7 @@ static void test_poisoned_table(void **state)
 	uint64_t ino = make_file(pool, "f"), table;
 	struct holder *holder = holder_set(pool);
 
-	write_bytes(pool, ino, 0, 20 * PAGE);
-	assert_int_equal(fs_tail_begin(pool->fs, ino, 20 * PAGE, 1, holder), 0);
-	holder_append(holder, 20 * PAGE, 2000, 'a');
-	memcpy(&table, media_inode(pool, ino)->data, 8);
+	table = append_to_a_table(pool, ino, holder);
 	assert_true(table & DXF_ENTRY_TABLE);
 	crash(pool, ino, nothing);
 	poison(pool, table & DXF_ENTRY_OFFSET);
@@ -187,10 +196,7 @@ static void test_poisoned_while_given(void **state)
 	uint64_t ino = make_file(pool, "f"), table;
 	struct holder *holder = holder_set(pool);
 
-	write_bytes(pool, ino, 0, 20 * PAGE);
-	assert_int_equal(fs_tail_begin(pool->fs, ino, 20 * PAGE, 1, holder), 0);
-	holder_append(holder, 20 * PAGE, 2000, 'a');
-	memcpy(&table, media_inode(pool, ino)->data, 8);
+	table = append_to_a_table(pool, ino, holder);
 	poison(pool, table & DXF_ENTRY_OFFSET);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(fs_pread(pool->fs, ino, page, 1, 0), -EIO);
