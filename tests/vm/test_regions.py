@@ -10,16 +10,16 @@ import pytest
 
 import guest as vm
 from test_view_mounts import check_log
-from test_views import MODULE
+from test_views import MODULE, make_views
 
 TESTS = Path(__file__).resolve().parent
 OURS = ("daxfuse", "mkfs.daxfuse", "fsck.daxfuse")
-DEVICE = "/dev/dax0.0"  # where tests/vm/views.c looks for it
+DEVICE = "/dev/dax0.0"  # where tests/vm/views looks for it
 # What is taken of the region before, and given back: the device that comes then has a range in each
 # such hole, and one of what is behind them.
 HOLES = (6, 10)
 WHOLE = 512
-# Of views.c; those that count huge pages can't do with pages.
+# Of tests/vm/views; those that count huge pages can't do with pages.
 SCENARIOS = {"2M": ("maps", "edges", "reads", "holes", "relocates", "busy_pages", "stress", "poison"),
              "4K": ("edges", "reads", "holes", "relocates", "stress")}
 # Of viewed.c.
@@ -47,11 +47,9 @@ for at in places:
 def region(modules, bin_dir, tmp_path_factory):
     """A guest with such a region, of which nothing is taken; and the region's number."""
     folder = tmp_path_factory.mktemp("regions")
-    for name in "views", "viewed":
-        subprocess.run(["cc", "-O1", "-pthread", "-I", TESTS.parents[1] / "include", "-o", folder / name,
-                        TESTS / f"{name}.c"], check=True)
+    subprocess.run(["cc", "-O1", "-pthread", "-o", folder / "viewed", TESTS / "viewed.c"], check=True)
     vm.make_payload(folder / "payload.tar",
-                    [*(bin_dir / name for name in OURS), folder / "views", folder / "viewed"],
+                    [*(bin_dir / name for name in OURS), make_views(folder / "views"), folder / "viewed"],
                     [(modules / vm.kernel_version() / "daxview.ko", MODULE)])
     with vm.Guest(folder, None, folder / "payload.tar", **vm.REGION) as machine:
         number = machine.run(vm.TAKE_REGION).strip()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The kernel module daxview (contrib/dkms), by its ioctls: tests/vm/views.c, in a guest of its own.
+"""The kernel module daxview (contrib/dkms), by its ioctls: the program tests/vm/views, in a guest of its own.
 
 After each test the kernel's log is read: a line that was not expected fails it."""
 
@@ -14,7 +14,10 @@ import guest as vm
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parents[1]
 MODULE = "/daxfuse/daxview.ko"
-SCENARIOS = re.findall(r'{ "(\w+)", (?:\w+) }', (TESTS / "views.c").read_text())
+SOURCES = sorted((TESTS / "views").glob("*.c"))
+SCENARIOS = [name for path in SOURCES for name in re.findall(r'{ "(\w+)", (?:\w+) }', path.read_text())]
+# A page that has failed stays so, for those that follow: last.
+SCENARIOS.sort(key="poison".__eq__)
 # Those that go on for a while, and for how long; the others take a second or two.
 SECONDS = {"relocates": 3, "revoked_in_use": 3, "stress": 8, "fuzz": 45}
 # What a device of pages has, too; the others count huge pages.
@@ -24,15 +27,19 @@ SLOW = "hrtimer: interrupt took|clocksource: "
 EXPECTED = {"poison": "Injecting memory failure|Memory failure: .* Recovered|MCE: Killing views"}
 
 
+def make_views(program):
+    """Compile it, as that file; its path."""
+    subprocess.run(["cc", "-O1", "-Wall", "-Werror", "-pthread", "-I", ROOT / "include", "-o", program,
+                    *SOURCES], check=True)
+    return program
+
+
 @pytest.fixture(scope="module")
 def viewing(modules, bin_dir, tmp_path_factory):
     """A guest with the module."""
     folder = tmp_path_factory.mktemp("viewing")
     version = vm.kernel_version()
-    program = folder / "views"
-    subprocess.run(["cc", "-O1", "-Wall", "-Werror", "-pthread", "-I", ROOT / "include",
-                    "-o", program, TESTS / "views.c"], check=True)
-    vm.make_payload(folder / "payload.tar", [program],
+    vm.make_payload(folder / "payload.tar", [make_views(folder / "views")],
                     [(modules / version / "daxview.ko", MODULE)])
     vm.make_nvdimm(folder / "nvdimm.img", 512)
     with vm.Guest(folder, folder / "nvdimm.img", folder / "payload.tar") as machine:
