@@ -12,15 +12,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../support/check.h"
+
 #define UNIT (2UL << 20)
 #define SIZE (4 * UNIT)
-#define CHECK(condition)                                                                        \
-	do {                                                                                    \
-		if (!(condition)) {                                                             \
-			fprintf(stderr, "%d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
-			exit(1);                                                                \
-		}                                                                               \
-	} while (0)
 
 static sigjmp_buf jump;
 static volatile sig_atomic_t armed;
@@ -86,7 +81,7 @@ static void faults(int fd)
 	CHECK(touch(memory + UNIT));
 	CHECK(!touch(memory + SIZE));
 	CHECK(dxm_populate(memory, SIZE, PROT_WRITE) == 0);
-	CHECK(dxm_populate(memory, SIZE + UNIT, PROT_WRITE) == -1 && errno == EFAULT);
+	FAILS(EFAULT, dxm_populate(memory, SIZE + UNIT, PROT_WRITE));
 	CHECK(!dxm_unmap(memory, SIZE + UNIT));
 }
 
@@ -97,8 +92,8 @@ static void pins(int fd)
 
 	CHECK(dxm_pin(memory, 4096 * 3 + 1) == 0);
 	CHECK(dxm_unpin(memory, 4096 * 3 + 1) == 0);
-	CHECK(dxm_unpin(memory, UNIT) == -1 && errno == EINVAL);
-	CHECK(dxm_pin(memory + SIZE, 4096) == -1 && errno == EINVAL);
+	FAILS(EINVAL, dxm_unpin(memory, UNIT));
+	FAILS(EINVAL, dxm_pin(memory + SIZE, 4096));
 	CHECK(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, UNIT, UNIT));
 	CHECK(dxm_pin(memory, 2 * UNIT) == 0);
 	CHECK(kind(memory) == DXM_HUGE && kind(memory + UNIT) != DXM_ZERO);

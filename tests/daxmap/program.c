@@ -22,17 +22,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../support/check.h"
+
 #define MIB (1UL << 20)
 #define UNIT (2 * MIB)
 #define SIZE (8 * MIB)
-#define CHECK(condition)                                                                   \
-	do {                                                                               \
-		if (!(condition)) {                                                        \
-			fprintf(stderr, "%s:%d: %s: %s\n", __func__, __LINE__, #condition, \
-				strerror(errno));                                          \
-			exit(1);                                                           \
-		}                                                                          \
-	} while (0)
 
 static int fd;
 static const char *path;
@@ -169,7 +163,7 @@ static void protection(void)
 	CHECK(mmap(NULL, SIZE, PROT_WRITE, MAP_SHARED, other, 0) == MAP_FAILED && errno == EACCES);
 	memory = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, other, 0);
 	CHECK(memory != MAP_FAILED);
-	CHECK(mprotect(memory, SIZE, PROT_READ | PROT_WRITE) == -1 && errno == EACCES);
+	FAILS(EACCES, mprotect(memory, SIZE, PROT_READ | PROT_WRITE));
 	CHECK(!direct || huge(memory, SIZE) == SIZE);
 }
 
@@ -274,7 +268,7 @@ static void closes_all(void)
 			close(i);
 	}
 	CHECK(!close_range(fd + 1, ~0U, 0));
-	CHECK(close_range(fd, fd - 1, 0) == -1 && errno == EINVAL);
+	FAILS(EINVAL, close_range(fd, fd - 1, 0));
 	for (int i = 10; i < 1024; i++)
 		CHECK(dup2(STDERR_FILENO, i) == i);
 	CHECK(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, UNIT));

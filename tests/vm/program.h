@@ -20,17 +20,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../support/check.h"
+
 #define UNIT (2ul << 20)
 #define PAGE 4096ul
 #define SIZE (8 * UNIT)
-
-#define CHECK(condition)                                                                        \
-	do {                                                                                    \
-		if (!(condition)) {                                                             \
-			fprintf(stderr, "%d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
-			exit(1);                                                                \
-		}                                                                               \
-	} while (0)
 
 static sigjmp_buf jump;
 static int bus_code;

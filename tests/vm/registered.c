@@ -26,14 +26,7 @@
 #include <unistd.h>
 
 #include "daxfuse/daxmap.h"
-
-#define CHECK(condition)                                                                        \
-	do {                                                                                    \
-		if (!(condition)) {                                                             \
-			fprintf(stderr, "%d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
-			exit(1);                                                                \
-		}                                                                               \
-	} while (0)
+#include "../support/check.h"
 
 static struct ring {
 	int fd;

@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/support/check.h"
+
 enum { PAGE = 4096, MIB = 1 << 20, THREADS_MAX = 4 };
 
 struct work {
@@ -30,14 +32,6 @@ struct work {
 	unsigned int seed;
 	char *buffer;
 };
-
-#define CHECK(condition)                                                                        \
-	do {                                                                                    \
-		if (!(condition)) {                                                             \
-			fprintf(stderr, "%d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
-			exit(1);                                                                \
-		}                                                                               \
-	} while (0)
 
 static size_t any_page(struct work *w)
 {

@@ -185,7 +185,7 @@ static void replaced(void)
 	mapped[0] = 'k';
 	child = fork();
 	if (!child) {
-		CHECK(pwrite(view.fd, "x", 1, UNIT) == -1 && errno == EIO);
+		FAILS(EIO, pwrite(view.fd, "x", 1, UNIT));
 		_exit(0);
 	}
 	usleep(200000);

@@ -20,21 +20,12 @@
 #include <unistd.h>
 
 #include "daxfuse/daxview.h"
+#include "../../support/check.h"
 
 #define DEVICE "/dev/dax0.0"
 #define UNIT (2ul << 20)
 #define PAGE 4096ul
 #define UNITS 64 /* of the device are used; the server gives away the second half of them */
-
-#define CHECK(condition)                                                                   \
-	do {                                                                               \
-		if (!(condition)) {                                                        \
-			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, \
-				strerror(errno));                                          \
-			_exit(1);                                                          \
-		}                                                                          \
-	} while (0)
-#define FAILS(error, call) CHECK((call) == -1 && errno == (error))
 
 struct scenario {
 	const char *name;
