@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_MAP_MAPPING_H
 #define TESTS_UNIT_MAP_MAPPING_H
 
-#include "fake.h"
+#include "fake_mapper.h"
 
 enum { ANSWER_MS = 50 };
 

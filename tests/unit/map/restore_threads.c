@@ -4,11 +4,11 @@
  *
  * Each thread is born again and again with a part of the file mapped, as one that has outlived
  * an engine: what it has is held, then restored, while the file may lose it at any moment.
- * It must never be free while it is mapped (an access to such a page aborts, fake.h). In the
+ * It must never be free while it is mapped (an access to such a page aborts, fake_mapper.h). In the
  * end nothing is held, quarantined or locked, and no clean tag lies over a dirty line.
  */
 #include "daxfuse/map/internal.h"
-#include "fake.h"
+#include "fake_mapper.h"
 
 enum { LIVES = 250, SURVIVORS = 4, OTHERS = 2 };
 

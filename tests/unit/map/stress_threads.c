@@ -8,13 +8,13 @@
  *
  *   - what a thread has stored to its own word of a page it reads again, unless the page
  *     was cut off in between (cuts are counted per page, before and after each);
- *   - an access to a page that was freed, or belongs to somebody else, aborts (fake.h).
+ *   - an access to a page that was freed, or belongs to somebody else, aborts (fake_mapper.h).
  *
  * Now and then all stop, and the whole is looked at: mappings are what the file has
  * there, clean entries have no line that is not durable, nothing is locked or asleep.
  */
 #include "daxfuse/map/internal.h"
-#include "fake.h"
+#include "fake_mapper.h"
 
 #include <time.h>
 
