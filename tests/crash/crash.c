@@ -62,15 +62,17 @@ static void list_singles(struct list *list, const struct arguments *args)
 	static const int left[] = { 0, 1, 3 };
 	unsigned i, j;
 
-	for (i = 0; i < workload_count; i++)
-		add_job(list, args, (struct job){ .last = &workloads[i], .left = -1 });
+	for (i = 0; i < workload_count(); i++)
+		add_job(list, args, (struct job){ .last = workload_at(i), .left = -1 });
 	add_job(list, args, (struct job){ .last = &workload_mkfs, .left = -1 });
 	add_job(list, args, (struct job){ .last = &workload_mkfs_over, .left = -1 });
-	for (i = 0; i < workload_count && args->tight; i++) {
-		if (!(workloads[i].flags & (WORKLOAD_TIGHT | WORKLOAD_PAIR)))
+	for (i = 0; i < workload_count() && args->tight; i++) {
+		const struct workload *w = workload_at(i);
+
+		if (!(w->flags & (WORKLOAD_TIGHT | WORKLOAD_PAIR)))
 			continue;
 		for (j = 0; j < 3; j++)
-			add_job(list, args, (struct job){ .last = &workloads[i], .left = left[j] });
+			add_job(list, args, (struct job){ .last = w, .left = left[j] });
 	}
 }
 
@@ -78,11 +80,14 @@ static void list_pairs(struct list *list, const struct arguments *args)
 {
 	unsigned i, j;
 
-	for (i = 0; i < workload_count; i++)
-		for (j = 0; j < workload_count; j++)
-			if (args->every || workloads[i].flags & workloads[j].flags & WORKLOAD_PAIR)
-				add_job(list, args,
-					(struct job){ &workloads[i], &workloads[j], -1, 0 });
+	for (i = 0; i < workload_count(); i++) {
+		for (j = 0; j < workload_count(); j++) {
+			const struct workload *first = workload_at(i), *last = workload_at(j);
+
+			if (args->every || first->flags & last->flags & WORKLOAD_PAIR)
+				add_job(list, args, (struct job){ first, last, -1, 0 });
+		}
+	}
 }
 
 /* Pairs that run at the same time; of the second nothing may be torn. */
@@ -90,16 +95,15 @@ static void list_threads(struct list *list, const struct arguments *args)
 {
 	unsigned i, j, cut;
 
-	for (i = 0; i < workload_count; i++) {
-		for (j = 0; j < workload_count; j++) {
-			enum op_kind second = workloads[j].op.kind;
+	for (i = 0; i < workload_count(); i++) {
+		for (j = 0; j < workload_count(); j++) {
+			const struct workload *first = workload_at(i), *second = workload_at(j);
 
-			if (!(workloads[i].flags & workloads[j].flags & WORKLOAD_PAIR) ||
-			    second == OP_WRITE || second == OP_FALLOCATE)
+			if (!(first->flags & second->flags & WORKLOAD_PAIR) ||
+			    second->op.kind == OP_WRITE || second->op.kind == OP_FALLOCATE)
 				continue;
 			for (cut = 1; cut <= 4; cut++)
-				add_job(list, args,
-					(struct job){ &workloads[i], &workloads[j], -1, cut });
+				add_job(list, args, (struct job){ first, second, -1, cut });
 		}
 	}
 }

@@ -36,8 +36,9 @@ struct workload {
 	const struct op *before; /* more preparations, up to OP_NONE; may be NULL */
 };
 
-extern const struct workload workloads[];
-extern const unsigned workload_count;
+/* Of all topics (workloads/), one after the other. */
+unsigned workload_count(void);
+const struct workload *workload_at(unsigned i);
 
 /* Make what w needs, and the base tree the first time. 0, or -1 with a reason. */
 int workload_prepare(struct op_state *state, const struct workload *w, char *why, size_t why_size);
