@@ -2,15 +2,15 @@
 /*
  * One row of docs/bench/views.md: what an unmodified program does with a file that is there, in whole.
  *
- *     bench-views ROW FILE MIB ROUNDS
+ *     bench-views ROW FILE MIB ROUNDS [COMMAND]
  *
  * Prints operations, nanoseconds and page faults of the row alone: the file is open, and mapped,
  * before the clock starts. "busy" is the time in which the CPUs ran anything, this program or another.
+ * The command runs then, and again after the row, and prints before us.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,23 +150,26 @@ static unsigned long msync_page(struct work *w)
 	return count;
 }
 
+/* What was done to all of the mapping before. */
+enum prepared { UNTOUCHED, STORED, SYNCED };
+
 static const struct {
 	const char *name;
 	unsigned long (*run)(struct work *w);
-	bool mapped; /* all of it has been stored to before */
+	enum prepared prepared;
 } rows[] = {
-	{ "nothing", nothing, false },
-	{ "load", load, false },
-	{ "store", store, false },
-	{ "mmap randrw 4 KiB", mapped_randrw, true },
-	{ "msync of one page", msync_page, true },
-	{ "read 4 KiB", read_4k, false },
-	{ "read 4 KiB, 2 threads", read_2_threads, false },
-	{ "read 4 KiB, 4 threads", read_4_threads, false },
-	{ "read 1 MiB", read_1m, false },
-	{ "write 4 KiB", write_4k, false },
-	{ "write 1 MiB", write_1m, false },
-	{ "append 4 KiB", append_4k, false },
+	{ "nothing", nothing, UNTOUCHED },
+	{ "load", load, UNTOUCHED },
+	{ "store", store, UNTOUCHED },
+	{ "mmap randrw 4 KiB", mapped_randrw, STORED },
+	{ "msync of one page in 1 GiB", msync_page, SYNCED },
+	{ "read 4 KiB", read_4k, UNTOUCHED },
+	{ "read 4 KiB, 2 threads", read_2_threads, UNTOUCHED },
+	{ "read 4 KiB, 4 threads", read_4_threads, UNTOUCHED },
+	{ "read 1 MiB", read_1m, UNTOUCHED },
+	{ "write 4 KiB", write_4k, UNTOUCHED },
+	{ "write 1 MiB", write_1m, UNTOUCHED },
+	{ "append 4 KiB", append_4k, UNTOUCHED },
 };
 
 static long count_faults(void)
@@ -202,6 +205,24 @@ static long long now(void)
 	return at.tv_sec * 1000000000LL + at.tv_nsec;
 }
 
+static void open_file(struct work *w, const char *path)
+{
+	w->fd = open(path, O_RDWR);
+	w->reader = open(path, O_RDONLY);
+	w->buffer = malloc(MIB);
+	CHECK(w->fd >= 0 && w->reader >= 0 && w->buffer && memset(w->buffer, 'b', MIB));
+	w->memory = mmap(NULL, w->size, PROT_READ | PROT_WRITE, MAP_SHARED, w->fd, 0);
+	CHECK(w->memory != MAP_FAILED);
+}
+
+static void prepare(struct work *w, enum prepared prepared)
+{
+	if (prepared >= STORED)
+		store(w);
+	if (prepared >= SYNCED)
+		CHECK(!msync(w->memory, w->size, MS_SYNC));
+}
+
 int main(int argc, char **argv)
 {
 	struct work w = { .seed = 1 };
@@ -210,20 +231,15 @@ int main(int argc, char **argv)
 	long long begun, busy;
 	long faults;
 
-	CHECK(argc == 5);
+	CHECK(argc == 5 || argc == 6);
 	while (row < sizeof(rows) / sizeof(*rows) && strcmp(rows[row].name, argv[1]))
 		row++;
 	CHECK(row < sizeof(rows) / sizeof(*rows));
-	w.fd = open(argv[2], O_RDWR);
-	w.reader = open(argv[2], O_RDONLY);
 	w.size = strtoul(argv[3], NULL, 10) * MIB;
 	w.rounds = strtoul(argv[4], NULL, 10);
-	w.buffer = malloc(MIB);
-	CHECK(w.fd >= 0 && w.reader >= 0 && w.buffer && memset(w.buffer, 'b', MIB));
-	w.memory = mmap(NULL, w.size, PROT_READ | PROT_WRITE, MAP_SHARED, w.fd, 0);
-	CHECK(w.memory != MAP_FAILED);
-	if (rows[row].mapped)
-		store(&w);
+	open_file(&w, argv[2]);
+	prepare(&w, rows[row].prepared);
+	CHECK(!argv[5] || !system(argv[5]));
 	busy = busy_time();
 	faults = count_faults();
 	begun = now();
@@ -231,6 +247,7 @@ int main(int argc, char **argv)
 	begun = now() - begun;
 	faults = count_faults() - faults;
 	busy = busy_time() - busy;
+	CHECK(!argv[5] || !system(argv[5]));
 	printf("{\"operations\": %lu, \"ns\": %lld, \"busy\": %lld, \"faults\": %ld}\n", operations,
 	       begun, busy, faults);
 	return 0;
