@@ -131,6 +131,7 @@ struct dv_device *dv_device_get(int fd, u32 *reason);
 void dv_device_put_locked(struct dv_device *device);
 unsigned long dv_device_pfn(struct dv_device *device, u64 page, u64 *run);
 bool dv_device_bad(struct dv_device *device, u64 page, u64 *run);
+bool dv_page_busy(struct page *page, unsigned long *run);
 int dv_device_busy(struct dv_device *device, u64 first, u64 pages, u32 timeout_ms, u64 *where);
 void dv_device_exit(void);
 
@@ -176,7 +177,7 @@ int dv_give_tail(struct dv_view *view, const struct daxview_tail *tail,
 int dv_take_tail(struct dv_view *view);
 int dv_take_tail_locked(struct dv_view *view);
 u64 dv_write_limit(struct dv_view *view);
-void dv_stamp(struct dv_view *view);
+void dv_stamp_locked(struct dv_view *view);
 void dv_grow_locked(struct dv_view *view, u64 size);
 
 /* fault.c */

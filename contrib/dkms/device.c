@@ -293,6 +293,15 @@ static bool dv_folio_busy(struct folio *folio)
 	return folio_ref_count(folio) - folio_mapcount(folio) > 1;
 }
 
+/* Of *run pages: and of how many that can be said. */
+bool dv_page_busy(struct page *page, unsigned long *run)
+{
+	struct folio *folio = page_folio(page);
+
+	*run = min(*run, folio_nr_pages(folio) - (page_to_pfn(page) - folio_pfn(folio)));
+	return dv_folio_busy(folio);
+}
+
 static bool dv_find_busy(struct dv_device *device, u64 first, u64 end, u64 *where)
 {
 	u64 page = first, run;

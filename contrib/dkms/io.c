@@ -35,7 +35,6 @@ struct dv_copy {
 	u64 pos;
 	size_t done;
 	unsigned int stuck; /* attempts without a byte copied */
-	bool stamped;       /* the times and the bytes of a write are durable */
 	bool appends;       /* to the end, wherever that is by then */
 	struct dv_want want;
 };
@@ -45,7 +44,6 @@ static enum dv_next dv_moved(struct dv_copy *copy, size_t bytes)
 	copy->pos += bytes;
 	copy->done += bytes;
 	copy->stuck = bytes ? 0 : copy->stuck + 1;
-	copy->stamped = false;
 	if (!bytes)
 		return DV_FAULT;
 	return iov_iter_count(copy->iter) ? DV_AGAIN : DV_DONE;
@@ -245,7 +243,8 @@ static enum dv_next dv_write_locked(struct dv_copy *copy, int *err)
 
 		dv_zero_locked(copy, copy->pos, round_up(copy->pos, PAGE_SIZE), &failed);
 		dv_grow_locked(view, copy->pos);
-		copy->stamped = true;
+	} else if (copy->pos > start) {
+		dv_stamp_locked(view);
 	}
 	return next;
 }
@@ -342,7 +341,6 @@ static enum dv_next dv_write_bounced(struct dv_copy *copy, int *err)
 	}
 	copy->pos = part.pos - part.done;
 	dv_moved(copy, part.done);
-	copy->stamped = part.stamped;
 	return DV_AGAIN;
 }
 
@@ -398,8 +396,6 @@ ssize_t dv_write_iter(struct kiocb *iocb, struct iov_iter *from)
 			fault_in_iov_iter_readable(from, iov_iter_count(from));
 		ret = dv_copy(&copy, true);
 		iocb->ki_pos = copy.pos;
-		if (copy.done && !copy.stamped)
-			dv_stamp(view);
 		pmem_wmb();
 	}
 	inode_unlock(&view->inode);

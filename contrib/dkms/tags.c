@@ -11,6 +11,10 @@
  * tags it finds cleared. What leaves a view is flushed before it does, as nobody would
  * find it afterwards; a flush that looks for tags below the shared lock waits for
  * that, too. A unit that has a dirty page is marked, so a flush goes to these alone.
+ * A page that a device may be storing to, by direct I/O into a mapping, stays dirty: it
+ * was given the page before, and stores when it likes.
+ *
+ * That a page becomes dirty is the store that moves the file's times.
  *
  * A page that was written, or became dirty, has changed, until DAXVIEW_IOC_PROTECT
  * has told of it. A page of a unit that is mapped whole shares its fate.
@@ -67,6 +71,26 @@ static void dv_take_bits(unsigned long *taken, unsigned long *bits, const unsign
 	bitmap_andnot(bits, bits, mask, DV_UNIT_PAGES);
 }
 
+static void dv_set_bit(unsigned long *bits, unsigned int bit)
+{
+	if (!test_bit(bit, bits))
+		set_bit(bit, bits);
+}
+
+/* So many pages of a unit. Most writes, and stores to pages, are to one. */
+static void dv_set_range(unsigned long *bits, unsigned int from, unsigned int count)
+{
+	DECLARE_BITMAP(mask, DV_UNIT_PAGES);
+
+	if (count == 1) {
+		dv_set_bit(bits, from);
+		return;
+	}
+	bitmap_zero(mask, DV_UNIT_PAGES);
+	bitmap_set(mask, from, count);
+	dv_set_bits(bits, mask);
+}
+
 int dv_tag(struct dv_view *view, pgoff_t first, unsigned long pages, bool dirty)
 {
 	pgoff_t page = first, end = first + pages;
@@ -77,22 +101,19 @@ int dv_tag(struct dv_view *view, pgoff_t first, unsigned long pages, bool dirty)
 		unsigned int count = min(end - page, DV_UNIT_PAGES - from);
 		unsigned long unit = page / DV_UNIT_PAGES;
 		struct dv_tags *tags = dv_tags_of(view, unit);
-		DECLARE_BITMAP(mask, DV_UNIT_PAGES);
 
 		if (!tags)
 			return -ENOMEM;
-		bitmap_zero(mask, DV_UNIT_PAGES);
-		bitmap_set(mask, from, count);
 		if (dirty) {
-			dv_set_bits(tags->dirty, mask);
+			dv_set_range(tags->dirty, from, count);
 			if (!xa_get_mark(&view->tags, unit, DV_DIRTY))
 				xa_set_mark(&view->tags, unit, DV_DIRTY);
 		}
-		dv_set_bits(tags->changed, mask);
+		dv_set_range(tags->changed, from, count);
 		page += count;
 	}
 	if (dirty)
-		WRITE_ONCE(view->stored, ktime_get_real_ns());
+		dv_stamp_locked(view);
 	return 0;
 }
 
@@ -197,6 +218,38 @@ static void dv_flush_locked(struct dv_view *view, const struct dv_found *found)
 		dv_flush_run(view, base + first, end - first);
 }
 
+/* Nobody becomes a user of a page that is protected: one that is has been before. */
+static bool dv_keep_busy_run(struct dv_view *view, struct dv_tags *tags, pgoff_t unit,
+			     unsigned int at, unsigned int end)
+{
+	bool kept = false;
+	unsigned long run;
+
+	for (; at < end; at += run) {
+		struct page *page;
+
+		run = end - at;
+		page = dv_run(view, unit * DV_UNIT_PAGES + at, &run);
+		if (page && dv_page_busy(page, &run)) {
+			bitmap_set(tags->dirty, at, run);
+			kept = true;
+		}
+	}
+	return kept;
+}
+
+static void dv_keep_busy_locked(struct dv_view *view, struct dv_tags *tags,
+				const struct dv_found *found)
+{
+	unsigned int first, end;
+	bool kept = false;
+
+	for_each_set_bitrange(first, end, found->dirty, DV_UNIT_PAGES)
+		kept |= dv_keep_busy_run(view, tags, found->unit, first, end);
+	if (kept)
+		xa_set_mark(&view->tags, found->unit, DV_DIRTY);
+}
+
 /*
  * Below the exclusive lock, while the map still says where they are. Nobody has them
  * mapped any more.
@@ -249,6 +302,7 @@ static int dv_clean_unit(struct dv_view *view, struct dv_found *found, pgoff_t f
 		return -EINTR;
 	dv_take_tags_locked(view, tags, found, bitmap);
 	dv_protect_found_locked(view, found);
+	dv_keep_busy_locked(view, tags, found);
 	downgrade_write(&view->lock);
 	dv_flush_locked(view, found);
 	up_read(&view->lock);

@@ -51,25 +51,18 @@ static bool dv_words_are_good(struct dv_view *view, const struct dv_words *words
 	return words->at && !dv_device_bad(view->session->device, words->page, &run);
 }
 
-/* Something was written. The caller's fence makes it durable. */
-static void dv_stamp_locked(struct dv_view *view)
+/* Something was written, or is going to be stored. A later fence makes it durable. */
+void dv_stamp_locked(struct dv_view *view)
 {
 	u64 now = ktime_get_real_ns(), *times = view->times.at;
 
+	lockdep_assert_held(&view->lock);
 	WRITE_ONCE(view->stored, now);
 	if (!dv_words_are_good(view, &view->times))
 		return;
 	WRITE_ONCE(times[0], now);
 	WRITE_ONCE(times[1], now);
 	arch_wb_cache_pmem(times, 2 * sizeof(u64));
-}
-
-void dv_stamp(struct dv_view *view)
-{
-	down_read(&view->lock);
-	if (!view->revoked)
-		dv_stamp_locked(view);
-	up_read(&view->lock);
 }
 
 /* How far a write may go without a question: not behind the end if the size can't be stored. */

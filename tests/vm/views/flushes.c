@@ -2,6 +2,9 @@
 /*
  * What is dirty: which pages were stored to, that they are flushed, once, and what is mapped then.
  */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 
 #include "views.h"
@@ -141,9 +144,29 @@ static void stays_mapped(void)
 	flush_part(&view, mapped, 0, 512, 7);
 }
 
+/* A device may be storing to what it was given before: that is flushed each time until it is not. */
+static void flushed_in_use(void)
+{
+	struct view view = create(open_session(), UNIT);
+	char *mapped = map(&view, UNIT, SHARED), bytes[PAGE];
+	struct iovec piece = { mapped, PAGE };
+	int pipes[2];
+	__u64 last;
+
+	place(&view, 0, UNIT, 0);
+	memset(mapped, 'u', PAGE);
+	CHECK(!pipe(pipes) && vmsplice(pipes[1], &piece, 1, 0) == (ssize_t)PAGE);
+	CHECK(!fsync(view.fd));
+	last = stat_of(&view).flushed;
+	CHECK(last && !fsync(view.fd) && stat_of(&view).flushed > last);
+	CHECK(read(pipes[0], bytes, PAGE) == (ssize_t)PAGE && bytes[0] == 'u');
+	last = stat_of(&view).flushed;
+	CHECK(!fsync(view.fd) && stat_of(&view).flushed > last);
+	last = stat_of(&view).flushed;
+	CHECK(!fsync(view.fd) && stat_of(&view).flushed == last);
+}
+
 const struct scenario flush_scenarios[] = {
-	{ "protects", protects },
-	{ "flushes", flushes },
-	{ "stays_mapped", stays_mapped },
-	{ NULL, NULL },
+	{ "flushed_in_use", flushed_in_use }, { "protects", protects }, { "flushes", flushes },
+	{ "stays_mapped", stays_mapped },     { NULL, NULL },
 };
