@@ -18,7 +18,7 @@ static void reply_attr(fuse_req_t req, int err, const struct fs_attr *attr)
 		return;
 	}
 	attr_to_stat(attr, &st);
-	fuse_reply_attr(req, &st, TRANSPORT_TIMEOUT);
+	fuse_reply_attr(req, &st, attr_timeout(transport_of(req), attr->ino));
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -131,7 +131,8 @@ static void op_statx(fuse_req_t req, fuse_ino_t node, int flags, int mask,
 	struct fs_attr attr;
 	struct statx stx;
 	struct stat st;
-	int err = vfs_getattr(transport_of(req)->vfs, node_to_ino(node), &attr);
+	const struct transport *t = transport_of(req);
+	int err = vfs_getattr(t->vfs, node_to_ino(node), &attr);
 
 	if (err) {
 		fuse_reply_err(req, -err);
@@ -157,7 +158,7 @@ static void op_statx(fuse_req_t req, fuse_ino_t node, int flags, int mask,
 	attr.mtime = attr.btime;
 	attr_to_stat(&attr, &st);
 	stx.stx_btime = to_timestamp(st.st_mtim);
-	fuse_reply_statx(req, 0, &stx, TRANSPORT_TIMEOUT);
+	fuse_reply_statx(req, 0, &stx, attr_timeout(t, attr.ino));
 }
 #endif
 

@@ -10,7 +10,7 @@
 
 struct listing {
 	fuse_req_t req;
-	struct vfs *vfs;
+	const struct transport *transport;
 	char *buf;
 	size_t size;
 	size_t used;
@@ -46,8 +46,8 @@ static int emit_entry(const struct fs_dirent *entry, void *arg)
 	struct fuse_entry_param param;
 	struct fs_attr attr;
 
-	if (!is_dot(entry->name) && vfs_getattr(l->vfs, entry->ino, &attr) == 0)
-		attr_to_entry(&attr, &param);
+	if (!is_dot(entry->name) && vfs_getattr(l->transport->vfs, entry->ino, &attr) == 0)
+		attr_to_entry(l->transport, &attr, &param);
 	else
 		param = (struct fuse_entry_param){
 			.attr = { .st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12 },
@@ -62,7 +62,7 @@ static void list_names(fuse_req_t req, fuse_ino_t node, size_t size, off_t cooki
 	CLEANUP_FREE char *buf = NULL;
 	struct listing l = {
 		.req = req,
-		.vfs = transport_of(req)->vfs,
+		.transport = transport_of(req),
 		.size = MIN(size, (size_t)TRANSPORT_IO_MAX),
 	};
 	int err;
@@ -72,7 +72,7 @@ static void list_names(fuse_req_t req, fuse_ino_t node, size_t size, off_t cooki
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	err = vfs_readdir(l.vfs, node_to_ino(node), (uint64_t)cookie, emit, &l);
+	err = vfs_readdir(l.transport->vfs, node_to_ino(node), (uint64_t)cookie, emit, &l);
 	if (err < 0 && !l.used)
 		fuse_reply_err(req, -err);
 	else

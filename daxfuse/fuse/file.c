@@ -89,7 +89,7 @@ static void reply_created(const struct request *request, int err, struct vfs_ope
 		fuse_reply_err(req, -err);
 		return;
 	}
-	attr_to_entry(&opened->attr, &entry);
+	attr_to_entry(t, &opened->attr, &entry);
 	vfs_opening_answered(&request->vfs);
 	if (fuse_reply_create(req, &entry, fi) == -ENOENT) {
 		cancel_open(t, opened, fi->fh);

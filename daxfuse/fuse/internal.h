@@ -19,7 +19,8 @@
 #include "libfuse.h"
 #include "transport.h"
 
-/* The daemon is the only writer: what the kernel knows stays true. Seconds. */
+/* The daemon is the only writer: what the kernel knows stays true. Seconds. But for the attributes
+ * of files that may be stored to through views: attr_timeout(). */
 #define TRANSPORT_TIMEOUT 3600.0
 
 struct deferred;
@@ -50,7 +51,10 @@ uint64_t node_to_ino(fuse_ino_t node);
 fuse_ino_t ino_to_node(uint64_t ino);
 
 void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
-void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
+/* How long the kernel may believe an inode's attributes. */
+double attr_timeout(const struct transport *t, uint64_t ino);
+void attr_to_entry(const struct transport *t, const struct fs_attr *attr,
+		   struct fuse_entry_param *ret_entry);
 /* Answer with an entry, or with a negative errno. */
 void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr);
 /* A request, as the vfs wants it; where it is must outlive the call. */

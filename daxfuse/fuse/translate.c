@@ -53,12 +53,18 @@ void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat)
 	};
 }
 
-void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry)
+double attr_timeout(const struct transport *t, uint64_t ino)
+{
+	return t->passthrough && views_may_store(t->views, ino) ? 0 : TRANSPORT_TIMEOUT;
+}
+
+void attr_to_entry(const struct transport *t, const struct fs_attr *attr,
+		   struct fuse_entry_param *ret_entry)
 {
 	*ret_entry = (struct fuse_entry_param){
 		.ino = ino_to_node(attr->ino),
 		.generation = attr->generation,
-		.attr_timeout = TRANSPORT_TIMEOUT,
+		.attr_timeout = attr_timeout(t, attr->ino),
 		.entry_timeout = TRANSPORT_TIMEOUT,
 	};
 	attr_to_stat(attr, &ret_entry->attr);
@@ -72,7 +78,7 @@ void reply_entry(fuse_req_t req, int err, const struct fs_attr *attr)
 		fuse_reply_err(req, -err);
 		return;
 	}
-	attr_to_entry(attr, &entry);
+	attr_to_entry(transport_of(req), attr, &entry);
 	fuse_reply_entry(req, &entry);
 }
 

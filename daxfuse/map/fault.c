@@ -193,7 +193,8 @@ static int find_extent(struct fault *f)
 
 static errint_t touch(struct fault *f)
 {
-	int err = f->known.touched ? 0 : backend_of(f)->touch(f->file->file);
+	bool done = f->known.touched || f->view->ops->keeps_times;
+	int err = done ? 0 : backend_of(f)->touch(f->file->file);
 
 	f->known.touched |= !err;
 	return err;
@@ -209,8 +210,10 @@ static errint_t first_write(struct fault *f)
 	if (err)
 		return err;
 	f->entry.value |= ENTRY_DIRTY | ENTRY_WRITABLE;
-	if (!f->view->ops->flushes)
+	if (!f->view->ops->flushes) {
 		f->entry.value |= ENTRY_UNFLUSHED;
+		atomic_store(&file->unflushed, true);
+	}
 	if (!was_clean)
 		return 0;
 	count(file, MAP_COUNT_FIRST_WRITE);

@@ -49,6 +49,7 @@ struct map_file {
 	void *file; /* the backend's */
 	struct entry_map entries;
 	atomic_uint_least64_t layout; /* extents have moved so often, their entries locked */
+	atomic_bool unflushed;        /* an entry was dirty by a mapper that does not flush */
 	unsigned removed; /* entries since memory was last given back; LOCK_FILE exclusive */
 	atomic_uint refs;
 	pthread_mutex_t views_lock; /* the list; a leaf */

@@ -231,8 +231,10 @@ errint_t map_grow(struct map_file *file, uint64_t old_size);
 int map_wrote(struct map_file *file, uint64_t offset, uint64_t length);
 /* fsync: earlier stores to the range are durable when it returns. */
 errint_t map_writeback(struct map_file *file, uint64_t offset, uint64_t length);
-/* Whether something may be stored to the range without asking, or was since its last
- * writeback. */
+/* The same, and the next store to the range asks, and is a first one again: of mappers that can be
+ * made to. */
+errint_t map_protect(struct map_file *file, uint64_t offset, uint64_t length);
+/* Whether something may be stored to the range without asking, or was since it was written back. */
 bool map_is_dirty(struct map_file *file, uint64_t offset, uint64_t length);
 /* Make the unit at offset one PMD entry over a whole aligned unit. -EBUSY: somebody did
  * not let go of a part of it; -ENOSPC; -ENXIO: not a byte of it is in the file. */

@@ -10,8 +10,9 @@
  *   map                 NULL       maps       maps          NULL
  *   unmap               -EINPROGRESS NULL     0             0
  *   write_protect       NULL       NULL       0             NULL
- *   flush               NULL       NULL       NULL          NULL
+ *   flush               NULL       NULL       0             NULL
  *   flushes             no         no         yes           no
+ *   keeps_times         no         no         yes           no
  *
  * A long-term pin is a mapper whose unmap() says -EBUSY.
  *
@@ -60,9 +61,12 @@ struct mapper_ops {
 	/* It can be given less than it may have, and comes back to write. Else every fault
 	 * is one for writing. */
 	bool read_only_first;
-	/* Its stores are durable when it has let go of them, or has been write-protected: if nobody
-	 * else stored there, we flush nothing. */
+	/* It knows what it has stored to. That is durable after flush(), when it has let go of it,
+	 * and when it has been write-protected: if nobody else stored there, we flush nothing, and
+	 * leave it what it may store to. */
 	bool flushes;
+	/* It moves the file's times itself when it stores: we do not when it is allowed to. */
+	bool keeps_times;
 
 	/* Map it, over any mapping that is there. Failing, it is taken to be mapped. NULL: the
 	 * pieces are taken from what map_fault() returns. */
@@ -77,7 +81,7 @@ struct mapper_ops {
 	 * writable, and the range dirty. */
 	errint_t (*write_protect)(void *mapper, uint64_t offset, uint64_t length, uint64_t grant);
 	/* Bring its stores to where the device sees them. NULL: they are there, and a flush
-	 * of the CPU's lines makes them durable. */
+	 * of the CPU's lines makes them durable. One that flushes makes them durable. */
 	errint_t (*flush)(void *mapper, uint64_t offset, uint64_t length);
 	/* After map_view_close(), when nobody is in one of the above any more, nor will be:
 	 * the mapper may be freed. Any lock of the engine may be held. NULL is fine. */

@@ -72,8 +72,10 @@ static errint_t take(struct restore *r, struct entry *entry, uint64_t start, uns
 	if (err)
 		return err;
 	entry->value = (entry->value & ~(uint64_t)ENTRY_KIND) | ENTRY_DATA;
-	if (r->writable)
+	if (r->writable) {
 		entry->value |= ENTRY_DIRTY | ENTRY_WRITABLE | ENTRY_UNFLUSHED;
+		atomic_store(&r->view->file->unflushed, true);
+	}
 	return 0;
 }
 

@@ -14,23 +14,34 @@
  *
  * A locked entry may be about to become dirty, by a fault whose mapper stores already: it
  * is waited for, whatever its tags say.
+ *
+ * A mapper that flushes knows itself what it has stored to. So map_writeback() has each one flush
+ * that, in one call, and leaves it what it may store to; its entries stay dirty. The above is done
+ * with entries that others may have stored to, and a file that has never had any needs no look at
+ * its entries. map_protect(), after which the next store is to ask, does the above with all.
  */
 #include "internal.h"
 #include "probe.h"
 #include "daxfuse/base/errint.h"
+
+static bool may_store(struct map_view *view, uint64_t from, uint64_t last, uint64_t *ret_grant)
+{
+	bool writable;
+
+	view_lock(view);
+	writable = pins_any_writable(&view->pins, from, last);
+	*ret_grant = view->grants;
+	view_unlock(view);
+	return writable;
+}
 
 /* Whether a view will ask again before it stores to the entry. */
 static bool protect_view(struct map_view *view, const struct entry *entry)
 {
 	uint64_t from = entry->start, last = entry_last(entry), grant;
 	const struct mapper_ops *ops = view->ops;
-	bool writable;
 
-	view_lock(view);
-	writable = pins_any_writable(&view->pins, from, last);
-	grant = view->grants;
-	view_unlock(view);
-	if (!writable)
+	if (!may_store(view, from, last, &grant))
 		return true;
 	if (!ops->write_protect || ops->write_protect(view->mapper, entry_offset(entry),
 						      bytes_of_order(entry->order), grant))
@@ -63,7 +74,7 @@ static errint_t flush_views(struct map_file *file, const struct entry *entry)
 		view_lock(view);
 		pinned = pins_any(&view->pins, entry->start, entry_last(entry), UINT64_MAX);
 		view_unlock(view);
-		if (pinned && view->ops->flush && !err)
+		if (pinned && view->ops->flush && !view->ops->flushes && !err)
 			err = view->ops->flush(view->mapper, entry_offset(entry),
 					       bytes_of_order(entry->order));
 	}
@@ -106,25 +117,64 @@ errint_t writeback_entry(struct map_file *file, struct entry *entry)
 	return 0;
 }
 
+/* Those with one of the tags, or which may be about to get one. */
+static errint_t write_back_entries(struct map_file *file, uint64_t at, uint64_t last, uint64_t tags)
+{
+	struct entry entry;
+	int err = 0;
+
+	for (; !err && entry_next(&file->entries, at, last, &entry); at = entry_last(&entry) + 1) {
+		if (!(entry.value & (tags | ENTRY_LOCKED)) ||
+		    !entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
+			continue;
+		if (entry.value & tags)
+			err = writeback_entry(file, &entry);
+		entry_unlock(&entry);
+	}
+	return err;
+}
+
+static errint_t flush_flushing_views(struct map_file *file, uint64_t from, uint64_t last)
+{
+	struct map_view *view = NULL;
+	uint64_t grant;
+	int err = 0;
+
+	while ((view = view_next(file, view)))
+		if (!err && view->ops->flushes && may_store(view, from, last, &grant))
+			err = view->ops->flush(view->mapper, from * MAP_PAGE_SIZE,
+					       range_length(from, last));
+	return err;
+}
+
 errint_t map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
 {
 	uint64_t at = first_page(offset), last;
-	struct entry entry;
-	int err = 0;
+	int err;
 
 	if (!length)
 		return 0;
 	last = last_page(offset, length);
 	probe_writeback_begin(file->entries.file, offset, length);
 	file_lock_shared(file);
-	for (; !err && entry_next(&file->entries, at, last, &entry); at = entry_last(&entry) + 1) {
-		if (!(entry.value & (ENTRY_DIRTY | ENTRY_LOCKED)) ||
-		    !entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
-			continue;
-		if (entry.value & ENTRY_DIRTY)
-			err = writeback_entry(file, &entry);
-		entry_unlock(&entry);
-	}
+	err = flush_flushing_views(file, at, last);
+	if (!err && atomic_load(&file->unflushed))
+		err = write_back_entries(file, at, last, ENTRY_UNFLUSHED);
+	file_unlock_shared(file);
+	probe_writeback_end(file->entries.file, offset, length, err);
+	return err;
+}
+
+errint_t map_protect(struct map_file *file, uint64_t offset, uint64_t length)
+{
+	uint64_t at = first_page(offset);
+	int err;
+
+	if (!length)
+		return 0;
+	probe_writeback_begin(file->entries.file, offset, length);
+	file_lock_shared(file);
+	err = write_back_entries(file, at, last_page(offset, length), ENTRY_DIRTY);
 	file_unlock_shared(file);
 	probe_writeback_end(file->entries.file, offset, length, err);
 	return err;

@@ -293,7 +293,7 @@ errint_t vfs_set_xflags(struct vfs *v, const struct vfs_request *request, uint64
 		err = set_xflags(v, request, ino, xflags);
 	/* programs that may store to it have to ask again */
 	if (!err && file && (xflags->flags & ~old.flags & DXF_FLAG_IMMUTABLE))
-		err = map_writeback(file->map, 0, MAP_TO_END);
+		err = map_protect(file->map, 0, MAP_TO_END);
 	vfs_file_leave(v, ino, file);
 	vfs_note(v, ino, DXF_WATCH_ATTR, 0, 0);
 	return err;

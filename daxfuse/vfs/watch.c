@@ -145,7 +145,7 @@ void watch_first_write(void *arg, void *file, uint64_t offset, uint64_t length)
 static void protect_range(struct vfs_file *file, uint64_t offset, uint64_t length)
 {
 	fs_tail_end(file->vfs->config.fs, file->ino);
-	map_writeback(file->map, offset, length);
+	map_protect(file->map, offset, length);
 	if (map_is_dirty(file->map, offset, length))
 		vfs_note(file->vfs, file->ino, DXF_WATCH_DATA, offset, length);
 }

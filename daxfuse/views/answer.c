@@ -5,10 +5,10 @@
  * write that makes its file longer gets a tail, memory behind the end, and then goes on without us.
  *
  * More is answered than was asked, as a question costs more than hundreds of units that the file
- * has. A load is answered for what it is in the middle of, and a file that is asked about in order
- * far ahead. A store is granted ahead in order only, or from the file's first unit on, as it makes
- * memory of holes that may stay as they are, and says that something was stored which was not; so
- * it is less, only done in the file, and while nobody watches.
+ * has: for what it is in the middle of, and a file that is asked about in order far ahead. Of
+ * stores that is true of memory that the file has in whole units: of what has to be made less is
+ * made, and only in order. While somebody watches nothing is granted ahead for stores, as he would
+ * hear of stores that were not made.
  *
  * They may wait for locks of the engine and of core, whose owners wait for programs for a second at
  * most; and never for a program with a view.
@@ -45,7 +45,7 @@ static unsigned count_streak(struct view_order *order, uint64_t offset)
 	return streak;
 }
 
-/* How far the file lies in whole units; or, for loads, not at all. */
+/* How far the file lies in whole units of memory; or, for loads, not at all. */
 static uint64_t end_of_units(struct mapper *m, uint64_t at, uint64_t end, bool loads)
 {
 	while (at < end && at % MAP_UNIT_SIZE == 0) {
@@ -60,19 +60,20 @@ static uint64_t end_of_units(struct mapper *m, uint64_t at, uint64_t end, bool l
 	return at;
 }
 
+/* Back from there, in whole units likewise. */
+static uint64_t start_of_units(struct mapper *m, uint64_t at, uint64_t start, bool loads)
+{
+	while (at > start && end_of_units(m, at - MAP_UNIT_SIZE, at, loads) == at &&
+	       (!loads || !map_view_pins(m->view, at - MAP_UNIT_SIZE, MAP_UNIT_SIZE)))
+		at -= MAP_UNIT_SIZE;
+	return at;
+}
+
 /* A load must not take from a unit what a store was granted. */
 static uint64_t end_of_unknown(struct mapper *m, uint64_t at, uint64_t end)
 {
 	while (at < end && !map_view_pins(m->view, at, MIN(end - at, MAP_UNIT_SIZE)))
 		at += MIN(end - at, MAP_UNIT_SIZE);
-	return at;
-}
-
-static uint64_t start_of_unknown(struct mapper *m, uint64_t at, uint64_t start)
-{
-	while (at > start && end_of_units(m, at - MAP_UNIT_SIZE, at, true) == at &&
-	       !map_view_pins(m->view, at - MAP_UNIT_SIZE, MAP_UNIT_SIZE))
-		at -= MAP_UNIT_SIZE;
 	return at;
 }
 
@@ -96,21 +97,27 @@ static void answer_loads(struct mapper *m, unsigned streak, uint64_t file, struc
 	units = end_of_units(m, at, far, true);
 	span->end = end_of_unknown(m, at, MAX(units, near));
 	if (span->asked % MAP_UNIT_SIZE == 0)
-		span->start = start_of_unknown(m, span->asked, from);
+		span->start = start_of_units(m, span->asked, from, true);
 }
 
-/* 8, 64 and 512 units of memory that is there, 1, 3, 7, 15 and 16 of what has to be made. */
+/* What has to be made only in order, 1, 3, 7, 15 and 16 units of it; and what is asked about in a
+ * unit that is none yet is that much. */
 static void answer_stores(struct mapper *m, unsigned streak, uint64_t file, struct span *span)
 {
-	uint64_t at = span->asked_end;
-	uint64_t far = (UINT64_C(8) << 3 * MIN(streak, 2U)) - 1;
+	uint64_t window = WINDOW_UNITS * MAP_UNIT_SIZE, from = round_down(span->asked, window);
+	uint64_t unit = round_down(span->asked, MAP_UNIT_SIZE);
+	uint64_t at = MIN(round_up(span->asked_end, MAP_UNIT_SIZE), file);
+	uint64_t far = MIN(streak ? at + FAR_UNITS * MAP_UNIT_SIZE : MAX(from + window, at), file);
 	uint64_t near = streak < 5 ? (UINT64_C(1) << streak) - 1 : AHEAD_UNITS;
-	uint64_t units;
 
-	if ((!streak && span->asked) || vfs_is_watched(m->views->config.vfs))
+	if (vfs_is_watched(m->views->config.vfs))
 		return;
-	units = end_of_units(m, at, MIN(at + far * MAP_UNIT_SIZE, file), false);
-	span->end = MAX(units, MIN(at + near * MAP_UNIT_SIZE, file));
+	if (streak)
+		span->end = MIN(span->asked_end + near * MAP_UNIT_SIZE, file);
+	if (end_of_units(m, unit, at, false) < at)
+		return;
+	span->end = MAX(span->end, end_of_units(m, at, far, false));
+	span->start = start_of_units(m, unit, from, false);
 }
 
 /* Not behind the file. */
@@ -204,11 +211,11 @@ static int fault(struct mapper *m, const struct daxview_question *question)
 	return err;
 }
 
-/* As if a load of the file's first unit had been asked about, if that is whole. */
-static void fill_view(struct views *v, uint64_t ino, uint64_t number)
+/* As if the file's first unit had been asked about, if that is whole. */
+static void fill_view(struct views *v, uint64_t ino, uint64_t number, uint32_t kind)
 {
 	const struct daxview_question first = {
-		.kind = DAXVIEW_ASK_READ,
+		.kind = kind,
 		.view = number,
 		.cookie = ino,
 		.length = MAP_UNIT_SIZE,
@@ -217,22 +224,34 @@ static void fill_view(struct views *v, uint64_t ino, uint64_t number)
 
 	if (!m)
 		return;
-	if (end_of_units(m, 0, MAP_UNIT_SIZE, true))
+	if (end_of_units(m, 0, MAP_UNIT_SIZE, kind == DAXVIEW_ASK_READ))
 		fault(m, &first);
 	viewed_unuse(v, ino);
 }
 
-/* A reader asks for what is at the beginning next: so it is there already. */
+/* A reader or a writer asks for what is at the beginning next: so it is there already. What may be
+ * stored to may be loaded from. */
+static void fill_once(struct views *v, struct mapper *m, int flags)
+{
+	bool loads = (flags & O_ACCMODE) == O_RDONLY;
+	unsigned wanted = loads ? FILLED_LOADS : FILLED_LOADS | FILLED_STORES;
+
+	if ((flags & O_APPEND) || (!loads && vfs_is_watched(v->config.vfs)) ||
+	    (atomic_fetch_or(&m->filled, wanted) & wanted) == wanted)
+		return;
+	fill_view(v, m->ino, m->number, loads ? DAXVIEW_ASK_READ : DAXVIEW_ASK_WRITE);
+}
+
 bool views_pass(struct views *v, const struct vfs_opened *opened, int flags)
 {
 	uint64_t ino = opened->attr.ino;
 	struct mapper *m = viewed_passes(opened, flags) ? viewed_mapper(v, ino) : NULL;
 
-	if (m)
-		atomic_store(&m->passes, true);
-	if (m && (flags & O_ACCMODE) == O_RDONLY && !atomic_exchange(&m->filled, true))
-		fill_view(v, ino, m->number);
-	return m;
+	if (!m)
+		return false;
+	atomic_store(&m->passes, true);
+	fill_once(v, m, flags);
+	return true;
 }
 
 /* The last page of the file is data before it grows, and with it all that is mapped beside it as

@@ -26,7 +26,7 @@
 
 enum { VIEWED_BUCKETS = 256, VIEWS_THREADS = 2, SETTLE_MS = 3000 };
 /* How many units are answered ahead in order: of memory that is there, up to 1 GiB, and of what has
- * to be made first. Loads are answered for an aligned window of units. */
+ * to be made first. Else an answer is for an aligned window of units. */
 enum { FAR_UNITS = 511, AHEAD_UNITS = 16, WINDOW_UNITS = 64 };
 
 /* What a view may cover: the size of files is core's matter. */
@@ -45,9 +45,10 @@ enum { PENDING_PIECES = 64 };
 struct pending {
 	struct map_piece piece[PENDING_PIECES]; /* ascending */
 	unsigned count;
-	bool writable; /* one of them */
-	bool taken;    /* one was, before the view had it */
+	bool taken; /* one was, before the view had it */
 };
+
+enum { FILLED_LOADS = 1, FILLED_STORES = 2 };
 
 /* A view of an inode. */
 struct mapper {
@@ -64,7 +65,8 @@ struct mapper {
 	struct map_view *view;
 	struct view_order loads, stores;
 	struct pending *pending; /* LOCK_PENDING */
-	atomic_bool filled;      /* begun to be, before anybody asked */
+	atomic_uint filled;      /* begun to be, before anybody asked: FILLED_... */
+	atomic_bool is_written;  /* some file of it was opened for writing */
 	/* sizes.c; under its lock: */
 	struct mapper *next_sized;
 	uint64_t size, at_most; /* of the view; which is being cut */
@@ -162,6 +164,8 @@ errint_t session_set_size(int session, uint64_t number, uint64_t size);
 errint_t session_read_time(int session, uint64_t number, uint64_t *ret_when);
 /* What lies where: up to PENDING_PIECES, one behind the other. -ESTALE: revoked. */
 errint_t session_set(int session, uint64_t number, const struct map_piece *pieces, unsigned count);
+/* What was stored to is durable. As above. */
+errint_t session_sync(int session, uint64_t number, uint64_t offset, uint64_t length);
 /* What lies there is not known any more. As above. */
 errint_t session_forget(int session, uint64_t number, uint64_t offset, uint64_t length);
 /* Whose view it is. -ENOENT: it has ended. */

@@ -10,7 +10,8 @@
  * mapping. Then the pin stays, and the space is held, until the references have gone (busy.c).
  *
  * To be write-protected is to forget: the next access asks again, and a load is granted for
- * reading only. If a device may be writing to the memory, it stays dirty.
+ * reading only. If a device may be writing to the memory, it stays dirty. fsync(2) needs none of
+ * that: the module knows what was stored to since, and flushes it.
  */
 #include <stdlib.h>
 
@@ -28,14 +29,13 @@ static pthread_mutex_t *pending_lock_of(struct mapper *m)
 void pending_begin(struct mapper *m, struct pending *pending)
 {
 	pending->count = 0;
-	pending->writable = pending->taken = false;
+	pending->taken = false;
 	lock_mutex(LOCK_PENDING, pending_lock_of(m));
 	m->pending = pending;
 	unlock_mutex(LOCK_PENDING, pending_lock_of(m));
 }
 
-/* Order: the kernel forgets times and blocks first, as the program goes on as soon as it has the
- * pieces. Those that lie one behind the other in the file are one call. */
+/* Those that lie one behind the other in the file are one call. */
 static errint_t set_pending_locked(struct mapper *m)
 {
 	struct pending *pending = m->pending;
@@ -43,8 +43,6 @@ static errint_t set_pending_locked(struct mapper *m)
 	int err = 0;
 
 	lock_assert(LOCK_PENDING);
-	if (pending->writable)
-		vfs_forget_cached(m->views->config.vfs, m->ino, false);
 	for (; !err && from < pending->count; from = to) {
 		const struct map_piece *piece = &pending->piece[from];
 
@@ -54,7 +52,6 @@ static errint_t set_pending_locked(struct mapper *m)
 		err = session_set(m->views->session, m->number, &pending->piece[from], to - from);
 	}
 	pending->count = 0;
-	pending->writable = false;
 	return err;
 }
 
@@ -92,7 +89,6 @@ static errint_t add_pending_locked(struct mapper *m, const struct map_piece *pie
 	if (pending->count == PENDING_PIECES)
 		err = set_pending_locked(m);
 	pending->piece[pending->count++] = *piece;
-	pending->writable |= piece->writable;
 	return err;
 }
 
@@ -191,6 +187,16 @@ static errint_t write_protect(void *mapper, uint64_t offset, uint64_t length, ui
 	return extent_any(m, offset, end, extent_is_busy, NULL) ? -EBUSY : 0;
 }
 
+/* Of a view that was revoked everything has been flushed. */
+static errint_t flush(void *mapper, uint64_t offset, uint64_t length)
+{
+	const struct mapper *m = mapper;
+	uint64_t end = end_of_range(offset, length);
+	int err = session_sync(m->views->session, m->number, offset, end - offset);
+
+	return err == -ENOENT || err == -ESTALE ? 0 : err;
+}
+
 /* Its view in the engine was closed, and nobody is in one of the above. */
 static void gone(void *mapper)
 {
@@ -201,9 +207,11 @@ static const struct mapper_ops view_ops = {
 	.smallest = ORDER_PTE,
 	.read_only_first = true,
 	.flushes = true,
+	.keeps_times = true,
 	.map = map,
 	.unmap = unmap,
 	.write_protect = write_protect,
+	.flush = flush,
 	.gone = gone,
 };
 

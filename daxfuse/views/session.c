@@ -160,6 +160,18 @@ errint_t session_forget(int session, uint64_t number, uint64_t offset, uint64_t 
 	return ioctl(session, DAXVIEW_IOC_SET, &set) ? -errno : 0;
 }
 
+errint_t session_sync(int session, uint64_t number, uint64_t offset, uint64_t length)
+{
+	struct daxview_range range = {
+		.size = sizeof(range),
+		.view = number,
+		.offset = offset,
+		.length = length,
+	};
+
+	return ioctl(session, DAXVIEW_IOC_SYNC, &range) ? -errno : 0;
+}
+
 errint_t session_set_size(int session, uint64_t number, uint64_t size)
 {
 	struct daxview_set set = {

@@ -311,13 +311,15 @@ bool viewed_passes(const struct vfs_opened *opened, int flags)
 }
 
 /* Once there is a view the kernel wants it for every open. One for writing only can't be mapped,
- * and has one if its writes are passed. */
+ * and has one if its writes are passed. Of one that may be stored to the times are the view's
+ * matter from now on, and the kernel must not believe those that it knows. */
 int views_enter(struct views *v, const struct vfs_opened *opened, int flags,
 		int (*register_backing)(void *arg, int fd), void *arg)
 {
 	bool maps = (flags & O_ACCMODE) != O_WRONLY;
 	bool wants = maps || viewed_passes(opened, flags);
 	pthread_mutex_t *lock = &v->lock[bucket_of(opened->attr.ino)];
+	bool begins = false;
 	struct viewed *viewed;
 	int backing = 0;
 
@@ -328,12 +330,16 @@ int views_enter(struct views *v, const struct vfs_opened *opened, int flags,
 	if (viewed && viewed->mapper) {
 		viewed->opens++;
 		backing = viewed->mapper->backing;
+		begins = (flags & O_ACCMODE) != O_RDONLY &&
+			 !atomic_exchange(&viewed->mapper->is_written, true);
 	} else if (viewed && maps) {
 		viewed->plain++;
 	} else if (viewed) {
 		put_locked(v, viewed);
 	}
 	unlock_mutex(LOCK_VIEWED, lock);
+	if (begins)
+		vfs_forget_cached(v->config.vfs, opened->attr.ino, false);
 	return viewed ? backing : -ENOMEM;
 }
 
@@ -357,6 +363,24 @@ void views_leave(struct views *v, uint64_t ino, uint64_t handle, enum views_open
 		put_locked(v, viewed);
 	}
 	unlock_mutex(LOCK_VIEWED, lock);
+}
+
+/* Of an earlier process's nobody knows how it was opened. */
+bool views_may_store(struct views *v, uint64_t ino)
+{
+	pthread_mutex_t *lock;
+	const struct viewed *viewed;
+	bool may;
+
+	if (!atomic_load(&v->count))
+		return false;
+	lock = &v->lock[bucket_of(ino)];
+	lock_mutex(LOCK_VIEWED, lock);
+	viewed = find_locked(v, ino);
+	may = viewed && viewed->mapper &&
+	      (viewed->mapper->adopted || atomic_load(&viewed->mapper->is_written));
+	unlock_mutex(LOCK_VIEWED, lock);
+	return may;
 }
 
 bool views_hold(struct views *v, uint64_t ino)

@@ -61,6 +61,9 @@ int views_enter(struct views *v, const struct vfs_opened *opened, int flags,
 bool views_pass(struct views *v, const struct vfs_opened *opened, int flags);
 /* Its handle is of any process. */
 void views_leave(struct views *v, uint64_t ino, uint64_t handle, enum views_open how);
+/* Whether its times may be other ones by now than those that the kernel was told, as programs store
+ * past us both. */
+bool views_may_store(struct views *v, uint64_t ino);
 /* Whether it has a view: its memory may be in use, though the kernel does not know it any more. */
 bool views_hold(struct views *v, uint64_t ino);
 /* No view is made from now on. -EBUSY: there are some. */

@@ -25,7 +25,7 @@
 #include <linux/types.h>
 
 #define DAXVIEW_PATH "/dev/daxview"
-#define DAXVIEW_VERSION 3
+#define DAXVIEW_VERSION 4
 
 /* The first call on a descriptor: which device, and whose session. */
 struct daxview_session {
@@ -67,7 +67,7 @@ struct daxview_create {
 };
 
 /*
- * A write(2), and a store that makes a page of a mapping dirty, stores CLOCK_REALTIME in ns in two
+ * A write(2) and, from version 4 on, a store that makes a page of a mapping dirty, stores CLOCK_REALTIME in ns in two
  * words of 8 bytes at `times`, a multiple of 8, that lie in one page; they are durable as the bytes
  * are: when the write returns, or after DAXVIEW_IOC_SYNC or fsync(2).
  */
@@ -145,8 +145,8 @@ struct daxview_tail {
 #define DAXVIEW_TAIL_TAKE (1u << 0)
 
 /*
- * DAXVIEW_IOC_SYNC: stores to the range that were made before the call are durable after it. What may
- * be stored to may still be.
+ * DAXVIEW_IOC_SYNC: stores to the range that were made before the call are durable after it. What
+ * may be stored to may still be.
  * DAXVIEW_IOC_PROTECT: also tells which pages may have been stored to since the last time (one bit
  * for 4 KiB, the lowest of the first byte is the page at offset), and will see the next store.
  */

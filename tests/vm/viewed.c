@@ -157,10 +157,20 @@ static void grows(void)
 	CHECK(!fstat(fd, &stat) && stat.st_size == 304);
 }
 
-/* Stores move the time of change, loads do not. */
+static bool has_aged(int fd, struct stat *last)
+{
+	struct stat before = *last;
+
+	CHECK(!fstat(fd, last) && last->st_mtim.tv_nsec == last->st_ctim.tv_nsec);
+	return last->st_mtim.tv_nsec != before.st_mtim.tv_nsec;
+}
+
+/* Stores move the time of change, loads do not; the first one, and the first after what was stored
+ * has been flushed. */
 static void ages(void)
 {
 	int fd = make_file("file", 'a', SIZE);
+	const struct timespec old[2] = { { 1000, 0 }, { 1000, 0 } };
 	char *memory = map(fd, SIZE);
 	struct stat before, after;
 
@@ -171,10 +181,18 @@ static void ages(void)
 	memory[UNIT] = 1;
 	CHECK(!fstat(fd, &after) && after.st_mtim.tv_sec >= before.st_mtim.tv_sec);
 	CHECK(after.st_mtim.tv_nsec != before.st_mtim.tv_nsec && after.st_ctim.tv_sec);
-	CHECK(!msync(memory, SIZE, MS_SYNC) && !fsync(fd));
-	before = after;
-	memory[UNIT] = 2; /* after a sync it is a first store again */
-	CHECK(!fstat(fd, &after) && after.st_mtim.tv_nsec != before.st_mtim.tv_nsec);
+	memory[UNIT] = 2;
+	CHECK(!has_aged(fd, &after));
+	CHECK(!msync(memory, SIZE, MS_SYNC) && !has_aged(fd, &after));
+	memory[UNIT] = 3;
+	CHECK(has_aged(fd, &after));
+	CHECK(!fsync(fd) && !has_aged(fd, &after));
+	memory[UNIT] = 4;
+	CHECK(has_aged(fd, &after));
+	CHECK(!fsync(fd) && !futimens(fd, old) && !fstat(fd, &after));
+	CHECK(after.st_mtim.tv_sec == 1000);
+	memory[UNIT] = 5;
+	CHECK(has_aged(fd, &after) && after.st_mtim.tv_sec > 1000);
 }
 
 /* Takes what space was freed, and fills it. */

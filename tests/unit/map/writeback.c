@@ -37,32 +37,121 @@ static void test_order(void **state)
 	assert_string_equal(f->fake->log, "");
 }
 
-/* One that flushes what is taken from it: its lines are nobody's matter, but those of others are. */
+static struct fixture *flushed; /* by a mapper that knows what it has stored */
+
+static int flush_stored(void *arg, uint64_t offset, uint64_t length)
+{
+	const struct fake_mapper *m = arg;
+
+	note(m->fake, 'F');
+	for (uint64_t i = offset / MAP_PAGE_SIZE;
+	     i < FILE_PAGES && i < offset / MAP_PAGE_SIZE + length / MAP_PAGE_SIZE; i++)
+		if (m->writable[i])
+			page_flush(&m->fake->page[flushed->file->page[i]]);
+	return 0;
+}
+
+static struct fake_mapper *open_flushing(struct fixture *f)
+{
+	static struct mapper_ops ops;
+
+	flushed = f;
+	ops = kernel_ops;
+	ops.flush = flush_stored;
+	ops.flushes = true;
+	return open_mapper(f, &ops);
+}
+
+/* It is asked once for all that it has, and goes on storing: nothing of it is locked, or flushed by
+ * us. That the next store is to ask is another call. */
 static void test_flushes_by_itself(void **state)
 {
 	struct fixture *f = *state;
-	static struct mapper_ops ops;
-	struct fake_mapper *m, *client = open_mapper(f, &careful_client_ops);
+	struct fake_mapper *m = open_flushing(f);
 
-	ops = kernel_ops;
-	ops.flush = NULL;
-	ops.flushes = true;
-	m = open_mapper(f, &ops);
 	dirty(m, 3, ORDER_PMD, 1);
+	dirty(m, UNIT_PAGES + 3, ORDER_PMD, 1);
 	forget_log(f);
 	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_string_equal(f->fake->log, "F");
+	assert_int_equal(durable(f, 3), 1);
+	assert_true(mapper_store(m, 3, 0, 2));
+	assert_int_equal(map_writeback(f->map, 0, MAP_UNIT_SIZE), 0);
+	assert_int_equal(durable(f, 3), 2);
+	assert_int_equal(survey(f).dirty, 2 * MAP_UNIT_SIZE);
+	assert_int_equal(f->hooked, 2);
+	forget_log(f);
+	assert_int_equal(map_protect(f->map, 0, MAP_UNIT_SIZE), 0);
 	assert_string_equal(f->fake->log, "w");
-	assert_int_equal(survey(f).dirty, 0);
+	assert_int_equal(survey(f).dirty, MAP_UNIT_SIZE);
+	assert_false(mapper_store(m, 3, 0, 3));
+	assert_true(mapper_store(m, UNIT_PAGES + 3, 0, 3));
+	dirty(m, 3, ORDER_PMD, 3);
+	assert_int_equal(f->hooked, 3);
+	/* without anything that it may store to it isn't asked */
+	assert_int_equal(map_protect(f->map, 0, MAP_TO_END), 0);
+	forget_log(f);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_string_equal(f->fake->log, "");
+}
+
+/* Lines of another mapper are our matter, also of one that is gone; and then only what both have
+ * stored to is write-protected. */
+static void test_flushes_beside_others(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_mapper *m = open_flushing(f), *client = open_mapper(f, &careful_client_ops);
+
 	dirty(m, 3, ORDER_PMD, 2);
+	dirty(m, UNIT_PAGES + 3, ORDER_PMD, 2);
 	dirty(client, 3, ORDER_PMD, 3);
 	close_mapper(client);
 	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
 	assert_int_equal(durable(f, 3), 3);
+	assert_false(mapper_store(m, 3, 0, 4));
+	assert_true(mapper_store(m, UNIT_PAGES + 3, 0, 4));
 	/* and not any more */
 	dirty(m, 3, ORDER_PMD, 4);
 	forget_log(f);
 	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
-	assert_string_equal(f->fake->log, "w");
+	assert_string_equal(f->fake->log, "F");
+	assert_int_equal(durable(f, 3), 4);
+}
+
+static int fail_to_flush(void *arg, uint64_t offset, uint64_t length)
+{
+	return -EIO;
+}
+
+static void test_flush_fails(void **state)
+{
+	struct fixture *f = *state;
+	static struct mapper_ops ops;
+	struct fake_mapper *m;
+
+	ops = kernel_ops;
+	ops.flush = fail_to_flush;
+	ops.flushes = true;
+	m = open_mapper(f, &ops);
+	dirty(m, 3, ORDER_PMD, 1);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), -EIO);
+	assert_int_equal(survey(f).dirty, MAP_UNIT_SIZE);
+}
+
+/* One that moves the file's times by itself leaves us nothing to do. */
+static void test_keeps_times(void **state)
+{
+	struct fixture *f = *state;
+	static struct mapper_ops ops;
+	struct fake_mapper *m;
+
+	ops = kernel_ops;
+	ops.keeps_times = true;
+	m = open_mapper(f, &ops);
+	dirty(m, 3, ORDER_PMD, 1);
+	assert_int_equal(f->file->touched, 0);
+	dirty(open_mapper(f, &kernel_ops), UNIT_PAGES, ORDER_PMD, 1);
+	assert_int_equal(f->file->touched, 1);
 }
 
 static void test_stays_dirty(void **state)
@@ -221,6 +310,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_order),
 		TEST(test_flushes_by_itself),
+		TEST(test_flushes_beside_others),
+		TEST(test_flush_fails),
+		TEST(test_keeps_times),
 		TEST(test_stays_dirty),
 		TEST(test_dead_writer),
 		TEST(test_range),

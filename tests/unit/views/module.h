@@ -43,6 +43,7 @@ struct fake_view {
 	uint64_t times, size_word; /* on the device */
 	uint64_t tail;             /* its end; 0: there is none */
 	bool privileged;
+	unsigned synced; /* calls */
 	uint64_t page[FAKE_PAGES];
 };
 
@@ -296,6 +297,21 @@ static int fake_set_locked(const struct daxview_set *set)
 	return 0;
 }
 
+/* Its memory is durable in any case: that it was asked is counted. */
+static int fake_sync_locked(const struct daxview_range *range)
+{
+	struct fake_view *view = fake_find_locked(range->view);
+
+	if (!view)
+		return -ENOENT;
+	if (range->flags || range->bitmap || !range->length ||
+	    (range->offset | range->length) % FAKE_PAGE || range->offset > INT64_MAX ||
+	    range->length > INT64_MAX - range->offset)
+		return -EINVAL;
+	view->synced++;
+	return 0;
+}
+
 static int fake_revoke_locked(const struct daxview_revoke *revoke)
 {
 	struct fake_view *view = fake_find_locked(revoke->view);
@@ -361,6 +377,8 @@ static int fake_call_locked(unsigned long command, void *argument)
 		return fake_create_locked(argument);
 	case DAXVIEW_IOC_SET:
 		return fake_set_locked(argument);
+	case DAXVIEW_IOC_SYNC:
+		return fake_sync_locked(argument);
 	case DAXVIEW_IOC_REVOKE:
 		return fake_revoke_locked(argument);
 	case DAXVIEW_IOC_ANSWER:
@@ -564,6 +582,16 @@ static inline uint64_t fake_page(uint64_t number, uint64_t offset)
 	page = fake_find_locked(number) ? fake_find_locked(number)->page[offset / FAKE_PAGE] : 0;
 	pthread_mutex_unlock(&fake.lock);
 	return page;
+}
+
+static inline unsigned fake_synced(uint64_t number)
+{
+	unsigned synced;
+
+	pthread_mutex_lock(&fake.lock);
+	synced = fake_find_locked(number) ? fake_find_locked(number)->synced : 0;
+	pthread_mutex_unlock(&fake.lock);
+	return synced;
 }
 
 static inline uint64_t fake_size(uint64_t number)

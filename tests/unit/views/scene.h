@@ -49,8 +49,11 @@ struct scene {
 
 static const struct vfs_request no_request;
 
-static inline void ignore_forget(void *arg, uint64_t ino, bool data)
+static _Atomic unsigned forgotten; /* inodes whose attributes the kernel was made to forget */
+
+static inline void count_forgotten(void *arg, uint64_t ino, bool data)
 {
+	atomic_fetch_add(&forgotten, 1);
 }
 
 static inline bool reclaim_nothing(void *arg)
@@ -105,7 +108,7 @@ static inline void open_pool(struct scene *s, bool format)
 	struct fs_options options = { .keep_orphans = !format };
 	struct vfs_config vfs = {
 		.life = 1,
-		.forget = ignore_forget,
+		.forget = count_forgotten,
 		.reclaim = reclaim_nothing,
 		.next_handle = &s->next_handle,
 		.opens = s->opens,

@@ -17,7 +17,8 @@ static void a_file_is_mapped(void **state)
 	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
 	assert_int_equal(fake_page(p.view, PAGE), device_of(s, PAGE) | FAKE_PIECE | FAKE_WRITES);
 	assert_int_equal(vfs_fsync(s->vfs, s->ino), 0);
-	assert_int_equal(fake_page(p.view, PAGE), FAKE_UNKNOWN);
+	assert_int_equal(fake_page(p.view, PAGE), device_of(s, PAGE) | FAKE_PIECE | FAKE_WRITES);
+	assert_int_equal(fake_synced(p.view), 1);
 	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
 	assert_int_equal(cut(s, PAGE), 0);
 	assert_int_equal(fake_page(p.view, UNIT), FAKE_UNKNOWN);
@@ -442,14 +443,13 @@ static void answers_ahead(void **state)
 	struct scene *s = *state;
 	struct program p = program_open(s);
 
-	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 2 * UNIT, UNIT), 0);
 	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, 0, UNIT), 0);
-	WAIT_FOR(fake_page(p.view, UNIT) == (device_of(s, UNIT) | FAKE_PIECE));
-	assert_true(fake_page(p.view, 2 * UNIT) & FAKE_WRITES);
-	assert_int_equal(vfs_fsync(s->vfs, s->ino), 0);
-	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
-	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
-	WAIT_FOR(fake_page(p.view, 2 * UNIT) & FAKE_WRITES);
+	WAIT_FOR(fake_page(p.view, 2 * UNIT) == (device_of(s, 2 * UNIT) | FAKE_PIECE));
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT + PAGE, PAGE), 0);
+	for (uint64_t at = 0; at < FILE_UNITS * UNIT; at += PAGE)
+		WAIT_FOR(fake_page(p.view, at) & FAKE_WRITES);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, 0, UNIT), 0);
+	assert_true(fake_page(p.view, UNIT) & FAKE_WRITES);
 	program_close(s, &p);
 	WAIT_FOR(has_ended(s));
 }
@@ -573,6 +573,89 @@ static void a_reader_asks_nobody(void **state)
 	WAIT_FOR(has_ended(s));
 }
 
+static int64_t times_of(struct scene *s)
+{
+	struct fs_attr attr;
+
+	assert_int_equal(vfs_getattr(s->vfs, s->ino, &attr), 0);
+	return attr.mtime ^ attr.ctime;
+}
+
+/* Likewise one that may store, and as nothing was stored yet its times are as they were. While
+ * somebody watches each unit is asked about. */
+static void a_writer_asks_nobody(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s), watcher = program_open(s);
+	const struct vfs_open_file watching = { .ino = s->ino, .handle = watcher.opened.handle };
+	struct vfs_opened opened = { .attr = { .ino = s->ino, .size = FILE_UNITS * UNIT } };
+	int64_t times = times_of(s);
+
+	assert_true(views_pass(s->views, &opened, O_RDWR));
+	for (uint64_t at = 0; at < FILE_UNITS * UNIT; at += UNIT)
+		assert_int_equal(fake_page(p.view, at),
+				 device_of(s, at) | FAKE_PIECE | FAKE_WRITES);
+	assert_int_equal(atomic_load(&s->views->asked), 0);
+	assert_int_equal(times_of(s), times);
+	assert_int_equal(vfs_watch(s->vfs, &watching), 0);
+	assert_int_equal(fake_page(p.view, 0), FAKE_UNKNOWN);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
+	assert_true(fake_page(p.view, 0) & FAKE_WRITES);
+	assert_false(fake_page(p.view, UNIT) & FAKE_WRITES);
+	program_close(s, &watcher);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* One that only appends, and any one while somebody watches, is granted nothing before it asks. */
+static void some_writers_are_not_filled(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s), watcher = program_open(s);
+	const struct vfs_open_file watching = { .ino = s->ino, .handle = watcher.opened.handle };
+	struct vfs_opened opened = { .attr = { .ino = s->ino, .size = FILE_UNITS * UNIT } };
+
+	assert_true(views_pass(s->views, &opened, O_WRONLY | O_APPEND));
+	assert_int_equal(vfs_watch(s->vfs, &watching), 0);
+	assert_true(views_pass(s->views, &opened, O_RDWR));
+	assert_int_equal(fake_page(p.view, 0), FAKE_UNKNOWN);
+	program_close(s, &watcher);
+	assert_true(views_pass(s->views, &opened, O_RDWR));
+	assert_true(fake_page(p.view, 0) & FAKE_WRITES);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
+/* Attributes that a view changes are not kept: of a file that is only read they may be. */
+static void attributes_are_not_kept(void **state)
+{
+	struct scene *s = *state;
+	struct vfs_opened opened;
+	struct program p;
+	int backing;
+
+	forgotten = 0;
+	assert_false(views_may_store(s->views, s->ino));
+	assert_int_equal(vfs_open_inode(s->vfs, &no_request, s->ino, O_RDONLY, false, &opened), 0);
+	backing = views_enter(s->views, &opened, O_RDONLY, register_backing, s);
+	assert_true(backing > 0);
+	fake_use(s->backing[backing], true);
+	assert_false(views_may_store(s->views, s->ino));
+	assert_int_equal(forgotten, 0);
+	p = program_open(s);
+	assert_true(views_may_store(s->views, s->ino));
+	assert_int_equal(forgotten, 1);
+	program_close(s, &p);
+	p = program_open(s);
+	assert_int_equal(forgotten, 1);
+	p.opened = opened; /* the reader's, which ends last */
+	program_close(s, &p);
+	assert_true(views_may_store(s->views, s->ino));
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+	assert_false(views_may_store(s->views, s->ino));
+}
+
 /* One that knows less than we rely on: it is said, and none is had. */
 static void an_older_module(void **state)
 {
@@ -616,6 +699,9 @@ int main(void)
 		scene_test(holes_stay_holes),
 		scene_test(a_piece_is_taken_on_its_way),
 		scene_test(a_reader_asks_nobody),
+		scene_test(a_writer_asks_nobody),
+		scene_test(some_writers_are_not_filled),
+		scene_test(attributes_are_not_kept),
 		scene_test(an_older_module),
 	};
 
