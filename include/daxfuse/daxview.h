@@ -67,9 +67,9 @@ struct daxview_create {
 };
 
 /*
- * A write(2) and, from version 4 on, a store that makes a page of a mapping dirty, stores CLOCK_REALTIME in ns in two
- * words of 8 bytes at `times`, a multiple of 8, that lie in one page; they are durable as the bytes
- * are: when the write returns, or after DAXVIEW_IOC_SYNC or fsync(2).
+ * A write(2) and, from version 4 on, a store that makes a page of a mapping dirty, stores
+ * CLOCK_REALTIME in ns in two words of 8 bytes at `times`, a multiple of 8, that lie in one page;
+ * they are durable as the bytes are: when the write returns, or after DAXVIEW_IOC_SYNC or fsync(2).
  */
 
 struct daxview_piece {
