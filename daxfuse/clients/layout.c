@@ -325,6 +325,7 @@ static errint_t check_request(struct clients *c, const struct vfs_open_file *fil
 static errint_t map_file(struct clients *c, const struct vfs_open_file *file,
 			 struct dxf_ioc_map *map)
 {
+	struct vfs_retry retry = { false };
 	struct session *session;
 	struct fs_attr attr;
 	struct holder *h;
@@ -345,7 +346,7 @@ static errint_t map_file(struct clients *c, const struct vfs_open_file *file,
 		return err;
 	do {
 		err = fill_for(c, h, map, 0);
-	} while (vfs_reclaims(c->config.vfs, err));
+	} while (vfs_reclaims(c->config.vfs, &retry, err));
 	holder_put(h);
 	return err;
 }

@@ -124,6 +124,7 @@ static errint_t drop_sgid(struct vfs *v, const struct vfs_request *request, uint
 errint_t vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 		      const char *name, const void *value, size_t size, int flags)
 {
+	struct vfs_retry retry = { false };
 	bool is_acl = !strcmp(name, "system.posix_acl_access");
 	int64_t result;
 	int err = 0;
@@ -136,7 +137,7 @@ errint_t vfs_setxattr(struct vfs *v, const struct vfs_request *request, uint64_t
 		do {
 			err = fs_setxattr(v->config.fs, &request->who, ino, name, value, size,
 					  flags);
-		} while (vfs_reclaims(v, err));
+		} while (vfs_reclaims(v, &retry, err));
 	}
 	if (is_acl)
 		share_mode(v, ino);

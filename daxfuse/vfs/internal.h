@@ -28,8 +28,7 @@ struct vfs {
 	_Atomic uint64_t flushed[FLUSHED_SLOTS]; /* inodes: flush_once() in modify.c */
 	void (*released)(void *arg, uint64_t handle);
 	void *released_arg;
-	struct vfs_sharer sharer;       /* arg NULL: none */
-	_Atomic int64_t tails_ended_ms; /* when all of them were, for want of space */
+	struct vfs_sharer sharer; /* arg NULL: none */
 	atomic_uint watchers;
 	struct opens *opens;        /* opens.c */
 	bool may_cache;             /* vfs_allow_auto() */

@@ -63,8 +63,12 @@ errint_t vfs_still_locked(struct vfs_file *file, struct fs_attr *ret_attr);
 errint_t vfs_grow_locked(struct vfs_file *file, uint64_t size);
 /* The transport must drop what it has cached of an inode (struct vfs_config). */
 void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data);
+/* Of one operation, all false at first. */
+struct vfs_retry {
+	bool ended_tails;
+};
 /* Whether a failed operation is worth another try, as space was freed meanwhile. */
-bool vfs_reclaims(struct vfs *v, ssize_t err);
+bool vfs_reclaims(struct vfs *v, struct vfs_retry *retry, ssize_t err);
 /*
  * Whether the memory of a file may be mapped by this open file, so that nobody gets stale bytes.
  * -EOPNOTSUPP: by none (the mode of the mount, no DAX flag); -ETXTBSY: not while others that have

@@ -243,6 +243,7 @@ static unsigned kills_sgid(struct vfs *v, const struct vfs_request *request, uin
 errint_t vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 		     const struct fs_setattr *set, struct fs_attr *ret_attr)
 {
+	struct vfs_retry retry = { false };
 	struct fs_setattr all = *set;
 	int err;
 
@@ -250,7 +251,7 @@ errint_t vfs_setattr(struct vfs *v, const struct vfs_request *request, uint64_t 
 	share_times(v, ino);
 	do {
 		err = try_setattr(v, ino, &all, ret_attr);
-	} while (vfs_reclaims(v, err));
+	} while (vfs_reclaims(v, &retry, err));
 	if (set->valid & FS_SET_MODE)
 		share_mode(v, ino);
 	if (set->valid & FS_SET_SIZE)
@@ -376,6 +377,7 @@ ssize_t vfs_write(struct vfs *v, const struct vfs_request *request,
 		  const struct vfs_open_file *file, const void *buf, size_t length, uint64_t offset,
 		  unsigned flags)
 {
+	struct vfs_retry retry = { false };
 	uint32_t mode = 0;
 	unsigned kills;
 	int64_t done;
@@ -389,7 +391,7 @@ ssize_t vfs_write(struct vfs *v, const struct vfs_request *request,
 	} else {
 		do {
 			n = try_write(v, &request->who, file->ino, buf, length, offset, kills);
-		} while (vfs_reclaims(v, n));
+		} while (vfs_reclaims(v, &retry, n));
 		note_written(v, file->ino, offset, n);
 	}
 	if (kills)
@@ -418,6 +420,7 @@ ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_
 		       uint64_t in_offset, const struct vfs_open_file *out, uint64_t out_offset,
 		       size_t length)
 {
+	struct vfs_retry retry = { false };
 	ssize_t n = out->may & VFS_ONLY_APPENDS ? -EPERM : drop_privileges(v, request, out->ino);
 	int64_t done;
 
@@ -429,7 +432,7 @@ ssize_t vfs_copy_range(struct vfs *v, const struct vfs_request *request, uint64_
 		do {
 			n = try_copy_range(v, &request->who, in, in_offset, out->ino, out_offset,
 					   length);
-		} while (vfs_reclaims(v, n));
+		} while (vfs_reclaims(v, &retry, n));
 	}
 	note_written(v, out->ino, out_offset, n);
 	/* the transport does not know that this is a read, too */
@@ -513,6 +516,7 @@ static errint_t try_fallocate(struct vfs *v, const struct fs_request *request, u
 static errint_t fallocate_once(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 			       int mode, uint64_t offset, uint64_t length)
 {
+	struct vfs_retry retry = { false };
 	int64_t result;
 	int err;
 
@@ -525,7 +529,7 @@ static errint_t fallocate_once(struct vfs *v, const struct vfs_request *request,
 		return err;
 	do {
 		err = try_fallocate(v, &request->who, ino, mode, offset, length);
-	} while (vfs_reclaims(v, err));
+	} while (vfs_reclaims(v, &retry, err));
 	return err;
 }
 

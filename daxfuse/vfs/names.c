@@ -59,13 +59,14 @@ static void note_links(struct vfs *v, uint64_t ino)
 int vfs_mknod(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
 	      uint32_t mode, uint32_t rdev, struct fs_attr *ret_attr)
 {
+	struct vfs_retry retry = { false };
 	int err;
 
 	if (answer_of_made(v, request, &err, ret_attr))
 		return err;
 	do {
 		err = fs_mknod(v->config.fs, &request->who, parent, name, mode, rdev, ret_attr);
-	} while (vfs_reclaims(v, err));
+	} while (vfs_reclaims(v, &retry, err));
 	note_entry(v, parent, err, ret_attr);
 	return err;
 }
@@ -73,13 +74,14 @@ int vfs_mknod(struct vfs *v, const struct vfs_request *request, uint64_t parent,
 int vfs_mkdir(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
 	      uint32_t mode, struct fs_attr *ret_attr)
 {
+	struct vfs_retry retry = { false };
 	int err;
 
 	if (answer_of_made(v, request, &err, ret_attr))
 		return err;
 	do {
 		err = fs_mkdir(v->config.fs, &request->who, parent, name, mode, ret_attr);
-	} while (vfs_reclaims(v, err));
+	} while (vfs_reclaims(v, &retry, err));
 	note_entry(v, parent, err, ret_attr);
 	return err;
 }
@@ -87,13 +89,14 @@ int vfs_mkdir(struct vfs *v, const struct vfs_request *request, uint64_t parent,
 int vfs_symlink(struct vfs *v, const struct vfs_request *request, uint64_t parent, const char *name,
 		const char *target, struct fs_attr *ret_attr)
 {
+	struct vfs_retry retry = { false };
 	int err;
 
 	if (answer_of_made(v, request, &err, ret_attr))
 		return err;
 	do {
 		err = fs_symlink(v->config.fs, &request->who, parent, name, target, ret_attr);
-	} while (vfs_reclaims(v, err));
+	} while (vfs_reclaims(v, &retry, err));
 	note_entry(v, parent, err, ret_attr);
 	return err;
 }
@@ -101,6 +104,7 @@ int vfs_symlink(struct vfs *v, const struct vfs_request *request, uint64_t paren
 errint_t vfs_link(struct vfs *v, const struct vfs_request *request, uint64_t ino, uint64_t parent,
 		  const char *name, struct fs_attr *ret_attr)
 {
+	struct vfs_retry retry = { false };
 	int64_t result;
 	int err;
 
@@ -108,7 +112,7 @@ errint_t vfs_link(struct vfs *v, const struct vfs_request *request, uint64_t ino
 		return fs_getattr(v->config.fs, ino, ret_attr);
 	do {
 		err = fs_link(v->config.fs, &request->who, ino, parent, name, ret_attr);
-	} while (vfs_reclaims(v, err));
+	} while (vfs_reclaims(v, &retry, err));
 	note_entry(v, parent, err, ret_attr);
 	return err;
 }
@@ -148,6 +152,7 @@ errint_t vfs_rmdir(struct vfs *v, const struct vfs_request *request, uint64_t pa
 errint_t vfs_rename(struct vfs *v, const struct vfs_request *request, uint64_t parent,
 		    const char *name, uint64_t new_parent, const char *new_name, unsigned flags)
 {
+	struct vfs_retry retry = { false };
 	uint64_t ino, replaced;
 	int64_t result;
 	int err;
@@ -159,7 +164,7 @@ errint_t vfs_rename(struct vfs *v, const struct vfs_request *request, uint64_t p
 	do {
 		err = fs_rename(v->config.fs, &request->who, parent, name, new_parent, new_name,
 				flags);
-	} while (vfs_reclaims(v, err));
+	} while (vfs_reclaims(v, &retry, err));
 	note_names(v, parent);
 	note_names(v, new_parent);
 	note_links(v, ino);

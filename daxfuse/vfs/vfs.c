@@ -5,10 +5,9 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* Grants of this life are higher than those of any earlier one. */
-enum { LIFE_SHIFT = 40, TAILS_AGAIN_MS = 50 };
+enum { LIFE_SHIFT = 40 };
 
 static void init_locks(struct vfs *v)
 {
@@ -87,29 +86,20 @@ void vfs_forget_cached(struct vfs *v, uint64_t ino, bool data)
 	v->config.forget(v->config.transport, ino, data);
 }
 
-static int64_t monotonic_ms(void)
+/* Programs that append get tails again at once: so each operation ends them once, or one that finds
+ * no space would go round as long as others append. */
+static bool ends_tails(struct vfs *v, struct vfs_retry *retry)
 {
-	struct timespec now;
+	bool first = !retry->ended_tails;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	retry->ended_tails = true;
+	return first && fs_tail_end_all(v->config.fs);
 }
 
-/* Programs that append get tails again at once: so it is not tried too often, or one that finds no
- * space would go round as long as others append. */
-static bool ends_tails(struct vfs *v)
-{
-	int64_t now = monotonic_ms(), last = atomic_load(&v->tails_ended_ms);
-
-	return now - last >= TAILS_AGAIN_MS &&
-	       atomic_compare_exchange_strong(&v->tails_ended_ms, &last, now) &&
-	       fs_tail_end_all(v->config.fs);
-}
-
-bool vfs_reclaims(struct vfs *v, ssize_t err)
+bool vfs_reclaims(struct vfs *v, struct vfs_retry *retry, ssize_t err)
 {
 	return (err == -ENOSPC || err == -EDQUOT) &&
-	       (ends_tails(v) || v->config.reclaim(v->config.transport));
+	       (ends_tails(v, retry) || v->config.reclaim(v->config.transport));
 }
 
 struct fs *vfs_fs(const struct vfs *v)

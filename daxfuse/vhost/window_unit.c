@@ -163,6 +163,7 @@ static errint_t zero_end_locked(struct window *w, const struct window_file *f, u
 errint_t window_fault(struct window *w, struct window_file *f, uint64_t offset, bool writes,
 		      struct map_piece *ret_piece)
 {
+	struct vfs_retry retry = { false };
 	const struct map_request request = {
 		.offset = offset,
 		.access = writes ? MAP_WRITE : MAP_READ,
@@ -179,7 +180,7 @@ errint_t window_fault(struct window *w, struct window_file *f, uint64_t offset, 
 		if (!n)
 			n = map_fault(f->view, &request, ret_piece);
 		unlock_mutex(LOCK_GROW, &f->file->grow);
-	} while (vfs_reclaims(w->config.vfs, n));
+	} while (vfs_reclaims(w->config.vfs, &retry, n));
 	if (n < 0)
 		return (int)n;
 	f->wrote |= !n && writes;

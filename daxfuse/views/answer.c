@@ -201,13 +201,14 @@ static int fault_locked(struct mapper *m, const struct daxview_question *questio
 /* The file's size is held still: what is behind its end must not be mapped. */
 static int fault(struct mapper *m, const struct daxview_question *question)
 {
+	struct vfs_retry retry = { false };
 	int err;
 
 	do {
 		lock_mutex(LOCK_GROW, &m->file->grow);
 		err = fault_locked(m, question);
 		unlock_mutex(LOCK_GROW, &m->file->grow);
-	} while (vfs_reclaims(m->views->config.vfs, err));
+	} while (vfs_reclaims(m->views->config.vfs, &retry, err));
 	return err;
 }
 
@@ -329,6 +330,7 @@ static int extend_locked(struct mapper *m, const struct daxview_question *questi
 /* A write that begins behind the end of the file, or of its tail. */
 static int extend(struct mapper *m, const struct daxview_question *question)
 {
+	struct vfs_retry retry = { false };
 	struct vfs *vfs = m->views->config.vfs;
 	uint64_t old_size = question->offset;
 	int err;
@@ -337,7 +339,7 @@ static int extend(struct mapper *m, const struct daxview_question *question)
 		lock_mutex(LOCK_GROW, &m->file->grow);
 		err = extend_locked(m, question, &old_size);
 		unlock_mutex(LOCK_GROW, &m->file->grow);
-	} while (vfs_reclaims(vfs, err));
+	} while (vfs_reclaims(vfs, &retry, err));
 	if (!err || err == -EAGAIN)
 		vfs_note(vfs, m->ino, DXF_WATCH_DATA | DXF_WATCH_SIZE,
 			 MIN(old_size, question->offset), UINT64_MAX);

@@ -244,6 +244,44 @@ static void the_pool_is_full(void **state)
 	close_flat(&f);
 }
 
+/* All that is free, but for 32 blocks and what is in tails. */
+static void take_space(struct scene *s, uint64_t ino)
+{
+	struct fs_setattr set = { .valid = FS_SET_SIZE };
+	char *bytes = calloc(1, UNIT);
+	struct fs_attr attr;
+
+	for (size_t length = UNIT; length >= PAGE;) {
+		assert_int_equal(fs_getattr(s->fs, ino, &attr), 0);
+		if (fs_write(s->fs, NULL, ino, bytes, length, attr.size, 0) < 0)
+			length /= 2;
+	}
+	set.size = attr.size - 32 * PAGE;
+	assert_int_equal(vfs_setattr(s->vfs, &no_request, ino, &set, &attr), 0);
+	free(bytes);
+}
+
+/* Each operation that finds no space gets what is in tails, also if one has just before. */
+static void space_in_tails_is_free(void **state)
+{
+	struct scene *s = *state;
+	struct flat f = open_flat(s);
+	uint64_t large = make_file(s, "large"), small = make_file(s, "small");
+	const struct vfs_open_file file = { .ino = small, .may = VFS_MAY_WRITE };
+	char bytes[24 * PAGE] = { 0 };
+
+	assert_int_equal(cut(s, f.size = 100), 0);
+	for (unsigned i = 0; i < 5; i++) {
+		take_space(s, large);
+		assert_int_equal(try_append(&f, f.size, 10), 0);
+		assert_int_equal(vfs_write(s->vfs, &no_request, &file, bytes, sizeof(bytes),
+					   FILE_UNITS * UNIT + i * sizeof(bytes), 0),
+				 sizeof(bytes));
+	}
+	check_flat(&f);
+	close_flat(&f);
+}
+
 static void next_event(struct scene *s, const struct vfs_open_file *watcher, unsigned what)
 {
 	struct dxf_ioc_watch watch;
@@ -425,11 +463,17 @@ static void beside_loads_of_the_last_page(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		scene_test(appends_ask_nobody),    scene_test(beside_all_that_changes),
-		scene_test(the_process_is_killed), scene_test(each_call_fails),
-		scene_test(the_pool_is_full),      scene_test(watchers_hear_of_appends),
-		scene_test(set_user_id_bits_go),   scene_test(a_unit_stays_behind_the_end),
-		scene_test(beside_operations),     scene_test(beside_loads_of_the_last_page),
+		scene_test(appends_ask_nobody),
+		scene_test(beside_all_that_changes),
+		scene_test(the_process_is_killed),
+		scene_test(each_call_fails),
+		scene_test(the_pool_is_full),
+		scene_test(space_in_tails_is_free),
+		scene_test(watchers_hear_of_appends),
+		scene_test(set_user_id_bits_go),
+		scene_test(a_unit_stays_behind_the_end),
+		scene_test(beside_operations),
+		scene_test(beside_loads_of_the_last_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
