@@ -107,7 +107,7 @@ struct map_survey {
 	uint64_t huge;  /* DATA in PMD entries */
 	uint64_t pages; /* DATA in PTE entries */
 	uint64_t zeroes;
-	uint64_t dirty;
+	uint64_t dirty; /* may be stored to without asking, or was and is not flushed */
 };
 void map_file_survey(struct map_file *file, struct map_survey *ret_survey);
 
