@@ -103,16 +103,20 @@ void transport_vfs(struct transport *t, struct vfs_config *ret_config)
 		ret_config->waiting = wait_for_program;
 }
 
-/* The kernel may have forgotten it with the mount. */
-void transport_view_ended(void *transport, uint64_t ino, int backing)
+/* The kernel may have forgotten it with the mount. An answer that is on its way may have said times
+ * from before the last store: it came too early to be believed then. */
+void transport_view_ended(void *transport, uint64_t ino, int backing, bool stored)
 {
 	const struct transport *t = transport;
 	uint32_t number = (uint32_t)backing;
 
 	if (t->se && backing)
 		ioctl(fuse_session_fd(t->se), LIBFUSE_BACKING_CLOSE, &number);
-	if (deferred_runs(t->deferred))
-		deferred_forget(t->deferred, ino);
+	if (!deferred_runs(t->deferred))
+		return;
+	if (stored)
+		deferred_forget_attributes(t->deferred, ino);
+	deferred_forget(t->deferred, ino);
 }
 
 /* ---- for other transports ---------------------------------------------------------------- */

@@ -77,7 +77,7 @@ void transport_changed(struct transport *t, const struct transport_change *chang
 void transport_let_go(struct transport *t, uint64_t ino);
 
 /* Of a struct views_config. */
-void transport_view_ended(void *transport, uint64_t ino, int backing);
+void transport_view_ended(void *transport, uint64_t ino, int backing, bool stored);
 
 /* Mount, or take the mount over; from now on there are threads. views may be NULL. -EINVAL, -EIO or
  * what mount(2) said: log_held_back() is why; others: no thread. */

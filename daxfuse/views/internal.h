@@ -168,6 +168,8 @@ errint_t session_set(int session, uint64_t number, const struct map_piece *piece
 errint_t session_sync(int session, uint64_t number, uint64_t offset, uint64_t length);
 /* What lies there is not known any more. As above. */
 errint_t session_forget(int session, uint64_t number, uint64_t offset, uint64_t length);
+/* Whether it was stored to, or may have been. */
+bool session_was_stored(int session, uint64_t number);
 /* Whose view it is. -ENOENT: it has ended. */
 errint_t session_ino(int session, uint64_t number, uint64_t *ret_ino);
 /* The session's next view of a larger number. -ENOENT */

@@ -243,6 +243,13 @@ errint_t session_read_time(int session, uint64_t number, uint64_t *ret_when)
 	return 0;
 }
 
+bool session_was_stored(int session, uint64_t number)
+{
+	struct daxview_stat stat = { .size = sizeof(stat), .view = number };
+
+	return ioctl(session, DAXVIEW_IOC_STAT, &stat) || stat.stored;
+}
+
 errint_t session_ino(int session, uint64_t number, uint64_t *ret_ino)
 {
 	struct daxview_stat stat = { .size = sizeof(stat), .view = number };

@@ -87,7 +87,7 @@ static errint_t register_mapper(struct mapper *m, int fd,
 		return -EOPNOTSUPP;
 	err = table_add_view(m->views, m);
 	if (err)
-		m->views->config.ended(m->views->config.transport, m->ino, m->backing);
+		m->views->config.ended(m->views->config.transport, m->ino, m->backing, false);
 	return err;
 }
 
@@ -141,11 +141,12 @@ static void end_mapper(struct views *v, struct mapper *m)
 	uint64_t ino = m->ino;
 	uint32_t slot = m->slot;
 	int backing = m->backing;
+	bool stored = session_was_stored(v->session, m->number);
 
 	sizes_note_read(m);
 	session_revoke(v->session, m->number);
 	free_mapper(m);
-	v->config.ended(v->config.transport, ino, backing);
+	v->config.ended(v->config.transport, ino, backing, stored);
 	table_erase_view(v, slot);
 	atomic_fetch_sub(&v->count, 1);
 }

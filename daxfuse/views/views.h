@@ -20,9 +20,10 @@ struct views_config {
 	struct vfs *vfs;
 	const struct device *dev;
 	/* A view has ended: the transport forgets what views_enter() has had it register, and frees
-	 * the inode if nobody can reach it any more. With locks held. */
+	 * the inode if nobody can reach it any more. stored: its times may be other ones than those
+	 * that somebody was told who has asked before. With locks held. */
 	void *transport;
-	void (*ended)(void *transport, uint64_t ino, int backing);
+	void (*ended)(void *transport, uint64_t ino, int backing, bool stored);
 };
 
 /*

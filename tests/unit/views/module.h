@@ -44,6 +44,7 @@ struct fake_view {
 	uint64_t tail;             /* its end; 0: there is none */
 	bool privileged;
 	unsigned synced; /* calls */
+	bool stored;
 	uint64_t page[FAKE_PAGES];
 };
 
@@ -360,6 +361,7 @@ static int fake_stat_locked(struct daxview_stat *stat)
 	stat->cookie = found->ino;
 	stat->files = found->files;
 	stat->read = found->read;
+	stat->stored = found->stored;
 	return 0;
 }
 
@@ -499,6 +501,7 @@ static inline uint32_t fake_write_locked(struct fake_view *view, const char *byt
 			return DAXVIEW_ASK_WRITE;
 		}
 	}
+	view->stored = true;
 	for (uint64_t i = from; i < stop; i++)
 		*fake_byte(view, i) = i < *at ? 0 : bytes[i - *at];
 	for (uint64_t i = stop; stop > view->size && i % FAKE_PAGE; i++)

@@ -37,7 +37,8 @@ struct scene {
 	pthread_mutex_t lock;
 	uint64_t backing[BACKINGS];
 	unsigned backings;
-	bool fails; /* the next registration */
+	unsigned ended_stored; /* views that have ended, after something was stored */
+	bool fails;            /* the next registration */
 	/* a process */
 	struct device *dev;
 	int session, session_err;
@@ -78,7 +79,7 @@ static inline int register_backing(void *arg, int fd)
 	return backing;
 }
 
-static inline void ended(void *arg, uint64_t ino, int backing)
+static inline void ended(void *arg, uint64_t ino, int backing, bool stored)
 {
 	struct scene *s = arg;
 	uint64_t number;
@@ -86,6 +87,7 @@ static inline void ended(void *arg, uint64_t ino, int backing)
 	pthread_mutex_lock(&s->lock);
 	number = s->backing[backing];
 	s->backing[backing] = 0;
+	s->ended_stored += stored;
 	pthread_mutex_unlock(&s->lock);
 	assert_true(number);
 	fake_use(number, false);

@@ -654,6 +654,12 @@ static void attributes_are_not_kept(void **state)
 	program_close(s, &p);
 	WAIT_FOR(has_ended(s));
 	assert_false(views_may_store(s->views, s->ino));
+	assert_int_equal(s->ended_stored, 0);
+	p = program_open(s);
+	assert_int_equal(append(p.view, "stored", 0, 6), 0);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+	assert_int_equal(s->ended_stored, 1);
 }
 
 /* One that knows less than we rely on: it is said, and none is had. */
