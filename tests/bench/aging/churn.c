@@ -16,8 +16,8 @@
 
 #include "tests/bench/aging/sizes.h"
 #include "tests/bench/aging/survey.h"
-#include "tests/bench/common/measure.h"
 #include "tests/bench/common/pool.h"
+#include "tests/bench/common/random.h"
 
 #define STREAMS 4
 #define PIECE_MAX (UINT64_C(1) << 20)

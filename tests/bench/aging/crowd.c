@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 
 #include "daxfuse/base/bits.h"
-#include "tests/bench/common/measure.h"
 #include "tests/bench/common/pool.h"
+#include "tests/bench/common/random.h"
 
 #define PIECE (UINT64_C(256) << 10)
 #define SMALL_MAX (UINT64_C(128) << 10)

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "tests/bench/common/measure.h"
+#include "tests/bench/common/random.h"
 
 #define BODY_MU 9.48
 #define BODY_SIGMA 2.46

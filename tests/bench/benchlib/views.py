@@ -10,38 +10,19 @@ import pathlib
 import re
 import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 
-from . import tables
+from . import tables, views_aged
+from .views_ways import EXT4, MOUNT, PLAIN, ROOT, UNMOUNT, VIEW, WAYS, XFS, Counting, Guests
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests/vm"))
-import guest as vm  # noqa: E402  (needs the path above)
-
-DEVICE, MODULE = "/dev/dax0.0", "/daxfuse/daxview.ko"
-VIEW, PLAIN, EXT4, XFS = "daxfuse, view", "daxfuse, no view", "ext4 -o dax", "xfs -o dax"
-WAYS = (VIEW, PLAIN, EXT4, XFS)
 ROWS = re.findall(r'^\t\{ "([^"]+)", \w+, [A-Z]+ \}',
                   (ROOT / "tests/bench/views/work.c").read_text(), re.M)
 LARGE = "msync of one page in 1 GiB"
-NVDIMM, MEMORY = 1536, 3072  # MiB; the page cache holds 1 GiB of a file, too
+NVDIMM = 1536  # MiB
+# A command that prints what the daemon has served, and answered, so far.
 ASKED = "-- asked --\n"
 ASK = f"""(daxfuse status --prometheus /mnt; daxfuse status /mnt) | grep -e _duration_seconds_count -e '"questions"'
           echo -n '{ASKED}'"""
-DEVDAX = "ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M > /dev/null\n"
-FSDAX = "ndctl create-namespace -f -e namespace0.0 -m fsdax -a 2M > /dev/null\n"
-MOUNT = {
-    VIEW: DEVDAX + f"mkfs.daxfuse -q -f {DEVICE}; daxfuse {DEVICE} /mnt -o views=on",
-    PLAIN: DEVDAX + f"mkfs.daxfuse -q -f {DEVICE}; daxfuse {DEVICE} /mnt -o views=off",
-    EXT4: FSDAX + "mkfs.ext4 -q -F -b 4096 -E stride=512,stripe_width=512 /dev/pmem0\n"
-                  "mount -o dax=always /dev/pmem0 /mnt",
-    XFS: FSDAX + "mkfs.xfs -q -f -m reflink=0 -d su=2m,sw=1,agcount=2 -l size=64m /dev/pmem0\n"
-                 "mount -o dax=always /dev/pmem0 /mnt; xfs_io -c 'extsize 2m' /mnt",
-}
-UNMOUNT = {VIEW: "daxfuse umount --wait /mnt", PLAIN: "daxfuse umount --wait /mnt",
-           EXT4: "umount /mnt", XFS: "umount /mnt"}
 
 
 class Scale:
@@ -52,30 +33,6 @@ class Scale:
         self.mib = 16 if quick else 64
         self.large = 64 if quick else 1024
         self.operations = 200 if quick else 3000
-
-
-class _Counting(vm.Guest):
-    """Its clock is the number of instructions: each takes a nanosecond. With one CPU none spins for another."""
-
-    def __init__(self, *how, **more):
-        super().__init__(*how, **more, cpus=1)
-
-    def _command(self, *how):
-        words = super()._command(*how)
-        words[words.index("tcg,thread=multi")] = "tcg,thread=single"
-        return [*words, "-icount", "shift=0,sleep=off"]
-
-
-def _xfs_modules(folder):
-    """As files for the guest, in the order to be loaded."""
-    cache, version = vm.cache_folder(), vm.kernel_version()
-    said = subprocess.run(["modprobe", "-C", "/dev/null", "-d", cache / "kernel/usr", "-S", version,
-                           "--show-depends", "xfs"], check=True, capture_output=True, text=True)
-    for path in re.findall(r"^insmod (\S+)", said.stdout, re.M):
-        unpacked = folder / pathlib.Path(path).name.removesuffix(".xz")
-        unpacked.write_bytes(subprocess.run(["xz", "-dc", path], check=True,
-                                            capture_output=True).stdout)
-        yield unpacked
 
 
 def _answered(said):
@@ -109,35 +66,20 @@ def _turn(guest, way, scale, ask=True):
     return rows
 
 
-def _boot(kind, folder, modules):
-    guest = kind(folder, folder / "nvdimm.img", folder / "payload.tar", memory=MEMORY)
-    guest.run("\n".join(f"insmod {path}" for path in modules))
-    return guest
-
-
 def measure(build, _memory, quick, _files):
     """All figures, by way and row."""
-    scale = Scale(quick)
+    scale, aged_scale = Scale(quick), views_aged.Scale(quick)
     with tempfile.TemporaryDirectory(prefix="daxfuse-bench-") as name:
-        folder = pathlib.Path(name)
-        subprocess.run(["cmake", "--install", build, "--prefix", folder / "usr"], check=True,
-                       stdout=subprocess.DEVNULL)
-        (source,) = (folder / "usr/src").glob("daxview-*")
-        subprocess.run([ROOT / "tests/vm/module", source, folder / "built"], check=True)
-        xfs = list(_xfs_modules(folder))
-        programs = [build / "bin" / program for program in ("daxfuse", "mkfs.daxfuse")]
-        vm.make_payload(folder / "payload.tar", [*programs, build / "bench/bench-views"],
-                        [(folder / "built" / vm.kernel_version() / "daxview.ko", MODULE),
-                         *((path, f"/daxfuse/{path.name}") for path in xfs)])
-        vm.make_nvdimm(folder / "nvdimm.img", NVDIMM)
-        modules = [MODULE, *(f"/daxfuse/{path.name}" for path in xfs)]
-        with _boot(vm.Guest, folder, modules) as guest:
+        guests = Guests(build, pathlib.Path(name))
+        with guests.boot(NVDIMM) as guest:
             turns = [{way: _turn(guest, way, scale) for way in WAYS} for _ in range(scale.rounds)]
             kernel = guest.run("uname -r").strip()
-        with _boot(_Counting, folder, modules) as guest:
+        with guests.boot(NVDIMM, Counting) as guest:
             counted = {way: _turn(guest, way, scale, ask=False) for way in WAYS}
-    return {"kernel": kernel, "mib": scale.mib, "large": scale.large, "operations": scale.operations,
-            "turns": turns, "counted": counted}
+        with guests.boot(aged_scale.nvdimm) as guest:
+            aged = {way: views_aged.measure(guest, way, aged_scale) for way in views_aged.WAYS}
+    return {"kernel": kernel, "scale": vars(scale), "turns": turns, "counted": counted,
+            "aged_scale": vars(aged_scale), "aged": aged}
 
 
 # ---- report -----------------------------------------------------------------------------------
@@ -148,7 +90,7 @@ def _each(figures, way, row, key):
 
 
 def _faults(figures):
-    per_gib = 1024 / figures["mib"]
+    per_gib = 1024 / figures["scale"]["mib"]
     rows = []
     for way in WAYS:
         cells = [round(statistics.median(_each(figures, way, row, key)) * per_gib)
@@ -206,7 +148,7 @@ def report(figures, described):
 
 {machine_line} The figures are of a guest on that machine, emulated without KVM: Linux {figures['kernel']}, an NVDIMM of
 {NVDIMM:,} MiB. Made by `tests/bench/run views`, in one boot; the ways take turns, {len(figures['turns'])} of each. A file of
-{figures['mib']} MiB; {figures['operations']:,} operations where a row has single ones. msync(2) is of a mapping of {figures['large']:,} MiB that has been
+{figures['scale']['mib']} MiB; {figures['scale']['operations']:,} operations where a row has single ones. msync(2) is of a mapping of {figures['scale']['large']:,} MiB that has been
 stored to as a whole, and flushed, before; then one page of it is stored to each time.
 
 * {VIEW}: `daxfuse` with the module daxview
@@ -226,8 +168,11 @@ Every 4 KiB page of a mapping that is new, in order: a byte is loaded, or stored
 {_requests_each(figures)}
 [Reads](../design/views.md#reads-without-a-request) and [writes](../design/views.md#writes-without-a-request) go to the view: the
 file has more than 2 MiB when it is opened. An append asks a question once in 2 MiB. Before the first write(2) that follows a
-look at the file's attributes the kernel asks for its capabilities (GETXATTR): once here, in {figures['mib']} writes of 1 MiB.
+look at the file's attributes the kernel asks for its capabilities (GETXATTR): once here, in {figures['scale']['mib']} writes of 1 MiB.
 
+## An aged pool
+
+{views_aged.report(figures['aged'], figures['aged_scale'])}
 ## Instructions for each operation
 
 These can be trusted: another run finds the same within some hundredths, on a busy machine, too. A boot of its own, in which the clock

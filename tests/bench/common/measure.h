@@ -15,9 +15,6 @@
 /* ns, CLOCK_MONOTONIC */
 uint64_t bench_now(void);
 
-/* A cheap, seeded random number (splitmix64). */
-uint64_t bench_random(uint64_t *state);
-
 /* Does operation number i; exits when it fails. */
 typedef void (*bench_operation)(void *context, uint64_t i);
 

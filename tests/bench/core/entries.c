@@ -11,6 +11,7 @@
 #include "daxfuse/map/entry.h"
 #include "tests/bench/common/measure.h"
 #include "tests/bench/common/pool.h"
+#include "tests/bench/common/random.h"
 
 enum { THREADS = 2, BATCH = 100, ROUNDS = 3 };
 

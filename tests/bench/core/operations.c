@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "tests/bench/common/pool.h"
+#include "tests/bench/common/random.h"
 
 static const struct fs_request request = { .umask = 022 };
 
