@@ -8,7 +8,6 @@
  * Of files, what fills whole units of 2 MiB is looked at. Prints these, those that took one fault
  * each, and all faults.
  */
-#define _GNU_SOURCE /* fallocate */
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
