@@ -279,6 +279,15 @@ static errint_t set_xflags(struct vfs *v, const struct vfs_request *request, uin
 	return fs_set_xflags(v->config.fs, ino, &wanted);
 }
 
+/* Programs that may store to it have to ask again. A fault looks at the flags, and grants, with the
+ * grow lock held: one that has looked before has granted when we get it. */
+static errint_t protect_immutable(struct vfs_file *file)
+{
+	lock_mutex(LOCK_GROW, &file->grow);
+	unlock_mutex(LOCK_GROW, &file->grow);
+	return map_protect(file->map, 0, MAP_TO_END);
+}
+
 errint_t vfs_set_xflags(struct vfs *v, const struct vfs_request *request, uint64_t ino,
 			const struct fs_xflags *xflags)
 {
@@ -292,9 +301,8 @@ errint_t vfs_set_xflags(struct vfs *v, const struct vfs_request *request, uint64
 		err = -EBUSY;
 	if (!err)
 		err = set_xflags(v, request, ino, xflags);
-	/* programs that may store to it have to ask again */
 	if (!err && file && (xflags->flags & ~old.flags & DXF_FLAG_IMMUTABLE))
-		err = map_protect(file->map, 0, MAP_TO_END);
+		err = protect_immutable(file);
 	vfs_file_leave(v, ino, file);
 	vfs_note(v, ino, DXF_WATCH_ATTR, 0, 0);
 	return err;

@@ -573,6 +573,55 @@ static void a_reader_asks_nobody(void **state)
 	WAIT_FOR(has_ended(s));
 }
 
+static atomic_bool stop_asking;
+
+static void *ask_for_stores(void *arg)
+{
+	const struct program *p = arg;
+
+	for (unsigned i = 0; !atomic_load(&stop_asking); i++) {
+		int err = ask(p->view, DAXVIEW_ASK_WRITE, i % FILE_UNITS * UNIT, UNIT);
+
+		assert_true(!err || err == -EPERM);
+	}
+	return NULL;
+}
+
+static void set_immutable(struct scene *s, bool immutable)
+{
+	struct fs_xflags flags;
+
+	assert_int_equal(fs_get_xflags(s->fs, s->ino, &flags), 0);
+	flags.flags = (flags.flags & ~DXF_FLAG_IMMUTABLE) | (immutable ? DXF_FLAG_IMMUTABLE : 0);
+	assert_int_equal(vfs_set_xflags(s->vfs, &no_request, s->ino, &flags), 0);
+}
+
+/* A file that is immutable is stored to by nobody: what was granted is taken, also by an answer that
+ * looked before. */
+static void immutable_beside_answers(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	pthread_t thread;
+
+	atomic_store(&stop_asking, false);
+	assert_int_equal(pthread_create(&thread, NULL, ask_for_stores, &p), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		set_immutable(s, true);
+		for (unsigned look = 0; look < 5; look++) {
+			for (uint64_t at = 0; at < FILE_UNITS * UNIT; at += UNIT)
+				assert_false(fake_page(p.view, at) & FAKE_WRITES);
+			usleep(20);
+		}
+		set_immutable(s, false);
+		usleep(100);
+	}
+	atomic_store(&stop_asking, true);
+	pthread_join(thread, NULL);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
 static int64_t times_of(struct scene *s)
 {
 	struct fs_attr attr;
@@ -707,6 +756,7 @@ int main(void)
 		scene_test(a_reader_asks_nobody),
 		scene_test(a_writer_asks_nobody),
 		scene_test(some_writers_are_not_filled),
+		scene_test(immutable_beside_answers),
 		scene_test(attributes_are_not_kept),
 		scene_test(an_older_module),
 	};
