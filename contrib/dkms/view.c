@@ -72,6 +72,11 @@ static void dv_evict_inode(struct inode *inode)
 
 	truncate_inode_pages_final(&inode->i_data);
 	clear_inode(inode);
+	/* Nobody else has it: what was stored, and is not flushed, nobody would find any more. */
+	if (view->session && down_write_trylock(&view->lock)) {
+		dv_flush_leaving(view, 0, ULONG_MAX);
+		up_write(&view->lock);
+	}
 	mtree_destroy(&view->map);
 	dv_free_tags(view);
 	if (!view->session)

@@ -50,6 +50,7 @@ struct map_file {
 	struct entry_map entries;
 	atomic_uint_least64_t layout; /* extents have moved so often, their entries locked */
 	atomic_bool unflushed;        /* an entry was dirty by a mapper that does not flush */
+	atomic_bool in_use;           /* a mapper that flushes could not let go of something */
 	unsigned removed; /* entries since memory was last given back; LOCK_FILE exclusive */
 	atomic_uint refs;
 	pthread_mutex_t views_lock; /* the list; a leaf */
@@ -125,6 +126,8 @@ enum held views_ask(struct map_file *file, uint64_t from, uint64_t last,
 		    const struct map_view *except);
 /* Have a view let go of a range that it has no pins for any more, and do not wait for it. */
 void view_ask_late(struct map_view *view, uint64_t from, uint64_t last);
+/* It could not let go of something, or be write-protected: see writeback.c. */
+void view_keeps(struct map_view *view);
 enum held views_held(struct map_file *file, uint64_t from, uint64_t last);
 /* Forget the pins in a range: zeroes need none. */
 void views_drop(struct map_file *file, uint64_t from, uint64_t last);

@@ -198,6 +198,12 @@ struct promise {
 	struct map_view *view;
 };
 
+void view_keeps(struct map_view *view)
+{
+	if (view->ops->flushes)
+		atomic_store(&view->file->in_use, true);
+}
+
 /* Ask a view that may have pinned something of the range. Whether it will answer. */
 static bool ask(struct map_view *view, uint64_t from, uint64_t last)
 {
@@ -217,6 +223,7 @@ static bool ask(struct map_view *view, uint64_t from, uint64_t last)
 		return true;
 	if (err) {
 		count(view->file, MAP_COUNT_UNANSWERED);
+		view_keeps(view);
 		return false;
 	}
 	view_lock(view);
@@ -235,7 +242,8 @@ void view_ask_late(struct map_view *view, uint64_t from, uint64_t last)
 	grant = view->grants;
 	view_unlock(view);
 	count(view->file, MAP_COUNT_ASKED);
-	view->ops->unmap(view->mapper, from * MAP_PAGE_SIZE, range_length(from, last), grant);
+	if (view->ops->unmap(view->mapper, from * MAP_PAGE_SIZE, range_length(from, last), grant))
+		view_keeps(view);
 }
 
 static bool is_let_go(struct map_view *view, uint64_t from, uint64_t last)

@@ -19,6 +19,10 @@
  * that, in one call, and leaves it what it may store to; its entries stay dirty. The above is done
  * with entries that others may have stored to, and a file that has never had any needs no look at
  * its entries. map_protect(), after which the next store is to ask, does the above with all.
+ *
+ * Such a mapper knows nothing any more of what it could not let go of: a device stores there, after
+ * it was taken and flushed. So of a file that has had such memory all that is dirty is flushed by
+ * us, from then on.
  */
 #include "internal.h"
 #include "probe.h"
@@ -44,8 +48,10 @@ static bool protect_view(struct map_view *view, const struct entry *entry)
 	if (!may_store(view, from, last, &grant))
 		return true;
 	if (!ops->write_protect || ops->write_protect(view->mapper, entry_offset(entry),
-						      bytes_of_order(entry->order), grant))
+						      bytes_of_order(entry->order), grant)) {
+		view_keeps(view);
 		return false;
+	}
 	view_lock(view);
 	pins_protect(&view->pins, from, last);
 	view_unlock(view);
@@ -127,8 +133,11 @@ static errint_t write_back_entries(struct map_file *file, uint64_t at, uint64_t 
 		if (!(entry.value & (tags | ENTRY_LOCKED)) ||
 		    !entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
 			continue;
-		if (entry.value & tags)
+		if (entry.value & tags) {
+			if (atomic_load(&file->in_use))
+				entry.value |= ENTRY_UNFLUSHED;
 			err = writeback_entry(file, &entry);
+		}
 		entry_unlock(&entry);
 	}
 	return err;
@@ -158,7 +167,9 @@ errint_t map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
 	probe_writeback_begin(file->entries.file, offset, length);
 	file_lock_shared(file);
 	err = flush_flushing_views(file, at, last);
-	if (!err && atomic_load(&file->unflushed))
+	if (!err && atomic_load(&file->in_use))
+		err = write_back_entries(file, at, last, ENTRY_DIRTY);
+	else if (!err && atomic_load(&file->unflushed))
 		err = write_back_entries(file, at, last, ENTRY_UNFLUSHED);
 	file_unlock_shared(file);
 	probe_writeback_end(file->entries.file, offset, length, err);

@@ -75,7 +75,6 @@ static struct busy_piece piece_of(const struct mapper *m, const struct fs_iomap 
 				 start,
 		.offset = extent->file_offset,
 		.length = extent->length,
-		.grant = UINT64_MAX,
 	};
 }
 
@@ -203,8 +202,9 @@ void busy_drop(struct views *v)
 
 /* ---- of the last process -------------------------------------------------------------------- */
 
-/* The engine pins it again, on the file or as a piece of nobody. It is held. */
-static errint_t restore_piece(struct mapper *m, const struct busy_piece *piece)
+/* The engine pins it again, on the file or as a piece of nobody. It is held. What is granted later
+ * is not let go of with it. */
+static errint_t restore_piece(struct mapper *m, struct busy_piece *piece)
 {
 	bool whole =
 		!((piece->offset | piece->device_offset | piece->device_length) % MAP_UNIT_SIZE);
@@ -215,6 +215,7 @@ static errint_t restore_piece(struct mapper *m, const struct busy_piece *piece)
 	if (map_view_restore(m->view, piece->offset, piece->device_length, piece->device_offset,
 			     whole ? ORDER_PMD : ORDER_PTE, true))
 		return -EIO;
+	piece->grant = map_view_last_grant(m->view);
 	insert_piece(m, piece);
 	return 0;
 }
@@ -241,7 +242,6 @@ static errint_t restore_record(struct views *v, uint32_t slot)
 		.device_length = record->length,
 		.offset = record->offset,
 		.length = record->length,
-		.grant = UINT64_MAX,
 	};
 
 	if (!record->length || !record_is_sane(v, record))

@@ -64,9 +64,10 @@ struct mapper {
 	struct vfs_file *file; /* once it was asked about: referenced */
 	struct map_view *view;
 	struct view_order loads, stores;
-	struct pending *pending; /* LOCK_PENDING */
-	atomic_uint filled;      /* begun to be, before anybody asked: FILLED_... */
-	atomic_bool is_written;  /* some file of it was opened for writing */
+	struct pending *pending;  /* LOCK_PENDING */
+	atomic_uint filled;       /* begun to be, before anybody asked: FILLED_... */
+	atomic_bool is_written;   /* some file of it was opened for writing, */
+	atomic_bool is_forgotten; /* and the kernel has forgotten its attributes since */
 	/* sizes.c; under its lock: */
 	struct mapper *next_sized;
 	uint64_t size, at_most; /* of the view; which is being cut */

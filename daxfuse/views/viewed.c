@@ -320,7 +320,7 @@ int views_enter(struct views *v, const struct vfs_opened *opened, int flags,
 	bool maps = (flags & O_ACCMODE) != O_WRONLY;
 	bool wants = maps || viewed_passes(opened, flags);
 	pthread_mutex_t *lock = &v->lock[bucket_of(opened->attr.ino)];
-	bool begins = false;
+	struct mapper *begins = NULL; /* stays as long as the file is open */
 	struct viewed *viewed;
 	int backing = 0;
 
@@ -331,16 +331,20 @@ int views_enter(struct views *v, const struct vfs_opened *opened, int flags,
 	if (viewed && viewed->mapper) {
 		viewed->opens++;
 		backing = viewed->mapper->backing;
-		begins = (flags & O_ACCMODE) != O_RDONLY &&
-			 !atomic_exchange(&viewed->mapper->is_written, true);
+		if ((flags & O_ACCMODE) != O_RDONLY && !atomic_load(&viewed->mapper->is_forgotten))
+			begins = viewed->mapper;
+		if (begins)
+			atomic_store(&begins->is_written, true);
 	} else if (viewed && maps) {
 		viewed->plain++;
 	} else if (viewed) {
 		put_locked(v, viewed);
 	}
 	unlock_mutex(LOCK_VIEWED, lock);
-	if (begins)
-		vfs_forget_cached(v->config.vfs, opened->attr.ino, false);
+	if (begins) {
+		vfs_forget_cached(v->config.vfs, begins->ino, false);
+		atomic_store(&begins->is_forgotten, true);
+	}
 	return viewed ? backing : -ENOMEM;
 }
 

@@ -118,6 +118,73 @@ static void test_flushes_beside_others(void **state)
 	assert_int_equal(durable(f, 3), 4);
 }
 
+/* It has let go of the page, but a device that was given it before stores to it. */
+static int protect_in_use(void *arg, uint64_t offset, uint64_t length, uint64_t grant)
+{
+	mapper_protect(arg, offset, length, grant);
+	return -EBUSY;
+}
+
+static void store_by_device(struct fixture *f, uint64_t page, uint64_t value)
+{
+	atomic_store(&f->fake->page[f->file->page[page]].word[0], value);
+}
+
+/* Then its mapper knows nothing of it, and we flush it; also when the device has ended. */
+static void test_flushes_what_is_in_use(void **state)
+{
+	struct fixture *f = *state;
+	static struct mapper_ops ops;
+	struct fake_mapper *m;
+
+	flushed = f;
+	ops = kernel_ops;
+	ops.flush = flush_stored;
+	ops.flushes = true;
+	ops.write_protect = protect_in_use;
+	m = open_mapper(f, &ops);
+	dirty(m, 3, ORDER_PMD, 1);
+	assert_int_equal(map_protect(f->map, 0, MAP_TO_END), 0);
+	store_by_device(f, 3, 2);
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(durable(f, 3), 2);
+	store_by_device(f, 3, 3);
+	ops.write_protect = mapper_protect;
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(durable(f, 3), 3);
+	assert_int_equal(survey(f).dirty, 0);
+}
+
+static int unmap_in_use(void *arg, uint64_t offset, uint64_t length, uint64_t grant)
+{
+	mapper_protect(arg, offset, length, grant);
+	return -EBUSY;
+}
+
+/* The same of a unit that was to be moved. */
+static void test_flushes_what_was_kept(void **state)
+{
+	struct fixture *f = *state;
+	static struct mapper_ops ops;
+	struct map_change change;
+	struct fake_mapper *m;
+
+	flushed = f;
+	ops = kernel_ops;
+	ops.flush = flush_stored;
+	ops.flushes = true;
+	ops.unmap = unmap_in_use;
+	m = open_mapper(f, &ops);
+	dirty(m, 3, ORDER_PMD, 1);
+	assert_int_equal(map_change_begin(f->map, 0, MAP_PAGE_SIZE, MAP_CHANGE_PUNCH, &change), 0);
+	assert_int_equal(map_change_end(&change, MAP_CHANGE_FAILED), 0);
+	store_by_device(f, 3, 2);
+	ops.unmap = mapper_unmap;
+	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
+	assert_int_equal(durable(f, 3), 2);
+	mapper_drop(m, 0, MAP_UNIT_SIZE);
+}
+
 static int fail_to_flush(void *arg, uint64_t offset, uint64_t length)
 {
 	return -EIO;
@@ -311,6 +378,8 @@ int main(void)
 		TEST(test_order),
 		TEST(test_flushes_by_itself),
 		TEST(test_flushes_beside_others),
+		TEST(test_flushes_what_is_in_use),
+		TEST(test_flushes_what_was_kept),
 		TEST(test_flush_fails),
 		TEST(test_keeps_times),
 		TEST(test_stays_dirty),

@@ -370,6 +370,28 @@ static void memory_in_use_is_pinned_again(void **state)
 	WAIT_FOR(has_ended(s));
 }
 
+/* What it asks for afterwards is a pin of its own, which stays when the device is done. */
+static void memory_in_use_is_asked_for_again(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+	uint64_t device = device_of(s, UNIT);
+
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	fake_busy(device, device + PAGE);
+	replace_process(s);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
+	fake_busy(0, 0);
+	WAIT_FOR(records(s) == 1);
+	assert_int_equal(vfs_fsync(s->vfs, s->ino), 0);
+	assert_int_equal(fake_synced(p.view), 1);
+	usleep(200000); /* all that was in use has been looked at */
+	assert_int_equal(cut(s, PAGE), 0);
+	assert_int_equal(fake_page(p.view, UNIT), FAKE_UNKNOWN);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+}
+
 static void failed_memory_is_known(void **state)
 {
 	struct scene *s = *state;
@@ -746,6 +768,7 @@ int main(void)
 		scene_test(memory_in_use_is_held_beside_others),
 		scene_test(memory_in_use_is_held_without_memory),
 		scene_test(memory_in_use_is_pinned_again),
+		scene_test(memory_in_use_is_asked_for_again),
 		scene_test(failed_memory_is_known),
 		scene_test(a_failed_page_is_one_page),
 		scene_test(questions_wait_for_the_next),
