@@ -279,8 +279,8 @@ static errint_t set_xflags(struct vfs *v, const struct vfs_request *request, uin
 	return fs_set_xflags(v->config.fs, ino, &wanted);
 }
 
-/* Programs that may store to it have to ask again. A fault of a view looks at the flags, and grants,
- * with the grow lock held: one that has looked before has granted when we get it. */
+/* Programs that may store to it have to ask again. A fault of a view looks at the flags, and
+ * grants, with the grow lock held: one that has looked before has granted when we get it. */
 static errint_t protect_immutable(struct vfs_file *file)
 {
 	lock_mutex(LOCK_GROW, &file->grow);
