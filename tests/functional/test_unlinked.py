@@ -29,6 +29,11 @@ def test_unlinked_but_open(mnt):
     os.close(fd)
 
 
+def has_back(pool, before):
+    """All that was free then. What earlier tests have removed may have come back since, too."""
+    return all(now >= then for now, then in zip(pool.free(), before))
+
+
 def test_space_comes_back_at_the_last_close(mnt, pool):
     (mnt / "warm").touch()
     before = pool.free()
@@ -40,7 +45,7 @@ def test_space_comes_back_at_the_last_close(mnt, pool):
     assert pool.free()[0] <= before[0] - 16 * MIB // 4096
     assert len(os.pread(second, 4096, MIB)) == 4096
     os.close(second)
-    assert eventually(pool.free, before) == before
+    assert eventually(lambda: has_back(pool, before), True)
 
 
 def test_unlinked_directory_stays_usable_as_cwd(mnt):
@@ -91,7 +96,7 @@ def test_tmpfile_space_comes_back(mnt, pool):
         os.write(fd, b"x" * 100_000)
     for fd in fds:
         os.close(fd)
-    assert eventually(pool.free, before) == before
+    assert eventually(lambda: has_back(pool, before), True)
 
 
 def test_orphans_of_a_killed_daemon(make_pool):
