@@ -212,7 +212,7 @@ static errint_t first_write(struct fault *f)
 	f->entry.value |= ENTRY_DIRTY | ENTRY_WRITABLE;
 	if (!f->view->ops->flushes) {
 		f->entry.value |= ENTRY_UNFLUSHED;
-		atomic_store(&file->unflushed, true);
+		atomic_fetch_or(&file->unflushed, ENTRY_UNFLUSHED);
 	}
 	if (!was_clean)
 		return 0;

@@ -48,9 +48,8 @@ struct map_file {
 	struct map_engine *engine;
 	void *file; /* the backend's */
 	struct entry_map entries;
-	atomic_uint_least64_t layout; /* extents have moved so often, their entries locked */
-	atomic_bool unflushed;        /* an entry was dirty by a mapper that does not flush */
-	atomic_bool in_use;           /* a mapper that flushes could not let go of something */
+	atomic_uint_least64_t layout;    /* extents have moved so often, their entries locked */
+	atomic_uint_least64_t unflushed; /* tags of entries that a writeback is to look for */
 	unsigned removed; /* entries since memory was last given back; LOCK_FILE exclusive */
 	atomic_uint refs;
 	pthread_mutex_t views_lock; /* the list; a leaf */

@@ -74,7 +74,7 @@ static errint_t take(struct restore *r, struct entry *entry, uint64_t start, uns
 	entry->value = (entry->value & ~(uint64_t)ENTRY_KIND) | ENTRY_DATA;
 	if (r->writable) {
 		entry->value |= ENTRY_DIRTY | ENTRY_WRITABLE | ENTRY_UNFLUSHED;
-		atomic_store(&r->view->file->unflushed, true);
+		atomic_fetch_or(&r->view->file->unflushed, ENTRY_UNFLUSHED);
 	}
 	return 0;
 }

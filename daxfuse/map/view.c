@@ -201,7 +201,7 @@ struct promise {
 void view_keeps(struct map_view *view)
 {
 	if (view->ops->flushes)
-		atomic_store(&view->file->in_use, true);
+		atomic_fetch_or(&view->file->unflushed, ENTRY_DIRTY);
 }
 
 /* Ask a view that may have pinned something of the range. Whether it will answer. */

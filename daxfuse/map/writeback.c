@@ -134,7 +134,7 @@ static errint_t write_back_entries(struct map_file *file, uint64_t at, uint64_t 
 		    !entry_grab_present(&file->entries, MAX(at, entry.start), &entry))
 			continue;
 		if (entry.value & tags) {
-			if (atomic_load(&file->in_use))
+			if (atomic_load(&file->unflushed) & ENTRY_DIRTY)
 				entry.value |= ENTRY_UNFLUSHED;
 			err = writeback_entry(file, &entry);
 		}
@@ -158,7 +158,7 @@ static errint_t flush_flushing_views(struct map_file *file, uint64_t from, uint6
 
 errint_t map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
 {
-	uint64_t at = first_page(offset), last;
+	uint64_t at = first_page(offset), last, tags;
 	int err;
 
 	if (!length)
@@ -167,10 +167,9 @@ errint_t map_writeback(struct map_file *file, uint64_t offset, uint64_t length)
 	probe_writeback_begin(file->entries.file, offset, length);
 	file_lock_shared(file);
 	err = flush_flushing_views(file, at, last);
-	if (!err && atomic_load(&file->in_use))
-		err = write_back_entries(file, at, last, ENTRY_DIRTY);
-	else if (!err && atomic_load(&file->unflushed))
-		err = write_back_entries(file, at, last, ENTRY_UNFLUSHED);
+	tags = atomic_load(&file->unflushed);
+	if (!err && tags)
+		err = write_back_entries(file, at, last, tags);
 	file_unlock_shared(file);
 	probe_writeback_end(file->entries.file, offset, length, err);
 	return err;

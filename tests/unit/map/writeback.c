@@ -51,15 +51,15 @@ static int flush_stored(void *arg, uint64_t offset, uint64_t length)
 	return 0;
 }
 
+static struct mapper_ops flushing_ops; /* a test may change them */
+
 static struct fake_mapper *open_flushing(struct fixture *f)
 {
-	static struct mapper_ops ops;
-
 	flushed = f;
-	ops = kernel_ops;
-	ops.flush = flush_stored;
-	ops.flushes = true;
-	return open_mapper(f, &ops);
+	flushing_ops = kernel_ops;
+	flushing_ops.flush = flush_stored;
+	flushing_ops.flushes = true;
+	return open_mapper(f, &flushing_ops);
 }
 
 /* It is asked once for all that it has, and goes on storing: nothing of it is locked, or flushed by
@@ -119,7 +119,7 @@ static void test_flushes_beside_others(void **state)
 }
 
 /* It has let go of the page, but a device that was given it before stores to it. */
-static int protect_in_use(void *arg, uint64_t offset, uint64_t length, uint64_t grant)
+static int let_go_in_use(void *arg, uint64_t offset, uint64_t length, uint64_t grant)
 {
 	mapper_protect(arg, offset, length, grant);
 	return -EBUSY;
@@ -134,52 +134,34 @@ static void store_by_device(struct fixture *f, uint64_t page, uint64_t value)
 static void test_flushes_what_is_in_use(void **state)
 {
 	struct fixture *f = *state;
-	static struct mapper_ops ops;
-	struct fake_mapper *m;
+	struct fake_mapper *m = open_flushing(f);
 
-	flushed = f;
-	ops = kernel_ops;
-	ops.flush = flush_stored;
-	ops.flushes = true;
-	ops.write_protect = protect_in_use;
-	m = open_mapper(f, &ops);
+	flushing_ops.write_protect = let_go_in_use;
 	dirty(m, 3, ORDER_PMD, 1);
 	assert_int_equal(map_protect(f->map, 0, MAP_TO_END), 0);
 	store_by_device(f, 3, 2);
 	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
 	assert_int_equal(durable(f, 3), 2);
 	store_by_device(f, 3, 3);
-	ops.write_protect = mapper_protect;
+	flushing_ops.write_protect = mapper_protect;
 	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
 	assert_int_equal(durable(f, 3), 3);
 	assert_int_equal(survey(f).dirty, 0);
-}
-
-static int unmap_in_use(void *arg, uint64_t offset, uint64_t length, uint64_t grant)
-{
-	mapper_protect(arg, offset, length, grant);
-	return -EBUSY;
 }
 
 /* The same of a unit that was to be moved. */
 static void test_flushes_what_was_kept(void **state)
 {
 	struct fixture *f = *state;
-	static struct mapper_ops ops;
 	struct map_change change;
-	struct fake_mapper *m;
+	struct fake_mapper *m = open_flushing(f);
 
-	flushed = f;
-	ops = kernel_ops;
-	ops.flush = flush_stored;
-	ops.flushes = true;
-	ops.unmap = unmap_in_use;
-	m = open_mapper(f, &ops);
+	flushing_ops.unmap = let_go_in_use;
 	dirty(m, 3, ORDER_PMD, 1);
 	assert_int_equal(map_change_begin(f->map, 0, MAP_PAGE_SIZE, MAP_CHANGE_PUNCH, &change), 0);
 	assert_int_equal(map_change_end(&change, MAP_CHANGE_FAILED), 0);
 	store_by_device(f, 3, 2);
-	ops.unmap = mapper_unmap;
+	flushing_ops.unmap = mapper_unmap;
 	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), 0);
 	assert_int_equal(durable(f, 3), 2);
 	mapper_drop(m, 0, MAP_UNIT_SIZE);
@@ -193,13 +175,9 @@ static int fail_to_flush(void *arg, uint64_t offset, uint64_t length)
 static void test_flush_fails(void **state)
 {
 	struct fixture *f = *state;
-	static struct mapper_ops ops;
-	struct fake_mapper *m;
+	struct fake_mapper *m = open_flushing(f);
 
-	ops = kernel_ops;
-	ops.flush = fail_to_flush;
-	ops.flushes = true;
-	m = open_mapper(f, &ops);
+	flushing_ops.flush = fail_to_flush;
 	dirty(m, 3, ORDER_PMD, 1);
 	assert_int_equal(map_writeback(f->map, 0, MAP_TO_END), -EIO);
 	assert_int_equal(survey(f).dirty, MAP_UNIT_SIZE);
