@@ -884,7 +884,7 @@ inline write_back()
 #endif
 }
 
-/* One step of map_writeback(): a look at the entry over page p, and entry_grab_present(). Who
+/* One step of write_back_entries(): a look at the entry over page p, and entry_grab_present(). Who
  * has slept there takes the entry, unless it is gone: else nobody would wake the next. */
 inline fsync_page(p)
 {

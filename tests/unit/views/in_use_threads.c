@@ -5,16 +5,24 @@
  */
 #include "scene.h"
 
-/* Memory that a device uses when its file is cut is nobody's until it has been let go of, in
- * whatever life. */
-static void memory_in_use_is_held(void **state)
+/* A device stores to the first page of the second unit, which is mapped for stores. */
+static struct program open_in_use(struct scene *s)
 {
-	struct scene *s = *state;
 	struct program p = program_open(s);
 	uint64_t device = device_of(s, UNIT);
 
 	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
 	fake_busy(device, device + PAGE);
+	return p;
+}
+
+/* Memory that a device uses when its file is cut is nobody's until it has been let go of, in
+ * whatever life. */
+static void memory_in_use_is_held(void **state)
+{
+	struct scene *s = *state;
+	struct program p = open_in_use(s);
+
 	assert_int_equal(cut(s, PAGE), 0);
 	assert_int_equal(records(s), 2);
 	assert_true(busy_blocks(s) > 0);
@@ -44,11 +52,9 @@ static void cut_once_more(struct scene *s, const struct program *p, uint64_t hel
 static void memory_in_use_is_held_beside_others(void **state)
 {
 	struct scene *s = *state;
-	struct program p = program_open(s);
-	uint64_t device = device_of(s, UNIT), held;
+	struct program p = open_in_use(s);
+	uint64_t held;
 
-	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
-	fake_busy(device, device + PAGE);
 	assert_int_equal(cut(s, PAGE), 0);
 	held = busy_blocks(s);
 	assert_true(held > 0);
@@ -81,11 +87,9 @@ void *__wrap_malloc(size_t size)
 static void memory_in_use_is_held_without_memory(void **state)
 {
 	struct scene *s = *state;
-	struct program p = program_open(s);
-	uint64_t device = device_of(s, UNIT), held;
+	struct program p = open_in_use(s);
+	uint64_t held;
 
-	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
-	fake_busy(device, device + PAGE);
 	atomic_store(&missing, sizeof(struct busy_piece));
 	assert_int_equal(cut(s, PAGE), 0);
 	atomic_store(&missing, 0);
@@ -107,11 +111,8 @@ static void memory_in_use_is_held_without_memory(void **state)
 static void memory_in_use_is_pinned_again(void **state)
 {
 	struct scene *s = *state;
-	struct program p = program_open(s);
-	uint64_t device = device_of(s, UNIT);
+	struct program p = open_in_use(s);
 
-	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
-	fake_busy(device, device + PAGE);
 	replace_process(s);
 	assert_int_equal(records(s), 1);
 	assert_int_equal(cut(s, PAGE), 0);
@@ -127,11 +128,8 @@ static void memory_in_use_is_pinned_again(void **state)
 static void memory_in_use_is_asked_for_again(void **state)
 {
 	struct scene *s = *state;
-	struct program p = program_open(s);
-	uint64_t device = device_of(s, UNIT);
+	struct program p = open_in_use(s);
 
-	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
-	fake_busy(device, device + PAGE);
 	replace_process(s);
 	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, UNIT, UNIT), 0);
 	fake_busy(0, 0);
