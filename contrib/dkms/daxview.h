@@ -74,6 +74,14 @@ struct dv_tail {
 	struct dv_words size_word;
 };
 
+/* Pages that lie in one piece of memory, to be written to: what the last write has found. */
+struct dv_spot {
+	u64 generation; /* of the view: another one, and it may not be so any more */
+	pgoff_t first;
+	u64 pages;
+	void *at;
+};
+
 struct dv_view {
 	struct inode inode;
 	struct dv_session *session;
@@ -86,7 +94,8 @@ struct dv_view {
 	bool privileged; /* a write is to take that away */
 	struct dv_tail tail;
 	struct dv_words times;
-	struct xarray tags; /* unit -> struct dv_tags */
+	struct dv_spot spot; /* below the inode's lock */
+	struct xarray tags;  /* unit -> struct dv_tags */
 	struct mutex sync;
 	wait_queue_head_t askers;
 	u64 stored, read; /* when */
@@ -96,12 +105,12 @@ struct dv_view {
 
 enum dv_kind { DV_UNKNOWN, DV_EXTENT, DV_HOLE };
 
-/* What is known of a page, and of how many from there on the same is known. */
+/* What is known of a page, and of which others the same is known. */
 struct dv_place {
 	enum dv_kind kind;
 	bool reads_only; /* a store asks */
 	bool is_tail;    /* a mapping asks */
-	pgoff_t last;
+	pgoff_t first, last;
 	u64 device; /* page of the device */
 };
 
@@ -130,10 +139,16 @@ extern struct page *dv_zeroes;
 struct dv_device *dv_device_get(int fd, u32 *reason);
 void dv_device_put_locked(struct dv_device *device);
 unsigned long dv_device_pfn(struct dv_device *device, u64 page, u64 *run);
-bool dv_device_bad(struct dv_device *device, u64 page, u64 *run);
+bool dv_find_bad(struct dv_device *device, u64 page, u64 *run);
 bool dv_page_busy(struct page *page, unsigned long *run);
 int dv_device_busy(struct dv_device *device, u64 first, u64 pages, u32 timeout_ms, u64 *where);
 void dv_device_exit(void);
+
+/* Has this page failed? If not: how many of the next *run have not, either. */
+static inline bool dv_device_bad(struct dv_device *device, u64 page, u64 *run)
+{
+	return unlikely(!xa_empty(&device->bad)) && dv_find_bad(device, page, run);
+}
 
 /* session.c */
 extern const struct file_operations dv_session_fops;

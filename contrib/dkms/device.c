@@ -210,13 +210,12 @@ unsigned long dv_device_pfn(struct dv_device *device, u64 page, u64 *run)
 	return 0;
 }
 
-/* Has this page failed? If not: how many of the next *run have not, either. */
-bool dv_device_bad(struct dv_device *device, u64 page, u64 *run)
+/* Some have: see dv_device_bad(). */
+bool dv_find_bad(struct dv_device *device, u64 page, u64 *run)
 {
 	unsigned long at = page;
 
-	if (likely(xa_empty(&device->bad)) ||
-	    !xa_find(&device->bad, &at, page + *run - 1, XA_PRESENT))
+	if (!xa_find(&device->bad, &at, page + *run - 1, XA_PRESENT))
 		return false;
 	*run = at - page;
 	return at == page;

@@ -152,25 +152,71 @@ static enum dv_next dv_look_to_write(struct dv_copy *copy, u64 pos, size_t bytes
 	return dv_want_place(copy, DAXVIEW_ASK_WRITE, pos, place, bytes);
 }
 
+/* NULL: it is not what the last write has found. Else how many of these bytes are. */
+static void *dv_recall(struct dv_view *view, u64 pos, size_t *bytes)
+{
+	const struct dv_spot *spot = &view->spot;
+	pgoff_t page = pos >> PAGE_SHIFT;
+	u64 offset = pos - ((u64)spot->first << PAGE_SHIFT);
+
+	if (spot->generation != view->generation || page - spot->first >= spot->pages ||
+	    unlikely(!xa_empty(&view->session->device->bad)))
+		return NULL;
+	*bytes = min3((u64)*bytes, (spot->pages << PAGE_SHIFT) - offset, (u64)DV_COPY_MAX);
+	return spot->at + offset;
+}
+
+/* All of the place, if it lies in one range of the device. */
+static void dv_remember(struct dv_view *view, pgoff_t page, const struct dv_place *place)
+{
+	u64 before = page - place->first, run;
+	unsigned long pfn = dv_device_pfn(view->session->device, place->device - before, &run);
+
+	lockdep_assert_held(&view->inode.i_rwsem);
+	if (run <= before)
+		return;
+	view->spot.generation = view->generation;
+	view->spot.first = place->first;
+	view->spot.pages = min(run, place->last - place->first + 1);
+	view->spot.at = page_address(pfn_to_page(pfn));
+}
+
+/* Where the next bytes of a write go, and how many; DV_AGAIN: they may. */
+static enum dv_next dv_find_to_write(struct dv_copy *copy, u64 pos, size_t *bytes, void **to,
+				     int *err)
+{
+	struct dv_view *view = copy->view;
+	struct dv_place place;
+	enum dv_next next;
+
+	*to = dv_recall(view, pos, bytes);
+	if (*to)
+		return DV_AGAIN;
+	next = dv_look_to_write(copy, pos, *bytes, &place);
+	if (next != DV_AGAIN)
+		return next;
+	*bytes = dv_in_place(&place, pos, *bytes);
+	*to = dv_address(view->session->device, &place, pos, bytes);
+	if (!*to) {
+		*err = -EIO;
+		return DV_DONE;
+	}
+	dv_remember(view, pos >> PAGE_SHIFT, &place);
+	return DV_AGAIN;
+}
+
 /* A write begins behind the end: nobody sees yet what lies between, and it is to be zeroes. */
 static enum dv_next dv_zero_locked(struct dv_copy *copy, u64 from, u64 end, int *err)
 {
-	struct dv_view *view = copy->view;
 	enum dv_next next = DV_AGAIN;
 
-	while (next == DV_AGAIN && from < end) {
+	while (from < end) {
 		size_t bytes = min_t(u64, end - from, PAGE_SIZE - offset_in_page(from));
-		struct dv_place place;
 		void *to;
 
-		next = dv_look_to_write(copy, from, bytes, &place);
+		next = dv_find_to_write(copy, from, &bytes, &to, err);
 		if (next != DV_AGAIN)
 			break;
-		to = dv_address(view->session->device, &place, from, &bytes);
-		if (!to) {
-			*err = -EIO;
-			return DV_DONE;
-		}
 		memset(to, 0, bytes);
 		arch_wb_cache_pmem(to, bytes);
 		from += bytes;
@@ -181,20 +227,15 @@ static enum dv_next dv_zero_locked(struct dv_copy *copy, u64 from, u64 end, int 
 /* As far as one place goes. */
 static enum dv_next dv_write_place_locked(struct dv_copy *copy, u64 limit, int *err)
 {
-	struct dv_view *view = copy->view;
 	pgoff_t page = copy->pos >> PAGE_SHIFT;
 	size_t bytes = min_t(u64, iov_iter_count(copy->iter), limit - copy->pos), moved;
 	enum dv_next next;
-	struct dv_place place;
 	void *to;
 
-	next = dv_look_to_write(copy, copy->pos, bytes, &place);
+	next = dv_find_to_write(copy, copy->pos, &bytes, &to, err);
 	if (next != DV_AGAIN)
 		return next;
-	bytes = dv_in_place(&place, copy->pos, bytes);
-	to = dv_address(view->session->device, &place, copy->pos, &bytes);
-	*err = to ? dv_tag(view, page, ((copy->pos + bytes - 1) >> PAGE_SHIFT) - page + 1, false)
-		  : -EIO;
+	*err = dv_tag(copy->view, page, ((copy->pos + bytes - 1) >> PAGE_SHIFT) - page + 1, false);
 	if (*err)
 		return DV_DONE;
 	pagefault_disable();
@@ -385,8 +426,8 @@ ssize_t dv_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	struct dv_copy copy = { .view = view, .iter = from };
 	ssize_t ret;
 
-	atomic64_inc(&view->writes);
 	inode_lock(&view->inode);
+	atomic64_set(&view->writes, atomic64_read(&view->writes) + 1);
 	ret = generic_write_checks(iocb, from);
 	if (ret > 0) {
 		copy.pos = iocb->ki_pos;

@@ -36,6 +36,7 @@ void dv_look(struct dv_view *view, pgoff_t page, struct dv_place *place)
 	lockdep_assert_held(&view->lock);
 	rcu_read_lock();
 	entry = mas_walk(&mas);
+	place->first = mas.index;
 	place->last = mas.last;
 	rcu_read_unlock();
 	place->device = 0;

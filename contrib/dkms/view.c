@@ -39,29 +39,13 @@ static struct inode *dv_alloc_inode(struct super_block *sb)
 
 	if (!view)
 		return NULL;
-	view->session = NULL;
-	view->number = 0;
-	view->cookie = 0;
-	view->generation = 0;
-	view->revoked = false;
-	view->privileged = false;
-	view->tail = (struct dv_tail){};
-	view->times = (struct dv_words){};
-	view->stored = 0;
-	view->read = 0;
+	/* Nothing of what was here before: where a view was to be stored to, say. */
+	memset_after(view, 0, inode);
 	init_rwsem(&view->lock);
 	mt_init(&view->map);
 	xa_init(&view->tags);
 	mutex_init(&view->sync);
 	init_waitqueue_head(&view->askers);
-	atomic_set(&view->files, 0);
-	atomic64_set(&view->huge, 0);
-	atomic64_set(&view->small, 0);
-	atomic64_set(&view->hole, 0);
-	atomic64_set(&view->asked, 0);
-	atomic64_set(&view->reads, 0);
-	atomic64_set(&view->writes, 0);
-	atomic64_set(&view->flushed, 0);
 	atomic_inc(&dv_inodes);
 	return &view->inode;
 }

@@ -104,6 +104,7 @@ static void poison(void)
 	memset(memory + 2 * UNIT, 'p', UNIT);
 	CHECK(!munmap(memory, UNITS * UNIT));
 	CHECK(beside[UNIT] == 'p');
+	CHECK(pwrite(other.fd, "p", 1, UNIT + 3 * PAGE) == 1);
 	CHECK(!madvise(mapped + UNIT + 3 * PAGE, PAGE, MADV_HWPOISON));
 	CHECK(load_fails(mapped + UNIT + 3 * PAGE) && bus_code == BUS_MCEERR_AR);
 	CHECK(load_fails(beside + UNIT + 3 * PAGE) && store_fails(beside + UNIT + 4 * PAGE - 1));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Reads and writes of a view's file: beside a flat copy, at its end, by direct I/O and pipes; and
- * when it was read.
+ * Reads and writes of a view's file: beside a flat copy, when its memory is another one, at its end,
+ * by direct I/O and pipes; and when it was read.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -48,6 +48,7 @@ static void reads(void)
 	CHECK(memory[8 * UNIT] == flat[0] && memory[20 * UNIT - 5 * UNIT] == flat[5 * UNIT]);
 }
 
+/* Or a write. */
 struct reading {
 	const struct view *view;
 	off_t at;
@@ -72,6 +73,77 @@ static pthread_t begin_to_read(struct reading *reading, struct daxview_question 
 	CHECK(read(reading->view->session, question, sizeof(*question)) == sizeof(*question));
 	CHECK(question->kind == DAXVIEW_ASK_READ);
 	return thread;
+}
+
+static void *write_one(void *argument)
+{
+	struct reading *writing = argument;
+
+	writing->count = pwrite(writing->view->fd, &writing->byte, 1, writing->at);
+	return NULL;
+}
+
+/* A write of a page that must be asked about, which lies there then. */
+static void write_asks(const struct view *view, unsigned long at, char byte, unsigned long where)
+{
+	struct reading writing = { .view = view, .at = (off_t)at, .byte = byte };
+	struct daxview_question question;
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, write_one, &writing));
+	CHECK(read(view->session, &question, sizeof(question)) == sizeof(question));
+	CHECK(question.kind == DAXVIEW_ASK_WRITE && question.offset == at / PAGE * PAGE);
+	place(view, at / PAGE * PAGE, PAGE, where / PAGE * PAGE);
+	CHECK(!pthread_join(thread, NULL) && writing.count == 1 && memory[where] == byte);
+}
+
+/* A write goes where its page lies now, also if the last one went to the same. */
+static void writes_follow(void)
+{
+	struct view view = backwards(open_session(), 4);
+	unsigned long at = UNIT + 3 * PAGE + 5, old = 2 * UNIT + 3 * PAGE + 5;
+	struct daxview_piece piece = { .offset = UNIT, .length = UNIT, .device = 9 * UNIT };
+
+	write_bytes(&view, at, 1, 'a');
+	CHECK(memory[old] == 'a');
+	place(&view, UNIT, UNIT, 9 * UNIT);
+	write_bytes(&view, at, 1, 'b');
+	CHECK(memory[old] == 'a' && memory[9 * UNIT + 3 * PAGE + 5] == 'b');
+	write_bytes(&view, UNIT - 1, 2, 'c'); /* of two pieces */
+	CHECK(memory[4 * UNIT - 1] == 'c' && memory[9 * UNIT] == 'c' && memory[2 * UNIT] != 'c');
+	piece.flags = DAXVIEW_PIECE_READ;
+	CHECK(!try_set(&view, UNIT, UNIT, &piece, 1));
+	write_asks(&view, at, 'd', 9 * UNIT + 3 * PAGE + 5);
+	write_bytes(&view, at + 1, 1, 'e');
+	piece.flags = 0;
+	piece.device = DAXVIEW_HOLE;
+	CHECK(!try_set(&view, UNIT, UNIT, &piece, 1));
+	write_asks(&view, at + 1, 'f', 10 * UNIT + 6);
+	forget(&view, UNIT, UNIT);
+	write_asks(&view, at + 1, 'g', 11 * UNIT + 6);
+	CHECK(memory[9 * UNIT + 3 * PAGE + 6] == 'e' && memory[10 * UNIT + 6] == 'f');
+	CHECK(!revoke_view(&view));
+	FAILS(EIO, pwrite(view.fd, "h", 1, (off_t)at));
+	CHECK(memory[11 * UNIT + 6] == 'g');
+}
+
+/* A new view knows nothing of those that have been: where it is in the kernel's memory one was, sooner or
+ * later. */
+static void new_views(void)
+{
+	int session = open_session();
+
+	for (unsigned int i = 0; i < 500; i++) {
+		unsigned long where = (i % 32) * UNIT + i / 32;
+		struct view view = create(session, UNIT);
+
+		place(&view, 0, UNIT, i % 32 * UNIT);
+		memory[where] = 0;
+		write_bytes(&view, i / 32, 1, 'n');
+		CHECK(memory[where] == 'n');
+		close(view.fd);
+		usleep(i % 8 ? 0 : 20000);
+	}
 }
 
 /* A read ends where the file does at that moment, also one that waits; it asks about whole units. */
@@ -158,6 +230,7 @@ static void directed(void)
 }
 
 const struct scenario read_write_scenarios[] = {
-	{ "reads", reads },       { "sizes", sizes }, { "read_times", read_times },
-	{ "directed", directed }, { NULL, NULL },
+	{ "reads", reads }, { "writes_follow", writes_follow }, { "new_views", new_views },
+	{ "sizes", sizes }, { "read_times", read_times },       { "directed", directed },
+	{ NULL, NULL },
 };
