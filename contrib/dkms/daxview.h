@@ -51,9 +51,11 @@ struct dv_device {
 
 struct dv_session {
 	struct list_head list;
-	struct kref kref; /* its open file, and each view */
+	struct kref kref; /* its open file, those that hold it, and each view */
 	struct dv_device *device;
-	bool owned; /* it has an open file */
+	bool owned;           /* it has an open file */
+	unsigned int holders; /* that wait for its next one */
+	bool over;            /* neither: nobody takes it over any more */
 	u8 key[16];
 	spinlock_t lock; /* questions */
 	struct list_head questions;
@@ -152,6 +154,7 @@ static inline bool dv_device_bad(struct dv_device *device, u64 page, u64 *run)
 
 /* session.c */
 extern const struct file_operations dv_session_fops;
+struct dv_session *dv_session_of(struct file *file);
 void dv_session_put(struct dv_session *session);
 void dv_tell_sessions(struct dv_device *device, u64 page, u64 pages);
 

@@ -308,8 +308,7 @@ bool dv_has_question(struct dv_session *session)
 
 ssize_t dv_read_questions(struct file *file, char __user *buffer, size_t size, loff_t *pos)
 {
-	/* Of dv_call_session(), in another thread. */
-	struct dv_session *session = smp_load_acquire(&file->private_data);
+	struct dv_session *session = dv_session_of(file);
 	struct daxview_question said;
 	size_t done = 0;
 	int err;

@@ -3,8 +3,10 @@
  * Sessions: open files of /dev/daxview, and their calls.
  *
  * A session ends with its open file and its last view. If the file is closed
- * first, as when its process is killed, the views go on; what they ask waits
- * for a process that takes the session over by its key, or revokes it.
+ * first, as when its process is killed, the views go on while another open file holds
+ * the session: what they ask waits for a process that takes it over by its key. When none is
+ * left the views are revoked, so that no program waits for ever, or stores to a
+ * device that somebody else makes something of.
  */
 #include <linux/capability.h>
 #include <linux/file.h>
@@ -15,6 +17,12 @@
 
 #include "compat.h"
 #include "daxview.h"
+
+/* An open file: a session, or one that holds it. Changes below dv_lock. */
+struct dv_open {
+	struct dv_session *session; /* NULL: neither, yet */
+	bool holds;                 /* is not read before `session` */
+};
 
 DEFINE_MUTEX(dv_lock);         /* sessions and devices: who owns what */
 static LIST_HEAD(dv_sessions); /* dv_lock */
@@ -81,7 +89,8 @@ static struct dv_session *dv_adopt_locked(struct dv_device *device, const u8 *ke
 
 	list_for_each_entry(session, &dv_sessions, list) {
 		/* One without a reference is waiting for the lock, to be freed. */
-		if (session->device != device || memcmp(session->key, key, sizeof(session->key)) ||
+		if (session->device != device || session->over ||
+		    memcmp(session->key, key, sizeof(session->key)) ||
 		    !kref_get_unless_zero(&session->kref))
 			continue;
 		session->owned = true;
@@ -138,6 +147,7 @@ static void dv_take_tails(struct dv_session *session)
 static long dv_call_session(struct file *file, void *argument)
 {
 	struct daxview_session *wish = argument;
+	struct dv_open *open = file->private_data;
 	struct dv_device *device;
 	struct dv_session *session;
 
@@ -150,10 +160,10 @@ static long dv_call_session(struct file *file, void *argument)
 	if (IS_ERR(device))
 		return PTR_ERR(device);
 	mutex_lock(&dv_lock);
-	session = file->private_data ? ERR_PTR(-EISCONN) : dv_session_get_locked(device, wish);
+	session = open->session ? ERR_PTR(-EISCONN) : dv_session_get_locked(device, wish);
 	if (!IS_ERR(session))
 		/* All of it, before dv_session_of() sees it. */
-		smp_store_release(&file->private_data, session);
+		smp_store_release(&open->session, session);
 	else
 		dv_device_put_locked(device);
 	mutex_unlock(&dv_lock);
@@ -169,10 +179,76 @@ static long dv_call_session(struct file *file, void *argument)
 	return 0;
 }
 
-static struct dv_session *dv_session_of(struct file *file)
+/* NULL: it is none. */
+struct dv_session *dv_session_of(struct file *file)
 {
+	struct dv_open *open = file->private_data;
 	/* Of dv_call_session(), in another thread. */
-	return smp_load_acquire(&file->private_data);
+	struct dv_session *session = smp_load_acquire(&open->session);
+
+	return session && !open->holds ? session : NULL;
+}
+
+/* A file lets go of its session; whether that was the last one. */
+static bool dv_leave_locked(const struct dv_open *open)
+{
+	struct dv_session *session = open->session;
+
+	lockdep_assert_held(&dv_lock);
+	if (open->holds)
+		session->holders--;
+	else
+		session->owned = false;
+	session->over = !session->owned && !session->holders;
+	return session->over;
+}
+
+/* The caller has a reference from the file that has left. */
+static void dv_left(struct dv_session *session, bool over)
+{
+	if (over)
+		dv_revoke_all(session, true);
+	dv_session_put(session);
+}
+
+static int dv_hold(struct dv_open *open, struct dv_session *session)
+{
+	struct dv_session *old;
+	bool over = false;
+
+	mutex_lock(&dv_lock);
+	old = open->session;
+	if (old && !open->holds) {
+		mutex_unlock(&dv_lock);
+		return -EISCONN;
+	}
+	kref_get(&session->kref);
+	session->holders++;
+	if (old)
+		over = dv_leave_locked(open);
+	open->holds = true;
+	smp_store_release(&open->session, session);
+	mutex_unlock(&dv_lock);
+	if (old)
+		dv_left(old, over);
+	return 0;
+}
+
+static long dv_call_hold(struct file *file, void *argument)
+{
+	const struct daxview_hold *hold = argument;
+	struct file *other = fget(hold->session);
+	struct dv_session *session = NULL;
+	long ret = -EINVAL;
+
+	if (!other)
+		return -EBADF;
+	if (other->f_op == &dv_session_fops)
+		session = dv_session_of(other);
+	if (session)
+		ret = dv_hold(file->private_data, session);
+	fput(other);
+	return ret;
 }
 
 static long dv_call_create(struct file *file, void *argument)
@@ -422,6 +498,7 @@ static const struct dv_call dv_calls[] = {
 	[_IOC_NR(DAXVIEW_IOC_STAT)] = { sizeof(struct daxview_stat),
 					offsetofend(struct daxview_stat, files), dv_call_stat },
 	DV_CALL(DAXVIEW_IOC_TAIL, struct daxview_tail, dv_call_tail),
+	DV_CALL(DAXVIEW_IOC_HOLD, struct daxview_hold, dv_call_hold),
 };
 
 union dv_argument {
@@ -434,6 +511,7 @@ union dv_argument {
 	struct daxview_answer answer;
 	struct daxview_stat stat;
 	struct daxview_tail tail;
+	struct daxview_hold hold;
 };
 
 /* The size counts that the struct says, as the number of a command has another one elsewhere. */
@@ -475,20 +553,25 @@ static __poll_t dv_poll(struct file *file, poll_table *table)
 
 static int dv_session_open(struct inode *inode, struct file *file)
 {
-	file->private_data = NULL; /* the misc device's */
-	return capable(CAP_SYS_ADMIN) ? 0 : -EPERM;
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	/* In place of the misc device's. */
+	file->private_data = kzalloc(sizeof(struct dv_open), GFP_KERNEL);
+	return file->private_data ? 0 : -ENOMEM;
 }
 
 static int dv_session_release(struct inode *inode, struct file *file)
 {
-	struct dv_session *session = file->private_data;
+	struct dv_open *open = file->private_data;
+	bool over;
 
-	if (!session)
-		return 0;
-	mutex_lock(&dv_lock);
-	session->owned = false;
-	mutex_unlock(&dv_lock);
-	dv_session_put(session);
+	if (open->session) {
+		mutex_lock(&dv_lock);
+		over = dv_leave_locked(open);
+		mutex_unlock(&dv_lock);
+		dv_left(open->session, over);
+	}
+	kfree(open);
 	return 0;
 }
 

@@ -364,6 +364,7 @@ static struct kept_config kept_config_of(const struct daemon *d)
 		.mountpoint = d->mountpoint,
 		.no_mount = d->options->no_mount,
 		.read_only = d->options->fs.read_only,
+		.views = d->options->views != VIEWS_OFF,
 		.policy = &d->options->direct,
 	};
 }

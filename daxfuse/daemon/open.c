@@ -157,7 +157,7 @@ static errint_t begin_views(struct daemon *d, int *ret_session)
 		return -ENOMEM;
 	objection = views_objection(d);
 	if (!objection)
-		return views_open(d->dev, d->view_table, ret_session, d->no_views,
+		return views_open(d->dev, d->view_table, d->fds.views, ret_session, d->no_views,
 				  sizeof(d->no_views));
 	snprintf(d->no_views, sizeof(d->no_views), "%s", objection);
 	return -EROFS;
@@ -186,7 +186,8 @@ static errint_t adopt_session(struct daemon *d)
 	if (!d->adopts || !d->view_table || !d->view_table->agreed || !may_have_views(d) ||
 	    d->options->fs.read_only || d->has_session)
 		return 0;
-	err = views_open(d->dev, d->view_table, &d->session, d->no_views, sizeof(d->no_views));
+	err = views_open(d->dev, d->view_table, d->fds.views, &d->session, d->no_views,
+			 sizeof(d->no_views));
 	d->has_session = !err;
 	if (!err || goes_without_views(d, err))
 		return 0;

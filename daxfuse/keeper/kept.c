@@ -18,6 +18,7 @@
 #include "daxfuse/clients/pins.h"
 #include "daxfuse/core/fs.h"
 #include "daxfuse/vfs/opens.h"
+#include "daxfuse/daxview.h"
 #include "daxfuse/views/table.h"
 #include "control.h"
 
@@ -124,6 +125,16 @@ static errint_t fill_in(struct kept *kept, const char *device, const char *mount
 	return readlink("/proc/self/exe", kept->binary, sizeof(kept->binary) - 1) < 0 ? -errno : 0;
 }
 
+/* Without the module there are none, and the serving process says so. */
+static int open_views(const struct kept_config *config, int device)
+{
+	struct stat st;
+
+	if (!config->views || fstat(device, &st) || !S_ISCHR(st.st_mode))
+		return -1;
+	return open(DAXVIEW_PATH, O_RDWR | O_CLOEXEC);
+}
+
 static errint_t open_for_mount(const struct kept_config *config, struct kept_fds *fds,
 			       struct kept *kept)
 {
@@ -135,6 +146,7 @@ static errint_t open_for_mount(const struct kept_config *config, struct kept_fds
 		return -errno;
 	fds->mount = pair[0];
 	fds->mount_peer = pair[1];
+	fds->views = open_views(config, fds->device);
 	fds->control = control_open(config->policy, kept->socket, sizeof(kept->socket));
 	return 0;
 }
@@ -223,13 +235,14 @@ void kept_clear_shelf(struct kept_fds *fds)
 	fds->shelf_in = fds->shelf_out = -1;
 }
 
-enum { KEPT_FDS = 10, KEPT_FDS_LEAST = 7 }; /* without a program, before version 5 */
+enum { KEPT_FDS = 11, KEPT_FDS_LEAST = 7 }; /* without a program, before version 5 */
 
 /* They are to go through an exec, or have come through one and must not go through another. */
 static void set_close_on_exec(const struct kept_fds *f, int flag)
 {
-	const int all[KEPT_FDS] = { f->fuse,  f->memory,  f->device,  f->mount,    f->mount_peer,
-				    f->ready, f->control, f->program, f->shelf_in, f->shelf_out };
+	const int all[KEPT_FDS] = { f->fuse,       f->memory,    f->device,  f->mount,
+				    f->mount_peer, f->ready,     f->control, f->program,
+				    f->shelf_in,   f->shelf_out, f->views };
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
 		if (all[i] >= 0)
@@ -241,9 +254,9 @@ errint_t kept_export(const struct kept_fds *f)
 {
 	char text[128];
 
-	snprintf(text, sizeof(text), "%d %d %d %d %d %d %d %d %d %d", f->fuse, f->memory, f->device,
-		 f->mount, f->mount_peer, f->ready, f->control, f->program, f->shelf_in,
-		 f->shelf_out);
+	snprintf(text, sizeof(text), "%d %d %d %d %d %d %d %d %d %d %d", f->fuse, f->memory,
+		 f->device, f->mount, f->mount_peer, f->ready, f->control, f->program, f->shelf_in,
+		 f->shelf_out, f->views);
 	set_close_on_exec(f, 0);
 	return setenv(variable, text, 1) ? -ENOMEM : 0;
 }
@@ -253,9 +266,9 @@ bool kept_import(struct kept_fds *ret_fds)
 	const char *text = getenv(variable);
 	struct kept_fds f = KEPT_FDS_NONE;
 
-	if (!text || sscanf(text, "%d %d %d %d %d %d %d %d %d %d", &f.fuse, &f.memory, &f.device,
+	if (!text || sscanf(text, "%d %d %d %d %d %d %d %d %d %d %d", &f.fuse, &f.memory, &f.device,
 			    &f.mount, &f.mount_peer, &f.ready, &f.control, &f.program, &f.shelf_in,
-			    &f.shelf_out) < KEPT_FDS_LEAST)
+			    &f.shelf_out, &f.views) < KEPT_FDS_LEAST)
 		return false;
 	unsetenv(variable);
 	set_close_on_exec(&f, FD_CLOEXEC);

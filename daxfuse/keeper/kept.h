@@ -86,10 +86,11 @@ struct kept_fds {
 	int program;    /* systemd: what serves now, or did last: it understands what was kept */
 	int shelf_in;   /* a socket in whose queue descriptors of exports lie: base/shelf.h */
 	int shelf_out;  /* the other end of it */
+	int views;      /* of /dev/daxview: what programs map lasts as long (views/session.c) */
 };
-#define KEPT_FDS_NONE                                  \
-	{                                              \
-		-1, -1, -1, -1, -1, -1, -1, -1, -1, -1 \
+#define KEPT_FDS_NONE                                      \
+	{                                                  \
+		-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 \
 	}
 
 struct pin_table;
@@ -103,6 +104,7 @@ struct kept_config {
 	const char *mountpoint; /* canonical; or KEPT_NO_MOUNT */
 	bool no_mount;
 	bool read_only;
+	bool views;                          /* there may be kernel views of the device */
 	const struct clients_policy *policy; /* who may come near the socket */
 };
 

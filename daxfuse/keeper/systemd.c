@@ -32,6 +32,7 @@ static const struct {
 	  offsetof(struct kept_fds, memory) }, /* with it all is there that a mount needs */
 	{ "shelf", offsetof(struct kept_fds, shelf_in) },
 	{ "shelf-out", offsetof(struct kept_fds, shelf_out) },
+	{ "views", offsetof(struct kept_fds, views) },
 };
 
 static int *field_of(struct kept_fds *fds, size_t i)

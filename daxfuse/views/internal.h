@@ -148,9 +148,9 @@ static inline int64_t views_now_ms(void)
 
 /* ---- session.c ------------------------------------------------------------------ */
 
-/* Take over the session of the table's key, if there was one, or begin one. */
-errint_t session_begin(const struct device *dev, struct view_table *table, int *ret_session,
-		       char *ret_reason, size_t size);
+/* Take over the session of the table's key, if there was one, or begin one; `holder` holds it. */
+errint_t session_begin(const struct device *dev, struct view_table *table, int holder,
+		       int *ret_session, char *ret_reason, size_t size);
 /* A view without contents. The descriptor is the caller's. */
 errint_t session_create(int session, uint64_t ino, uint64_t size, uint64_t times,
 			uint64_t *ret_number, int *ret_fd);

@@ -84,8 +84,16 @@ static errint_t adopt_or_begin(int fd, const struct device *dev, struct view_tab
 	return !err && wish.version < DAXVIEW_VERSION ? -EPROTO : err;
 }
 
-errint_t session_begin(const struct device *dev, struct view_table *table, int *ret_session,
-		       char *ret_reason, size_t size)
+/* With no holder views end with this process. */
+static errint_t hold(int session, int holder)
+{
+	struct daxview_hold hold = { .size = sizeof(hold), .session = session };
+
+	return holder >= 0 && ioctl(holder, DAXVIEW_IOC_HOLD, &hold) ? -errno : 0;
+}
+
+errint_t session_begin(const struct device *dev, struct view_table *table, int holder,
+		       int *ret_session, char *ret_reason, size_t size)
 {
 	struct daxview_session wish;
 	int fd, err = open_module(&fd, ret_reason, size);
@@ -93,6 +101,8 @@ errint_t session_begin(const struct device *dev, struct view_table *table, int *
 	if (err)
 		return err;
 	err = adopt_or_begin(fd, dev, table, &wish);
+	if (!err)
+		err = hold(fd, holder);
 	if (err) {
 		snprintf(ret_reason, size, "%s", reason_of(&wish, err));
 		close(fd);

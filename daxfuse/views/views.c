@@ -13,11 +13,11 @@
 
 /* ---- life --------------------------------------------------------------------------------- */
 
-errint_t views_open(const struct device *dev, struct view_table *table, int *ret_session,
-		    char *ret_reason, size_t size)
+errint_t views_open(const struct device *dev, struct view_table *table, int holder,
+		    int *ret_session, char *ret_reason, size_t size)
 {
 	if (device_info(dev)->kind == DEVICE_DAX)
-		return session_begin(dev, table, ret_session, ret_reason, size);
+		return session_begin(dev, table, holder, ret_session, ret_reason, size);
 	snprintf(ret_reason, size, "the pool is an image, no device-dax");
 	return -ENODEV;
 }

@@ -29,10 +29,11 @@ struct views_config {
 /*
  * Whether there can be views of this device: takes over the session with the module of an earlier
  * process of this mount, whose table this is, or begins one, and takes away views that a dead
- * daemon has left. Failing, ret_reason says why not, in one line.
+ * daemon has left. While anybody has `holder` open, of /dev/daxview, views wait for the next
+ * process; -1: they end with this one. Failing, ret_reason says why not, in one line.
  */
-errint_t views_open(const struct device *dev, struct view_table *table, int *ret_session,
-		    char *ret_reason, size_t size);
+errint_t views_open(const struct device *dev, struct view_table *table, int holder,
+		    int *ret_session, char *ret_reason, size_t size);
 /* The vfs is open. Owns the session in any case. Views of an earlier process are ours from now on,
  * and programs that use them wait. The table outlives us. */
 errint_t views_start(const struct views_config *config, struct view_table *table, int session,

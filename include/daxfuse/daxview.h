@@ -5,7 +5,8 @@
  * A session is an open file of /dev/daxview that was shown the descriptor of one device-dax. It
  * makes views: regular files without a name whose bytes are pieces of that device. A view's
  * descriptor can be mapped, read and written; it is meant as the backing of a FUSE file. The view
- * lives as long as anything has it open or mapped, also when its session's process has died.
+ * lives as long as anything has it open or mapped, also when its session's process has died, if
+ * the session is held (DAXVIEW_IOC_HOLD); else it is revoked then, as nobody would answer.
  *
  * Each part of a view is a piece of the device, a hole, or unknown. A load or a read of what is
  * unknown, a store or a write to what is unknown or a hole, and a write past the end, or past the
@@ -25,7 +26,7 @@
 #include <linux/types.h>
 
 #define DAXVIEW_PATH "/dev/daxview"
-#define DAXVIEW_VERSION 4
+#define DAXVIEW_VERSION 5
 
 /* The first call on a descriptor: which device, and whose session. */
 struct daxview_session {
@@ -47,6 +48,17 @@ struct daxview_session {
  */
 #define DAXVIEW_ADOPT (1u << 0)
 #define DAXVIEW_REVOKE (1u << 1)
+
+/*
+ * From now on this descriptor, one of /dev/daxview that is no session's, keeps the views of a
+ * session from being revoked when its process dies, until it is closed, or holds another session:
+ * a process that takes the session over may come. EINVAL: not a session's descriptor; EISCONN: this
+ * one is.
+ */
+struct daxview_hold {
+	__u32 size;
+	__s32 session; /* the session's descriptor */
+};
 
 #define DAXVIEW_REASON_DEVICE 1u   /* not a device-dax that can be mapped */
 #define DAXVIEW_REASON_READONLY 2u /* the descriptor is not for reading and writing */
@@ -241,5 +253,6 @@ struct daxview_question {
 #define DAXVIEW_IOC_ANSWER _IOWR(0xda, 8, struct daxview_answer)
 #define DAXVIEW_IOC_STAT _IOWR(0xda, 9, struct daxview_stat)
 #define DAXVIEW_IOC_TAIL _IOWR(0xda, 10, struct daxview_tail)
+#define DAXVIEW_IOC_HOLD _IOWR(0xda, 11, struct daxview_hold)
 
 #endif

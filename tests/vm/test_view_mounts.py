@@ -45,6 +45,30 @@ print("mapped", flush=True)
 sys.stdin.readline()
 mapped[0] = 110
 """
+# Whose mount is gone: neither memory that it has mapped, nor a hole.
+LEFT = """
+import errno, mmap, os, signal, sys
+fd = os.open("/mnt/file", os.O_RDWR | os.O_CREAT)
+os.write(fd, b"l" * (8 << 20))
+os.ftruncate(fd, 32 << 20)
+mapped = mmap.mmap(fd, 32 << 20)
+mapped[0] = 109
+print("mapped", flush=True)
+sys.stdin.readline()
+for offset in 0, 16 << 20:
+    try:
+        os.pwrite(fd, b"n", offset)
+        sys.exit("it was written")
+    except OSError as error:
+        assert error.errno in (errno.EIO, errno.ENOTCONN), error
+    child = os.fork()
+    if not child:
+        mapped[offset] = 110
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGBUS
+print("told", flush=True)
+sys.stdin.readline()
+"""
 TWO = """
 import mmap, os, sys
 os.setuid(int(sys.argv[1]))
@@ -218,13 +242,14 @@ def payload_of_views(modules, bin_dir, tmp_path_factory):
                        check=True)
     subprocess.run(["cc", "-O1", "-static", "-no-pie", "-nostdlib", "-fno-stack-protector",
                     "-fno-builtin", "-o", folder / "raw", TESTS / "raw.c"], check=True)
-    for name, text in (("hold.py", HOLD), ("two.py", TWO), ("beside.py", BESIDE),
+    for name, text in (("hold.py", HOLD), ("left.py", LEFT), ("two.py", TWO), ("beside.py", BESIDE),
                        ("watched.py", WATCHED), ("stores.py", STORES)):
         (folder / name).write_text(text)
     vm.make_payload(folder / "payload.tar",
                     [*(bin_dir / name for name in PROGRAMS), folder / "viewed", folder / "written",
                      folder / "daxmap-program", folder / "raw"],
                     [(TESTS.parent, "/daxfuse/tests"), (folder / "hold.py", "/daxfuse/hold.py"),
+                     (folder / "left.py", "/daxfuse/left.py"),
                      (folder / "two.py", "/daxfuse/two.py"),
                      (folder / "beside.py", "/daxfuse/beside.py"),
                      (folder / "watched.py", "/daxfuse/watched.py"),
@@ -530,15 +555,18 @@ def test_systemd_is_the_keeper(viewing):
     check_log(viewing)
 
 
-def test_mount_ends_with_its_daemon(viewing):
-    """Without a keeper. A mapping that is left keeps the device from other daemons."""
-    viewing.run(f"mkfs.daxfuse -q -f {DEVICE}; daxfuse {DEVICE} /mnt -o keeper=none; dmesg -C")
-    viewing.run(HELD + f"""kill -9 $(pgrep -x daxfuse); sleep 1; umount -l /mnt
+@pytest.mark.parametrize("keeper", ["none", "supervisor"])
+def test_mount_ends_with_its_daemon(viewing, keeper):
+    """Nobody is left who could start another one: a program is told, and does not wait. A mapping that
+    is left keeps the device from other daemons."""
+    viewing.run(f"mkfs.daxfuse -q -f {DEVICE}; daxfuse {DEVICE} /mnt -o keeper={keeper}; dmesg -C")
+    viewing.run(HELD.replace("hold.py", "left.py") + f"""kill -9 $(pgrep -x daxfuse); sleep 1; umount -l /mnt
+        echo >&3; until grep -q told /run/said; do kill -0 $program || (cat /run/said; exit 1); sleep 0.1; done
         if daxfuse {DEVICE} /mnt -o views=on; then exit 1; fi
         if daxfuse {DEVICE} /mnt; then exit 1; fi
         if mkfs.daxfuse -f {DEVICE}; then exit 1; fi
         echo >&3; wait $program; exec 3>&-
-        daxfuse {DEVICE} /mnt; head -c 1 /mnt/file | grep -q n
+        daxfuse {DEVICE} /mnt; head -c 2 /mnt/file | grep -q ml
         daxfuse umount --wait /mnt; rm /run/go""")
     assert json.loads(viewing.run(f"fsck.daxfuse -n {DEVICE}"))["clean"]
     check_log(viewing)

@@ -58,7 +58,7 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	_Atomic int fd; /* the session's: its count is that of questions which were not read */
-	bool exists, owned;
+	bool exists, owned, held;
 	uint8_t key[16];
 	uint64_t last_view, last_question;
 	struct fake_view view[FAKE_VIEWS];
@@ -329,6 +329,22 @@ static int fake_revoke_locked(const struct daxview_revoke *revoke)
 	return 0;
 }
 
+/* The session's file is closed, and nobody holds it. */
+static void fake_over_locked(void)
+{
+	for (unsigned i = 0; i < FAKE_VIEWS; i++)
+		if (fake.view[i].number)
+			fake_revoke_locked(&(struct daxview_revoke){ .view = fake.view[i].number });
+}
+
+static int fake_hold_locked(const struct daxview_hold *hold)
+{
+	if (hold->session != fake.fd)
+		return -EINVAL;
+	fake.held = true;
+	return 0;
+}
+
 static int fake_answer_locked(const struct daxview_answer *answer)
 {
 	for (unsigned i = 0; i < FAKE_QUESTIONS; i++) {
@@ -389,6 +405,8 @@ static int fake_call_locked(unsigned long command, void *argument)
 		return fake_stat_locked(argument);
 	case DAXVIEW_IOC_TAIL:
 		return fake_tail_locked(argument);
+	case DAXVIEW_IOC_HOLD:
+		return fake_hold_locked(argument);
 	case DAXVIEW_IOC_BUSY:
 		return busy->device < fake.busy_end && fake.busy < busy->device + busy->length
 			       ? -EBUSY
@@ -422,7 +440,7 @@ int __wrap_ioctl(int fd, unsigned long command, void *argument)
 {
 	int err;
 
-	if (fd != fake.fd)
+	if (fd != fake.fd && command != DAXVIEW_IOC_HOLD)
 		return __real_ioctl(fd, command, argument);
 	pthread_mutex_lock(&fake.lock);
 	err = fake_call_locked(command, argument);
@@ -623,14 +641,17 @@ static inline void fake_busy(uint64_t from, uint64_t end)
 	pthread_mutex_unlock(&fake.lock);
 }
 
-/* The descriptor is closed. */
-static inline void fake_process_ends(void)
+/* Its descriptor is closed, and perhaps that which holds the session. */
+static inline void fake_process_ends(bool and_holder)
 {
 	pthread_mutex_lock(&fake.lock);
+	if (and_holder)
+		fake.held = false;
+	if (!fake.held)
+		fake_over_locked();
 	fake.owned = false;
 	fake.fd = -1;
-	for (unsigned i = 0; i < FAKE_VIEWS; i++)
-		fake.exists |= fake.view[i].number != 0;
+	fake.exists = fake.held;
 	pthread_mutex_unlock(&fake.lock);
 }
 

@@ -41,8 +41,8 @@ struct scene {
 	bool fails;            /* the next registration */
 	/* a process */
 	struct device *dev;
-	int session, session_err;
-	char reason[160]; /* of the error */
+	int holder, session, session_err; /* holder: -1: none */
+	char reason[160];                 /* of the error */
 	struct fs *fs;
 	struct vfs *vfs;
 	struct views *views;
@@ -123,7 +123,8 @@ static inline void open_pool(struct scene *s, bool format)
 	assert_int_equal(device_open(s->path, DEVICE_WRITE, &s->dev, &error), 0);
 	assert_int_equal(device_map(s->dev, &pm, &error), 0);
 	/* before anybody looks at the pool: files may be growing */
-	s->session_err = session_begin(s->dev, s->table, &s->session, s->reason, sizeof(s->reason));
+	s->session_err = session_begin(s->dev, s->table, s->holder, &s->session, s->reason,
+				       sizeof(s->reason));
 	if (format)
 		assert_int_equal(fs_mkfs(pm, &how), 0);
 	assert_int_equal(view_table_busy(s->table, &busy, &count), 0);
@@ -163,7 +164,7 @@ static inline void end_process(struct scene *s, bool unmounted)
 {
 	views_stop(s->views, unmounted);
 	s->views = NULL;
-	fake_process_ends();
+	fake_process_ends(s->holder < 0);
 	close_pool(s);
 }
 
@@ -220,6 +221,7 @@ static inline int scene_setup(void **state)
 	s->table = calloc(1, sizeof(*s->table));
 	s->opens = calloc(1, sizeof(*s->opens));
 	pthread_mutex_init(&s->lock, NULL);
+	s->holder = eventfd(0, EFD_CLOEXEC);
 	open_pool(s, true);
 	assert_int_equal(begin_views(s), 0);
 	s->ino = make_file(s, "file");
@@ -252,8 +254,10 @@ static inline int scene_teardown(void **state)
 	munmap(fake.memory, POOL_BYTES);
 	free(s->table);
 	free(s->opens);
+	if (s->holder >= 0)
+		close(s->holder);
 	free(s);
-	fake.exists = false;
+	fake.exists = fake.held = false;
 	memset(fake.question, 0, sizeof(fake.question));
 	return 0;
 }

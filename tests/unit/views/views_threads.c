@@ -147,6 +147,26 @@ static void a_view_outlives_the_process(void **state)
 	assert_int_equal(records(s), 0);
 }
 
+/* Nobody brings another one that could answer. */
+static void a_view_ends_with_the_process_and_its_keeper(void **state)
+{
+	struct scene *s = *state;
+	struct program p = program_open(s);
+
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), 0);
+	close(s->holder);
+	s->holder = -1;
+	end_process(s, false);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_WRITE, 0, UNIT), -EIO);
+	assert_int_equal(fake_page(p.view, 0), FAKE_UNKNOWN);
+	open_pool(s, false);
+	assert_int_equal(begin_views(s), 0);
+	assert_int_equal(ask(p.view, DAXVIEW_ASK_READ, 0, UNIT), -EIO);
+	program_close(s, &p);
+	WAIT_FOR(has_ended(s));
+	assert_int_equal(records(s), 0);
+}
+
 /* The kernel has it open without a view, though this process does not know by whom. */
 static void an_open_without_a_view_outlives_the_process(void **state)
 {
@@ -181,7 +201,7 @@ static void the_next_process_fails(void **state)
 		open_pool(s, false);
 		if (begin_views(s)) {
 			fake_fail(0, 0);
-			fake_process_ends();
+			fake_process_ends(false);
 			close_pool(s);
 			open_pool(s, false);
 			assert_int_equal(begin_views(s), 0);
@@ -301,7 +321,7 @@ static void an_older_module(void **state)
 	assert_non_null(strstr(s->reason, "older"));
 	assert_false(s->table->agreed);
 	fake.older = 0;
-	fake_process_ends();
+	fake_process_ends(false);
 	close_pool(s);
 	open_pool(s, false);
 	assert_int_equal(begin_views(s), 0);
@@ -315,6 +335,7 @@ int main(void)
 		scene_test(a_registration_fails),
 		scene_test(the_table_is_full),
 		scene_test(a_view_outlives_the_process),
+		scene_test(a_view_ends_with_the_process_and_its_keeper),
 		scene_test(an_open_without_a_view_outlives_the_process),
 		scene_test(the_next_process_fails),
 		scene_test(records_are_compared),

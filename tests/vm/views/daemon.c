@@ -3,6 +3,8 @@
  * Daemons for the views: a thread that answers each question with the next free unit, or with its
  * error; and a process that dies, whose views are left to the next one.
  */
+#include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -107,15 +109,22 @@ static void receive_view(int socket, struct view *view)
 	memcpy(&view->fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(int));
 }
 
+int holder = -1;
+
 pid_t killed_owner(struct view *view, struct view (*make)(void), bool kill_now)
 {
+	struct daxview_hold hold = { .size = sizeof(hold) };
 	int ends[2];
 	pid_t child;
 
-	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
+	if (holder < 0)
+		holder = open(DAXVIEW_PATH, O_RDWR);
+	CHECK(holder >= 0 && !socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
 	child = fork();
 	if (!child) {
 		*view = make();
+		hold.session = view->session;
+		CHECK(!ioctl(holder, DAXVIEW_IOC_HOLD, &hold));
 		send_view(ends[0], view);
 		for (;;)
 			pause();

@@ -197,6 +197,66 @@ static void replaced(void)
 	FAILS(ENOENT, try_set(&view, 0, UNIT, NULL, 0));
 }
 
+/* Nobody is left to take the session over: no program waits, or reaches the device, any more. */
+static void over(void)
+{
+	struct daxview_hold hold = { .size = sizeof(hold) };
+	struct daxview_session begun = { .size = sizeof(begun), .device = device };
+	struct view view, other;
+	char *mapped, byte;
+	int status, session;
+	pid_t child;
+
+	killed_owner(&view, make_with_hole, true);
+	mapped = map(&view, 4 * UNIT, SHARED);
+	mapped[0] = 'o';
+	child = fork();
+	if (!child) {
+		close(holder);
+		FAILS(EIO, pwrite(view.fd, "x", 1, UNIT));
+		CHECK(store_fails(mapped) && load_fails(mapped));
+		_exit(0);
+	}
+	usleep(200000);
+	CHECK(waitpid(child, &status, WNOHANG) == 0 && mapped[0] == 'o');
+	FAILS(ENOTCONN, read(holder, &byte, 1));
+	FAILS(EISCONN, ioctl(holder, DAXVIEW_IOC_SESSION, &begun));
+	close(holder);
+	CHECK(waitpid(child, &status, 0) == child && !status);
+	FAILS(EIO, pread(view.fd, &byte, 1, 0));
+	FAILS(ENOENT, open_session_with(DAXVIEW_ADOPT, "test", &session));
+	CHECK(!open_session_with(DAXVIEW_REVOKE, "test", &session));
+	/* One file after the other holds it; and one file holds one after the other. */
+	holder = open(DAXVIEW_PATH, O_RDWR);
+	hold.session = device;
+	FAILS(EINVAL, ioctl(holder, DAXVIEW_IOC_HOLD, &hold));
+	hold.session = -1;
+	FAILS(EBADF, ioctl(holder, DAXVIEW_IOC_HOLD, &hold));
+	hold.session = holder;
+	FAILS(EINVAL, ioctl(holder, DAXVIEW_IOC_HOLD, &hold));
+	hold.session = session;
+	FAILS(EISCONN, ioctl(session, DAXVIEW_IOC_HOLD, &hold));
+	CHECK(!ioctl(holder, DAXVIEW_IOC_HOLD, &hold) && !ioctl(holder, DAXVIEW_IOC_HOLD, &hold));
+	other = create(session, UNIT);
+	place(&other, 0, UNIT, 0);
+	close(session);
+	CHECK(pwrite(other.fd, "y", 1, 0) == 1);
+	CHECK(!open_session_with(DAXVIEW_ADOPT, "test", &session));
+	CHECK(pwrite(other.fd, "z", 1, 0) == 1);
+	close(session);
+	CHECK(!open_session_with(DAXVIEW_REVOKE, "new", &session));
+	FAILS(EIO, pwrite(other.fd, "a", 1, 0));
+	hold.session = session;
+	CHECK(!ioctl(holder, DAXVIEW_IOC_HOLD, &hold));
+	close(holder);
+	other = create(session, UNIT);
+	place(&other, 0, UNIT, 0);
+	CHECK(pwrite(other.fd, "b", 1, 0) == 1);
+	close(session);
+	FAILS(EIO, pwrite(other.fd, "c", 1, 0));
+	holder = -1;
+}
+
 /* No module goes while something of it is in use. */
 static void unload(void)
 {
@@ -210,12 +270,12 @@ static void unload(void)
 	FAILS(EAGAIN, (int)syscall(SYS_delete_module, "daxview", O_NONBLOCK));
 	close(view.fd);
 	FAILS(EAGAIN, (int)syscall(SYS_delete_module, "daxview", O_NONBLOCK));
-	CHECK(mapped[0] == 'u' && !munmap(mapped, 2 * UNIT));
+	CHECK(load_fails(mapped) && !munmap(mapped, 2 * UNIT));
 	CHECK(!syscall(SYS_delete_module, "daxview", O_NONBLOCK));
 }
 
 const struct scenario lifetime_scenarios[] = {
 	{ "closed", closed },   { "revokes", revokes },   { "revoked_in_use", revoked_in_use },
-	{ "adopted", adopted }, { "replaced", replaced }, { "unload", unload },
-	{ NULL, NULL },
+	{ "adopted", adopted }, { "replaced", replaced }, { "over", over },
+	{ "unload", unload },   { NULL, NULL },
 };

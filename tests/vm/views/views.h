@@ -110,7 +110,8 @@ pthread_t start_server(struct view *views, unsigned int count);
 void stop_server(pthread_t thread); /* or any other thread that reads questions */
 
 /* A process with a session of its own, in which it makes a view, that it gives away; it is killed
- * at once, or the caller does that. */
+ * at once, or the caller does that. `holder` holds the session. */
+extern int holder;
 pid_t killed_owner(struct view *view, struct view (*make)(void), bool kill_now);
 
 #endif
