@@ -87,7 +87,7 @@ static void fuzz(void)
 	static const unsigned long commands[] = {
 		DAXVIEW_IOC_CREATE,  DAXVIEW_IOC_SET,     DAXVIEW_IOC_SET,    DAXVIEW_IOC_SYNC,
 		DAXVIEW_IOC_PROTECT, DAXVIEW_IOC_BUSY,    DAXVIEW_IOC_REVOKE, DAXVIEW_IOC_ANSWER,
-		DAXVIEW_IOC_STAT,    DAXVIEW_IOC_SESSION, DAXVIEW_IOC_TAIL,
+		DAXVIEW_IOC_STAT,    DAXVIEW_IOC_SESSION, DAXVIEW_IOC_TAIL,   DAXVIEW_IOC_HOLD,
 	};
 	static __u64 words[1024];
 	int sessions[2] = { open_session(), open(DAXVIEW_PATH, O_RDWR) };
@@ -97,7 +97,7 @@ static void fuzz(void)
 	char *mapped = map(&view, UNIT, SHARED); /* later ones in its place */
 
 	for (; now() < end || taken <= 100; calls++) {
-		unsigned long command = commands[any(11)];
+		unsigned long command = commands[any(12)];
 		unsigned int count = _IOC_SIZE(command) / 8;
 		int session = sessions[any(8) == 0];
 
@@ -119,6 +119,8 @@ static void fuzz(void)
 			words[4] = (uintptr_t)(words + any(20));
 			words[5] = any(3);
 		}
+		if (command == DAXVIEW_IOC_HOLD && any(4))
+			words[0] = 8 | (__u64)sessions[any(2)] << 32;
 		if (command == DAXVIEW_IOC_BUSY)
 			words[4] = any(3);
 		if (command == DAXVIEW_IOC_CREATE)
