@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,43 +236,63 @@ void kept_clear_shelf(struct kept_fds *fds)
 	fds->shelf_in = fds->shelf_out = -1;
 }
 
-enum { KEPT_FDS = 11, KEPT_FDS_LEAST = 7 }; /* without a program, before version 5 */
+/* In the order in which their numbers are handed on: new ones at the end, for the next binary. */
+static const size_t handed_on[] = {
+	offsetof(struct kept_fds, fuse),       offsetof(struct kept_fds, memory),
+	offsetof(struct kept_fds, device),     offsetof(struct kept_fds, mount),
+	offsetof(struct kept_fds, mount_peer), offsetof(struct kept_fds, ready),
+	offsetof(struct kept_fds, control),    offsetof(struct kept_fds, program),
+	offsetof(struct kept_fds, shelf_in),   offsetof(struct kept_fds, shelf_out),
+	offsetof(struct kept_fds, views),
+};
+
+enum { LEAST = 7 }; /* without a program, before version 5 */
+
+static int *fd_at(struct kept_fds *fds, size_t i)
+{
+	return (int *)(void *)((char *)fds + handed_on[i]);
+}
 
 /* They are to go through an exec, or have come through one and must not go through another. */
-static void set_close_on_exec(const struct kept_fds *f, int flag)
+static void set_close_on_exec(struct kept_fds *fds, int flag)
 {
-	const int all[KEPT_FDS] = { f->fuse,       f->memory,    f->device,  f->mount,
-				    f->mount_peer, f->ready,     f->control, f->program,
-				    f->shelf_in,   f->shelf_out, f->views };
-
-	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
-		if (all[i] >= 0)
-			fcntl(all[i], F_SETFD, flag);
+	for (size_t i = 0; i < ARRAY_SIZE(handed_on); i++) {
+		if (*fd_at(fds, i) >= 0)
+			fcntl(*fd_at(fds, i), F_SETFD, flag);
 	}
 }
 
-errint_t kept_export(const struct kept_fds *f)
+errint_t kept_export(const struct kept_fds *fds)
 {
-	char text[128];
+	struct kept_fds copy = *fds;
+	char text[ARRAY_SIZE(handed_on) * sizeof("-2147483648")];
+	size_t length = 0;
 
-	snprintf(text, sizeof(text), "%d %d %d %d %d %d %d %d %d %d %d", f->fuse, f->memory,
-		 f->device, f->mount, f->mount_peer, f->ready, f->control, f->program, f->shelf_in,
-		 f->shelf_out, f->views);
-	set_close_on_exec(f, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(handed_on); i++)
+		length += (size_t)snprintf(text + length, sizeof(text) - length, "%d ",
+					   *fd_at(&copy, i));
+	set_close_on_exec(&copy, 0);
 	return setenv(variable, text, 1) ? -ENOMEM : 0;
 }
 
 bool kept_import(struct kept_fds *ret_fds)
 {
 	const char *text = getenv(variable);
-	struct kept_fds f = KEPT_FDS_NONE;
+	struct kept_fds fds = KEPT_FDS_NONE;
+	size_t count = 0;
+	char *end;
 
-	if (!text || sscanf(text, "%d %d %d %d %d %d %d %d %d %d %d", &f.fuse, &f.memory, &f.device,
-			    &f.mount, &f.mount_peer, &f.ready, &f.control, &f.program, &f.shelf_in,
-			    &f.shelf_out, &f.views) < KEPT_FDS_LEAST)
+	for (; text && count < ARRAY_SIZE(handed_on); count++, text = end) {
+		int fd = (int)strtol(text, &end, 10);
+
+		if (end == text)
+			break;
+		*fd_at(&fds, count) = fd;
+	}
+	if (count < LEAST)
 		return false;
 	unsetenv(variable);
-	set_close_on_exec(&f, FD_CLOEXEC);
-	*ret_fds = f;
+	set_close_on_exec(&fds, FD_CLOEXEC);
+	*ret_fds = fds;
 	return true;
 }
