@@ -150,13 +150,17 @@ errint_t service_store(struct daemon *d)
 	return systemd_store(&d->fds);
 }
 
-/* Nobody has it since the mount was given up. If it can't be had, the process that serves says
- * why. */
+/* Nobody has it since the mount was given up, nor holds its views. If it can't be had, the process
+ * that serves says why. */
 static void regain_device(struct daemon *d)
 {
 	d->fds.device = open(d->kept->device, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (d->fds.device >= 0)
 		systemd_replace(SYSTEMD_DEVICE, d->fds.device);
+	if (d->options->views != VIEWS_OFF && !d->kept->no_mount)
+		d->fds.views = kept_open_views(d->fds.device);
+	if (d->fds.views >= 0)
+		systemd_replace(SYSTEMD_VIEWS, d->fds.views);
 }
 
 bool service_begin(struct daemon *d)
@@ -213,12 +217,11 @@ int service_give_up(struct daemon *d)
 			  d->kept->device, d->kept->last_reason, d->kept->device);
 	if (fuse >= 0 && signals >= 0) {
 		say_given_up(d->kept);
-		systemd_replace(SYSTEMD_DEVICE, -1); /* so that it can be checked */
-		if (d->fds.device >= 0)
-			close(TAKE_FD(d->fds.device));
+		systemd_replace(SYSTEMD_DEVICE, -1);
 		systemd_replace(SYSTEMD_SHELF_IN, -1);
 		systemd_replace(SYSTEMD_SHELF_OUT, -1);
-		kept_clear_shelf(&d->fds);
+		systemd_replace(SYSTEMD_VIEWS, -1);
+		kept_give_up(&d->fds);
 		systemd_ready("answers EIO: no process could serve, see the log");
 		giveup_answer(&(struct giveup){
 			fuse, signals, { d->kept->mountpoint, d->kept->number }, 0 });

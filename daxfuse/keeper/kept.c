@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "daxfuse/base/bits.h"
+#include "daxfuse/base/cleanup.h"
 #include "daxfuse/base/errint.h"
 #include "daxfuse/base/shelf.h"
 #include "daxfuse/clients/pins.h"
@@ -126,12 +127,11 @@ static errint_t fill_in(struct kept *kept, const char *device, const char *mount
 	return readlink("/proc/self/exe", kept->binary, sizeof(kept->binary) - 1) < 0 ? -errno : 0;
 }
 
-/* Without the module there are none, and the serving process says so. */
-static int open_views(const struct kept_config *config, int device)
+int kept_open_views(int device)
 {
 	struct stat st;
 
-	if (!config->views || fstat(device, &st) || !S_ISCHR(st.st_mode))
+	if (fstat(device, &st) || !S_ISCHR(st.st_mode))
 		return -1;
 	return open(DAXVIEW_PATH, O_RDWR | O_CLOEXEC);
 }
@@ -147,7 +147,8 @@ static errint_t open_for_mount(const struct kept_config *config, struct kept_fds
 		return -errno;
 	fds->mount = pair[0];
 	fds->mount_peer = pair[1];
-	fds->views = open_views(config, fds->device);
+	if (config->views)
+		fds->views = kept_open_views(fds->device);
 	fds->control = control_open(config->policy, kept->socket, sizeof(kept->socket));
 	return 0;
 }
@@ -227,13 +228,23 @@ void kept_remounted(const struct kept *kept, struct fs_options *options)
 	options->atime = kept->remounted >> ATIME_SHIFT & ATIME_MASK;
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(TAKE_FD(*fd));
+}
+
 void kept_clear_shelf(struct kept_fds *fds)
 {
-	if (fds->shelf_in >= 0)
-		close(fds->shelf_in);
-	if (fds->shelf_out >= 0)
-		close(fds->shelf_out);
-	fds->shelf_in = fds->shelf_out = -1;
+	close_fd(&fds->shelf_in);
+	close_fd(&fds->shelf_out);
+}
+
+void kept_give_up(struct kept_fds *fds)
+{
+	kept_clear_shelf(fds);
+	close_fd(&fds->views);
+	close_fd(&fds->device);
 }
 
 /* In the order in which their numbers are handed on: new ones at the end, for the next binary. */

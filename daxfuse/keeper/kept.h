@@ -124,8 +124,14 @@ struct fs_options;
 uint32_t kept_remount(const struct fs_options *options);
 void kept_remounted(const struct kept *kept, struct fs_options *options);
 
-/* No process will serve any more: guests are not to wait for one. */
+/* What holds kernel views of this device, if it may have some; -1: it may not, or there is no module,
+ * as the process that serves will say. */
+int kept_open_views(int device);
+
+/* Guests are not to wait for another process. */
 void kept_clear_shelf(struct kept_fds *fds);
+/* No process will serve any more: nobody is to wait for one, and the device can be checked. */
+void kept_give_up(struct kept_fds *fds);
 
 /* Hand descriptors on through an exec, and their numbers through an environment variable. 0 or
  * -ENOMEM. */

@@ -242,7 +242,7 @@ static int give_up_guests(struct watch *k)
 		  "nothing that was acknowledged is lost; stop these guests, see the log and the "
 		  "cores, check the pool (fsck.daxfuse -n %s), and start it again\n",
 		  k->what->config.device, k->kept->last_reason, k->what->config.device);
-	kept_clear_shelf(&k->fds);
+	kept_give_up(&k->fds);
 	return EXIT_MOUNT;
 }
 
@@ -261,8 +261,7 @@ static int give_up(struct watch *k)
 		"the cores, check the pool (fsck.daxfuse -n %s), and mount it again\n",
 		k->what->config.device, k->kept->last_reason, k->what->config.mountpoint,
 		k->what->config.mountpoint, k->what->config.device);
-	close(TAKE_FD(k->fds.device)); /* so that it can be checked */
-	kept_clear_shelf(&k->fds);
+	kept_give_up(&k->fds);
 	giveup_answer(&(struct giveup){ fd, k->signals, place_of(k), k->stop });
 	return EXIT_MOUNT;
 }

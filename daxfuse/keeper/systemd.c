@@ -99,10 +99,9 @@ errint_t systemd_store(const struct kept_fds *fds)
 errint_t systemd_replace(enum systemd_fd which, int fd)
 {
 	static const char *const names[] = {
-		[SYSTEMD_DEVICE] = "device",
-		[SYSTEMD_PROGRAM] = "program",
-		[SYSTEMD_SHELF_IN] = "shelf",
-		[SYSTEMD_SHELF_OUT] = "shelf-out",
+		[SYSTEMD_DEVICE] = "device",  [SYSTEMD_PROGRAM] = "program",
+		[SYSTEMD_SHELF_IN] = "shelf", [SYSTEMD_SHELF_OUT] = "shelf-out",
+		[SYSTEMD_VIEWS] = "views",
 	};
 
 	forget_one(names[which]);

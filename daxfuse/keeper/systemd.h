@@ -21,7 +21,13 @@ int systemd_look(void);
 /* Store all. 0, or negative errno: -ENOTCONN, nobody listens. */
 errint_t systemd_store(const struct kept_fds *fds);
 /* Store another descriptor in place of the one that is there; -1: none. */
-enum systemd_fd { SYSTEMD_DEVICE, SYSTEMD_PROGRAM, SYSTEMD_SHELF_IN, SYSTEMD_SHELF_OUT };
+enum systemd_fd {
+	SYSTEMD_DEVICE,
+	SYSTEMD_PROGRAM,
+	SYSTEMD_SHELF_IN,
+	SYSTEMD_SHELF_OUT,
+	SYSTEMD_VIEWS,
+};
 errint_t systemd_replace(enum systemd_fd which, int fd);
 /* The mount is gone: let go of all. */
 void systemd_forget(void);

@@ -100,6 +100,8 @@ class Manager:
     def receive(self):
         while select.select([self.socket], [], [], 0)[0]:
             data, fds, _, _ = socket.recv_fds(self.socket, 4096, 64)
+            for fd in fds:
+                os.set_inheritable(fd, False)  # a service has those that it is given, and no others
             fields = dict(line.split("=", 1) for line in data.decode().splitlines() if "=" in line)
             if fields.get("FDSTORE") == "1":
                 self.keep(fields.get("FDNAME", "stored"), fds, fields.get("FDPOLL") != "0")

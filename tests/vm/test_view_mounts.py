@@ -572,6 +572,32 @@ def test_mount_ends_with_its_daemon(viewing, keeper):
     check_log(viewing)
 
 
+# How it is started, as a shell's job, and which process serves.
+GIVEN_UP = {
+    "supervisor": (f"daxfuse {DEVICE} /mnt -f > /run/log 2>&1 &", "pgrep -P $(pgrep -xo daxfuse)"),
+    "systemd": (f"cat > /run/manager.py <<'END'\n{MANAGER}END\n"
+                "python3 /run/manager.py > /run/managed 2>&1 &", "pgrep -x daxfuse"),
+}
+
+
+@pytest.mark.parametrize("keeper", list(GIVEN_UP))
+def test_daemon_is_given_up(viewing, keeper):
+    """It can't live. Then no other one comes, though its keeper is there: a program is told, and the
+    pool can be checked when the program has ended."""
+    start, serving = GIVEN_UP[keeper]
+    viewing.run(f"mkfs.daxfuse -q -f {DEVICE}; dmesg -C; rm -f /run/log; ulimit -c 0\n{start}\n"
+                f"keeper=$!; until mountpoint -q /mnt; do kill -0 $keeper; sleep 0.1; done\n" +
+                HELD.replace("hold.py", "left.py") + f"""
+        until grep -q "answers EIO" /run/log; do kill -SEGV $({serving}) || true; sleep 1; done
+        echo >&3; until grep -q told /run/said; do kill -0 $program || (cat /run/said; exit 1); sleep 0.1; done
+        if fsck.daxfuse -n {DEVICE}; then exit 1; fi
+        echo >&3; wait $program; exec 3>&-; rm /run/go
+        umount -l /mnt; timeout 60 fsck.daxfuse -n {DEVICE} > /run/checked
+        kill $keeper || true; wait $keeper || true""", limit=200)
+    assert json.loads(viewing.run("cat /run/checked"))["clean"]
+    check_log(viewing)
+
+
 def wait_for(guest, part, key, value):
     """A number of the status: what brings it about goes on by itself."""
     for _ in range(600):
