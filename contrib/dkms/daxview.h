@@ -54,8 +54,7 @@ struct dv_session {
 	struct kref kref; /* its open file, those that hold it, and each view */
 	struct dv_device *device;
 	bool owned;           /* it has an open file */
-	unsigned int holders; /* that wait for its next one */
-	bool over;            /* neither: nobody takes it over any more */
+	unsigned int holders; /* open files that wait for its next one */
 	u8 key[16];
 	spinlock_t lock; /* questions */
 	struct list_head questions;

@@ -427,6 +427,7 @@ ssize_t dv_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	ssize_t ret;
 
 	inode_lock(&view->inode);
+	/* below its lock: no atomic operation is needed */
 	atomic64_set(&view->writes, atomic64_read(&view->writes) + 1);
 	ret = generic_write_checks(iocb, from);
 	if (ret > 0) {

@@ -83,13 +83,20 @@ static bool dv_has_owner_locked(struct dv_device *device)
 	return false;
 }
 
+/* Nobody takes it over any more, and it stays so. */
+static bool dv_is_over_locked(const struct dv_session *session)
+{
+	lockdep_assert_held(&dv_lock);
+	return !session->owned && !session->holders;
+}
+
 static struct dv_session *dv_adopt_locked(struct dv_device *device, const u8 *key)
 {
 	struct dv_session *session;
 
 	list_for_each_entry(session, &dv_sessions, list) {
 		/* One without a reference is waiting for the lock, to be freed. */
-		if (session->device != device || session->over ||
+		if (session->device != device || dv_is_over_locked(session) ||
 		    memcmp(session->key, key, sizeof(session->key)) ||
 		    !kref_get_unless_zero(&session->kref))
 			continue;
@@ -194,13 +201,11 @@ static bool dv_leave_locked(const struct dv_open *open)
 {
 	struct dv_session *session = open->session;
 
-	lockdep_assert_held(&dv_lock);
 	if (open->holds)
 		session->holders--;
 	else
 		session->owned = false;
-	session->over = !session->owned && !session->holders;
-	return session->over;
+	return dv_is_over_locked(session);
 }
 
 /* The caller has a reference from the file that has left. */
