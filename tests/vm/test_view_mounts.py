@@ -35,18 +35,8 @@ FUNCTIONAL = {
     "test_times.py": "access_time and relatime",
     "test_programs.py": "dax and (git or gcc)",
 }
-HOLD = """
-import mmap, os, sys
-fd = os.open("/mnt/file", os.O_RDWR | os.O_CREAT)
-os.write(fd, b"l" * (8 << 20))
-mapped = mmap.mmap(fd, 8 << 20)
-mapped[0] = 109
-print("mapped", flush=True)
-sys.stdin.readline()
-mapped[0] = 110
-"""
-# Whose mount is gone: neither memory that it has mapped, nor a hole.
-LEFT = """
+# A file with memory and a hole is mapped, and used again when something has happened.
+MAPPED = """
 import errno, mmap, os, signal, sys
 fd = os.open("/mnt/file", os.O_RDWR | os.O_CREAT)
 os.write(fd, b"l" * (8 << 20))
@@ -55,6 +45,10 @@ mapped = mmap.mmap(fd, 32 << 20)
 mapped[0] = 109
 print("mapped", flush=True)
 sys.stdin.readline()
+"""
+HOLD = MAPPED + "mapped[0] = 110\n"
+# Its mount is gone: neither memory that was mapped is there, nor a hole.
+LEFT = MAPPED + """
 for offset in 0, 16 << 20:
     try:
         os.pwrite(fd, b"n", offset)
