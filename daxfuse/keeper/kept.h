@@ -124,8 +124,8 @@ struct fs_options;
 uint32_t kept_remount(const struct fs_options *options);
 void kept_remounted(const struct kept *kept, struct fs_options *options);
 
-/* What holds kernel views of this device, if it may have some; -1: it may not, or there is no module,
- * as the process that serves will say. */
+/* What holds kernel views of this device; -1: it can't have any, or there is no module, as the
+ * process that serves will say. */
 int kept_open_views(int device);
 
 /* Guests are not to wait for another process. */

@@ -26,8 +26,8 @@ ASK = f"""(daxfuse status --prometheus /mnt; daxfuse status /mnt) | grep -e _dur
 
 
 class Scale:
-    """How much each row does. Where time counts it is more: an instruction that an emulated guest has not run
-    yet takes a thousand times as long."""
+    """How much each row does. Where time counts it is more: code that an emulated guest has not run yet is
+    translated first."""
 
     def __init__(self, quick, timed):
         self.rounds = 1 if quick else 3
